@@ -1,0 +1,46 @@
+"""Langevin sampling of energy-based models in JAX, checked against exact laws.
+
+The path of a chain: a key becomes noise (`noise`), noise drives a kernel (`kernels`) on an energy
+(`energies`), the driver repeats that over steps and chains (`sampling`), the kernel's own code
+yields the exact law of what comes out (`exact`), and `verify` holds the samples against it.
+"""
+
+from importlib.metadata import version as _version
+
+from jlangevin import energies, exact, kernels, noise, verify
+from jlangevin.distribution import Gaussian
+from jlangevin.errors import (
+    NoClosedFormError,
+    NoStationaryLawError,
+    NotAffineError,
+    NotNormalizableError,
+    UnstableStepError,
+)
+from jlangevin.kernels import Info, Kernel, Schedule, gradient_noise, ula
+from jlangevin.sampling import Run, SamplerState, position, resume, sample
+
+__version__ = _version("jlangevin")
+
+__all__ = [
+    "Gaussian",
+    "Info",
+    "Kernel",
+    "NoClosedFormError",
+    "NoStationaryLawError",
+    "NotAffineError",
+    "NotNormalizableError",
+    "Run",
+    "SamplerState",
+    "Schedule",
+    "UnstableStepError",
+    "energies",
+    "exact",
+    "gradient_noise",
+    "kernels",
+    "noise",
+    "position",
+    "resume",
+    "sample",
+    "ula",
+    "verify",
+]

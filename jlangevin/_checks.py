@@ -1,0 +1,105 @@
+"""Checks of arguments: each error names the argument, what was given, and what to do."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jlangevin import trees
+
+__all__ = ["as_array", "check_count", "check_finite", "check_key", "check_positive", "check_spd"]
+
+
+def check_key(name: str, key: Any) -> None:
+    """A single typed Threefry key, or an error that says how to get one."""
+    if not isinstance(key, jax.Array) or not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        legacy = getattr(key, "dtype", None) == jnp.uint32 and getattr(key, "shape", None) == (2,)
+        hint = (
+            "this is a legacy uint32 key; wrap it with jax.random.wrap_key_data(key)"
+            if legacy
+            else f"got {type(key).__name__}"
+        )
+        raise TypeError(f"{name}: expected a typed key, as jax.random.key(seed) makes; {hint}")
+    impl = str(jax.random.key_impl(key))
+    if impl != "threefry2x32":
+        raise TypeError(
+            f"{name}: expected a threefry2x32 key, got {impl}; make it with "
+            'jax.random.key(seed, impl="threefry2x32")'
+        )
+    if key.shape != ():
+        raise ValueError(
+            f"{name}: expected one key, got an array of keys of shape {key.shape}; "
+            "use jax.vmap to run over many keys"
+        )
+
+
+def check_count(name: str, value: Any, *, minimum: int) -> int:
+    """`value` as an int of at least `minimum`."""
+    try:
+        count = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected an integer, got {value!r}") from None
+    if isinstance(value, bool):
+        raise TypeError(f"{name}: expected an integer, got {value!r}")
+    if count < minimum:
+        raise ValueError(f"{name}: expected at least {minimum}, got {count}")
+    return count
+
+
+def check_finite(name: str, value: Any) -> None:
+    """Every leaf finite, where the values are known."""
+    for leaf in jax.tree.leaves(value):
+        if trees.is_concrete(leaf) and not bool(np.all(np.isfinite(leaf))):
+            raise ValueError(f"{name}: expected finite values, got {_show(leaf)}")
+
+
+def check_positive(name: str, value: Any) -> None:
+    """Every leaf finite and above zero, where the values are known."""
+    check_finite(name, value)
+    for leaf in jax.tree.leaves(value):
+        if trees.is_concrete(leaf) and not bool(np.all(np.asarray(leaf) > 0)):
+            raise ValueError(f"{name}: expected values above zero, got {_show(leaf)}")
+
+
+def check_spd(name: str, matrix: jax.Array, *, semidefinite: bool = False) -> None:
+    """A square, symmetric, positive (semi-)definite matrix; values only where they are known."""
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+        raise ValueError(f"{name}: expected a square matrix, got shape {matrix.shape}")
+    if not trees.is_concrete(matrix):
+        return
+    check_finite(name, matrix)
+    values = np.asarray(matrix, np.float64)
+    tolerance = 100 * float(jnp.finfo(matrix.dtype).eps) * float(np.max(np.abs(values), initial=0))
+    asymmetry = float(np.max(np.abs(values - values.T), initial=0))
+    if asymmetry > tolerance:
+        raise ValueError(
+            f"{name}: not symmetric (largest difference {asymmetry:.3g}); pass (A + A.T) / 2"
+        )
+    smallest = float(np.min(np.linalg.eigvalsh(values), initial=np.inf))
+    if smallest < -tolerance if semidefinite else smallest <= 0:
+        kind = "semi-definite" if semidefinite else "definite"
+        raise ValueError(f"{name}: not positive {kind} (smallest eigenvalue {smallest:.3g})")
+
+
+def as_array(name: str, value: Any, *, ndim: int | None = None) -> jax.Array:
+    """`value` as a floating array, integers converted to the default float dtype."""
+    try:
+        array = jnp.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name}: expected an array, got {type(value).__name__}: {error}") from None
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        if not jnp.issubdtype(array.dtype, jnp.integer):
+            raise TypeError(f"{name}: expected real numbers, got dtype {array.dtype}")
+        array = array.astype(float)
+    if ndim is not None and array.ndim != ndim:
+        raise ValueError(f"{name}: expected {ndim} dimension(s), got shape {array.shape}")
+    return array
+
+
+def _show(leaf: Any) -> str:
+    array = np.asarray(leaf)
+    return f"{array}" if array.size <= 8 else f"an array of shape {array.shape} with such entries"

@@ -1,0 +1,132 @@
+"""Laws that can be drawn from exactly: a draw is a function of noise, as a kernel's step is."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+
+from jlangevin import noise, trees
+from jlangevin._checks import as_array, check_count, check_finite, check_key, check_spd
+from jlangevin.noise import Purpose, Want
+from jlangevin.trees import PyTree
+
+__all__ = ["Drawable", "Gaussian", "starts"]
+
+
+@runtime_checkable
+class Drawable(Protocol):
+    """Anything that turns noise into an exact draw: `Gaussian`, and many of `energies`."""
+
+    draw_noise: ClassVar[PyTree]
+
+    def template(self) -> PyTree:
+        """Shapes and dtypes of one position, as `jax.ShapeDtypeStruct` leaves."""
+        ...
+
+    def from_noise(self, noise: Any) -> PyTree:
+        """One exact draw from noise as declared by `draw_noise`."""
+        ...
+
+
+def starts(law: Drawable, of: noise.Streams) -> PyTree:
+    """One exact draw for each stream, chains on the last axis."""
+    made = noise.at_step(of, law.draw_noise, law.template(), 0, Purpose.START)
+    if of.high.ndim == 0:
+        return law.from_noise(made)
+    return jax.vmap(law.from_noise, in_axes=-1, out_axes=-1)(made)
+
+
+def sample(law: Drawable, key: jax.Array, num_draws: int) -> PyTree:
+    """`num_draws` independent exact draws, on a leading axis.
+
+    Draw i depends on (key, i) alone; it is also where chain i of `jlangevin.sample` begins
+    under the same key.
+    """
+    check_key("key", key)
+    num_draws = check_count("num_draws", num_draws, minimum=1)
+    drawn = starts(law, noise.streams(key, jnp.arange(num_draws)))
+    return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), drawn)
+
+
+@jax.tree_util.register_pytree_with_keys_class
+class Gaussian:
+    """The normal law N(mean, cov).
+
+    Args:
+        mean: the mean, a vector of shape (d,) or any pytree of floating arrays, d elements in all.
+        cov: the covariance, (d, d), symmetric positive semi-definite, over the elements of
+            `mean` in the order of `jax.flatten_util.ravel_pytree`. A zero matrix is a point.
+
+    Raises:
+        ValueError: the shapes disagree, or `cov` is not symmetric or has a negative eigenvalue.
+
+    A `Gaussian` is a pytree, so it passes through `jit`, `grad` and `vmap`; one made by
+    `exact.trajectory` has a leading step axis in both leaves.
+
+        >>> import jax, jax.numpy as jnp, jlangevin as jl
+        >>> law = jl.Gaussian(jnp.zeros(2), jnp.eye(2))
+        >>> law.sample(jax.random.key(0), 5).shape
+        (5, 2)
+    """
+
+    draw_noise: ClassVar[PyTree] = Want.NORMAL
+
+    mean: Any
+    cov: jax.Array
+
+    def __init__(self, mean: PyTree, cov: Any) -> None:
+        self.mean = jax.tree.map(lambda leaf: as_array("mean", leaf), mean)
+        self.cov = as_array("cov", cov)
+        d = trees.size(self.mean)
+        if self.cov.shape != (d, d):
+            raise ValueError(
+                f"cov: expected shape ({d}, {d}) for a mean of {d} elements, got {self.cov.shape}"
+            )
+        check_finite("mean", self.mean)
+        check_spd("cov", self.cov, semidefinite=True)
+
+    def tree_flatten_with_keys(self) -> tuple[Any, None]:
+        key = jax.tree_util.GetAttrKey
+        return ((key("mean"), self.mean), (key("cov"), self.cov)), None
+
+    @classmethod
+    def tree_unflatten(cls, _: None, children: tuple[Any, Any]) -> Gaussian:
+        law = object.__new__(cls)
+        law.mean, law.cov = children
+        return law
+
+    def __repr__(self) -> str:
+        return f"Gaussian(mean={self.mean!r}, cov={self.cov!r})"
+
+    def template(self) -> PyTree:
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), self.mean)
+
+    def from_noise(self, noise: PyTree) -> PyTree:
+        """mean + L noise, with L Lᵀ = cov."""
+        mean, unravel = ravel_pytree(self.mean)
+        return unravel(mean + factor(self.cov) @ trees.ravel(noise))
+
+    def sample(self, key: jax.Array, num_draws: int) -> PyTree:
+        """`num_draws` independent draws, on a leading axis; draw i depends on (key, i) alone."""
+        return sample(self, key, num_draws)
+
+    def log_prob(self, x: PyTree) -> jax.Array:
+        """log density at one position `x` (vmap it over many); NaN where `cov` is singular."""
+        trees.assert_like("x", x, self.mean)
+        deviation = trees.ravel(jax.tree.map(lambda a, b: a - b, x, self.mean))
+        lower = jnp.linalg.cholesky(self.cov)
+        whitened = jax.scipy.linalg.solve_triangular(lower, deviation, lower=True)
+        log_det = jnp.sum(jnp.log(jnp.diagonal(lower)))
+        d = deviation.shape[0]
+        return -0.5 * (whitened @ whitened) - log_det - 0.5 * d * jnp.log(2 * jnp.pi)
+
+
+def factor(cov: jax.Array) -> jax.Array:
+    """A matrix L with L Lᵀ = `cov`: Cholesky's, or where `cov` is singular a symmetric one."""
+    lower = jnp.linalg.cholesky(cov)
+    values, vectors = jnp.linalg.eigh(jax.lax.stop_gradient(cov))
+    singular = vectors * jnp.sqrt(jnp.maximum(values, 0))[None, :]
+    return jnp.where(jnp.all(jnp.isfinite(lower)), lower, singular)

@@ -1,0 +1,690 @@
+"""Energies E(x) with p(x) ∝ exp(-E(x)): pytree callables, with their true moments where known.
+
+Each energy is a frozen dataclass whose parameters are pytree leaves: it can be passed through
+`jit`, `grad` and `vmap`, and a changed parameter never recompiles. `log_z` (the log of
+∫ exp(-E)), `mean`, `cov` and the exact sampler `sample(key, num_draws)` are those of p at
+temperature 1; where one does not exist, or has no closed form, asking for it is refused by name.
+
+Any other callable from a position to a scalar is an energy too.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.linalg import solve_triangular
+from jax.scipy.special import erf, logsumexp
+
+from jlangevin import distribution
+from jlangevin._checks import as_array, check_count, check_finite, check_positive, check_spd
+from jlangevin.errors import NoClosedFormError, NotNormalizableError
+from jlangevin.noise import Want
+from jlangevin.trees import PyTree, pytree_dataclass, static_field
+
+__all__ = [
+    "Analytic",
+    "DoubleWell",
+    "Funnel",
+    "GaussianMixture",
+    "Linear",
+    "Quadratic",
+    "Ring",
+    "Rosenbrock",
+    "double_well",
+    "funnel",
+    "gaussian_mixture",
+    "linear",
+    "quadratic",
+    "ring",
+    "rosenbrock",
+]
+
+
+class Analytic:
+    """The facts that an energy of this module may know of its law; refused unless overridden."""
+
+    draw_noise: ClassVar[PyTree] = None
+
+    @property
+    def log_z(self) -> jax.Array:
+        """log ∫ exp(-E(x)) dx."""
+        raise self._refusal("log_z")
+
+    @property
+    def mean(self) -> jax.Array:
+        """The mean of p, like the position."""
+        raise self._refusal("mean")
+
+    @property
+    def cov(self) -> jax.Array:
+        """The covariance of p, (d, d)."""
+        raise self._refusal("cov")
+
+    def template(self) -> jax.ShapeDtypeStruct:
+        """The shape and dtype of a position drawn by the exact sampler."""
+        raise self._refusal("an exact sampler")
+
+    def from_noise(self, noise: Any) -> jax.Array:
+        """One exact draw from the noise that `draw_noise` asks for."""
+        raise self._refusal("an exact sampler")
+
+    def sample(self, key: jax.Array, num_draws: int) -> jax.Array:
+        """Exact, independent draws, (num_draws, d); draw i depends on (key, i) alone."""
+        drawn: jax.Array = distribution.sample(self, key, num_draws)
+        return drawn
+
+    def _refusal(self, what: str) -> ValueError:
+        return NoClosedFormError(
+            f"{type(self).__name__}: {what} has no closed form; sample the energy with a kernel "
+            "instead"
+        )
+
+
+def _check_position(energy: Analytic, x: jax.Array, dim: int) -> None:
+    if jnp.shape(x) != (dim,):
+        raise ValueError(
+            f"{type(energy).__name__}: expected a position of shape ({dim},), got {jnp.shape(x)}; "
+            "use jax.vmap over many positions"
+        )
+
+
+# Linear -------------------------------------------------------------------------------------
+
+
+@pytree_dataclass
+class Linear(Analytic):
+    """See `linear`."""
+
+    theta: jax.Array
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        _check_position(self, x, self.theta.shape[0])
+        return jnp.sum(self.theta * x)
+
+    def _refusal(self, what: str) -> ValueError:
+        return NotNormalizableError(
+            f"Linear: {what} does not exist: exp(-θ·x) has no finite integral over R^d. "
+            "Ask for the law after a finite number of steps (exact.law), or bound the energy"
+        )
+
+
+def linear(theta: Any) -> Linear:
+    """E(x) = θ·x on R^d, the notebook's energy. exp(-E) has no finite integral.
+
+    Args:
+        theta: θ, shape (d,).
+
+    Raises:
+        ValueError: θ is not a finite vector.
+        NotNormalizableError: on `log_z`, `mean`, `cov` and `sample`, which do not exist.
+
+    Example:
+        >>> import jax.numpy as jnp, jlangevin as jl
+        >>> float(jl.energies.linear([1.0, 2.0])(jnp.array([3.0, 0.5])))
+        4.0
+    """
+    theta = as_array("theta", theta, ndim=1)
+    check_finite("theta", theta)
+    return Linear(theta)
+
+
+# Quadratic ----------------------------------------------------------------------------------
+
+
+@jax.custom_jvp
+def _half_form(matrix: jax.Array, y: jax.Array) -> jax.Array:
+    """½ yᵀ A y for a symmetric A; its gradient costs one product, autodiff's own costs two."""
+    return 0.5 * jnp.vdot(y, matrix @ y)
+
+
+def _half_form_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+    (matrix, y), (d_matrix, d_y) = primals, tangents
+    product = matrix @ y
+    tangent = jnp.zeros_like(product, shape=())
+    if not isinstance(d_y, jax.custom_derivatives.SymbolicZero):
+        tangent = tangent + jnp.vdot(product, d_y)
+    if not isinstance(d_matrix, jax.custom_derivatives.SymbolicZero):
+        tangent = tangent + 0.5 * jnp.vdot(y, d_matrix @ y)
+    return 0.5 * jnp.vdot(y, product), tangent
+
+
+_half_form.defjvp(_half_form_jvp, symbolic_zeros=True)
+
+
+@pytree_dataclass
+class Quadratic(Analytic):
+    """See `quadratic`."""
+
+    precision: jax.Array
+    center: jax.Array
+
+    draw_noise: ClassVar[Want] = Want.NORMAL
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        _check_position(self, x, self.center.shape[0])
+        return _half_form(self.precision, x - self.center)
+
+    @property
+    def log_z(self) -> jax.Array:
+        d = self.center.shape[0]
+        lower = jnp.linalg.cholesky(self.precision)
+        return 0.5 * d * math.log(2 * math.pi) - jnp.sum(jnp.log(jnp.diagonal(lower)))
+
+    @property
+    def mean(self) -> jax.Array:
+        return self.center
+
+    @property
+    def cov(self) -> jax.Array:
+        lower = jnp.linalg.cholesky(self.precision)
+        inverse = solve_triangular(lower, jnp.eye(lower.shape[0], dtype=lower.dtype), lower=True)
+        return inverse.T @ inverse
+
+    def template(self) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(self.center.shape, self.center.dtype)
+
+    def from_noise(self, noise: jax.Array) -> jax.Array:
+        """μ + L⁻ᵀ ξ with L Lᵀ = A."""
+        lower = jnp.linalg.cholesky(self.precision)
+        return self.center + solve_triangular(lower, noise, lower=True, trans=1)
+
+
+def quadratic(precision: Any, mean: Any = None) -> Quadratic:
+    """E(x) = ½ (x - μ)ᵀ A (x - μ): the Gaussian N(μ, A⁻¹).
+
+    Args:
+        precision: A, shape (d, d), symmetric positive definite.
+        mean: μ, shape (d,); zero if None.
+
+    Raises:
+        ValueError: wrong shapes, or A not symmetric positive definite.
+
+    Example:
+        >>> import jax.numpy as jnp, jlangevin as jl
+        >>> float(jl.energies.quadratic(2 * jnp.eye(2))(jnp.ones(2)))
+        2.0
+    """
+    precision = as_array("precision", precision, ndim=2)
+    check_spd("precision", precision)
+    d = precision.shape[0]
+    center = jnp.zeros(d, precision.dtype) if mean is None else as_array("mean", mean)
+    if center.shape != (d,):
+        raise ValueError(f"mean: expected shape ({d},) to match precision, got {center.shape}")
+    check_finite("mean", center)
+    return Quadratic(precision, center)
+
+
+# Gaussian mixture ---------------------------------------------------------------------------
+
+
+@pytree_dataclass
+class GaussianMixture(Analytic):
+    """See `gaussian_mixture`. Component k has covariance (Wᵀ W)⁻¹, W = `whitening[k]`."""
+
+    means: jax.Array
+    whitening: jax.Array
+    weights: jax.Array
+
+    draw_noise: ClassVar[PyTree] = (Want.NORMAL, Want.UNIFORM)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        k, d = self.means.shape
+        _check_position(self, x, d)
+        offsets = jnp.einsum("kij,kj->ki", self.whitening, self.means)
+        whitened = (self.whitening.reshape(k * d, d) @ x).reshape(k, d) - offsets
+        log_norm = self._log_norm()
+        return -logsumexp(log_norm - 0.5 * jnp.sum(whitened**2, axis=1))
+
+    def _log_norm(self) -> jax.Array:
+        """log weight + log of the normal density's constant, for each component."""
+        d = self.means.shape[1]
+        diagonals = jnp.diagonal(self.whitening, axis1=1, axis2=2)
+        log_det = jnp.sum(jnp.log(diagonals), axis=1)
+        return jnp.log(self.weights) + log_det - 0.5 * d * math.log(2 * math.pi)
+
+    @property
+    def log_z(self) -> jax.Array:
+        return jnp.zeros((), self.means.dtype)
+
+    @property
+    def mean(self) -> jax.Array:
+        return self.weights @ self.means
+
+    @property
+    def cov(self) -> jax.Array:
+        factors = jnp.linalg.inv(self.whitening)
+        within = jnp.einsum("k,kij,klj->il", self.weights, factors, factors)
+        deviations = self.means - self.mean[None, :]
+        return within + jnp.einsum("k,ki,kj->ij", self.weights, deviations, deviations)
+
+    def template(self) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(self.means.shape[1:], self.means.dtype)
+
+    def from_noise(self, noise: tuple[jax.Array, jax.Array]) -> jax.Array:
+        """The component by the uniform, then its own Gaussian by the normals."""
+        normals, uniform = noise
+        edges = jnp.cumsum(self.weights)[:-1]
+        k = jnp.sum((uniform > edges).astype(jnp.int32))
+        return self.means[k] + solve_triangular(self.whitening[k], normals, lower=True)
+
+
+def gaussian_mixture(means: Any, covs: Any, weights: Any = None) -> GaussianMixture:
+    """E(x) = -log Σ_k w_k N(x; m_k, S_k), normalised: log Z = 0.
+
+    Args:
+        means: m, shape (k, d).
+        covs: S, shape (k, d, d), each symmetric positive definite.
+        weights: w, shape (k,), positive with sum 1; equal weights if None.
+
+    Raises:
+        ValueError: wrong shapes, a covariance that is not symmetric positive definite, or
+            weights that are not positive or do not sum to 1.
+
+    Example:
+        >>> import jax.numpy as jnp, jlangevin as jl
+        >>> energy = jl.energies.gaussian_mixture([[-2.0], [2.0]], jnp.ones((2, 1, 1)))
+        >>> [round(v, 3) for v in (float(energy.mean[0]), float(energy.cov[0, 0]))]
+        [0.0, 5.0]
+    """
+    means, covs = as_array("means", means, ndim=2), as_array("covs", covs, ndim=3)
+    k, d = means.shape
+    check_finite("means", means)
+    if covs.shape != (k, d, d):
+        raise ValueError(f"covs: expected shape ({k}, {d}, {d}) to match means, got {covs.shape}")
+    for i in range(k):
+        check_spd(f"covs[{i}]", covs[i])
+    if weights is None:
+        weights = jnp.full(k, 1.0 / k, means.dtype)
+    weights = as_array("weights", weights)
+    if weights.shape != (k,):
+        raise ValueError(f"weights: expected shape ({k},) to match means, got {weights.shape}")
+    check_positive("weights", weights)
+    if not isinstance(weights, jax.core.Tracer) and abs(float(jnp.sum(weights)) - 1) > 1e-5:
+        raise ValueError(f"weights: expected a sum of 1, got {float(jnp.sum(weights)):.6g}")
+    eye = jnp.eye(d, dtype=covs.dtype)
+    whitening = jax.vmap(lambda s: solve_triangular(jnp.linalg.cholesky(s), eye, lower=True))(covs)
+    return GaussianMixture(means, whitening, weights)
+
+
+# Double well --------------------------------------------------------------------------------
+
+
+@pytree_dataclass
+class DoubleWell(Analytic):
+    """See `double_well`."""
+
+    height: Any
+    minimum: Any
+    dim: int = static_field()
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        _check_position(self, x, self.dim)
+        excess = (x / self.minimum) ** 2 - 1
+        return self.height * jnp.sum(excess**2)
+
+    def _integral(self, power: int) -> jax.Array:
+        """∫ y^power exp(-h (y² - 1)²) dy over R, y = x / minimum.
+
+        The trapezoidal rule converges geometrically for an analytic integrand that decays at
+        both ends; 2,001 nodes out to where exp(-E) < 1e-17 leave nothing but rounding.
+        """
+        h = jnp.asarray(self.height, float)
+        reach = jnp.sqrt(1 + jnp.sqrt(40 / h))
+        unit = jnp.linspace(-1.0, 1.0, 2001)
+        y = reach * unit
+        values = y**power * jnp.exp(-h * (y**2 - 1) ** 2)
+        return jnp.sum(values) * reach * (unit[1] - unit[0])
+
+    @property
+    def log_z(self) -> jax.Array:
+        return self.dim * jnp.log(self._integral(0) * self.minimum)
+
+    @property
+    def mean(self) -> jax.Array:
+        return jnp.zeros(self.dim)
+
+    @property
+    def cov(self) -> jax.Array:
+        variance = self.minimum**2 * self._integral(2) / self._integral(0)
+        return variance * jnp.eye(self.dim)
+
+
+def double_well(height: Any = 1.0, minimum: Any = 1.0, *, dim: int = 1) -> DoubleWell:
+    """E(x) = h Σ_i ((x_i / a)² - 1)²: two wells in each coordinate, at ±a, barrier h.
+
+    `log_z` and `cov` are one-dimensional integrals, evaluated to rounding by quadrature; there is
+    no exact sampler in closed form.
+
+    Args:
+        height: h > 0, the barrier between the wells in units of E.
+        minimum: a > 0, where the wells are.
+        dim: d, the number of coordinates; there are 2^d wells.
+
+    Raises:
+        ValueError: h or a not finite and positive, or d < 1.
+        NoClosedFormError: on `sample`.
+
+    Example:
+        >>> import jax.numpy as jnp, jlangevin as jl
+        >>> float(jl.energies.double_well(height=3.0)(jnp.zeros(1)))
+        3.0
+    """
+    check_positive("height", height)
+    check_positive("minimum", minimum)
+    return DoubleWell(height, minimum, check_count("dim", dim, minimum=1))
+
+
+# Rosenbrock ---------------------------------------------------------------------------------
+
+
+@pytree_dataclass
+class Rosenbrock(Analytic):
+    """See `rosenbrock`."""
+
+    a: Any
+    b: jax.Array
+    mu: Any
+
+    draw_noise: ClassVar[Want] = Want.NORMAL
+
+    @property
+    def dim(self) -> int:
+        return 1 + self.b.size
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        _check_position(self, x, self.dim)
+        blocks, length = self.b.shape
+        if blocks == 1:
+            values, previous, b = x[1:], x[:-1], self.b[0]
+        else:
+            values, b = x[1:].reshape(blocks, length), self.b
+            first = jnp.broadcast_to(x[0], (blocks, 1))
+            previous = jnp.concatenate([first, values[:, :-1]], axis=1)
+        return self.a * (x[0] - self.mu) ** 2 + jnp.sum(b * (values - previous**2) ** 2)
+
+    @property
+    def log_z(self) -> jax.Array:
+        log_pi = self.dim * math.log(math.pi)
+        return 0.5 * (log_pi - jnp.log(self.a) - jnp.sum(jnp.log(self.b)))
+
+    @property
+    def mean(self) -> jax.Array:
+        return self._moments()[0]
+
+    @property
+    def cov(self) -> jax.Array:
+        return self._moments()[1]
+
+    def _moments(self) -> tuple[jax.Array, jax.Array]:
+        """Mean and covariance by polynomials in x_1: E[f(x_i) | x_{i-1}] is one in x_{i-1}."""
+        blocks, length = self.b.shape
+        if length > 4:
+            raise NoClosedFormError(
+                f"Rosenbrock: moments of blocks of {length + 1} are polynomials of degree "
+                f"{2 ** (length + 1)}, whose values overflow; they are given for blocks of up to 5"
+            )
+        variances = 1 / (2 * self.b)
+        x = jnp.array([0.0, 1.0], self.b.dtype)
+
+        def back(polynomial: jax.Array, block: int, i: int, j: int) -> jax.Array:
+            """E[polynomial(x_i) | x_j] in powers of x_j, counted in the block; j = -1 is x_1."""
+            for step in range(i, j, -1):
+                smoothed = _smooth(polynomial, variances[block, step])
+                squared = jnp.zeros(2 * len(smoothed) - 1, smoothed.dtype)
+                polynomial = squared.at[::2].set(smoothed)
+            return polynomial
+
+        def expect(polynomial: jax.Array) -> jax.Array:
+            smoothed = _smooth(polynomial, jnp.asarray(1 / (2 * self.a), x.dtype))
+            return jnp.polyval(smoothed[::-1], jnp.asarray(self.mu, x.dtype))
+
+        index = [(block, i) for block in range(blocks) for i in range(length)]
+        given_first = [x] + [back(x, block, i, -1) for block, i in index]
+        mean = jnp.stack([expect(p) for p in given_first])
+        second = [[jnp.zeros((), x.dtype)] * self.dim for _ in range(self.dim)]
+        for row in range(self.dim):
+            for col in range(row + 1):
+                product = jnp.convolve(given_first[row], given_first[col])
+                if col > 0 and index[row - 1][0] == index[col - 1][0]:
+                    (block, i), (_, j) = index[row - 1], index[col - 1]
+                    product = back(jnp.convolve(x, back(x, block, i, j)), block, j, -1)
+                second[row][col] = second[col][row] = expect(product)
+        return mean, jnp.array(second) - jnp.outer(mean, mean)
+
+    def template(self) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((self.dim,), self.b.dtype)
+
+    def from_noise(self, noise: jax.Array) -> jax.Array:
+        """x_1 by its Gaussian, then each x_i by its own around the square of the one before."""
+        blocks, length = self.b.shape
+        first = self.mu + noise[0] / jnp.sqrt(jnp.asarray(2 * self.a, noise.dtype))
+        normals = noise[1:].reshape(blocks, length)
+        columns = []
+        previous = jnp.broadcast_to(first, (blocks,))
+        for i in range(length):
+            previous = previous**2 + normals[:, i] / jnp.sqrt(2 * self.b[:, i])
+            columns.append(previous)
+        return jnp.concatenate([first[None], jnp.stack(columns, axis=1).reshape(-1)])
+
+
+def _smooth(polynomial: jax.Array, variance: jax.Array) -> jax.Array:
+    """Coefficients of m -> E[polynomial(m + sqrt(variance) Z)], lowest power first."""
+    degree = len(polynomial) - 1
+    result = polynomial
+    for pairs in range(1, degree // 2 + 1):
+        # C(k, 2 pairs) (2 pairs - 1)!! carries m^k to m^(k - 2 pairs)
+        double_factorial = math.factorial(2 * pairs) / (2**pairs * math.factorial(pairs))
+        weights = np.array([math.comb(k, 2 * pairs) for k in range(2 * pairs, degree + 1)])
+        weights = (weights * double_factorial).astype(polynomial.dtype)
+        shifted = polynomial[2 * pairs :] * weights * variance**pairs
+        result = result.at[: degree + 1 - 2 * pairs].add(shifted)
+    return result
+
+
+def rosenbrock(
+    a: Any = 0.05, b: Any = 5.0, mu: Any = 1.0, *, block_length: int = 2, num_blocks: int = 1
+) -> Rosenbrock:
+    """The hybrid Rosenbrock energy of Pagani, Wiegand and Nadarajah (2022), drawn from exactly.
+
+        E(x) = a (x_1 - μ)² + Σ_j Σ_{i≥2} b_ji (x_ji - x_{j,i-1}²)²,    x_j1 = x_1
+
+    `num_blocks` chains of coordinates j hang on the common x_1; the position is
+    (x_1, x_12, …, x_1n, x_22, …), d = 1 + num_blocks (block_length - 1).
+
+    Args:
+        a, b, mu: a > 0; b > 0, a scalar or of shape (num_blocks, block_length - 1); μ.
+        block_length: n ≥ 2, the coordinates of a block, x_1 included.
+        num_blocks: the number of blocks.
+
+    Raises:
+        ValueError: a or b not positive, or of the wrong shape.
+        NoClosedFormError: `mean` or `cov` for blocks longer than 5, where they overflow.
+
+    Example:
+        >>> import jlangevin as jl
+        >>> [round(float(v), 4) for v in jl.energies.rosenbrock().mean]
+        [1.0, 11.0]
+    """
+    length = check_count("block_length", block_length, minimum=2) - 1
+    blocks = check_count("num_blocks", num_blocks, minimum=1)
+    check_positive("a", a)
+    check_finite("mu", mu)
+    b = as_array("b", b)
+    if b.shape not in ((), (blocks, length)):
+        raise ValueError(f"b: expected a scalar or shape ({blocks}, {length}), got {b.shape}")
+    check_positive("b", b)
+    return Rosenbrock(a, jnp.broadcast_to(b, (blocks, length)), mu)
+
+
+# Funnel -------------------------------------------------------------------------------------
+
+
+@pytree_dataclass
+class Funnel(Analytic):
+    """See `funnel`."""
+
+    scale: Any
+    dim: int = static_field()
+
+    draw_noise: ClassVar[Want] = Want.NORMAL
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        _check_position(self, x, self.dim)
+        v, rest = x[0], x[1:]
+        k = self.dim - 1
+        return 0.5 * ((v / self.scale) ** 2 + jnp.exp(-v) * jnp.sum(rest**2) + k * v)
+
+    @property
+    def log_z(self) -> jax.Array:
+        return jnp.log(jnp.asarray(self.scale, float)) + 0.5 * self.dim * math.log(2 * math.pi)
+
+    @property
+    def mean(self) -> jax.Array:
+        return jnp.zeros(self.dim)
+
+    @property
+    def cov(self) -> jax.Array:
+        variance = jnp.asarray(self.scale, float) ** 2
+        rest = jnp.broadcast_to(jnp.exp(variance / 2), (self.dim - 1,))
+        return jnp.diag(jnp.concatenate([variance[None], rest]))
+
+    def template(self) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((self.dim,), jnp.asarray(self.scale, float).dtype)
+
+    def from_noise(self, noise: jax.Array) -> jax.Array:
+        """v by its Gaussian, then the rest with variance e^v."""
+        v = self.scale * noise[:1]
+        return jnp.concatenate([v, jnp.exp(0.5 * v) * noise[1:]])
+
+
+def funnel(dim: int = 2, scale: Any = 3.0) -> Funnel:
+    """Neal's funnel (2003): v = x_1 ~ N(0, s²), and x_2, …, x_d ~ N(0, e^v) given v.
+
+        E(x) = v²/(2s²) + e^{-v} Σ x_i² / 2 + (d - 1) v / 2
+
+    Args:
+        dim: d ≥ 2.
+        scale: s > 0, the standard deviation of v.
+
+    Raises:
+        ValueError: d < 2, or s not finite and positive.
+
+    Example:
+        >>> import jax.numpy as jnp, jlangevin as jl
+        >>> float(jl.energies.funnel(dim=3)(jnp.zeros(3)))
+        0.0
+    """
+    check_positive("scale", scale)
+    return Funnel(scale, check_count("dim", dim, minimum=2))
+
+
+# Ring ---------------------------------------------------------------------------------------
+
+
+@pytree_dataclass
+class Ring(Analytic):
+    """See `ring`."""
+
+    radius: Any
+    width: Any
+    dim: int = static_field()
+
+    draw_noise: ClassVar[PyTree] = (Want.NORMAL, Want.UNIFORM)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        _check_position(self, x, self.dim)
+        return 0.5 * ((_norm(x) - self.radius) / self.width) ** 2
+
+    def _integrals(self, upper: jax.Array | float, highest: int) -> jax.Array:
+        """∫_0^upper s^k exp(-(s - R)²/(2w²)) ds for k = 0 … `highest`, by parts."""
+        big_r, w = jnp.asarray(self.radius, float), jnp.asarray(self.width, float)
+        upper = jnp.asarray(upper, float)
+
+        def edge(s: jax.Array) -> jax.Array:
+            return jnp.exp(-0.5 * ((s - big_r) / w) ** 2)
+
+        root2 = math.sqrt(2)
+        found = [
+            w
+            * math.sqrt(math.pi / 2)
+            * (erf((upper - big_r) / (w * root2)) + erf(big_r / (w * root2)))
+        ]
+        end = edge(upper)
+        found.append(big_r * found[0] - w**2 * (end - edge(jnp.zeros_like(big_r))))
+        power = upper
+        for k in range(2, highest + 1):
+            # At an infinite upper end, power · end is 0 and not NaN.
+            boundary = jnp.where(end > 0, power * end, 0.0)
+            found.append(big_r * found[k - 1] + (k - 1) * w**2 * found[k - 2] - w**2 * boundary)
+            power = power * upper
+        return jnp.stack(found)
+
+    @property
+    def log_z(self) -> jax.Array:
+        sphere = math.log(2) + 0.5 * self.dim * math.log(math.pi) - math.lgamma(self.dim / 2)
+        return sphere + jnp.log(self._integrals(jnp.inf, max(self.dim - 1, 1))[self.dim - 1])
+
+    @property
+    def mean(self) -> jax.Array:
+        return jnp.zeros(self.dim)
+
+    @property
+    def cov(self) -> jax.Array:
+        integrals = self._integrals(jnp.inf, self.dim + 1)
+        return integrals[self.dim + 1] / integrals[self.dim - 1] / self.dim * jnp.eye(self.dim)
+
+    def template(self) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((self.dim,), jnp.asarray(self.radius, float).dtype)
+
+    def from_noise(self, noise: tuple[jax.Array, jax.Array]) -> jax.Array:
+        """A direction by the normals, and the radius by bisection of its distribution function."""
+        normals, uniform = noise
+        k = self.dim - 1
+        order = max(k, 1)
+        total = self._integrals(jnp.inf, order)[k]
+        big_r, w = jnp.asarray(self.radius, float), jnp.asarray(self.width, float)
+        mode = 0.5 * (big_r + jnp.sqrt(big_r**2 + 4 * k * w**2))
+
+        def halve(_: int, bracket: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+            low, high = bracket
+            middle = 0.5 * (low + high)
+            below = self._integrals(middle, order)[k] < uniform * total
+            return jnp.where(below, middle, low), jnp.where(below, high, middle)
+
+        bits = 60 if total.dtype == jnp.float64 else 30
+        low, high = jax.lax.fori_loop(0, bits, halve, (jnp.zeros_like(mode), mode + 12 * w))
+        return 0.5 * (low + high) * normals / _norm(normals)
+
+
+def _norm(x: jax.Array) -> jax.Array:
+    """|x|, with the gradient 0 at the origin, where it has none."""
+    square = jnp.sum(x * x)
+    positive = square > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0)
+
+
+def ring(radius: Any = 2.0, width: Any = 0.3, *, dim: int = 2) -> Ring:
+    """E(x) = (|x| - R)² / (2 w²): a ring in the plane, a shell in more dimensions.
+
+    At the origin, where E has a kink, the gradient is taken as 0.
+
+    Args:
+        radius: R > 0.
+        width: w > 0.
+        dim: d ≥ 1.
+
+    Raises:
+        ValueError: R or w not finite and positive, or d < 1.
+
+    Example:
+        >>> import jax.numpy as jnp, jlangevin as jl
+        >>> float(jl.energies.ring(radius=1.0, width=1.0)(jnp.array([3.0, 0.0])))
+        2.0
+    """
+    check_positive("radius", radius)
+    check_positive("width", width)
+    return Ring(radius, width, check_count("dim", dim, minimum=1))

@@ -1,0 +1,31 @@
+"""Refusals by name: a question that has no answer gets an error that says why."""
+
+from __future__ import annotations
+
+__all__ = [
+    "NoClosedFormError",
+    "NoStationaryLawError",
+    "NotAffineError",
+    "NotNormalizableError",
+    "UnstableStepError",
+]
+
+
+class NotNormalizableError(ValueError):
+    """exp(-E) has no finite integral, so there is no probability law to speak of."""
+
+
+class NoClosedFormError(ValueError):
+    """The quantity exists but has no closed form; what to do instead is in the message."""
+
+
+class NotAffineError(ValueError):
+    """The step is not affine in state and noise, so its law is not Gaussian."""
+
+
+class UnstableStepError(ValueError):
+    """The step size is beyond the stability limit: the chain grows without bound."""
+
+
+class NoStationaryLawError(ValueError):
+    """The chain has no stationary law."""

@@ -1,0 +1,608 @@
+"""Exact laws of affine chains, derived from the code that runs.
+
+If a kernel's step is affine in state and noise, z' = F z + c + G ξ, a Gaussian start stays
+Gaussian: m' = F m + c and S' = F S Fᵀ + G Gᵀ. F and G come out of `kernel.step` by
+`jax.jacfwd`, over the whole state; what is shown is the position's marginal unless `full` is set.
+
+That the step *is* affine is checked, at probes of several sizes. Outside of `jit` a step that
+isn't raises `NotAffineError`. Where values are traced nothing can be raised, and the law is NaN
+instead: never a wrong number.
+
+Precision is that of the position's dtype. Where ηλ is small, F = I - ηA loses digits to the 1:
+the law's relative error is about eps / (ηλ). Enable x64 for laws to be relied on to many digits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.flatten_util import ravel_pytree
+from jax.scipy.linalg import cho_solve, solve_triangular
+
+from jlangevin import trees
+from jlangevin._checks import check_count, check_positive
+from jlangevin.distribution import Gaussian
+from jlangevin.errors import (
+    NoStationaryLawError,
+    NotAffineError,
+    NotNormalizableError,
+    UnstableStepError,
+)
+from jlangevin.kernels.base import Energy, Kernel, at_step, has_schedule
+from jlangevin.kernels.preconditioner import as_preconditioner
+from jlangevin.noise import Want
+from jlangevin.trees import PyTree, Structure
+
+__all__ = [
+    "AffineMap",
+    "affine_map",
+    "kl",
+    "law",
+    "stationary",
+    "step_size_for",
+    "target",
+    "trajectory",
+    "wasserstein2",
+]
+
+
+class AffineMap(NamedTuple):
+    """z' = F z + c + w, w ~ N(0, Q), over the raveled state z."""
+
+    matrix: jax.Array  # F, (n, n)
+    offset: jax.Array  # c, (n,)
+    cov: jax.Array  # Q = G Gᵀ, (n, n), where G is the derivative by the noise
+
+
+def affine_map(kernel: Kernel, energy: Energy, position: PyTree, step: int = 0) -> AffineMap:
+    """The affine map that one step of `kernel` is, over its whole state.
+
+    Args:
+        kernel: any kernel that asks for normals alone.
+        energy: an energy on which its step is affine: quadratic or linear.
+        position: one position, for structure, shapes and dtypes; its values are not used.
+        step: where in its schedules the kernel stands.
+
+    Returns:
+        An `AffineMap` over the kernel's state in `ravel_pytree` order.
+
+    Raises:
+        NotAffineError: the step is not affine, or wants noise other than normals.
+
+    Example:
+        >>> import jax.numpy as jnp, jlangevin as jl
+        >>> energy = jl.energies.quadratic(2.0 * jnp.eye(1))
+        >>> round(float(jl.exact.affine_map(jl.ula(0.1), energy, jnp.zeros(1)).matrix[0, 0]), 6)
+        0.8
+    """
+    return _facts(kernel, energy, position, step).step
+
+
+def law(
+    kernel: Kernel,
+    energy: Energy,
+    start: Gaussian,
+    num_steps: int,
+    *,
+    full: bool = False,
+    allow_unstable: bool = False,
+) -> Gaussian:
+    """The exact law of the chain after `num_steps` steps from `start`.
+
+    Without schedules the steps are composed by doubling, (F, c, Q)∘(F, c, Q) =
+    (F², F c + c, F Q Fᵀ + Q): O(log num_steps), so 10⁹ steps are instant. With schedules it is
+    one composition a step.
+
+    Args:
+        kernel, energy: as for `affine_map`.
+        start: the law of the first position.
+        num_steps: N ≥ 0.
+        full: the law of the kernel's whole state instead of the position's.
+        allow_unstable: give the law of a chain that grows without bound, too.
+
+    Returns:
+        A `Gaussian` over the position (a pytree like it), or over the state if `full`.
+
+    Raises:
+        NotAffineError: see `affine_map`.
+        UnstableStepError: the step size is beyond the stability limit: the step's map has a
+            spectral radius above 1. Not looked for in kernels with schedules.
+        TypeError: `start` is no `Gaussian`.
+
+    Example:
+        >>> import jax.numpy as jnp, jlangevin as jl
+        >>> start = jl.Gaussian(jnp.zeros(2), jnp.eye(2))
+        >>> law = jl.exact.law(jl.ula(0.01), jl.energies.linear([1.0, 0.5]), start, 100)
+        >>> [round(float(v), 4) for v in (*law.mean, law.cov[0, 0])]
+        [-1.0, -0.5, 3.0]
+    """
+    num_steps = check_count("num_steps", num_steps, minimum=0)
+    _check_start(start)
+    if has_schedule(kernel):
+        facts, mean, cov = _step_by_step(kernel, energy, start, num_steps)
+        return _shown(facts, mean[-1], cov[-1], full)
+    facts = _facts(kernel, energy, start.mean)
+    if not allow_unstable:
+        facts = _refuse_unstable(facts)
+    bits = np.array([int(bit) for bit in f"{num_steps:b}"], bool)
+    mean, cov = _push(_power(facts.step, bits), *_push(facts.init, *_flat(start)))
+    return _shown(facts, mean, cov, full)
+
+
+def trajectory(
+    kernel: Kernel, energy: Energy, start: Gaussian, num_steps: int, *, full: bool = False
+) -> Gaussian:
+    """The exact law after each of 0, 1, …, `num_steps` steps.
+
+    Args:
+        kernel, energy, start, full: as for `law`.
+        num_steps: N ≥ 0.
+
+    Returns:
+        A `Gaussian` with a leading axis of N + 1 in each leaf;
+        `jax.tree.map(lambda leaf: leaf[k], result)` is the law after k steps.
+
+    Raises:
+        NotAffineError, TypeError: as `law`. An unstable chain's law is given: it is finite.
+
+    Example:
+        >>> import jax.numpy as jnp, jlangevin as jl
+        >>> start = jl.Gaussian(jnp.zeros(1), jnp.eye(1))
+        >>> jl.exact.trajectory(jl.ula(0.1), jl.energies.linear([1.0]), start, 5).mean.shape
+        (6, 1)
+    """
+    num_steps = check_count("num_steps", num_steps, minimum=0)
+    _check_start(start)
+    facts, mean, cov = _step_by_step(kernel, energy, start, num_steps)
+    return jax.vmap(lambda m, s: _shown(facts, m, s, full))(mean, cov)
+
+
+def stationary(kernel: Kernel, energy: Energy, position: PyTree, *, full: bool = False) -> Gaussian:
+    """The law that the chain tends to: m = F m + c, S = F S Fᵀ + Q.
+
+    Args:
+        kernel, energy, position, full: as for `affine_map` and `law`.
+
+    Raises:
+        NotAffineError: see `affine_map`.
+        UnstableStepError: the map's spectral radius is above 1.
+        NoStationaryLawError: it is 1 (a linear or flat direction of the energy), so the chain
+            wanders off for ever; or the kernel has a schedule.
+
+    Example:
+        >>> import jax.numpy as jnp, jlangevin as jl
+        >>> law = jl.exact.stationary(jl.ula(1.0), jl.energies.quadratic(jnp.eye(1)), jnp.zeros(1))
+        >>> round(float(law.cov[0, 0]), 6)
+        2.0
+    """
+    if has_schedule(kernel):
+        raise NoStationaryLawError(
+            "kernel: a step that changes with time has no stationary law; "
+            "ask for exact.law after a number of steps"
+        )
+    facts = _refuse_unstable(_facts(kernel, energy, position))
+    radius = _spectral_radius(facts.step.matrix)
+    settles = radius < 1 - _rounding(facts.step.matrix)
+    if trees.is_concrete(settles) and not bool(settles):
+        raise NoStationaryLawError(
+            f"energy: the step's map has spectral radius {float(radius):.9g}, so the chain never "
+            "settles: the energy is linear or flat in some direction (exp(-E) has no finite "
+            f"integral), or ηλ is too small for {radius.dtype} to tell. Ask for exact.law after "
+            "a number of steps, or enable x64"
+        )
+    facts = _poison(facts, settles)
+    # 2**64 steps: whatever has a spectral radius that float64 can tell from 1 has settled.
+    limit = _power(facts.step, np.array([True] + [False] * 64))
+    return _shown(facts, limit.offset, limit.cov, full)
+
+
+def target(energy: Energy, position: PyTree, temperature: Any = 1.0) -> Gaussian:
+    """The law p ∝ exp(-E/T) itself, of a quadratic energy: N(-A⁻¹ b, T A⁻¹).
+
+    Args:
+        energy: a quadratic energy, A = ∇²E, b = ∇E(0).
+        position: one position, for structure, shapes and dtypes.
+        temperature: T > 0.
+
+    Raises:
+        NotAffineError: the gradient is not affine, so p is no Gaussian.
+        NotNormalizableError: A has an eigenvalue that is not positive.
+
+    Example:
+        >>> import jax.numpy as jnp, jlangevin as jl
+        >>> energy = jl.energies.quadratic(4.0 * jnp.eye(1))
+        >>> float(jl.exact.target(energy, jnp.zeros(1), temperature=2.0).cov[0, 0])
+        0.5
+    """
+    check_positive("temperature", temperature)
+    hessian, slope = _quadratic(energy, position)
+    values = jnp.linalg.eigvalsh(hessian)
+    if trees.is_concrete(values):
+        smallest, largest = float(values[0]), float(values[-1])
+        if smallest <= 10 * float(jnp.finfo(values.dtype).eps) * len(values) * max(largest, 0.0):
+            raise NotNormalizableError(
+                f"energy: its Hessian has the eigenvalue {smallest:.3g}, which is not above zero, "
+                "so exp(-E/T) has no finite integral"
+            )
+    lower = jnp.linalg.cholesky(hessian)
+    mean = -cho_solve((lower, True), slope)
+    cov = cho_solve((lower, True), jnp.eye(len(slope), dtype=slope.dtype))
+    cov = jnp.asarray(temperature, cov.dtype) * cov
+    return _gaussian(trees.unraveler(position)(mean), cov)
+
+
+def step_size_for(
+    energy: Energy, position: PyTree, *, bias: Any, preconditioner: Any = None
+) -> jax.Array:
+    """The largest step of `ula` whose stationary variance is within a relative `bias` everywhere.
+
+    ULA's stationary variance along an eigenvalue λ of A (of L^T A L with a preconditioner
+    P = L Lᵀ) is T/λ · 1/(1 - ηλ/2), so a relative bias δ is reached at η = 2δ / ((1 + δ) λ_max).
+
+    Args:
+        energy, position: as for `target`.
+        bias: δ > 0; 0.01 for one percent.
+        preconditioner: as in `ula`.
+
+    Raises:
+        NotAffineError: the energy is not quadratic.
+        NotNormalizableError: no direction of it is confined.
+
+    Example:
+        >>> import jax.numpy as jnp, jlangevin as jl
+        >>> energy = jl.energies.quadratic(jnp.diag(jnp.array([1.0, 4.0])))
+        >>> eta = jl.exact.step_size_for(energy, jnp.zeros(2), bias=0.25)
+        >>> law = jl.exact.stationary(jl.ula(eta), energy, jnp.zeros(2))
+        >>> round(float(law.cov[1, 1]), 4)  # the target's variance is 0.25
+        0.3125
+    """
+    check_positive("bias", bias)
+    hessian, _ = _quadratic(energy, position)
+    shape = as_preconditioner(preconditioner)
+    if shape is not None:
+        unravel = trees.unraveler(position)
+        columns = jax.vmap(lambda column: trees.ravel(shape.factor(unravel(column))))
+        lower = columns(jnp.eye(len(hessian), dtype=hessian.dtype)).T
+        hessian = lower.T @ hessian @ lower
+    largest = jnp.linalg.eigvalsh(hessian)[-1]
+    if trees.is_concrete(largest) and float(largest) <= 0:
+        raise NotNormalizableError(
+            f"energy: the largest eigenvalue of its Hessian is {float(largest):.3g}; "
+            "no step size gives a stationary law"
+        )
+    delta = jnp.asarray(bias, hessian.dtype)
+    return 2 * delta / ((1 + delta) * largest)
+
+
+# Distances ----------------------------------------------------------------------------------
+
+
+def wasserstein2(p: Gaussian, q: Gaussian) -> jax.Array:
+    """The 2-Wasserstein distance between two Gaussians (Gelbrich 1990), not squared.
+
+        W² = |m_p - m_q|² + min_U |S_p^{1/2} - S_q^{1/2} U|²_F    over orthogonal U
+
+    which equals the usual tr(S_p + S_q - 2 (S_p^{1/2} S_q S_p^{1/2})^{1/2}) but loses no digits
+    where p and q are close. Singular covariances are allowed; the derivative needs regular ones,
+    and is taken as 0 where p = q.
+
+    Raises:
+        ValueError: p and q are over different positions.
+
+    Example:
+        >>> import jax.numpy as jnp, jlangevin as jl
+        >>> p = jl.Gaussian(jnp.zeros(1), jnp.eye(1))
+        >>> float(jl.exact.wasserstein2(p, jl.Gaussian(3 * jnp.ones(1), 25 * jnp.eye(1))))
+        5.0
+    """
+    m, n = _pair(p, q)
+    square = jnp.sum((m - n) ** 2) + _bures(p.cov, q.cov)
+    positive = square > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0)
+
+
+def kl(p: Gaussian, q: Gaussian) -> jax.Array:
+    """The Kullback-Leibler divergence KL(p || q) in nats, of Gaussians with regular covariances.
+
+        ½ (tr(S_q⁻¹ S_p) - d + (m_p - m_q)ᵀ S_q⁻¹ (m_p - m_q) + log det S_q - log det S_p)
+
+    NaN if a covariance is singular.
+
+    Raises:
+        ValueError: p and q are over different positions.
+
+    Example:
+        >>> import jax.numpy as jnp, jlangevin as jl
+        >>> p = jl.Gaussian(jnp.zeros(1), jnp.eye(1))
+        >>> float(jl.exact.kl(p, jl.Gaussian(jnp.ones(1), jnp.eye(1))))
+        0.5
+    """
+    m, n = _pair(p, q)
+    lower_p, lower_q = jnp.linalg.cholesky(p.cov), jnp.linalg.cholesky(q.cov)
+    ratio = solve_triangular(lower_q, lower_p, lower=True)
+    shift = solve_triangular(lower_q, m - n, lower=True)
+    # x - 1 - log x of each squared diagonal entry, and the rest: no large terms cancel.
+    diagonal = jnp.diagonal(ratio)
+    off = jnp.sum(jnp.tril(ratio, -1) ** 2)
+    excess = jnp.sum((diagonal - 1) * (diagonal + 1) - 2 * jnp.log(diagonal))
+    return 0.5 * (excess + off + jnp.sum(shift**2))
+
+
+@jax.custom_jvp
+def _bures(s: jax.Array, t: jax.Array) -> jax.Array:
+    a, b = _root(s), _root(t)
+    left, _, right = jnp.linalg.svd(b.T @ a)
+    return jnp.sum((a - b @ (left @ right)) ** 2)
+
+
+@_bures.defjvp
+def _bures_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+    # d = tr((I - M) ds) + tr((I - M⁻¹) dt), M the optimal map's matrix, M s M = t.
+    (s, t), (ds, dt) = primals, tangents
+    root = _root(s)
+    middle = _root(root @ t @ root)
+    inverse = jnp.linalg.inv(root)
+    optimal = inverse @ middle @ inverse
+    eye = jnp.eye(len(s), dtype=s.dtype)
+    tangent = jnp.sum((eye - optimal) * ds) + jnp.sum((eye - jnp.linalg.inv(optimal)) * dt)
+    return _bures(s, t), tangent
+
+
+def _root(s: jax.Array) -> jax.Array:
+    """The symmetric positive semi-definite square root."""
+    values, vectors = jnp.linalg.eigh(s)
+    return (vectors * jnp.sqrt(jnp.maximum(values, 0))[None, :]) @ vectors.T
+
+
+def _pair(p: Gaussian, q: Gaussian) -> tuple[jax.Array, jax.Array]:
+    trees.assert_like("q", q.mean, p.mean)
+    return trees.ravel(p.mean), trees.ravel(q.mean)
+
+
+# Linearisation ------------------------------------------------------------------------------
+
+
+class _Facts(NamedTuple):
+    """What a kernel's code says of its chain on an energy."""
+
+    init: AffineMap  # from a position to the first state
+    step: AffineMap  # from a state to the next
+    state: Any  # one state, as shapes and dtypes
+    position: Any  # one position, likewise
+
+
+def _facts(kernel: Kernel, energy: Energy, position: PyTree, step: int = 0) -> _Facts:
+    like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), position)
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
+    arrays, structures = zip(*map(trees.partition, (kernel, energy)), strict=True)
+    init, moved, quadratic, affine = _linearize(
+        arrays, zeros, jnp.int32(step), structures=structures
+    )
+    _refuse_not_affine(quadratic, affine)
+    state = jax.eval_shape(
+        lambda x: at_step(kernel, step).init(energy, x, _zero_noise(kernel.init_noise, x)), zeros
+    )
+    return _poison(_Facts(init, moved, state, like), quadratic & affine)
+
+
+@partial(jax.jit, static_argnames=("structures",))
+def _linearize(
+    arrays: tuple[list[Any], ...],
+    zeros: PyTree,
+    step: jax.Array,
+    *,
+    structures: tuple[Structure, ...],
+) -> tuple[AffineMap, AffineMap, jax.Array, jax.Array]:
+    """The maps of `init` and `step`, whether the gradient is affine, and whether they are."""
+    kernel, energy = map(trees.combine, arrays, structures)
+    kernel = at_step(kernel, step)
+    init_noise = _zero_noise(kernel.init_noise, zeros)
+    step_noise = _zero_noise(kernel.step_noise, zeros)
+    state = kernel.init(energy, zeros, init_noise)
+    for leaf in jax.tree.leaves(state):
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise NotAffineError(f"kernel: its state has a leaf of dtype {leaf.dtype}")
+
+    def from_position(x: PyTree, z: PyTree) -> Any:
+        return kernel.init(energy, x, z)
+
+    def from_state(state: Any, z: PyTree) -> Any:
+        return kernel.step(energy, state, z)[0]
+
+    init, init_is_affine = _derive(from_position, zeros, init_noise)
+    moved, step_is_affine = _derive(from_state, state, step_noise)
+    _, quadratic = _derive(lambda x, _: jax.grad(energy)(x), zeros, None)
+    return init, moved, quadratic, init_is_affine & step_is_affine
+
+
+def _derive(
+    function: Callable[[Any, Any], PyTree], at: PyTree, noise: PyTree
+) -> tuple[AffineMap, jax.Array]:
+    """The affine map that `function` is, and whether it is one."""
+    zero, unravel = ravel_pytree(jax.tree.map(jnp.zeros_like, at))
+    no_noise, unravel_noise = ravel_pytree(noise)
+    no_noise = no_noise.astype(zero.dtype)
+
+    def flat(z: jax.Array, xi: jax.Array) -> jax.Array:
+        return trees.ravel(function(unravel(z), unravel_noise(xi)))
+
+    offset = flat(zero, no_noise)
+    matrix, scatter = jax.jacfwd(flat, argnums=(0, 1))(zero, no_noise)
+    good = jnp.all(jnp.isfinite(offset)) & jnp.all(jnp.isfinite(matrix))
+    eps = jnp.finfo(zero.dtype).eps
+    for size in (1.0, 10.0, 100.0):
+        z, xi = size * _probe(zero, 0.3), size * _probe(no_noise, 0.7)
+        expected = matrix @ z + offset + scatter @ xi
+        terms = jnp.abs(matrix) @ jnp.abs(z) + jnp.abs(offset) + jnp.abs(scatter) @ jnp.abs(xi)
+        allowed = 100 * eps * max(zero.size, 1) * jnp.max(terms, initial=0.0)
+        good &= jnp.all(jnp.abs(flat(z, xi) - expected) <= allowed)
+    return AffineMap(matrix, offset, scatter @ scatter.T), good
+
+
+def _probe(like: jax.Array, phase: float) -> jax.Array:
+    """A fixed vector of entries of both signs and no pattern: the golden ratio's multiples."""
+    golden = (np.sqrt(5) - 1) / 2
+    return jnp.asarray(
+        np.cos(2 * np.pi * (golden * np.arange(1, like.size + 1) + phase)), like.dtype
+    )
+
+
+def _zero_noise(wants: PyTree, like: PyTree) -> PyTree:
+    def zero(want: Any) -> PyTree:
+        if want is not Want.NORMAL:
+            raise NotAffineError(
+                f"kernel: it asks for {want}, not for normals alone, so its step is not affine "
+                "in Gaussian noise and the law after it is not Gaussian"
+            )
+        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
+
+    return jax.tree.map(zero, wants)
+
+
+def _refuse_not_affine(quadratic: jax.Array, affine: jax.Array) -> None:
+    if not trees.is_concrete(quadratic, affine):
+        return
+    if not bool(quadratic):
+        raise NotAffineError(
+            "energy: its gradient is not affine, so a chain on it has no Gaussian law; "
+            "exact laws are for quadratic and linear energies"
+        )
+    if not bool(affine):
+        raise NotAffineError("kernel: its step is not affine in state and noise on this energy")
+
+
+def _poison(facts: _Facts, good: jax.Array) -> _Facts:
+    """`facts`, or NaN where `good` is false: a refusal that also works under tracing."""
+    step = AffineMap(*(jnp.where(good, leaf, jnp.nan) for leaf in facts.step))
+    return facts._replace(step=step)
+
+
+def _refuse_unstable(facts: _Facts) -> _Facts:
+    radius = _spectral_radius(facts.step.matrix)
+    stable = radius <= 1 + _rounding(facts.step.matrix)
+    if trees.is_concrete(stable) and not bool(stable):
+        raise UnstableStepError(
+            f"step_size: beyond the stability limit: the step's map has spectral radius "
+            f"{float(radius):.6g}, so the chain grows without bound (or the energy has no "
+            "minimum). Take a smaller step (ULA needs step_size < 2/λ_max of PA; see "
+            "exact.step_size_for); exact.law gives the law all the same with allow_unstable=True"
+        )
+    return _poison(facts, stable)
+
+
+def _rounding(matrix: jax.Array) -> float:
+    """How far from 1 a computed spectral radius may be when it is 1."""
+    return 10 * float(jnp.finfo(matrix.dtype).eps) * max(len(matrix), 1)
+
+
+@jax.jit
+def _spectral_radius(matrix: jax.Array) -> jax.Array:
+    """max |eigenvalue| = lim |F^n|^(1/n), n = 2, 4, 8, … (Gelfand): no eigensolver needed."""
+
+    def normalized(m: jax.Array) -> tuple[jax.Array, jax.Array]:
+        norm = jnp.sqrt(jnp.sum(m * m))
+        return m / jnp.where(norm > 0, norm, 1), jnp.log(norm)
+
+    def square(k: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        m, log_radius = carry
+        m, log_norm = normalized(m @ m)
+        return m, log_radius + log_norm * jnp.exp2(-(k + 1).astype(m.dtype))
+
+    _, log_radius = lax.fori_loop(0, 60, square, normalized(matrix))
+    return jnp.exp(log_radius)
+
+
+def _quadratic(energy: Energy, position: PyTree) -> tuple[jax.Array, jax.Array]:
+    """A = ∇²E and b = ∇E(0) over the raveled position, or a refusal."""
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), position)
+    gradient, good = _derive(lambda x, _: jax.grad(energy)(x), zeros, None)
+    _refuse_not_affine(good, jnp.array(True))
+    hessian = jnp.where(good, (gradient.matrix + gradient.matrix.T) / 2, jnp.nan)
+    return hessian, gradient.offset
+
+
+# Composition --------------------------------------------------------------------------------
+
+
+@jax.jit
+def _power(step: AffineMap, bits: jax.Array) -> AffineMap:
+    """`step` composed with itself as often as the binary number `bits` says, first bit first."""
+    n = len(step.offset)
+    zero = jnp.zeros_like(step.offset)
+    identity = AffineMap(jnp.eye(n, dtype=zero.dtype), zero, jnp.zeros_like(step.cov))
+
+    def digit(power: AffineMap, bit: jax.Array) -> tuple[AffineMap, None]:
+        twice = _then(power, power)
+        once_more = _then(twice, step)
+        return jax.tree.map(lambda a, b: jnp.where(bit, a, b), once_more, twice), None
+
+    return lax.scan(digit, identity, bits)[0]
+
+
+def _then(first: AffineMap, second: AffineMap) -> AffineMap:
+    mean, cov = _push(second, first.offset, first.cov)
+    return AffineMap(second.matrix @ first.matrix, mean, cov)
+
+
+def _push(move: AffineMap, mean: jax.Array, cov: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The law N(mean, cov) after `move`."""
+    moved = move.matrix @ cov @ move.matrix.T + move.cov
+    return move.matrix @ mean + move.offset, (moved + moved.T) / 2
+
+
+def _step_by_step(
+    kernel: Kernel, energy: Energy, start: Gaussian, num_steps: int
+) -> tuple[_Facts, jax.Array, jax.Array]:
+    """The state's law after 0 … `num_steps` steps, by one push a step."""
+    facts = _facts(kernel, energy, start.mean)
+    first = _push(facts.init, *_flat(start))
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), facts.position)
+    arrays, structures = zip(*map(trees.partition, (kernel, energy)), strict=True)
+    scheduled = has_schedule(kernel)
+
+    def push(law: tuple[jax.Array, jax.Array], t: jax.Array) -> tuple[Any, Any]:
+        move = facts.step
+        if scheduled:
+            _, move, _, affine = _linearize(arrays, zeros, t, structures=structures)
+            move = AffineMap(*(jnp.where(affine, leaf, jnp.nan) for leaf in move))
+        law = _push(move, *law)
+        return law, law
+
+    _, (means, covs) = lax.scan(push, first, jnp.arange(num_steps, dtype=jnp.int32))
+    return (
+        facts,
+        jnp.concatenate([first[0][None], means]),
+        jnp.concatenate([first[1][None], covs]),
+    )
+
+
+def _flat(start: Gaussian) -> tuple[jax.Array, jax.Array]:
+    return trees.ravel(start.mean), start.cov
+
+
+def _shown(facts: _Facts, mean: jax.Array, cov: jax.Array, full: bool) -> Gaussian:
+    """The law over the state, or its marginal over the position."""
+    unravel = trees.unraveler(facts.state)
+    if full:
+        return _gaussian(unravel(mean), cov)
+    select = jax.jacfwd(lambda z: trees.ravel(unravel(z).position))(mean)
+    return _gaussian(unravel(mean).position, select @ cov @ select.T)
+
+
+def _gaussian(mean: PyTree, cov: jax.Array) -> Gaussian:
+    """A `Gaussian` out of computed parts, which need no checks."""
+    return Gaussian.tree_unflatten(None, (mean, cov))
+
+
+def _check_start(start: Any) -> None:
+    if not isinstance(start, Gaussian):
+        raise TypeError(
+            f"start: expected a jlangevin.Gaussian, got {type(start).__name__}; for chains that "
+            "all begin at one point x, take Gaussian(x, zeros)"
+        )

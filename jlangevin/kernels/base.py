@@ -1,0 +1,97 @@
+"""What a kernel is: a deterministic function of state and noise, and its hyper-parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+import jax
+
+from jlangevin._checks import check_positive
+from jlangevin.trees import PyTree, pytree_dataclass
+
+__all__ = ["Energy", "Info", "Kernel", "Schedule", "at_step", "hyperparameter"]
+
+Energy = Callable[[PyTree], jax.Array]
+"""A callable x -> scalar; a pytree callable keeps its parameters out of the compiled program."""
+
+K = TypeVar("K")
+
+
+class Info(NamedTuple):
+    """What a step reports, a scalar each; None where it does not apply, at no cost.
+
+    In `Run.info` each has a leading chain axis: the mean of `acceptance_rate` over the steps
+    after burn-in, and the count of divergences.
+    """
+
+    acceptance_rate: Any = None
+    num_divergent: Any = None
+
+
+class Kernel(Protocol):
+    """One Langevin dynamics. Any pytree with these members is a kernel.
+
+    A kernel draws nothing. `init_noise` and `step_noise` are pytrees of `noise.Want` that say
+    what `init` and `step` are to be given (None for nothing); the driver makes it. A state is
+    a pytree with a member `position`.
+    """
+
+    @property
+    def init_noise(self) -> PyTree: ...
+
+    @property
+    def step_noise(self) -> PyTree: ...
+
+    def init(self, energy: Energy, position: PyTree, noise: Any) -> Any:
+        """The state of a chain that starts at `position`."""
+        ...
+
+    def step(self, energy: Energy, state: Any, noise: Any) -> tuple[Any, Info]:
+        """The next state, and what is to be reported of the step."""
+        ...
+
+
+@pytree_dataclass
+class Schedule:
+    """A hyper-parameter that is a function of the step, as in optax.
+
+    `function` takes the step, an int32 scalar counted from 0, and returns a scalar. Give it as
+    a `jax.tree_util.Partial` to keep its parameters traced: a new closure compiles anew.
+    """
+
+    function: Any
+
+    def __call__(self, step: Any) -> jax.Array:
+        value: jax.Array = self.function(step)
+        return value
+
+
+def hyperparameter(name: str, value: Any) -> Any:
+    """`value` checked to be positive, or wrapped as a `Schedule` if it is a function."""
+    if isinstance(value, Schedule):
+        return value
+    if callable(value):
+        return Schedule(value)
+    check_positive(name, value)
+    if jax.numpy.shape(value) != ():
+        raise ValueError(
+            f"{name}: expected a scalar or a function of the step, "
+            f"got shape {jax.numpy.shape(value)}; use jax.vmap for many values"
+        )
+    return value
+
+
+def at_step(kernel: K, step: Any) -> K:
+    """`kernel` with every schedule in it replaced by its value at `step`."""
+
+    def value(leaf: Any) -> Any:
+        return leaf(step) if isinstance(leaf, Schedule) else leaf
+
+    return jax.tree.map(value, kernel, is_leaf=lambda leaf: isinstance(leaf, Schedule))
+
+
+def has_schedule(kernel: Any) -> bool:
+    """Whether any hyper-parameter of `kernel` depends on the step."""
+    leaves = jax.tree.leaves(kernel, is_leaf=lambda leaf: isinstance(leaf, Schedule))
+    return any(isinstance(leaf, Schedule) for leaf in leaves)

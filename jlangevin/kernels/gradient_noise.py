@@ -1,0 +1,74 @@
+"""Additive Gaussian noise on the gradient of any kernel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jlangevin import trees
+from jlangevin._checks import as_array, check_spd
+from jlangevin.distribution import factor
+from jlangevin.kernels.base import Energy, Info
+from jlangevin.noise import Want
+from jlangevin.trees import PyTree, pytree_dataclass
+
+__all__ = ["GradientNoise", "gradient_noise"]
+
+
+@pytree_dataclass
+class GradientNoise:
+    """See `gradient_noise`."""
+
+    kernel: Any
+    scale: jax.Array
+
+    @property
+    def init_noise(self) -> PyTree:
+        return self.kernel.init_noise
+
+    @property
+    def step_noise(self) -> PyTree:
+        return self.kernel.step_noise, Want.NORMAL
+
+    def init(self, energy: Energy, position: PyTree, noise: Any) -> Any:
+        return self.kernel.init(energy, position, noise)
+
+    def step(self, energy: Energy, state: Any, noise: Any) -> tuple[Any, Info]:
+        inner, zeta = noise
+        zeta = trees.ravel(zeta)
+        # A gradient with an error e is the gradient of the energy tilted by e·x.
+        error = self.scale.astype(zeta.dtype) @ zeta
+
+        def tilted(x: PyTree) -> jax.Array:
+            return energy(x) + jnp.vdot(error, trees.ravel(x))
+
+        stepped: tuple[Any, Info] = self.kernel.step(tilted, state, inner)
+        return stepped
+
+
+def gradient_noise(kernel: Any, cov: Any) -> GradientNoise:
+    """`kernel` with every gradient g of a step replaced by g + C^{1/2} ζ, ζ ~ N(0, I).
+
+    A model of minibatch gradients (Welling and Teh 2011) whose law is exact: with `ula`, each
+    step's noise covariance gains η² C. The error is drawn once a step.
+
+    Args:
+        kernel: the kernel to wrap.
+        cov: C, the gradient error's covariance, (d, d) over the raveled position, symmetric
+            positive semi-definite.
+
+    Raises:
+        ValueError: C is not a symmetric positive semi-definite matrix.
+
+    Example:
+        >>> import jax.numpy as jnp, jlangevin as jl
+        >>> energy = jl.energies.quadratic(jnp.eye(1))
+        >>> kernel = jl.gradient_noise(jl.ula(step_size=0.5), jnp.eye(1))
+        >>> round(float(jl.exact.stationary(kernel, energy, jnp.zeros(1)).cov[0, 0]), 4)
+        1.6667
+    """
+    matrix = as_array("cov", cov, ndim=2)
+    check_spd("cov", matrix, semidefinite=True)
+    return GradientNoise(kernel, factor(matrix))

@@ -1,0 +1,85 @@
+"""The unadjusted Langevin algorithm."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jlangevin.kernels.base import Energy, Info, hyperparameter
+from jlangevin.kernels.preconditioner import Dense, Diagonal, as_preconditioner
+from jlangevin.noise import Want
+from jlangevin.trees import PyTree, pytree_dataclass
+
+__all__ = ["ULA", "ULAState", "ula"]
+
+
+class ULAState(NamedTuple):
+    """The state of `ula` is the position alone."""
+
+    position: Any
+
+
+@pytree_dataclass
+class ULA:
+    """See `ula`."""
+
+    step_size: Any
+    temperature: Any
+    preconditioner: Diagonal | Dense | None
+
+    init_noise: ClassVar[None] = None
+    step_noise: ClassVar[Want] = Want.NORMAL
+
+    def init(self, energy: Energy, position: PyTree, noise: None) -> ULAState:
+        return ULAState(position)
+
+    def step(self, energy: Energy, state: ULAState, noise: PyTree) -> tuple[ULAState, Info]:
+        drift = jax.grad(energy)(state.position)
+        if self.preconditioner is not None:
+            drift = self.preconditioner.apply(drift)
+            noise = self.preconditioner.factor(noise)
+
+        def move(x: jax.Array, g: jax.Array, xi: jax.Array) -> jax.Array:
+            eta = jnp.asarray(self.step_size, x.dtype)
+            sigma = jnp.sqrt(2 * eta * jnp.asarray(self.temperature, x.dtype))
+            return x - eta * g + sigma * xi
+
+        return ULAState(jax.tree.map(move, state.position, drift, noise)), Info()
+
+
+def ula(step_size: Any, *, temperature: Any = 1.0, preconditioner: Any = None) -> ULA:
+    """The unadjusted Langevin algorithm (Parisi 1981; Roberts and Tweedie 1996).
+
+        x' = x - η P ∇E(x) + sqrt(2 η T) L ξ,    ξ ~ N(0, I),    L Lᵀ = P
+
+    It samples p(x) ∝ exp(-E(x)/T) up to a bias of order η. One gradient a step. For a quadratic
+    energy with P = I it is stable iff η λ_max < 2, and its stationary variance along an
+    eigenvector of eigenvalue λ is T / (λ (1 - ηλ/2)).
+
+    Args:
+        step_size: η > 0, a scalar or a function of the step (see `Schedule`). Where others write
+            x + (h/2) ∇log p + sqrt(h) ξ, η is h/2.
+        temperature: T > 0, a scalar or a function of the step. Where others choose the noise's
+            scale σ, T is σ²/(2η).
+        preconditioner: P, constant, symmetric and positive definite: None for I, a (d, d) matrix
+            over the raveled position, or P's diagonal as a pytree like the position.
+
+    Raises:
+        ValueError: a hyper-parameter that is not finite and positive, or P not symmetric
+            positive definite. A P that does not fit the position is refused when it is run.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jlangevin as jl
+        >>> energy = jl.energies.quadratic(jnp.array([[2.0, 0.5], [0.5, 1.0]]))
+        >>> kernel = jl.ula(step_size=0.1)
+        >>> run = jl.sample(jax.random.key(0), energy, kernel, energy, num_steps=10, num_chains=3)
+        >>> run.draws.shape
+        (3, 10, 2)
+    """
+    return ULA(
+        hyperparameter("step_size", step_size),
+        hyperparameter("temperature", temperature),
+        as_preconditioner(preconditioner),
+    )

@@ -1,0 +1,123 @@
+"""Pytree helpers: frozen dataclasses as pytrees, and the split into traced and static leaves."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, TypeVar, dataclass_transform
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+PyTree = Any
+T = TypeVar("T")
+
+_STATIC = "static"
+
+
+def static_field(**kwargs: Any) -> Any:
+    """A dataclass field that belongs to the structure, not to the leaves."""
+    return dataclasses.field(metadata={_STATIC: True}, **kwargs)
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field, static_field))
+def pytree_dataclass(cls: type[T]) -> type[T]:
+    """Make `cls` a frozen dataclass whose fields are pytree children.
+
+    Unflattening does not call `__init__`: JAX rebuilds pytrees around tracers and
+    placeholders, on which the argument checks of a constructor have no business.
+    """
+    cls = dataclasses.dataclass(frozen=True)(cls)
+    fields = dataclasses.fields(cls)  # type: ignore[arg-type]
+    children = tuple(f.name for f in fields if not f.metadata.get(_STATIC))
+    static = tuple(f.name for f in fields if f.metadata.get(_STATIC))
+
+    def flatten_with_keys(node: T) -> tuple[Any, Any]:
+        keyed = tuple((jax.tree_util.GetAttrKey(n), getattr(node, n)) for n in children)
+        return keyed, tuple(getattr(node, n) for n in static)
+
+    def flatten(node: T) -> tuple[Any, Any]:
+        return tuple(getattr(node, n) for n in children), tuple(getattr(node, n) for n in static)
+
+    def unflatten(aux: tuple[Any, ...], values: Any) -> T:
+        node = object.__new__(cls)
+        for name, value in zip(children + static, (*values, *aux), strict=True):
+            object.__setattr__(node, name, value)
+        return node
+
+    jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
+    return cls
+
+
+@dataclasses.dataclass(frozen=True)
+class Structure:
+    """What is left of a pytree once its arrays are taken out; hashable, so jit can key on it."""
+
+    treedef: jax.tree_util.PyTreeDef
+    rest: tuple[Any, ...]
+
+
+_ARRAY = object()  # holds an array's place in `Structure.rest`
+
+
+def is_array(leaf: object) -> bool:
+    return isinstance(leaf, (jax.Array, np.ndarray, np.generic, bool, int, float, complex))
+
+
+def partition(tree: PyTree) -> tuple[list[Any], Structure]:
+    """Split `tree` into its array leaves, to be traced, and a hashable rest.
+
+    A bare function is one leaf that is no array, so it goes into the structure; an
+    Equinox module, a `jax.tree_util.Partial` or an energy of ours keeps its
+    parameters among the arrays. A changed parameter therefore never recompiles.
+    """
+    leaves, treedef = jax.tree.flatten(tree)
+    arrays = [leaf for leaf in leaves if is_array(leaf)]
+    rest = tuple(_ARRAY if is_array(leaf) else leaf for leaf in leaves)
+    return arrays, Structure(treedef, rest)
+
+
+def combine(arrays: list[Any], structure: Structure) -> PyTree:
+    """The inverse of `partition`."""
+    remaining = iter(arrays)
+    leaves = [next(remaining) if leaf is _ARRAY else leaf for leaf in structure.rest]
+    return jax.tree.unflatten(structure.treedef, leaves)
+
+
+def is_concrete(*trees: PyTree) -> bool:
+    """Whether every leaf has a value now, so that it can be checked in Python."""
+    return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(trees))
+
+
+def float_dtype(tree: PyTree) -> Any:
+    """The one floating dtype of all leaves of `tree`; the widest where they differ."""
+    return jnp.result_type(*(leaf.dtype for leaf in jax.tree.leaves(tree)))
+
+
+def ravel(tree: PyTree) -> jax.Array:
+    """All leaves of `tree` as one vector, in `jax.tree.leaves` order."""
+    return ravel_pytree(tree)[0]
+
+
+def unraveler(tree: PyTree) -> Callable[[jax.Array], PyTree]:
+    """A function that turns `ravel(tree)`'s vectors back into pytrees like `tree`."""
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), tree)
+    unravel: Callable[[jax.Array], PyTree] = ravel_pytree(zeros)[1]
+    return unravel
+
+
+def size(tree: PyTree) -> int:
+    """The number of elements in all leaves together."""
+    return sum(int(np.prod(jnp.shape(leaf))) for leaf in jax.tree.leaves(tree))
+
+
+def assert_like(name: str, tree: PyTree, like: PyTree) -> None:
+    """Raise AssertionError unless `tree` has the structure and leaf shapes of `like`."""
+    try:
+        chex.assert_trees_all_equal_structs(tree, like)
+        chex.assert_trees_all_equal_shapes(tree, like)
+    except AssertionError as error:
+        raise ValueError(f"{name}: does not match the position: {error}") from None

@@ -1,0 +1,351 @@
+"""Samples against a law: tests with a stated false-alarm rate and a stated power.
+
+With n independent draws and the law N(m, S), whitening by S = L Lᵀ makes u = L⁻¹(x - m), which
+must be n draws of N(0, I). Three families of tests share the false-alarm rate equally:
+
+    mean         n |ū|² is χ²_d                                                      (exact)
+    covariance   n C_ii is χ²_n, n tr C is χ²_{nd}, and a correlation C_ij gives a t_{n-1},
+                 C = uᵀu / n; Bonferroni over all of them                            (exact)
+    shape        the empirical distribution function of each u_i, and of |u|², stays within the
+                 band of Dvoretzky, Kiefer and Wolfowitz (Massart 1990), Bonferroni  (a bound)
+
+so a correct sampler is rejected with a probability of at most `false_alarm`, at any n and d.
+The tests run on the host in float64, whatever the dtype of the draws. Probabilities are SciPy's,
+which JAX itself depends on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import chex
+import jax
+import numpy as np
+from numpy.typing import NDArray
+from scipy import linalg, optimize, stats
+
+from jlangevin import trees
+from jlangevin.distribution import Gaussian
+from jlangevin.trees import PyTree
+
+__all__ = ["Check", "Report", "assert_law", "compare"]
+
+Floats = NDArray[np.float64]
+
+_POWER = 0.99  # with which the errors called detectable are detected
+_FAMILIES = 3  # the false-alarm rate is shared among mean, covariance and shape
+_ROWS = 8  # coordinates shown in a report
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """One family of tests, by its most extreme member.
+
+    Attributes:
+        name: "mean", "covariance" or "shape", or "finite" if draws were not.
+        worst: which member that is, in words.
+        p_value: corrected for the number of members.
+        threshold: the check fails if `p_value` is below it.
+        detectable: the smallest error of its kind that is found with probability 0.99: for the
+            mean a shift in standard deviations; for the covariance a relative error of a
+            variance; for the shape a gap between distribution functions. Infinite if there is none.
+    """
+
+    name: str
+    worst: str
+    p_value: float
+    threshold: float
+    detectable: float
+
+    @property
+    def passed(self) -> bool:
+        return self.p_value >= self.threshold
+
+    @property
+    def z_score(self) -> float:
+        """The size of a normal deviate with this two-sided p-value."""
+        return float(stats.norm.isf(self.p_value / 2)) if self.p_value > 0 else math.inf
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """The outcome of `compare`; printed, it is a table.
+
+    Attributes:
+        num_draws: n, finite draws only.
+        num_nonfinite: draws that are not finite; a single one is a failure.
+        false_alarm: the probability with which a correct sampler is rejected, at most.
+        checks: the families of tests.
+        mean, sample_mean, mean_z: of the law, of the draws, and the z-score of their difference
+            in each coordinate, (d,).
+        cov, sample_cov, cov_z: likewise, (d, d); the sample covariance is about the law's mean.
+    """
+
+    num_draws: int
+    num_nonfinite: int
+    false_alarm: float
+    checks: tuple[Check, ...]
+    mean: Floats
+    sample_mean: Floats
+    mean_z: Floats
+    cov: Floats
+    sample_cov: Floats
+    cov_z: Floats
+
+    @property
+    def passed(self) -> bool:
+        """Whether no check failed."""
+        return all(check.passed for check in self.checks)
+
+    @property
+    def p_value(self) -> float:
+        """Of all checks together: the law is rejected where it is below `false_alarm`."""
+        return min(1.0, min(c.p_value * self.false_alarm / c.threshold for c in self.checks))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain Python numbers, lists and strings, for JSON."""
+        plain = dataclasses.asdict(self)
+        for check in plain["checks"]:
+            if not math.isfinite(check["detectable"]):
+                check["detectable"] = None
+        arrays = {k: v.tolist() for k, v in plain.items() if isinstance(v, np.ndarray)}
+        return {**plain, **arrays, "passed": self.passed, "p_value": self.p_value}
+
+    def __str__(self) -> str:
+        d = len(self.mean)
+        lines = [
+            f"{self.num_draws:,} draws in {d} dimension(s); "
+            f"a correct sampler fails with probability {self.false_alarm:.0e}",
+            "",
+            f"{'check':<12}{'p-value':>10}{'fails below':>13}   "
+            f"{'worst member':<28}finds, 99 times in 100",
+        ]
+        finds = {
+            "mean": "a shift of {:.2g} standard deviations",
+            "covariance": "a variance off by {:.2g} of itself",
+            "shape": "a gap of {:.2g} in a distribution function",
+        }
+        for check in self.checks:
+            found = finds.get(check.name, "").format(check.detectable)
+            if not math.isfinite(check.detectable):
+                found = "nothing: too few draws" if check.name in finds else ""
+            lines.append(
+                f"{check.name:<12}{check.p_value:>10.2g}{check.threshold:>13.1g}   "
+                f"{check.worst:<28}{found}" + ("" if check.passed else "   FAILED")
+            )
+        lines += [
+            "",
+            f"{'coordinate':<12}{'mean':>13}{'measured':>13}{'z':>8}"
+            f"{'variance':>15}{'measured':>13}{'z':>8}",
+        ]
+        variance_z = np.diagonal(self.cov_z)
+        extremity = np.maximum(np.abs(self.mean_z), np.abs(variance_z))
+        shown = np.sort(np.argsort(-np.nan_to_num(extremity, nan=np.inf))[:_ROWS])
+        for i in shown:
+            lines.append(
+                f"{i:<12}{self.mean[i]:>13.6g}{self.sample_mean[i]:>13.6g}{self.mean_z[i]:>8.2f}"
+                f"{self.cov[i, i]:>15.6g}{self.sample_cov[i, i]:>13.6g}{variance_z[i]:>8.2f}"
+            )
+        if len(shown) < d:
+            lines.append(f"({d - len(shown)} less extreme coordinates are not shown)")
+        verdict = "the draws agree with the law" if self.passed else "the law is REJECTED"
+        lines += ["", f"{verdict} (p = {self.p_value:.2g})"]
+        return "\n".join(lines)
+
+
+def compare(samples: PyTree, law: Gaussian, *, false_alarm: float = 1e-6) -> Report:
+    """Test independent draws against a Gaussian law.
+
+    Args:
+        samples: one draw a chain, (n, d), or a pytree like `law.mean` with a leading axis of n.
+            The draws must be independent: take one position a chain, not one chain's history.
+        law: the law they should have, with a regular covariance.
+        false_alarm: the probability, at most, with which a correct sampler fails.
+
+    Returns:
+        A `Report`. Draws that are not finite fail it, and are left out of the other checks.
+
+    Raises:
+        TypeError: `law` is no `Gaussian`.
+        ValueError: `samples` do not fit the law, are fewer than 2, or the covariance is singular;
+            `false_alarm` is not between 0 and 1.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jlangevin as jl
+        >>> law = jl.Gaussian(jnp.zeros(2), jnp.eye(2))
+        >>> jl.verify.compare(law.sample(jax.random.key(0), 10_000), law).passed
+        True
+        >>> jl.verify.compare(1.1 * law.sample(jax.random.key(0), 10_000), law).passed
+        False
+    """
+    if not 0 < false_alarm < 1:
+        raise ValueError(f"false_alarm: expected a probability in (0, 1), got {false_alarm}")
+    x, mean, cov = _prepare(samples, law)
+    finite: NDArray[np.bool_] = np.all(np.isfinite(x), axis=1)
+    num_nonfinite = int(np.sum(~finite))
+    x = x[finite]
+    n, d = x.shape
+    threshold = false_alarm / _FAMILIES
+    if n < 2:
+        raise ValueError(f"samples: {n} finite draws are left of {len(finite)}; give at least 2")
+    deviation = x - mean
+    whitened = linalg.solve_triangular(_cholesky(cov), deviation.T, lower=True).T
+    checks = [
+        _check_mean(whitened, threshold),
+        _check_covariance(whitened, threshold),
+        _check_shape(whitened, threshold),
+    ]
+    if num_nonfinite:
+        worst = f"{num_nonfinite} of {len(finite)} not finite"
+        checks.insert(0, Check("finite", worst, 0.0, threshold, math.inf))
+    sample_mean, sample_cov = x.mean(axis=0), deviation.T @ deviation / n
+    variance = np.diagonal(cov)
+    mean_z = (sample_mean - mean) / np.sqrt(variance / n)
+    # Var(x_i x_j) = S_ii S_jj + S_ij² about the mean.
+    cov_z = (sample_cov - cov) / np.sqrt((np.outer(variance, variance) + cov**2) / n)
+    chex.assert_shape([mean_z, sample_mean], (d,))
+    chex.assert_shape([cov_z, sample_cov], (d, d))
+    return Report(
+        num_draws=n,
+        num_nonfinite=num_nonfinite,
+        false_alarm=false_alarm,
+        checks=tuple(checks),
+        mean=mean,
+        sample_mean=sample_mean,
+        mean_z=mean_z,
+        cov=cov,
+        sample_cov=sample_cov,
+        cov_z=cov_z,
+    )
+
+
+def assert_law(samples: PyTree, law: Gaussian, *, false_alarm: float = 1e-6) -> None:
+    """Raise AssertionError, with the report of `compare`, if the draws do not have the law.
+
+    Args:
+        samples, law, false_alarm: as in `compare`.
+
+    Raises:
+        AssertionError: the law is rejected.
+        TypeError, ValueError: as `compare`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jlangevin as jl
+        >>> law = jl.Gaussian(jnp.zeros(1), jnp.eye(1))
+        >>> jl.verify.assert_law(law.sample(jax.random.key(1), 1000), law)
+    """
+    report = compare(samples, law, false_alarm=false_alarm)
+    if not report.passed:
+        raise AssertionError(str(report))
+
+
+def _prepare(samples: PyTree, law: Any) -> tuple[Floats, Floats, Floats]:
+    """Draws (n, d), mean (d,) and covariance (d, d) in float64 on the host."""
+    if not isinstance(law, Gaussian):
+        raise TypeError(f"law: expected a jlangevin.Gaussian, got {type(law).__name__}")
+    means, structure = jax.tree.flatten(law.mean)
+    leaves, given = jax.tree.flatten(samples)
+    if repr(given) != repr(structure):
+        raise ValueError(f"samples: expected the structure of law.mean, {structure}, got {given}")
+    n = np.shape(leaves[0])[0] if np.ndim(leaves[0]) else 0
+    columns = []
+    for leaf, like in zip(leaves, means, strict=True):
+        if np.shape(leaf) != (n, *like.shape):
+            hint = ""
+            if np.ndim(leaf) == like.ndim + 2:
+                hint = (
+                    "; draws of one chain depend on each other: take one a chain, "
+                    "for instance draws[:, -1]"
+                )
+            raise ValueError(
+                f"samples: expected shape (n, {', '.join(map(str, like.shape))}) to match "
+                f"law.mean, got {np.shape(leaf)}{hint}"
+            )
+        columns.append(np.asarray(leaf, np.float64).reshape(n, -1))
+    mean = np.asarray(trees.ravel(law.mean), np.float64)
+    return np.concatenate(columns, axis=1), mean, np.asarray(law.cov, np.float64)
+
+
+def _cholesky(cov: Floats) -> Floats:
+    scale = np.sqrt(np.diagonal(cov))
+    if not np.isfinite(cov).all():
+        raise ValueError("law: its covariance is not finite")
+    try:
+        if not (scale > 0).all():
+            raise linalg.LinAlgError
+        lower: Floats = linalg.cholesky(cov / np.outer(scale, scale), lower=True)
+    except linalg.LinAlgError:
+        raise ValueError(
+            "law: its covariance is singular, so there is no density to test against; "
+            "compare after at least one step, or over the coordinates that vary"
+        ) from None
+    return scale[:, None] * lower
+
+
+def _check_mean(u: Floats, threshold: float) -> Check:
+    n, d = u.shape
+    average = u.mean(axis=0)
+    statistic = n * float(average @ average)
+    critical = stats.chi2.isf(threshold, d)
+
+    def missed(noncentrality: float) -> float:
+        return float(stats.ncx2.cdf(critical, d, noncentrality)) - (1 - _POWER)
+
+    high = critical
+    while missed(high) > 0:
+        high *= 2
+    noncentrality = optimize.brentq(missed, 0.0, high)
+    return Check(
+        "mean",
+        f"direction {int(np.argmax(np.abs(average)))} of χ² = {statistic:.4g}",
+        float(stats.chi2.sf(statistic, d)),
+        threshold,
+        math.sqrt(noncentrality / n),
+    )
+
+
+def _check_covariance(u: Floats, threshold: float) -> Check:
+    n, d = u.shape
+    c = u.T @ u / n
+    variances = np.diagonal(c)
+
+    def two_sided(statistic: Any, degrees: float) -> Any:
+        below, above = stats.chi2.cdf(statistic, degrees), stats.chi2.sf(statistic, degrees)
+        return np.minimum(1.0, 2 * np.minimum(below, above))
+
+    found = [(float(two_sided(n * variances.sum(), n * d)), "total variance")]
+    each = two_sided(n * variances, n)
+    found += [(float(p), f"variance of direction {i}") for i, p in enumerate(each)]
+    rows, cols = np.tril_indices(d, -1)
+    r = c[rows, cols] / np.sqrt(variances[rows] * variances[cols])
+    with np.errstate(divide="ignore"):  # r = ±1 has t = ±inf and p = 0
+        t = r * np.sqrt((n - 1) / np.maximum(1 - r**2, 0))
+    each = 2 * stats.t.sf(np.abs(t), n - 1)
+    found += [
+        (float(p), f"correlation of {j} and {i}") for p, i, j in zip(each, rows, cols, strict=True)
+    ]
+    p, worst = min(found)
+    alpha = threshold / len(found) / 2
+    excess = stats.chi2.isf(alpha, n) / stats.chi2.ppf(1 - _POWER, n) - 1
+    deficit = 1 - stats.chi2.ppf(alpha, n) / stats.chi2.isf(1 - _POWER, n)
+    detectable = float(max(excess, deficit))
+    return Check("covariance", worst, min(1.0, p * len(found)), threshold, detectable)
+
+
+def _check_shape(u: Floats, threshold: float) -> Check:
+    n, d = u.shape
+    members = [(u[:, i], stats.norm.cdf, f"direction {i}") for i in range(d)]
+    if d > 1:
+        members.append((np.sum(u * u, axis=1), stats.chi2(d).cdf, "distance from the mean"))
+    above = np.arange(1, n + 1) / n
+    gaps = []
+    for values, cdf, name in members:
+        expected = cdf(np.sort(values))
+        gaps.append((max(np.max(above - expected), np.max(expected - above + 1 / n)), name))
+    gap, worst = max(gaps)
+    p = min(1.0, len(members) * 2 * math.exp(-2 * n * gap**2))
+    critical = math.sqrt(math.log(2 * len(members) / threshold) / (2 * n))
+    detectable = critical + math.sqrt(math.log(1 / (1 - _POWER)) / (2 * n))
+    return Check("shape", worst, p, threshold, detectable if detectable < 1 else math.inf)

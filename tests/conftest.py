@@ -1,0 +1,26 @@
+"""Strict JAX for every test, and a fixture that runs one under both precisions."""
+
+import jax
+import pytest
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_debug_key_reuse", True)
+
+
+@pytest.fixture(params=["float32", "float64"])
+def dtype(request):
+    """The default floating dtype: float32 as JAX ships, or float64 with x64 enabled."""
+    before = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", request.param == "float64")
+    yield jax.numpy.dtype(request.param)
+    jax.config.update("jax_enable_x64", before)
+
+
+@pytest.fixture
+def x64():
+    """x64 enabled."""
+    before = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", True)
+    yield
+    jax.config.update("jax_enable_x64", before)
