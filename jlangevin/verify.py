@@ -245,10 +245,11 @@ def _prepare(samples: PyTree, law: Any) -> tuple[Floats, Floats, Floats]:
     """Draws (n, d), mean (d,) and covariance (d, d) in float64 on the host."""
     if not isinstance(law, Gaussian):
         raise TypeError(f"law: expected a jlangevin.Gaussian, got {type(law).__name__}")
-    means, structure = jax.tree.flatten(law.mean)
-    leaves, given = jax.tree.flatten(samples)
-    if repr(given) != repr(structure):
-        raise ValueError(f"samples: expected the structure of law.mean, {structure}, got {given}")
+    try:
+        chex.assert_trees_all_equal_structs(samples, law.mean)
+    except AssertionError as error:
+        raise ValueError(f"samples: not a pytree like law.mean: {error}") from None
+    means, leaves = jax.tree.leaves(law.mean), jax.tree.leaves(samples)
     n = np.shape(leaves[0])[0] if np.ndim(leaves[0]) else 0
     columns = []
     for leaf, like in zip(leaves, means, strict=True):
