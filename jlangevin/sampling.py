@@ -245,7 +245,8 @@ def _check_start(init: Any, num_chains: Any, chains: Any) -> tuple[jax.Array, An
     """The stream of each chain, and `init` with its positions as floating arrays."""
     count = None
     if not isinstance(init, Drawable):
-        init = jax.tree.map(jnp.asarray, init)
+        # An explicit dtype drops JAX's weak type, which would be compiled for by itself.
+        init = jax.tree.map(lambda x: jnp.asarray(x, jnp.asarray(x).dtype), init)
         leaves = jax.tree.leaves(init)
         if not leaves:
             raise ValueError("init: no positions were given (a pytree without leaves)")
