@@ -89,12 +89,15 @@ def cloud(
     if mean.shape != (2,):
         raise ValueError(f"law: expected two dimensions, got a mean of shape {mean.shape}")
     points = np.asarray(samples)[:most]
-    ax.scatter(*points.T, s=3, lw=0, alpha=0.35, color=color, label=label, rasterized=True)
+    ax.scatter(
+        points[:, 0], points[:, 1], s=3, lw=0, alpha=0.35, color=color, label=label, rasterized=True
+    )
     angle = np.linspace(0, 2 * np.pi, 200)
     circle = np.linalg.cholesky(cov) @ np.stack([np.cos(angle), np.sin(angle)])
     for mass in (0.5, 0.9, 0.99):
         radius = np.sqrt(-2 * np.log1p(-mass))  # |u|² of two normals is exponential
-        ax.plot(*(mean[:, None] + radius * circle), color="black", lw=0.8)
+        x, y = mean[:, None] + radius * circle
+        ax.plot(x, y, color="black", lw=0.8)
     ax.set_aspect("equal", adjustable="datalim")
     ax.set_xlabel("$x_1$")
     ax.set_ylabel("$x_2$")
