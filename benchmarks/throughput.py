@@ -1,0 +1,429 @@
+"""Nanoseconds for one element of one step: `python benchmarks/throughput.py`.
+
+ULA on a table of energies, side by side in one run: jlangevin, BlackJAX's `sgld` with the full
+gradient (chains inside or outside the scan, the faster one), textbook JAX (`split` and `normal` in
+the step), NumPy where it is simple, and TorchEBM if it is installed. Beside them the floor, which
+makes the same random bits and nothing else, and the energy's bare gradient over the same steps.
+
+One figure throughout: wall time / (chains × dimensions × steps), the final state only, float32, the
+median of interleaved repeats, compilation apart. `--keep` times one chain and a hundred with every
+draw kept instead; `--recording` what draws, thinning and a running mean cost.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import blackjax
+import harness
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+import jlangevin as jl
+from jlangevin.noise import Purpose, Streams
+
+ETA = 1e-3
+ELEMENTS = 10_000_000  # element-steps a program, about; fewer where energies are dear
+Program = Callable[[], Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """An energy as the library has it and as one would write it in plain JAX."""
+
+    name: str
+    dim: int
+    energy: Any
+    plain: Callable[[jax.Array], jax.Array]
+    numpy_gradient: Callable[[Any], Any] | None = None  # of (chains, d)
+    cost: int = 1  # by how much to cut the number of steps
+
+
+def problems() -> Iterator[Problem]:
+    theta = jnp.array([0.80342804, 0.5275223])
+    theta_np = np.asarray(theta)
+    yield Problem(
+        "linear",
+        2,
+        jl.energies.linear(theta),
+        lambda x: jnp.dot(theta, x),
+        lambda x: theta_np,
+    )
+    for d in (2, 10, 100):
+        yield _quadratic(d)
+    for d in (2, 10, 100):
+        yield Problem(
+            "double well",
+            d,
+            jl.energies.double_well(dim=d),
+            lambda x: jnp.sum((x**2 - 1) ** 2),
+            lambda x: 4 * x * (x * x - 1),
+        )
+    for d in (2, 10, 100):
+        yield Problem(
+            "Rosenbrock",
+            d,
+            jl.energies.rosenbrock(block_length=d),
+            lambda x: 0.05 * (x[0] - 1) ** 2 + jnp.sum(5.0 * (x[1:] - x[:-1] ** 2) ** 2),
+        )
+    yield _mixture()
+    yield _logistic()
+    yield _perceptron()
+
+
+def _quadratic(d: int) -> Problem:
+    root = np.random.default_rng(0).normal(size=(d, d)).astype(np.float32) / np.sqrt(d)
+    matrix = jnp.asarray(root @ root.T + np.eye(d, dtype=np.float32))
+    matrix_np = np.asarray(matrix)
+    return Problem(
+        "quadratic",
+        d,
+        jl.energies.quadratic(matrix),
+        lambda x: 0.5 * x @ matrix @ x,
+        lambda x: x @ matrix_np,
+    )
+
+
+def _mixture() -> Problem:
+    angles = 2 * np.pi * np.arange(8) / 8
+    means = jnp.asarray(4 * np.stack([np.cos(angles), np.sin(angles)], 1), jnp.float32)
+    covs = jnp.tile(jnp.array([[0.5, 0.1], [0.1, 0.4]]), (8, 1, 1))
+    weights = jnp.full(8, 1 / 8)
+
+    def plain(x: jax.Array) -> jax.Array:
+        log_density = jax.vmap(partial(jax.scipy.stats.multivariate_normal.logpdf, x))
+        return -jax.nn.logsumexp(log_density(means, covs), b=weights)
+
+    return Problem("mixture of 8", 2, jl.energies.gaussian_mixture(means, covs), plain, cost=5)
+
+
+def _logistic() -> Problem:
+    from sklearn.datasets import load_breast_cancer
+
+    features, labels = load_breast_cancer(return_X_y=True)
+    features = (features - features.mean(0)) / features.std(0)
+    x = jnp.asarray(np.column_stack([features, np.ones(len(features))]), jnp.float32)
+    sign = jnp.asarray(2.0 * labels - 1, jnp.float32)
+
+    def energy(w: jax.Array) -> jax.Array:
+        return jnp.sum(jax.nn.softplus(-sign * (x @ w))) + 0.5 * jnp.sum(w**2)
+
+    return Problem("logistic regression", 31, energy, energy, cost=50)
+
+
+def _perceptron() -> Problem:
+    rng = np.random.default_rng(0)
+    sizes = (2, 64, 64, 1)
+    weights = [
+        jnp.asarray(rng.normal(size=(a, b)) / np.sqrt(a), jnp.float32)
+        for a, b in itertools.pairwise(sizes)
+    ]
+
+    def energy(x: jax.Array) -> jax.Array:
+        h = jnp.tanh(x @ weights[0])
+        h = jnp.tanh(h @ weights[1])
+        return (h @ weights[2])[0] + 0.5 * jnp.sum(x**2)
+
+    return Problem("MLP 2-64-64-1", 2, energy, energy, cost=50)
+
+
+# Programs -----------------------------------------------------------------------------------
+
+
+def ours(problem: Problem, chains: int, steps: int, keep: bool = False) -> Program:
+    kernel, key = jl.ula(ETA), jax.random.key(0)
+    start = jnp.zeros((chains, problem.dim))
+    observe = jl.position if keep else None
+
+    def program() -> Any:
+        run = jl.sample(key, problem.energy, kernel, start, num_steps=steps, observe=observe)
+        return run.draws if keep else run.position
+
+    return program
+
+
+def _driven(
+    step: Callable[..., Any], chains: int, dim: int, steps: int, keep: bool, chains_inside: bool
+) -> Program:
+    """Peers' programs: one step a call, under scan and vmap in either order."""
+    start = jnp.zeros((chains, dim))
+
+    def seen(x: Any) -> Any:
+        return x if keep else None
+
+    def inside(key: jax.Array, start: jax.Array) -> Any:
+        def body(x: Any, key: jax.Array) -> Any:
+            x = jax.vmap(step)(jax.random.split(key, chains), x)
+            return x, seen(x)
+
+        return lax.scan(body, start, jax.random.split(key, steps))
+
+    def outside(key: jax.Array, start: jax.Array) -> Any:
+        def chain(key: jax.Array, x: Any) -> Any:
+            def body(carry: Any, _: None) -> Any:
+                key, x = carry
+                key, now = jax.random.split(key)
+                x = step(now, x)
+                return (key, x), seen(x)
+
+            (_, x), draws = lax.scan(body, (key, x), None, length=steps)
+            return x, draws
+
+        return jax.vmap(chain)(jax.random.split(key, chains), start)
+
+    compiled = jax.jit(inside if chains_inside else outside)
+    key = jax.random.key(0)
+    return lambda: compiled(key, start)
+
+
+def blackjax_sgld(
+    problem: Problem, chains: int, steps: int, keep: bool = False, *, chains_inside: bool
+) -> Program:
+    gradient = jax.grad(lambda x: -problem.plain(x))
+    algorithm = blackjax.sgld(lambda position, _: gradient(position))
+
+    def step(key: jax.Array, x: Any) -> Any:
+        return algorithm.step(key, x, None, ETA)
+
+    return _driven(step, chains, problem.dim, steps, keep, chains_inside)
+
+
+def textbook(problem: Problem, chains: int, steps: int, keep: bool = False) -> Program:
+    gradient = jax.grad(problem.plain)
+
+    def step(key: jax.Array, x: Any) -> Any:
+        xi = jax.random.normal(key, x.shape)
+        return x - ETA * gradient(x) + jnp.sqrt(2 * ETA) * xi
+
+    return _driven(step, chains, problem.dim, steps, keep, chains_inside=False)
+
+
+def vectorised_numpy(problem: Problem, chains: int, steps: int) -> Program:
+    """float32 with NumPy's fastest generator."""
+    gradient = problem.numpy_gradient
+    assert gradient is not None
+    generator = np.random.Generator(np.random.SFC64(0))
+    eta, sigma = np.float32(ETA), np.float32(np.sqrt(2 * ETA))
+
+    def program() -> Any:
+        x = np.zeros((chains, problem.dim), np.float32)
+        for _ in range(steps):
+            noise = generator.standard_normal(x.shape, dtype=np.float32)
+            x = x - eta * gradient(x) + sigma * noise
+        return x
+
+    return program
+
+
+def torchebm(problem: Problem, chains: int, steps: int) -> Program | None:
+    """TorchEBM's Langevin dynamics on its own double well, if it is installed."""
+    if problem.name != "double well":
+        return None
+    try:
+        import torch
+        from torchebm.core import DoubleWellEnergy
+        from torchebm.samplers import LangevinDynamics
+    except ImportError:
+        return None
+    sampler = LangevinDynamics(DoubleWellEnergy(barrier_height=1.0), step_size=ETA)
+    start = torch.zeros(chains, problem.dim)
+    return lambda: sampler.sample(x=start, n_steps=steps)
+
+
+def floor(problem: Problem, chains: int, steps: int) -> Program:
+    """The bits that the steps need, folded together and thrown away."""
+    pairs = max(4, min(512, 2**14 // (chains * problem.dim)))
+    streams = jl.noise.streams(jax.random.key(0), jnp.arange(chains))
+
+    @jax.jit
+    def program(streams: Streams) -> Any:
+        def block(k: jax.Array, folded: jax.Array) -> jax.Array:
+            first = (k.astype(jnp.uint32) * pairs + jnp.arange(pairs, dtype=jnp.uint32)) * 2
+            words = jl.noise._blocks(streams, first, 0, problem.dim, Purpose.STEP)
+            return folded ^ lax.reduce(words[0] ^ words[1], np.uint32(0), lax.bitwise_xor, (0,))
+
+        return lax.fori_loop(
+            0, max(steps // (2 * pairs), 1), block, jnp.zeros((problem.dim, chains), jnp.uint32)
+        )
+
+    return lambda: program(streams)
+
+
+def bare_gradient(problem: Problem, chains: int, steps: int) -> Program:
+    """The gradient alone, as often as there are steps, each at the result of the one before."""
+    gradient = jax.vmap(jax.grad(problem.energy), in_axes=-1, out_axes=-1)
+
+    @jax.jit
+    def program(x: jax.Array) -> Any:
+        return lax.fori_loop(0, steps, lambda _, x: x - ETA * gradient(x), x)
+
+    start = jnp.full((problem.dim, chains), 0.5)
+    return lambda: program(start)
+
+
+def programs_for(problem: Problem, chains: int, steps: int) -> dict[str, Program]:
+    made: dict[str, Program] = {
+        "jlangevin": ours(problem, chains, steps),
+        "floor": floor(problem, chains, steps),
+        "gradient": bare_gradient(problem, chains, steps),
+        "textbook": textbook(problem, chains, steps),
+        "blackjax, scan(vmap)": blackjax_sgld(problem, chains, steps, chains_inside=True),
+        "blackjax, vmap(scan)": blackjax_sgld(problem, chains, steps, chains_inside=False),
+    }
+    if problem.numpy_gradient is not None:
+        made["numpy"] = vectorised_numpy(problem, chains, steps)
+    torch = torchebm(problem, chains, steps)
+    if torch is not None:
+        made["torchebm"] = torch
+    return made
+
+
+# Tables -------------------------------------------------------------------------------------
+
+PEERS = ("blackjax", "textbook", "numpy", "torchebm")
+
+
+def measure(problem: Problem, chains: int, repeats: int) -> dict[str, Any]:
+    steps = max(8, ELEMENTS // problem.cost // (chains * problem.dim) // 8 * 8)
+    steps = min(steps, 100_000)
+    timings = harness.interleave(programs_for(problem, chains, steps), repeats)
+    scale = 1e9 / (chains * problem.dim * steps)
+    return {
+        "energy": problem.name,
+        "dim": problem.dim,
+        "chains": chains,
+        "steps": steps,
+        "ns": {name: timing.median * scale for name, timing in timings.items()},
+        "compile": {name: timing.compile for name, timing in timings.items()},
+    }
+
+
+def best(figures: dict[str, float], prefix: str) -> float:
+    return min((v for k, v in figures.items() if k.startswith(prefix)), default=float("nan"))
+
+
+def throughput(args: Any) -> list[dict[str, Any]]:
+    header = ["energy", "d", "chains", "steps", "jlangevin", "floor", "gradient", "blackjax"]
+    header += ["textbook", "numpy", "torchebm", "× best peer", "compile s", "blackjax"]
+    rows, results = [], []
+    for problem in problems():
+        if args.only and args.only not in problem.name:
+            continue
+        for chains in (1, 100, 10_000, 100_000):
+            if chains * problem.dim * problem.cost > 4_000_000:
+                continue
+            result = measure(problem, chains, args.repeats)
+            ns, compiled = result["ns"], result["compile"]
+            peers = [v for k, v in ns.items() if k.startswith(PEERS)]
+            result["ratio"] = min(peers) / ns["jlangevin"]
+            results.append(result)
+            figures = [best(ns, name) for name in header[4:11]]
+            rows.append(
+                [
+                    problem.name,
+                    str(problem.dim),
+                    f"{chains:,}",
+                    f"{result['steps']:,}",
+                    *("" if np.isnan(v) else f"{v:.2f}" for v in figures),
+                    f"{result['ratio']:.1f}",
+                    f"{compiled['jlangevin']:.2f}",
+                    f"{best(compiled, 'blackjax'):.2f}",
+                ]
+            )
+            print(f"{problem.name}, d = {problem.dim}, {chains:,} chains", flush=True)
+    print("\nns an element-step\n")
+    harness.print_table(header, rows)
+    return results
+
+
+def keeping(args: Any) -> list[dict[str, Any]]:
+    """Few chains and every draw kept, in microseconds a step of all chains."""
+    rows, results = [], []
+    for problem in problems():
+        if problem.dim != 2 or problem.cost > 5 or (args.only and args.only not in problem.name):
+            continue
+        for chains, steps in ((1, 100_000), (100, 10_000)):
+            made = {
+                "jlangevin": ours(problem, chains, steps, keep=True),
+                "textbook": textbook(problem, chains, steps, keep=True),
+                "blackjax, scan(vmap)": blackjax_sgld(
+                    problem, chains, steps, True, chains_inside=True
+                ),
+                "blackjax, vmap(scan)": blackjax_sgld(
+                    problem, chains, steps, True, chains_inside=False
+                ),
+            }
+            timings = harness.interleave(made, args.repeats)
+            ms = {name: timing.median * 1e3 for name, timing in timings.items()}
+            ratio = min(v for k, v in ms.items() if k != "jlangevin") / ms["jlangevin"]
+            results.append(
+                {"energy": problem.name, "chains": chains, "steps": steps, "ms": ms, "ratio": ratio}
+            )
+            shown = [ms["jlangevin"], best(ms, "blackjax"), ms["textbook"]]
+            rows.append(
+                [
+                    problem.name,
+                    f"{chains:,}",
+                    f"{steps:,}",
+                    *(f"{v:.2f}" for v in shown),
+                    f"{ratio:.1f}",
+                ]
+            )
+    print("\nmilliseconds, every draw kept\n")
+    harness.print_table(
+        ["energy, d = 2", "chains", "steps", "jlangevin", "blackjax", "textbook", "× best peer"],
+        rows,
+    )
+    return results
+
+
+def recording(args: Any) -> list[dict[str, Any]]:
+    """What it costs to keep something, beyond writing it to memory."""
+    chains, steps, dim = 10_000, 400, 2
+    energy, kernel, key = jl.energies.double_well(dim=dim), jl.ula(ETA), jax.random.key(0)
+    start = jnp.zeros((chains, dim))
+
+    def sample(**options: Any) -> Program:
+        return lambda: jl.sample(key, energy, kernel, start, num_steps=steps, **options)
+
+    @jax.jit
+    def traffic(x: jax.Array) -> Any:
+        return lax.scan(lambda x, _: (x + 1, x), x, None, length=steps)[1].transpose(1, 0, 2)
+
+    timings = harness.interleave(
+        {
+            "final state only": sample(observe=None),
+            "every draw": sample(),
+            "every 10th draw": sample(thin=10),
+            "memory traffic of every draw": lambda: traffic(start),
+        },
+        args.repeats,
+    )
+    bare = timings["final state only"].median
+    print(f"\ndouble well, {chains:,} chains × {steps} steps, d = {dim}\n")
+    harness.print_table(
+        ["what is kept", "ms", "of final state only"],
+        [[k, f"{t.median * 1e3:.2f}", f"{t.median / bare:.2f}"] for k, t in timings.items()],
+    )
+    return [{"kept": k, "ms": t.median * 1e3} for k, t in timings.items()]
+
+
+def main() -> None:
+    parser = harness.parser(__doc__.splitlines()[0], repeats=5)
+    parser.add_argument("--only", metavar="NAME", help="energies whose name contains NAME")
+    parser.add_argument("--keep", action="store_true", help="few chains, every draw kept")
+    parser.add_argument("--recording", action="store_true", help="what keeping something costs")
+    args = parser.parse_args()
+    harness.print_environment()
+    table = keeping if args.keep else recording if args.recording else throughput
+    harness.write_json(args.json, table(args))
+
+
+if __name__ == "__main__":
+    main()
