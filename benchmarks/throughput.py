@@ -290,8 +290,8 @@ PEERS = ("blackjax", "textbook", "numpy", "torchebm")
 
 
 def measure(problem: Problem, chains: int, repeats: int) -> dict[str, Any]:
-    steps = max(8, ELEMENTS // problem.cost // (chains * problem.dim) // 8 * 8)
-    steps = min(steps, 100_000)
+    steps = ELEMENTS // problem.cost // (chains * problem.dim) // 16 * 16
+    steps = min(max(steps, 208), 100_000)
     timings = harness.interleave(programs_for(problem, chains, steps), repeats)
     scale = 1e9 / (chains * problem.dim * steps)
     return {
@@ -316,7 +316,7 @@ def throughput(args: Any) -> list[dict[str, Any]]:
         if args.only and args.only not in problem.name:
             continue
         for chains in (1, 100, 10_000, 100_000):
-            if chains * problem.dim * problem.cost > 4_000_000:
+            if chains * problem.dim * problem.cost > 1_000_000:
                 continue
             result = measure(problem, chains, args.repeats)
             ns, compiled = result["ns"], result["compile"]

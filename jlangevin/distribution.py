@@ -102,7 +102,7 @@ class Gaussian:
         return f"Gaussian(mean={self.mean!r}, cov={self.cov!r})"
 
     def template(self) -> PyTree:
-        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), self.mean)
+        return trees.struct(self.mean)
 
     def from_noise(self, noise: PyTree) -> PyTree:
         """mean + L noise, with L Lᵀ = cov."""

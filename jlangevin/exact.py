@@ -277,7 +277,7 @@ def step_size_for(
             "no step size gives a stationary law"
         )
     delta = jnp.asarray(bias, hessian.dtype)
-    return 2 * delta / ((1 + delta) * largest)
+    return jnp.where(largest > 0, 2 * delta / ((1 + delta) * largest), jnp.nan)
 
 
 # Distances ----------------------------------------------------------------------------------
@@ -303,7 +303,9 @@ def wasserstein2(p: Gaussian, q: Gaussian) -> jax.Array:
     """
     m, n = _pair(p, q)
     square = jnp.sum((m - n) ** 2) + _bures(p.cov, q.cov)
-    positive = square > 0
+    # What is no more than the rounding of the two roots is no distance.
+    rounding = 4 * jnp.finfo(m.dtype).eps * len(m)
+    positive = square > rounding**2 * (jnp.trace(p.cov) + jnp.trace(q.cov))
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0)
 
 
@@ -367,6 +369,8 @@ def _pair(p: Gaussian, q: Gaussian) -> tuple[jax.Array, jax.Array]:
 
 # Linearisation ------------------------------------------------------------------------------
 
+_PROBE_SIZES = (1.0, 1e2, 1e4, 1e6)
+
 
 class _Facts(NamedTuple):
     """What a kernel's code says of its chain on an energy."""
@@ -378,15 +382,16 @@ class _Facts(NamedTuple):
 
 
 def _facts(kernel: Kernel, energy: Energy, position: PyTree, step: int = 0) -> _Facts:
-    like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), position)
-    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
+    like, zeros = trees.struct(position), trees.zeros(position)
     arrays, structures = zip(*map(trees.partition, (kernel, energy)), strict=True)
     init, moved, quadratic, affine = _linearize(
         arrays, zeros, jnp.int32(step), structures=structures
     )
     _refuse_not_affine(quadratic, affine)
     state = jax.eval_shape(
-        lambda x: at_step(kernel, step).init(energy, x, _zero_noise(kernel.init_noise, x)), zeros
+        lambda x, t: at_step(kernel, t).init(energy, x, _zero_noise(kernel.init_noise, x)),
+        zeros,
+        jnp.int32(step),
     )
     return _poison(_Facts(init, moved, state, like), quadratic & affine)
 
@@ -417,14 +422,18 @@ def _linearize(
 
     init, init_is_affine = _derive(from_position, zeros, init_noise)
     moved, step_is_affine = _derive(from_state, state, step_noise)
-    _, quadratic = _derive(lambda x, _: jax.grad(energy)(x), zeros, None)
+    _, quadratic = _derive_gradient(energy, zeros)
     return init, moved, quadratic, init_is_affine & step_is_affine
 
 
 def _derive(
-    function: Callable[[Any, Any], PyTree], at: PyTree, noise: PyTree
+    function: Callable[[Any, Any], PyTree], at: PyTree, noise: PyTree, *, each: bool = False
 ) -> tuple[AffineMap, jax.Array]:
-    """The affine map that `function` is, and whether it is one."""
+    """The affine map that `function` is, and whether it is one.
+
+    A deviation counts if rounding cannot explain it: in each entry by itself if `each`, else
+    against the largest (a step forms differences, whose rounding is that of their terms).
+    """
     zero, unravel = ravel_pytree(jax.tree.map(jnp.zeros_like, at))
     no_noise, unravel_noise = ravel_pytree(noise)
     no_noise = no_noise.astype(zero.dtype)
@@ -435,14 +444,20 @@ def _derive(
     offset = flat(zero, no_noise)
     matrix, scatter = jax.jacfwd(flat, argnums=(0, 1))(zero, no_noise)
     good = jnp.all(jnp.isfinite(offset)) & jnp.all(jnp.isfinite(matrix))
-    eps = jnp.finfo(zero.dtype).eps
-    for size in (1.0, 10.0, 100.0):
+    rounding = 30 * jnp.finfo(zero.dtype).eps * max(zero.size, 1)
+    for size in _PROBE_SIZES:
         z, xi = size * _probe(zero, 0.3), size * _probe(no_noise, 0.7)
         expected = matrix @ z + offset + scatter @ xi
         terms = jnp.abs(matrix) @ jnp.abs(z) + jnp.abs(offset) + jnp.abs(scatter) @ jnp.abs(xi)
-        allowed = 100 * eps * max(zero.size, 1) * jnp.max(terms, initial=0.0)
-        good &= jnp.all(jnp.abs(flat(z, xi) - expected) <= allowed)
+        if not each:
+            terms = jnp.full_like(terms, jnp.max(terms, initial=0.0))
+        good &= jnp.all(jnp.abs(flat(z, xi) - expected) <= rounding * terms)
     return AffineMap(matrix, offset, scatter @ scatter.T), good
+
+
+def _derive_gradient(energy: Energy, zeros: PyTree) -> tuple[AffineMap, jax.Array]:
+    """∇E(x) = A x + b as an affine map, and whether it is one."""
+    return _derive(lambda x, _: jax.grad(energy)(x), zeros, None, each=True)
 
 
 def _probe(like: jax.Array, phase: float) -> jax.Array:
@@ -460,7 +475,7 @@ def _zero_noise(wants: PyTree, like: PyTree) -> PyTree:
                 f"kernel: it asks for {want}, not for normals alone, so its step is not affine "
                 "in Gaussian noise and the law after it is not Gaussian"
             )
-        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
+        return trees.zeros(like)
 
     return jax.tree.map(zero, wants)
 
@@ -520,8 +535,7 @@ def _spectral_radius(matrix: jax.Array) -> jax.Array:
 
 def _quadratic(energy: Energy, position: PyTree) -> tuple[jax.Array, jax.Array]:
     """A = ∇²E and b = ∇E(0) over the raveled position, or a refusal."""
-    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), position)
-    gradient, good = _derive(lambda x, _: jax.grad(energy)(x), zeros, None)
+    gradient, good = _derive_gradient(energy, trees.zeros(position))
     _refuse_not_affine(good, jnp.array(True))
     hessian = jnp.where(good, (gradient.matrix + gradient.matrix.T) / 2, jnp.nan)
     return hessian, gradient.offset
@@ -561,25 +575,41 @@ def _step_by_step(
 ) -> tuple[_Facts, jax.Array, jax.Array]:
     """The state's law after 0 … `num_steps` steps, by one push a step."""
     facts = _facts(kernel, energy, start.mean)
-    first = _push(facts.init, *_flat(start))
-    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), facts.position)
     arrays, structures = zip(*map(trees.partition, (kernel, energy)), strict=True)
-    scheduled = has_schedule(kernel)
+    means, covs = _walk(
+        arrays,
+        facts.step,
+        _push(facts.init, *_flat(start)),
+        trees.zeros(facts.position),
+        structures=structures,
+        num_steps=num_steps,
+    )
+    return facts, means, covs
+
+
+@partial(jax.jit, static_argnames=("structures", "num_steps"))
+def _walk(
+    arrays: tuple[list[Any], ...],
+    constant: AffineMap,
+    first: tuple[jax.Array, jax.Array],
+    zeros: PyTree,
+    *,
+    structures: tuple[Structure, ...],
+    num_steps: int,
+) -> tuple[jax.Array, jax.Array]:
+    """Means and covariances from `first` on; every step is `constant` if nothing is scheduled."""
+    scheduled = has_schedule(trees.combine(arrays[0], structures[0]))
 
     def push(law: tuple[jax.Array, jax.Array], t: jax.Array) -> tuple[Any, Any]:
-        move = facts.step
+        move = constant
         if scheduled:
             _, move, _, affine = _linearize(arrays, zeros, t, structures=structures)
             move = AffineMap(*(jnp.where(affine, leaf, jnp.nan) for leaf in move))
         law = _push(move, *law)
         return law, law
 
-    _, (means, covs) = lax.scan(push, first, jnp.arange(num_steps, dtype=jnp.int32))
-    return (
-        facts,
-        jnp.concatenate([first[0][None], means]),
-        jnp.concatenate([first[1][None], covs]),
-    )
+    _, later = lax.scan(push, first, jnp.arange(num_steps, dtype=jnp.int32))
+    return jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, later)
 
 
 def _flat(start: Gaussian) -> tuple[jax.Array, jax.Array]:

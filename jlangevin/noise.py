@@ -31,7 +31,17 @@ from jax import lax
 from jlangevin import trees
 from jlangevin.trees import PyTree
 
-__all__ = ["MAX_SLOTS", "MAX_STEPS", "Purpose", "Streams", "Want", "at_step", "pairs", "streams"]
+__all__ = [
+    "MAX_SLOTS",
+    "MAX_STEPS",
+    "Pairs",
+    "Purpose",
+    "Streams",
+    "Want",
+    "at_step",
+    "pairs",
+    "streams",
+]
 
 MAX_STEPS = 2**31 - 1
 MAX_SLOTS = 2**30
@@ -87,6 +97,35 @@ def streams(key: jax.Array, chains: jax.Array) -> Streams:
     return Streams(*threefry2x32((words[0] + zero, words[1] + zero), (zero, chains)))
 
 
+@trees.pytree_dataclass
+class Pairs:
+    """The noise of steps 2p and 2p + 1, two to an array.
+
+    A pair of real numbers is one complex number: its real part belongs to the even step, its
+    imaginary part to the odd one. Two real arrays would be two loops in XLA's CPU backend, each
+    with the whole generator in it; a complex one is a single loop, twice as fast. No complex
+    arithmetic is ever done on it.
+    """
+
+    packed: Any  # as the wants: complex (pair, element axes …, chain axes …); keys (pair, 2, …)
+    dtypes: tuple[Any, ...] = trees.static_field()  # of the leaves as they are handed out
+
+    def at(self, index: jax.Array | int) -> PyTree:
+        """The noise of step `index`, counted from the even step of the first pair."""
+        index = jnp.asarray(index)
+        pair, odd = index // 2, index % 2
+
+        def choose(packed: jax.Array, dtype: Any) -> jax.Array:
+            both = packed[pair]
+            if not jnp.issubdtype(packed.dtype, jnp.complexfloating):
+                return both[odd]
+            return jnp.where(odd == 0, both.real, both.imag).astype(dtype)
+
+        leaves, structure = jax.tree.flatten(self.packed)
+        chosen = [choose(*leaf) for leaf in zip(leaves, self.dtypes, strict=True)]
+        return jax.tree.unflatten(structure, chosen)
+
+
 def pairs(
     of: Streams,
     wants: PyTree,
@@ -94,50 +133,51 @@ def pairs(
     first_pair: jax.Array | int,
     num_pairs: int,
     purpose: Purpose = Purpose.STEP,
-) -> tuple[PyTree, PyTree]:
-    """The noise of steps 2p (the first result) and 2p + 1 (the second), `num_pairs` of each.
+) -> Pairs:
+    """The noise of steps 2p and 2p + 1, for `num_pairs` consecutive p.
 
-    `wants` is a pytree of `Want`; in the results each leaf is replaced by what it asks for,
-    with axes (pair, element axes of the position's leaf …, chain axes of `of` …).
-    `like` gives the position of one chain: its structure, leaf shapes and dtypes.
+    `wants` is a pytree of `Want`; in what `Pairs.at` gives, each leaf is replaced by what it asks
+    for, with axes (element axes of the position's leaf …, chain axes of `of` …). `like` gives the
+    position of one chain: its structure, leaf shapes and dtypes.
     """
-    leaves, treedef = jax.tree.flatten(wants)
     steps = (jnp.arange(num_pairs, dtype=jnp.uint32) + jnp.asarray(first_pair, jnp.uint32)) * 2
-    evens, odds = [], []
+    dtypes: list[Any] = []
     slot = 0
-    for want in leaves:
+
+    def make(want: Want) -> PyTree:
+        nonlocal slot
         if want is Want.NORMAL:
             made = []
             for leaf in jax.tree.leaves(like):
-                made.append(_normals(of, steps, slot, leaf.shape, leaf.dtype, purpose))
-                slot += int(np.prod(leaf.shape))
-            structure = jax.tree.structure(like)
-            even, odd = (jax.tree.unflatten(structure, half) for half in zip(*made, strict=True))
-        elif want is Want.UNIFORM:
-            words = _blocks(of, steps, slot, 1, purpose)
-            dtype = trees.float_dtype(like)
-            even, odd = (_uniform(word, dtype)[:, 0] for word in words)
-            slot += 1
-        elif want is Want.KEY:
-            # A key takes both words, so each step has a block of its own.
-            even, odd = (
-                jax.random.wrap_key_data(
-                    jnp.stack([w[:, 0] for w in _blocks(of, steps + s, slot, 1, purpose)], -1),
-                    impl="threefry2x32",
-                )
-                for s in (np.uint32(0), np.uint32(1))
-            )
-            slot += 1
-        else:
+                size = int(np.prod(leaf.shape))
+                flat = _normals(of, steps, slot, size, leaf.dtype, purpose)
+                made.append(flat.reshape(*steps.shape, *leaf.shape, *of.high.shape))
+                dtypes.append(leaf.dtype)
+                slot += size
+            return jax.tree.unflatten(jax.tree.structure(like), made)
+        if want not in (Want.UNIFORM, Want.KEY):
             raise TypeError(f"wants: a leaf must be a jlangevin.noise.Want, got {want!r}")
-        evens.append(even)
-        odds.append(odd)
+        dtypes.append(trees.float_dtype(like))
+        first = slot
+        slot += 1
+        if want is Want.UNIFORM:
+            even, odd = (
+                _uniform(w, dtypes[-1])[:, 0] for w in _blocks(of, steps, first, 1, purpose)
+            )
+            return lax.complex(even, odd)
+        # A key takes both words, so each step has a block of its own.
+        both = jnp.stack([steps, steps + np.uint32(1)], 1).reshape(-1)
+        words = jnp.stack(_blocks(of, both, first, 1, purpose), -1)[:, 0]
+        keys = jax.random.wrap_key_data(words, impl="threefry2x32")
+        return keys.reshape(num_pairs, 2, *of.high.shape)
+
+    packed = jax.tree.map(make, wants)
     if slot > MAX_SLOTS:
         raise ValueError(
             f"one step asks for {slot} random numbers; a stream has {MAX_SLOTS} slots a step. "
             "Split the position into several chains or kernels."
         )
-    return jax.tree.unflatten(treedef, evens), jax.tree.unflatten(treedef, odds)
+    return Pairs(packed, tuple(dtypes))
 
 
 def at_step(
@@ -147,19 +187,9 @@ def at_step(
     step: jax.Array | int = 0,
     purpose: Purpose = Purpose.STEP,
 ) -> PyTree:
-    """The noise of one step: what `pairs` gives for it, without the pair axis."""
+    """The noise of one step: what `pairs` gives for it."""
     step = jnp.asarray(step, jnp.uint32)
-    even, odd = pairs(of, wants, like, step // 2, 1, purpose)
-    return select(even, odd, 0, step % 2 == 0)
-
-
-def select(evens: PyTree, odds: PyTree, pair: jax.Array | int, even: jax.Array) -> PyTree:
-    """The noise of one step out of the two halves that `pairs` returns.
-
-    Choosing between two loaded values costs next to nothing, whereas interleaving the halves
-    into one array makes XLA's CPU backend evaluate the generator once more for each element.
-    """
-    return jax.tree.map(lambda e, o: jnp.where(even, e[pair], o[pair]), evens, odds)
+    return pairs(of, wants, like, step // 2, 1, purpose).at(step % 2)
 
 
 def _blocks(
@@ -176,30 +206,44 @@ def _blocks(
 
 
 def _normals(
-    of: Streams,
-    steps: jax.Array,
-    slot: int,
-    leaf_shape: tuple[int, ...],
-    dtype: Any,
-    purpose: Purpose,
-) -> tuple[jax.Array, jax.Array]:
-    """Standard normals for steps 2p and 2p + 1, by the Box-Muller transform (1958)."""
-    size = int(np.prod(leaf_shape))
+    of: Streams, steps: jax.Array, slot: int, size: int, dtype: Any, purpose: Purpose
+) -> jax.Array:
+    """Standard normals for steps 2p and 2p + 1, by the Box-Muller transform (1958), packed."""
     first = _blocks(of, steps, slot, size, purpose)
     if dtype == jnp.float64:
         second = _blocks(of, steps + np.uint32(1), slot, size, purpose)
-        even, odd = _box_muller_64(first, second)
-    else:
-        even, odd = (z.astype(dtype) for z in _box_muller_32(*first))
-    shape = (*steps.shape, *leaf_shape, *of.high.shape)
-    return even.reshape(shape), odd.reshape(shape)
+        return lax.complex(*_box_muller_64(first, second))
+    words = lax.complex(*(lax.bitcast_convert_type(word, jnp.float32) for word in first))
+
+    def transform(words: jax.Array, _: jax.Array) -> jax.Array:
+        bits = (lax.bitcast_convert_type(half, jnp.uint32) for half in (words.real, words.imag))
+        return lax.complex(*_box_muller_32(*bits))
+
+    def transform_apart(words: jax.Array, once: jax.Array) -> jax.Array:
+        """The same in a loop that runs once, which XLA does not know and so keeps.
+
+        Generator and transform fused into one vector loop take a third longer than two loops:
+        together they need more registers than there are. No other barrier survives on the CPU.
+        """
+
+        def again(carry: tuple[jax.Array, jax.Array]) -> jax.Array:
+            return carry[0] < once
+
+        def body(carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+            return carry[0] + 1, transform(carry[1], once)
+
+        return lax.while_loop(again, body, (jnp.zeros_like(once), words))[1]
+
+    once = 1 + (steps[0] >> np.uint32(31))  # steps are below 2**31
+    return lax.platform_dependent(words, once, cpu=transform_apart, default=transform)
 
 
 def _uniform(word: jax.Array, dtype: Any) -> jax.Array:
-    """The centres of 2**23 equal cells of (0, 1): never 0, never 1, in float32 and float64."""
+    """Centres of equal cells of (0, 1), 2**23 or as many as `dtype` tells apart: never 0 or 1."""
+    bits = min(23, jnp.finfo(dtype).nmant)
     wide = jnp.float64 if dtype == jnp.float64 else jnp.float32
-    cell = (word >> np.uint32(9)).astype(jnp.int32).astype(wide)
-    return (cell * wide(2.0**-23) + wide(2.0**-24)).astype(dtype)
+    cell = (word >> np.uint32(32 - bits)).astype(jnp.int32).astype(wide)
+    return (cell + wide(0.5)) * wide(2.0**-bits)
 
 
 def _float(x: float) -> np.float32:

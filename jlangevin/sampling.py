@@ -29,9 +29,9 @@ _Observer = Callable[[Any], PyTree]
 
 # A block's noise should stay in a core's cache, and serve enough steps that the loop around
 # them costs nothing. These are measured optima; results do not depend on them.
-_BLOCK_NUMBERS = 2**15
+_BLOCK_NUMBERS = 2**17
 _MIN_BLOCK_STEPS = 8
-_MAX_BLOCK_STEPS = 1024
+_MAX_BLOCK_STEPS = 2048
 
 
 class SamplerState(NamedTuple):
@@ -431,11 +431,10 @@ def _advance(
         odd = carry.step % 2 if parity is None else jnp.int32(parity)
         num_pairs = (num_draws * thin + (1 if parity is None else parity) + 1) // 2
         first = carry.step
-        evens, odds = noise.pairs(state.streams, kernel.step_noise, like, first // 2, num_pairs)
+        made = noise.pairs(state.streams, kernel.step_noise, like, first // 2, num_pairs)
 
         def step(_: Any, carry: _Carry) -> _Carry:
-            k = carry.step - first + odd
-            moved, info = move(carry, noise.select(evens, odds, k // 2, k % 2 == 0))
+            moved, info = move(carry, made.at(carry.step - first + odd))
             mean = carry.acceptance
             if mean is not None:
                 count = jnp.maximum(carry.step - counted_from, 0) + 1

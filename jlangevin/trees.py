@@ -102,10 +102,23 @@ def ravel(tree: PyTree) -> jax.Array:
     return ravel_pytree(tree)[0]
 
 
+def struct(tree: PyTree) -> PyTree:
+    """Shapes and dtypes alone, the dtypes those that JAX would give the leaves."""
+
+    def one(leaf: Any) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(jnp.shape(leaf), jax.dtypes.canonicalize_dtype(leaf.dtype))
+
+    return jax.tree.map(one, tree)
+
+
+def zeros(tree: PyTree) -> PyTree:
+    """Zeros of the shapes and dtypes of `struct(tree)`."""
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), struct(tree))
+
+
 def unraveler(tree: PyTree) -> Callable[[jax.Array], PyTree]:
     """A function that turns `ravel(tree)`'s vectors back into pytrees like `tree`."""
-    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), tree)
-    unravel: Callable[[jax.Array], PyTree] = ravel_pytree(zeros)[1]
+    unravel: Callable[[jax.Array], PyTree] = ravel_pytree(zeros(tree))[1]
     return unravel
 
 

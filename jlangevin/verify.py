@@ -105,13 +105,19 @@ class Report:
         return min(1.0, min(c.p_value * self.false_alarm / c.threshold for c in self.checks))
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as plain Python numbers, lists and strings, for JSON."""
-        plain = dataclasses.asdict(self)
-        for check in plain["checks"]:
-            if not math.isfinite(check["detectable"]):
-                check["detectable"] = None
-        arrays = {k: v.tolist() for k, v in plain.items() if isinstance(v, np.ndarray)}
-        return {**plain, **arrays, "passed": self.passed, "p_value": self.p_value}
+        """Everything as plain numbers, lists and strings, for JSON; None for what is infinite."""
+
+        def plain(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {key: plain(each) for key, each in value.items()}
+            if isinstance(value, list | tuple | np.ndarray):
+                return [plain(each) for each in value]
+            if isinstance(value, float):  # np.float64 is one
+                return float(value) if math.isfinite(value) else None
+            return value
+
+        fields = {**dataclasses.asdict(self), "passed": self.passed, "p_value": self.p_value}
+        return {key: plain(value) for key, value in fields.items()}
 
     def __str__(self) -> str:
         d = len(self.mean)
@@ -192,19 +198,21 @@ def compare(samples: PyTree, law: Gaussian, *, false_alarm: float = 1e-6) -> Rep
         raise ValueError(f"samples: {n} finite draws are left of {len(finite)}; give at least 2")
     deviation = x - mean
     whitened = linalg.solve_triangular(_cholesky(cov), deviation.T, lower=True).T
-    checks = [
-        _check_mean(whitened, threshold),
-        _check_covariance(whitened, threshold),
-        _check_shape(whitened, threshold),
-    ]
+    # Finite draws may be so large that their squares are not; an infinite statistic has p = 0.
+    with np.errstate(over="ignore", invalid="ignore"):
+        checks = [
+            _check_mean(whitened, threshold),
+            _check_covariance(whitened, threshold),
+            _check_shape(whitened, threshold),
+        ]
+        sample_mean, sample_cov = x.mean(axis=0), deviation.T @ deviation / n
+        variance = np.diagonal(cov)
+        mean_z = (sample_mean - mean) / np.sqrt(variance / n)
+        # Var(x_i x_j) = S_ii S_jj + S_ij² about the mean.
+        cov_z = (sample_cov - cov) / np.sqrt((np.outer(variance, variance) + cov**2) / n)
     if num_nonfinite:
         worst = f"{num_nonfinite} of {len(finite)} not finite"
         checks.insert(0, Check("finite", worst, 0.0, threshold, math.inf))
-    sample_mean, sample_cov = x.mean(axis=0), deviation.T @ deviation / n
-    variance = np.diagonal(cov)
-    mean_z = (sample_mean - mean) / np.sqrt(variance / n)
-    # Var(x_i x_j) = S_ii S_jj + S_ij² about the mean.
-    cov_z = (sample_cov - cov) / np.sqrt((np.outer(variance, variance) + cov**2) / n)
     chex.assert_shape([mean_z, sample_mean], (d,))
     chex.assert_shape([cov_z, sample_cov], (d, d))
     return Report(
@@ -264,7 +272,7 @@ def _prepare(samples: PyTree, law: Any) -> tuple[Floats, Floats, Floats]:
                 f"samples: expected shape (n, {', '.join(map(str, like.shape))}) to match "
                 f"law.mean, got {np.shape(leaf)}{hint}"
             )
-        columns.append(np.asarray(leaf, np.float64).reshape(n, -1))
+        columns.append(np.asarray(leaf, np.float64).reshape(n, int(np.prod(like.shape))))
     mean = np.asarray(trees.ravel(law.mean), np.float64)
     return np.concatenate(columns, axis=1), mean, np.asarray(law.cov, np.float64)
 
@@ -320,10 +328,11 @@ def _check_covariance(u: Floats, threshold: float) -> Check:
     each = two_sided(n * variances, n)
     found += [(float(p), f"variance of direction {i}") for i, p in enumerate(each)]
     rows, cols = np.tril_indices(d, -1)
-    r = c[rows, cols] / np.sqrt(variances[rows] * variances[cols])
     with np.errstate(divide="ignore"):  # r = ±1 has t = ±inf and p = 0
+        r = c[rows, cols] / np.sqrt(variances[rows] * variances[cols])
         t = r * np.sqrt((n - 1) / np.maximum(1 - r**2, 0))
-    each = 2 * stats.t.sf(np.abs(t), n - 1)
+    # Without variance there is no correlation; the variance has failed by then.
+    each = np.where(np.isnan(t), 1.0, 2 * stats.t.sf(np.abs(t), n - 1))
     found += [
         (float(p), f"correlation of {j} and {i}") for p, i, j in zip(each, rows, cols, strict=True)
     ]

@@ -247,7 +247,7 @@ def test_kernel_written_by_a_user_has_its_law_for_free(case, dtype):
     assert error(law, *recorded_law) <= recorded_tolerance(dtype)
 
 
-@recorded("BAOAB", "OBABO", "ABOBA", "OABAO")
+@recorded("BAOAB", "OBABO")
 def test_full_law_is_that_of_position_and_velocity(case, dtype):
     energy, start, recorded_law = from_case(case)
     args = {name: arr(value) for name, value in case["kernel_args"].items()}
@@ -382,9 +382,9 @@ def test_full_law_shows_what_a_kernel_carries(x64):
 # Consistency --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("num_steps", [0, 1, 2, 7, 64, 100])
+@pytest.mark.parametrize("num_steps", [0, 1, 100])
 @pytest.mark.parametrize("kernel", [jl.ula(0.3), HalfNoise(0.3)], ids=["ula", "half noise"])
-def test_law_is_the_end_of_the_trajectory(kernel, num_steps, dtype):
+def test_law_is_the_end_of_the_trajectory(kernel, num_steps, x64):
     energy = jl.energies.quadratic(arr(spd(3, 1)), arr([1.0, 2.0, 3.0]))
     start = gaussian([5.0, 0.0, -5.0], spd(3, 2))
     path = exact.trajectory(kernel, energy, start, num_steps)
@@ -392,7 +392,7 @@ def test_law_is_the_end_of_the_trajectory(kernel, num_steps, dtype):
     assert path.cov.shape == (num_steps + 1, 3, 3)
     first, last = (jax.tree.map(lambda leaf, k=k: leaf[k], path) for k in (0, -1))
     assert_same_law(first, start, 0)
-    assert_same_law(last, exact.law(kernel, energy, start, num_steps), 200 * eps(dtype))
+    assert_same_law(last, exact.law(kernel, energy, start, num_steps), 1e-13)
 
 
 def test_trajectory_is_the_brute_force_recursion(dtype):
@@ -438,14 +438,14 @@ def test_position_s_values_do_not_matter(dtype):
     chex.assert_trees_all_equal(here, there)
 
 
-@pytest.mark.parametrize("position", [np.zeros(2), np.zeros(2, np.float32)], ids=["f64", "f32"])
-def test_position_may_be_a_numpy_array(position, dtype):
-    """Also one of NumPy's default dtype where x64 is disabled, as everywhere in JAX."""
-    energy = jl.energies.quadratic(jnp.eye(2, dtype=jnp.asarray(position).dtype))
-    assert exact.affine_map(jl.ula(0.5), energy, position).matrix[0, 0] == 0.5
-    assert exact.stationary(jl.ula(1.0), energy, position).cov[0, 0] == 2
-    assert exact.target(energy, position).cov[0, 0] == 1
-    assert exact.step_size_for(energy, position, bias=1.0) == 1
+def test_position_may_be_a_numpy_array(dtype):
+    """Of NumPy's default dtype even where x64 is disabled, as everywhere in JAX."""
+    energy, position = jl.energies.quadratic(jnp.eye(2)), np.zeros(2)
+    close = functools.partial(pytest.approx, rel=10 * eps(dtype))
+    assert float(exact.affine_map(jl.ula(0.5), energy, position).matrix[0, 0]) == close(0.5)
+    assert float(exact.stationary(jl.ula(1.0), energy, position).cov[0, 0]) == close(2)
+    assert float(exact.target(energy, position).cov[0, 0]) == close(1)
+    assert float(exact.step_size_for(energy, position, bias=1.0)) == close(1)
 
 
 def test_law_keeps_the_dtype_of_its_position(x64):
@@ -472,7 +472,7 @@ def cooling(t):
     return 1 + 3 * jnp.exp(-0.3 * jnp.asarray(t, float))
 
 
-@pytest.mark.parametrize("num_steps", [0, 1, 2, 25])
+@pytest.mark.parametrize("num_steps", [0, 1, 25])
 def test_law_with_schedules_is_the_brute_force_recursion(num_steps, dtype):
     A, b = spd(3, 1), np.array([1.0, -2.0, 0.5])
     start = gaussian([5.0, 0.0, -5.0], spd(3, 2))
@@ -481,8 +481,17 @@ def test_law_with_schedules_is_the_brute_force_recursion(num_steps, dtype):
     means, covs = brute_force(A, b, start.mean, start.cov, steps)
     law = exact.law(kernel, quadratic_form(A, b), start, num_steps)
     assert error(law, means[-1], covs[-1]) <= 200 * eps(dtype)
-    path = exact.trajectory(kernel, quadratic_form(A, b), start, num_steps)
-    np.testing.assert_allclose(path.cov, covs, rtol=1e3 * eps(dtype), atol=1e3 * eps(dtype))
+
+
+def test_trajectory_with_schedules_is_the_brute_force_recursion(x64):
+    A, b = spd(3, 1), np.array([1.0, -2.0, 0.5])
+    start = gaussian([5.0, 0.0, -5.0], spd(3, 2))
+    kernel = jl.ula(decaying, temperature=cooling)
+    steps = [(0.4 / (1 + 0.2 * t), 1 + 3 * np.exp(-0.3 * t)) for t in range(25)]
+    means, covs = brute_force(A, b, start.mean, start.cov, steps)
+    path = exact.trajectory(kernel, quadratic_form(A, b), start, 25)
+    np.testing.assert_allclose(path.mean, means, rtol=1e-13, atol=1e-13)
+    np.testing.assert_allclose(path.cov, covs, rtol=1e-13, atol=1e-13)
 
 
 def test_schedule_inside_a_wrapped_kernel_is_followed(x64):
@@ -545,7 +554,7 @@ def tree_problem(kernel_of):
 
 
 @pytest.mark.parametrize("preconditioner", ["none", "diagonal", "dense"])
-def test_pytree_position_has_the_law_of_its_raveled_vector(preconditioner, dtype):
+def test_pytree_position_has_the_law_of_its_raveled_vector(preconditioner, x64):
     def kernel_of(unravel):
         given = {"none": None, "dense": arr(spd(5, 3))}.get(preconditioner, "diagonal")
         if given is not None and preconditioner == "diagonal":
@@ -553,18 +562,26 @@ def test_pytree_position_has_the_law_of_its_raveled_vector(preconditioner, dtype
         return jl.ula(0.2, temperature=0.8, preconditioner=given)
 
     tree, flat = tree_problem(kernel_of)
-    tolerance = 100 * eps(dtype)
-    for law in (exact.law, exact.trajectory):
-        got, expected = law(*tree, 7), law(*flat, 7)
-        assert jax.tree.structure(got.mean) == jax.tree.structure(tree[2].mean)
-        end = got if law is exact.law else jax.tree.map(lambda leaf: leaf[-1], got)
-        chex.assert_trees_all_equal_shapes(end.mean, tree[2].mean)
-        np.testing.assert_allclose(got.cov, expected.cov, rtol=tolerance, atol=tolerance)
+    got = exact.law(*tree, 7)
+    chex.assert_trees_all_equal_structs(got.mean, tree[2].mean)
+    chex.assert_trees_all_equal_shapes(got.mean, tree[2].mean)
+    assert_same_law(got, exact.law(*flat, 7), 1e-14)
     got = exact.stationary(tree[0], tree[1], tree[2].mean)
-    assert_same_law(got, exact.stationary(flat[0], flat[1], flat[2].mean), tolerance)
-    got = exact.target(tree[1], tree[2].mean, temperature=0.8)
-    assert_same_law(got, exact.target(flat[1], flat[2].mean, temperature=0.8), tolerance)
-    assert exact.wasserstein2(got, exact.law(*tree, 7)) > 0
+    assert_same_law(got, exact.stationary(flat[0], flat[1], flat[2].mean), 1e-13)
+
+
+def test_every_law_over_a_pytree_is_like_it(x64):
+    (kernel, energy, start), flat = tree_problem(lambda _: jl.ula(0.2))
+    path = exact.trajectory(kernel, energy, start, 7)
+    chex.assert_trees_all_equal_structs(path.mean, start.mean)
+    chex.assert_shape([path.mean["w"], path.mean["b"], path.cov], [(8, 2, 2), (8, 1), (8, 5, 5)])
+    np.testing.assert_allclose(path.cov, exact.trajectory(*flat, 7).cov, rtol=1e-13, atol=1e-13)
+    target = exact.target(energy, start.mean)
+    chex.assert_trees_all_equal_shapes(target.mean, start.mean)
+    assert_same_law(target, exact.target(flat[1], flat[2].mean), 1e-13)
+    apart = exact.wasserstein2(start, target)
+    flat_apart = exact.wasserstein2(flat[2], exact.target(flat[1], flat[2].mean))
+    assert float(apart) == pytest.approx(float(flat_apart), rel=1e-12)
 
 
 # The target ---------------------------------------------------------------------------------
@@ -629,7 +646,7 @@ NOT_QUADRATIC = {
 }
 
 
-@pytest.mark.parametrize("step_size", [0.1, 1e-3, 1e-7, 1e-12])
+@pytest.mark.parametrize("step_size", [0.1, 1e-12])
 @pytest.mark.parametrize("name", NOT_QUADRATIC)
 def test_energy_that_is_not_quadratic_is_refused_at_any_step_size(name, step_size, dtype):
     """However small the step, and however small the part that is not quadratic."""
@@ -637,7 +654,7 @@ def test_energy_that_is_not_quadratic_is_refused_at_any_step_size(name, step_siz
         exact.law(jl.ula(step_size), NOT_QUADRATIC[name], standard(2), 10)
 
 
-@pytest.mark.parametrize("name", NOT_QUADRATIC)
+@pytest.mark.parametrize("name", ["double well", "barely a cos"])
 def test_every_question_is_refused_on_an_energy_that_is_not_quadratic(name, dtype):
     energy, zeros = NOT_QUADRATIC[name], jnp.zeros(2)
     questions = [
@@ -660,17 +677,16 @@ def test_double_precision_sees_smaller_departures(weight, x64):
 
 
 @pytest.mark.parametrize("center", [0.0, 100.0, 1e5])
-@pytest.mark.parametrize("d", [1, 30])
-def test_quadratic_energy_is_never_refused(d, center, dtype):
-    """Ill-conditioned, far from the origin, and written in a way that rounds."""
+def test_quadratic_energy_is_not_refused_for_its_rounding(center, dtype):
+    """Ill-conditioned, far from the origin, and written in a roundabout way."""
+    d = 30
     rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(d, d)))[0]
-    scales = np.logspace(-2, 2, d)
-
-    def energy(x):
-        y = arr(rotation) @ (x - center)
-        return -jnp.sum(jax.scipy.stats.norm.logpdf(y, 0.0, arr(scales)))
-
+    energy = Partial(roundabout, arr(rotation), arr(np.logspace(-2, 2, d)), arr(center))
     exact.law(jl.ula(1e-5), energy, standard(d), 10)
+
+
+def roundabout(rotation, scales, center, x):
+    return -jnp.sum(jax.scipy.stats.norm.logpdf(rotation @ (x - center), 0.0, scales))
 
 
 def test_affine_kernel_on_a_linear_energy_is_not_refused(dtype):
@@ -680,9 +696,11 @@ def test_affine_kernel_on_a_linear_energy_is_not_refused(dtype):
     assert error(law, -drift, 3 * np.eye(2)) <= 100 * eps(dtype)
 
 
-@pytest.mark.parametrize("step_size", [0.1, 1e-2, 1e-3, 3e-4, 1e-4])
-@pytest.mark.parametrize("center", [1.0, 100.0])
+@pytest.mark.parametrize(
+    ("step_size", "center"), [(0.1, 1.0), (1e-2, 1.0), (1e-3, 1.0), (3e-4, 100.0), (1e-4, 100.0)]
+)
 def test_kernel_that_is_not_affine_is_refused(step_size, center, dtype):
+    """In the last cases taming weakens the drift by 4 and 1.4 percent: not to be overlooked."""
     energy = jl.energies.quadratic(jnp.eye(2), jnp.full(2, center))
     with pytest.raises(jl.NotAffineError, match="kernel: its step is not affine"):
         exact.law(Tamed(step_size), energy, standard(2), 10)
@@ -698,7 +716,7 @@ def test_kernel_that_wants_a_uniform_is_refused(ask, dtype):
 
 @pytest.mark.parametrize("A", [np.zeros((2, 2)), np.diag([1.0, 0.0]), np.ones((2, 2))])
 def test_stationary_law_of_a_linear_or_flat_direction_is_refused(A, dtype):
-    for kernel in (jl.ula(0.1), HalfNoise(0.1), Splitting("BAOAB", 0.1, 1.0, 1.0, 1.0)):
+    for kernel in (jl.ula(0.1), Splitting("BAOAB", 0.1, 1.0, 1.0, 1.0)):
         with pytest.raises(jl.NoStationaryLawError, match="linear or flat"):
             exact.stationary(kernel, quadratic_form(A, np.ones(2)), jnp.zeros(2))
 
@@ -752,7 +770,7 @@ def test_law_of_an_unstable_chain_is_given_on_request(dtype):
 @pytest.mark.parametrize("start", [np.zeros(2), jnp.zeros(2), (0.0, 1.0), None])
 @pytest.mark.parametrize("law", [exact.law, exact.trajectory])
 def test_start_that_is_no_gaussian_is_refused(law, start):
-    with pytest.raises(TypeError, match="start: expected a jlangevin.Gaussian"):
+    with pytest.raises(TypeError, match=r"start: expected a jlangevin\.Gaussian,"):
         law(jl.ula(0.1), jl.energies.linear([1.0, 2.0]), start, 5)
 
 
@@ -877,7 +895,7 @@ def test_distances_have_their_derivatives(distance, pair, x64):
         "commuting": (np.diag([1.0, 1.0, 2.0]), np.diag([3.0, 3.0, 3.0])),
     }[pair]
     at = (jnp.zeros(3), arr(s), arr([1.0, 0.0, 2.0]), arr(t))
-    check_grads(distance_between(distance), at, order=1, rtol=1e-6, atol=1e-6)
+    check_grads(jax.jit(distance_between(distance)), at, order=1, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("d", [1, 2, 5])
@@ -949,36 +967,37 @@ QUESTIONS = {
     "law": lambda k, e, s: exact.law(k, e, s, 13),
     "no step": lambda k, e, s: exact.law(k, e, s, 0),
     "trajectory": lambda k, e, s: jax.tree.map(lambda v: v[-1], exact.trajectory(k, e, s, 5)),
+    "half noise": lambda k, e, s: exact.law(HalfNoise(k.step_size, k.temperature), e, s, 6),
     "stationary": lambda k, e, s: exact.stationary(k, e, s.mean),
     "target": lambda k, e, s: exact.target(e, s.mean, temperature=k.temperature),
     "step_size_for": lambda k, e, s: jl.Gaussian(
         exact.step_size_for(e, s.mean, bias=0.1)[None], jnp.eye(1)
     ),
-    "half noise": lambda k, e, s: exact.law(HalfNoise(k.step_size, k.temperature), e, s, 6),
 }
 
 
 @pytest.mark.parametrize("name", QUESTIONS)
-def test_laws_are_the_same_under_jit(name, dtype):
+def test_laws_are_the_same_under_jit(name, x64):
     def answer(*args):
         return numbers(QUESTIONS[name](*problem(*args)))
 
-    tolerance = 50 * eps(dtype)
     expected = answer(*parameters())
-    np.testing.assert_allclose(jax.jit(answer)(*parameters()), expected, tolerance, tolerance)
+    np.testing.assert_allclose(jax.jit(answer)(*parameters()), expected, rtol=1e-14, atol=1e-14)
 
 
-@pytest.mark.parametrize("name", QUESTIONS)
+@pytest.mark.parametrize("name", ["law", "half noise", "stationary", "target"])
 def test_laws_have_their_derivatives(name, x64):
     """By step size, temperature, θ, precision and start, forwards and backwards."""
 
+    @jax.jit
     def answer(*args):
         return numbers(QUESTIONS[name](*problem(*args)))
 
-    check_grads(answer, parameters(), order=1, rtol=1e-6, atol=1e-6)
+    check_grads(answer, parameters(), order=1, rtol=1e-5, atol=1e-6)
 
 
 def test_derivative_by_the_parameters_of_library_energies(x64):
+    @jax.jit
     def answer(factor, center, theta):
         A = factor @ factor.T + jnp.eye(2)
         bowl = exact.law(jl.ula(0.1), jl.energies.quadratic(A, center), standard(2), 9)
@@ -989,97 +1008,85 @@ def test_derivative_by_the_parameters_of_library_energies(x64):
     check_grads(answer, at, order=1, rtol=1e-6, atol=1e-6)
 
 
-def test_second_derivative_of_a_law(x64):
-    energy, start = jl.energies.quadratic(arr([[2.0]])), gaussian([1.0], [[0.5]])
-
-    def variance(eta):
-        return exact.law(jl.ula(eta), energy, start, 4).cov[0, 0]
-
-    check_grads(variance, (arr(0.1),), order=2, rtol=1e-5, atol=1e-5)
-
-
-def test_step_size_can_be_descended_on(x64):
-    """The gradient of a distance to the target by the step size, through everything."""
-    energy = jl.energies.quadratic(arr(spd(2)), arr([1.0, 2.0]))
-
-    def distance(eta):
-        law = exact.law(jl.ula(eta), energy, standard(2), 20)
-        return exact.wasserstein2(law, exact.target(energy, jnp.zeros(2)))
-
-    check_grads(distance, (arr(0.05),), order=1, rtol=1e-5, atol=1e-6)
-
-
-def test_laws_map_over_step_sizes(dtype):
+def test_laws_map_over_step_sizes(x64):
     energy, start = jl.energies.quadratic(arr(spd(2))), standard(2)
     etas = arr([0.01, 0.1, 0.5])
-    many = jax.vmap(lambda eta: exact.law(jl.ula(eta), energy, start, 9))(etas)
+    many = jax.jit(jax.vmap(lambda eta: exact.law(jl.ula(eta), energy, start, 9)))(etas)
     for i, eta in enumerate(etas):
         one = exact.law(jl.ula(eta), energy, start, 9)
-        assert_same_law(jax.tree.map(lambda v, i=i: v[i], many), one, 50 * eps(dtype))
+        assert_same_law(jax.tree.map(lambda v, i=i: v[i], many), one, 1e-13)
 
 
-def test_laws_map_over_energies(dtype):
+def test_laws_map_over_energies(x64):
     precisions = arr([spd(2, seed) for seed in range(3)])
     thetas = arr([[1.0, 2.0], [0.0, 0.0], [-3.0, 1.0]])
     start = standard(2)
     energies = jax.vmap(lambda A: jl.energies.quadratic(A))(precisions)
-    many = jax.vmap(lambda e: exact.stationary(jl.ula(0.1), e, start.mean))(energies)
-    drifting = jax.vmap(lambda e: exact.law(jl.ula(0.1), e, start, 5))(jl.energies.Linear(thetas))
+    many = jax.jit(jax.vmap(lambda e: exact.stationary(jl.ula(0.1), e, start.mean)))(energies)
+    drift = jax.jit(jax.vmap(lambda e: exact.law(jl.ula(0.1), e, start, 5)))
+    drifting = drift(jl.energies.Linear(thetas))
     for i in range(3):
         energy = jl.energies.quadratic(precisions[i])
         one = exact.stationary(jl.ula(0.1), energy, start.mean)
-        assert_same_law(jax.tree.map(lambda v, i=i: v[i], many), one, 50 * eps(dtype))
-        np.testing.assert_allclose(drifting.mean[i], -0.5 * thetas[i], rtol=20 * eps(dtype))
+        assert_same_law(jax.tree.map(lambda v, i=i: v[i], many), one, 1e-13)
+        np.testing.assert_allclose(drifting.mean[i], -0.5 * thetas[i], rtol=1e-14)
 
 
-def test_laws_map_over_starts(dtype):
+def test_laws_map_over_starts(x64):
     energy, means = jl.energies.quadratic(arr(spd(2))), arr([[0.0, 1.0], [2.0, 3.0]])
     many = jax.vmap(lambda m: exact.law(jl.ula(0.1), energy, jl.Gaussian(m, jnp.eye(2)), 5))(means)
     one = exact.law(jl.ula(0.1), energy, jl.Gaussian(means[1], jnp.eye(2)), 5)
-    assert_same_law(jax.tree.map(lambda v: v[1], many), one, 50 * eps(dtype))
+    assert_same_law(jax.tree.map(lambda v: v[1], many), one, 1e-13)
 
 
-@pytest.mark.parametrize("transform", [jax.jit, lambda f: lambda x: jax.vmap(f)(x[None])])
-def test_where_nothing_can_be_raised_a_refusal_is_nan(transform, dtype):
-    """Never a wrong number."""
-    start, eta = standard(2), arr(0.1)
-    well = jl.energies.double_well(dim=2)
-    bowl = jl.energies.quadratic(jnp.eye(2))
-    slope = jl.energies.linear([1.0, 2.0])
-    zeros = jnp.zeros(2)
-    refused = {
-        "not quadratic": lambda eta: exact.law(jl.ula(eta), well, start, 10),
-        "its trajectory": lambda eta: jax.tree.map(
-            lambda v: v[1:], exact.trajectory(jl.ula(eta), well, start, 3)
-        ),
-        "on a schedule": lambda eta: exact.law(
-            jl.ula(lambda t: eta / (1 + jnp.asarray(t, float))), well, start, 10
-        ),
-        "its stationary law": lambda eta: exact.stationary(jl.ula(eta), well, zeros),
-        "not affine": lambda eta: exact.law(Tamed(eta), bowl, start, 10),
-        "unstable": lambda eta: exact.law(jl.ula(20.1 * eta), bowl, start, 10),
-        "unstable, stationary": lambda eta: exact.stationary(jl.ula(20.1 * eta), bowl, zeros),
-        "linear, stationary": lambda eta: exact.stationary(jl.ula(eta), slope, zeros),
-        "target of a well": lambda eta: exact.target(well, zeros, temperature=eta),
-        "target of a slope": lambda eta: exact.target(slope, zeros, temperature=eta),
-    }
-    for name, question in refused.items():
-        assert has_nan(transform(question)(eta)), name
-    step_size = transform(lambda bias: exact.step_size_for(well, zeros, bias=bias))(eta)
-    assert jnp.all(jnp.isnan(step_size))
+REFUSED = {
+    "not quadratic": lambda x: exact.law(jl.ula(0.1), well(x), standard(2), 10),
+    "its trajectory": lambda x: jax.tree.map(
+        lambda v: v[1:], exact.trajectory(jl.ula(0.1), well(x), standard(2), 3)
+    ),
+    "on a schedule": lambda x: exact.law(jl.ula(decaying), well(x), standard(2), 10),
+    "its stationary law": lambda x: exact.stationary(jl.ula(0.1), well(x), jnp.zeros(2)),
+    "its target": lambda x: exact.target(well(x), jnp.zeros(2)),
+    "not affine": lambda x: exact.law(Tamed(0.1 * x), bowl(x), standard(2), 10),
+    "unstable": lambda x: exact.law(jl.ula(2.1 * x), bowl(x), standard(2), 10),
+    "unstable, stationary": lambda x: exact.stationary(jl.ula(2.1 * x), bowl(x), jnp.zeros(2)),
+    "linear, stationary": lambda x: exact.stationary(jl.ula(0.1), slope(x), jnp.zeros(2)),
+    "linear, its target": lambda x: exact.target(slope(x), jnp.zeros(2)),
+}
 
 
-def test_step_size_for_is_nan_under_jit_where_nothing_is_confined(dtype):
-    """Rather than a negative or infinite step."""
+def well(x):
+    return jl.energies.double_well(height=x, dim=2)
+
+
+def bowl(x):
+    return jl.energies.quadratic(x * jnp.eye(2), jnp.ones(2))
+
+
+def slope(x):
+    return jl.energies.linear(x * jnp.ones(2))
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_where_nothing_can_be_raised_a_refusal_is_nan(name, x64):
+    """Never a wrong number; and outside of jit the same question raises."""
+    with pytest.raises(ValueError, match=r"^(energy|kernel|step_size): "):
+        REFUSED[name](arr(1.0))
+    assert has_nan(jax.jit(REFUSED[name])(arr(1.0)))
+
+
+def test_step_size_for_is_nan_under_jit_where_nothing_is_confined(x64):
+    """Rather than a negative step."""
 
     def step_size(A):
         return exact.step_size_for(Partial(form, A, jnp.zeros(2)), jnp.zeros(2), bias=0.1)
 
     for A in (jnp.zeros((2, 2)), -jnp.eye(2)):
-        assert jnp.isnan(jax.jit(step_size)(A))
+        assert not jnp.isfinite(jax.jit(step_size)(A))
+    assert jnp.isnan(jax.jit(lambda x: exact.step_size_for(well(x), jnp.zeros(2), bias=0.1))(1.0))
 
 
-def test_stable_law_may_lie_beside_an_unstable_one(dtype):
+def test_stable_law_may_lie_beside_an_unstable_one(x64):
     """Mapped over step sizes, only what is refused is NaN."""
     energy, start = jl.energies.quadratic(jnp.eye(2)), standard(2)
     laws = jax.vmap(lambda eta: exact.law(jl.ula(eta), energy, start, 10))(arr([0.1, 2.1]))
@@ -1090,22 +1097,17 @@ def test_stable_law_may_lie_beside_an_unstable_one(dtype):
 # Cost ---------------------------------------------------------------------------------------
 
 
-def num_equations(jaxpr):
-    inner = (sub for eqn in jaxpr.eqns for sub in jax.core.jaxprs_in_params(eqn.params))
-    return len(jaxpr.eqns) + sum(map(num_equations, inner))
-
-
-def test_billion_steps_cost_no_more_program_than_ten(dtype):
+def test_billion_steps_are_no_longer_a_program_than_ten(x64):
     def traced(num_steps):
         def law(start):
             return exact.law(jl.ula(0.1), jl.energies.quadratic(jnp.eye(2)), start, num_steps)
 
         return len(str(jax.make_jaxpr(law)(standard(2))))
 
-    assert traced(10**9) <= traced(10) + 200
+    assert traced(10**9) <= 1.02 * traced(10)
 
 
-def test_new_parameters_trace_nothing_anew(dtype):
+def test_new_parameters_trace_nothing_anew(x64):
     """The energy's code runs once a shape, in all that is derived from it."""
     calls = []
 
