@@ -21,6 +21,7 @@ Limits: 2**31 - 1 steps (`MAX_STEPS`), 2**30 elements a step (`MAX_SLOTS`), 2**3
 from __future__ import annotations
 
 import enum
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -246,14 +247,42 @@ def _uniform(word: jax.Array, dtype: Any) -> jax.Array:
     return (cell + wide(0.5)) * wide(2.0**-bits)
 
 
-def _float(x: float) -> np.float32:
-    return np.float32(x)
+# Bits that depend on nothing but the counter need arithmetic that compilers cannot round in two
+# ways. They contract a product and a sum into one rounding, and of a sum of two products either
+# one, differently in a vector loop and for a scalar; so no sum below has two products. And they
+# merge constant factors; so there is no constant factor but powers of two, which are exact.
 
 
-def _log1p_polynomial(z: jax.Array) -> jax.Array:
-    """log(1 + z) - z for z in [sqrt(1/2) - 1, sqrt(2) - 1], float32 (Cephes `logf`)."""
-    p = jnp.full_like(z, _float(7.0376836292e-2))
-    for c in (
+def _horner(x: jax.Array, *coefficients: float) -> jax.Array:
+    """The polynomial with the given coefficients, highest power first."""
+    value = jnp.full_like(x, coefficients[0])
+    for coefficient in coefficients[1:]:
+        value = value * x + x.dtype.type(coefficient)
+    return value
+
+
+def _log_unit(scaled: jax.Array, complement: jax.Array, width: int) -> jax.Array:
+    """log u of u = `scaled` / 2**`width` in (0, 1), right to a few roundings everywhere.
+
+    The mantissa of u is taken around 1. Near u = 1, where floats are coarse, what is left of it
+    is the `complement` 1 - u, which is known exactly.
+    """
+    dtype, digits = scaled.dtype, jnp.finfo(scaled.dtype).nmant
+    integer = jnp.int64 if dtype == jnp.float64 else jnp.int32
+    root_half = np.asarray(np.sqrt(0.5), dtype).view(integer)
+    bits = lax.bitcast_convert_type(scaled, integer)
+    exponent = (bits - root_half) >> integer(digits)
+    mantissa = lax.bitcast_convert_type(bits - (exponent << integer(digits)), dtype)
+    z = jnp.where(exponent == width, -complement, mantissa - dtype.type(1.0))
+    log1p = _log1p_64 if dtype == jnp.float64 else _log1p_32
+    return (exponent - integer(width)).astype(dtype) * dtype.type(np.log(2.0)) + log1p(z)
+
+
+def _log1p_32(z: jax.Array) -> jax.Array:
+    """log(1 + z) for z in [sqrt(1/2) - 1, sqrt(2) - 1], by Cephes' polynomial."""
+    p = _horner(
+        z,
+        7.0376836292e-2,
         -1.1514610310e-1,
         1.1676998740e-1,
         -1.2420140846e-1,
@@ -262,45 +291,31 @@ def _log1p_polynomial(z: jax.Array) -> jax.Array:
         2.0000714765e-1,
         -2.4999993993e-1,
         3.3333331174e-1,
-    ):
-        p = p * z + _float(c)
-    return z * z * (z * p - _float(0.5))
+        -0.5,
+    )
+    return z + z * z * p
+
+
+def _log1p_64(z: jax.Array) -> jax.Array:
+    """log(1 + z) on the same interval: 2 artanh(s) by its series, s = z / (2 + z)."""
+    s = z / (2.0 + z)
+    square = s * s  # at most 0.0295; its 11th power is below a rounding
+    series = square * _horner(square, *(2 / odd for odd in range(23, 1, -2)))
+    return z - s * (z - series)
 
 
 def _box_muller_32(radius_word: jax.Array, angle_word: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Two independent normals from two words, each to a few units in the last place.
+    """Two independent normals from two words, each right to a few roundings.
 
-    u = (word + 1/2) / 2**32 lies in (0, 1) and r = sqrt(-2 log u); the largest r is 6.76.
-    Near u = 1, where float32 is coarse, log u comes from the complement 1 - u, which is exact.
-    The angle is a quarter turn (two bits) plus a rest in [-pi/4, pi/4).
+    u = (word + 1/2) / 2**32 lies in (0, 1) and r = sqrt(-2 log u), at most 6.76. The angle is a
+    quarter turn (two bits) plus a rest in [-pi/4, pi/4).
     """
-    u = radius_word.astype(jnp.float32) + _float(0.5)  # times 2**32
-    bits = lax.bitcast_convert_type(u, jnp.int32)
-    exponent = (bits - np.int32(0x3F3504F3)) >> np.int32(23)  # so that the mantissa is around 1
-    mantissa = lax.bitcast_convert_type(bits - (exponent << np.int32(23)), jnp.float32)
-    complement = (~radius_word).astype(jnp.float32) + _float(0.5)
-    near_one = exponent == 32
-    z = jnp.where(near_one, complement * _float(-(2.0**-32)), mantissa - _float(1.0))
-    log2_scale = (exponent - np.int32(32)).astype(jnp.float32)
-    log_u = log2_scale * _float(np.log(2.0)) + (z + _log1p_polynomial(z))
-    radius = jnp.sqrt(_float(-2.0) * log_u)
+    scaled = radius_word.astype(jnp.float32) + np.float32(0.5)
+    complement = ((~radius_word).astype(jnp.float32) + np.float32(0.5)) * np.float32(2.0**-32)
+    radius = jnp.sqrt(np.float32(-2.0) * _log_unit(scaled, complement, 32))
 
     rest = lax.bitcast_convert_type(angle_word << np.uint32(2), jnp.int32).astype(jnp.float32)
-    t = (rest + _float(2.0)) * _float(np.pi / 2 * 2.0**-32)
-    t2 = t * t
-    sin = t + t * t2 * (
-        _float(-1.6666654611e-1) + t2 * (_float(8.3321608736e-3) + t2 * _float(-1.9515295891e-4))
-    )
-    cos = (
-        _float(1.0)
-        - _float(0.5) * t2
-        + t2
-        * t2
-        * (
-            _float(4.166664568298827e-2)
-            + t2 * (_float(-1.388731625493765e-3) + t2 * _float(2.443315711809948e-5))
-        )
-    )
+    sin, cos = _sin_cos((rest + np.float32(2.0)) * np.float32(2.0**-32), terms=(5, 6))
     return _turn(radius, angle_word >> np.uint32(30), sin, cos)
 
 
@@ -309,18 +324,29 @@ def _box_muller_64(
 ) -> tuple[jax.Array, jax.Array]:
     """As `_box_muller_32`, from 64 bits for the radius (at most 9.49) and 64 for the angle."""
 
-    def fraction(high: jax.Array, low: jax.Array) -> jax.Array:
-        return (high.astype(jnp.float64) * 2.0**32 + low.astype(jnp.float64) + 0.5) * 2.0**-64
+    def wide(high: jax.Array, low: jax.Array) -> jax.Array:
+        return high.astype(jnp.float64) * 2.0**32 + low.astype(jnp.float64) + 0.5
 
     high, low = radius_words
-    u, complement = fraction(high, low), fraction(~high, ~low)
-    log_u = jnp.where(high >= np.uint32(1 << 31), jnp.log1p(-complement), jnp.log(u))
-    radius = jnp.sqrt(-2.0 * log_u)
+    radius = jnp.sqrt(-2.0 * _log_unit(wide(high, low), wide(~high, ~low) * 2.0**-64, 64))
 
     high, low = angle_words
     rest = lax.bitcast_convert_type(high << np.uint32(2), jnp.int32).astype(jnp.float64)
-    t = (rest + 4.0 * (low.astype(jnp.float64) + 0.5) * 2.0**-32) * (np.pi / 2 * 2.0**-32)
-    return _turn(radius, high >> np.uint32(30), jnp.sin(t), jnp.cos(t))
+    quarter = (rest + 4.0 * (low.astype(jnp.float64) + 0.5) * 2.0**-32) * 2.0**-32
+    sin, cos = _sin_cos(quarter, terms=(9, 10))
+    return _turn(radius, high >> np.uint32(30), sin, cos)
+
+
+def _sin_cos(quarter: jax.Array, terms: tuple[int, int]) -> tuple[jax.Array, jax.Array]:
+    """Sine and cosine of a part of a quarter turn, |quarter| ≤ 1/2, by their series."""
+
+    def series(first: int, number: int) -> list[float]:
+        powers = range(first + 2 * (number - 1), -1, -2)
+        return [(-1) ** (n // 2) * (np.pi / 2) ** n / math.factorial(n) for n in powers]
+
+    square = quarter * quarter
+    sin = quarter * _horner(square, *series(1, terms[0]))
+    return sin, _horner(square, *series(0, terms[1]))
 
 
 def _turn(

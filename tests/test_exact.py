@@ -985,15 +985,16 @@ def test_laws_are_the_same_under_jit(name, x64):
     np.testing.assert_allclose(jax.jit(answer)(*parameters()), expected, rtol=1e-14, atol=1e-14)
 
 
-@pytest.mark.parametrize("name", ["law", "half noise", "stationary", "target"])
+@pytest.mark.parametrize("name", ["law", "stationary", "target"])
 def test_laws_have_their_derivatives(name, x64):
-    """By step size, temperature, θ, precision and start, forwards and backwards."""
+    """By step size, temperature, θ, precision and start; the law's also forwards."""
+    modes = ["fwd", "rev"] if name == "law" else ["rev"]
 
     @jax.jit
     def answer(*args):
         return numbers(QUESTIONS[name](*problem(*args)))
 
-    check_grads(answer, parameters(), order=1, rtol=1e-5, atol=1e-6)
+    check_grads(answer, parameters(), order=1, modes=modes, rtol=1e-5, atol=1e-6)
 
 
 def test_derivative_by_the_parameters_of_library_energies(x64):
@@ -1005,7 +1006,7 @@ def test_derivative_by_the_parameters_of_library_energies(x64):
         return jnp.concatenate([numbers(bowl), numbers(slope)])
 
     at = arr([[0.3, 0.2], [-0.5, 0.1]]), arr([1.0, 2.0]), arr([0.5, -0.5])
-    check_grads(answer, at, order=1, rtol=1e-6, atol=1e-6)
+    check_grads(answer, at, order=1, modes=["rev"], rtol=1e-6, atol=1e-6)
 
 
 def test_laws_map_over_step_sizes(x64):

@@ -44,9 +44,11 @@ class ULA:
         def move(x: jax.Array, g: jax.Array, xi: jax.Array) -> jax.Array:
             eta = jnp.asarray(self.step_size, x.dtype)
             sigma = jnp.sqrt(2 * eta * jnp.asarray(self.temperature, x.dtype))
-            # The increment first. x - eta * g alone would round a small drift to the grid of a
-            # large x, the same way at every step; with the noise in it the rounding averages out.
-            return x + (sigma * xi - eta * g)
+            # x - eta g + sigma xi, but the increment first: x - eta g alone would round a small
+            # drift to the grid of a large x, the same way at every step; with the noise in it the
+            # rounding averages out. And no sum has two products, of which compilers may contract
+            # either: chains then have the same bits in a crowd and alone.
+            return x + sigma * (xi - eta / sigma * g)
 
         return ULAState(jax.tree.map(move, state.position, drift, noise)), Info()
 
