@@ -11,7 +11,15 @@ import numpy as np
 
 from jlangevin import trees
 
-__all__ = ["as_array", "check_count", "check_finite", "check_key", "check_positive", "check_spd"]
+__all__ = [
+    "as_array",
+    "check_count",
+    "check_finite",
+    "check_key",
+    "check_positive",
+    "check_scalar",
+    "check_spd",
+]
 
 
 def check_key(name: str, key: Any) -> None:
@@ -63,6 +71,17 @@ def check_positive(name: str, value: Any) -> None:
     for leaf in jax.tree.leaves(value):
         if trees.is_concrete(leaf) and not bool(np.all(np.asarray(leaf) > 0)):
             raise ValueError(f"{name}: expected values above zero, got {_show(leaf)}")
+
+
+def check_scalar(name: str, value: Any, *, positive: bool = False) -> None:
+    """A real number, finite and perhaps above zero where it is known; arrays are refused."""
+    if not trees.is_array(value) or jnp.iscomplexobj(value):
+        raise TypeError(f"{name}: expected a real number, got {value!r}")
+    if jnp.shape(value) != ():
+        raise ValueError(
+            f"{name}: expected a scalar, got shape {jnp.shape(value)}; use jax.vmap for many values"
+        )
+    (check_positive if positive else check_finite)(name, value)
 
 
 def check_spd(name: str, matrix: jax.Array, *, semidefinite: bool = False) -> None:

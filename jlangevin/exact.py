@@ -26,7 +26,7 @@ from jax.flatten_util import ravel_pytree
 from jax.scipy.linalg import cho_solve, solve_triangular
 
 from jlangevin import trees
-from jlangevin._checks import check_count, check_positive
+from jlangevin._checks import check_count, check_scalar
 from jlangevin.distribution import Gaussian
 from jlangevin.errors import (
     NoStationaryLawError,
@@ -220,7 +220,7 @@ def target(energy: Energy, position: PyTree, temperature: Any = 1.0) -> Gaussian
         >>> float(jl.exact.target(energy, jnp.zeros(1), temperature=2.0).cov[0, 0])
         0.5
     """
-    check_positive("temperature", temperature)
+    check_scalar("temperature", temperature, positive=True)
     hessian, slope = _quadratic(energy, position)
     values = jnp.linalg.eigvalsh(hessian)
     if trees.is_concrete(values):
@@ -262,7 +262,7 @@ def step_size_for(
         >>> round(float(law.cov[1, 1]), 4)  # the target's variance is 0.25
         0.3125
     """
-    check_positive("bias", bias)
+    check_scalar("bias", bias, positive=True)
     hessian, _ = _quadratic(energy, position)
     shape = as_preconditioner(preconditioner)
     if shape is not None:
@@ -302,10 +302,12 @@ def wasserstein2(p: Gaussian, q: Gaussian) -> jax.Array:
         5.0
     """
     m, n = _pair(p, q)
-    square = jnp.sum((m - n) ** 2) + _bures(p.cov, q.cov)
+    shapes = _bures(p.cov, q.cov)
     # What is no more than the rounding of the two roots is no distance.
     rounding = 4 * jnp.finfo(m.dtype).eps * len(m)
-    positive = square > rounding**2 * (jnp.trace(p.cov) + jnp.trace(q.cov))
+    differ = shapes > rounding**2 * (jnp.trace(p.cov) + jnp.trace(q.cov))
+    square = jnp.sum((m - n) ** 2) + jnp.where(differ, shapes, 0)
+    positive = square > 0
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0)
 
 
@@ -445,11 +447,17 @@ def _derive(
     matrix, scatter = jax.jacfwd(flat, argnums=(0, 1))(zero, no_noise)
     good = jnp.all(jnp.isfinite(offset)) & jnp.all(jnp.isfinite(matrix))
     rounding = 30 * jnp.finfo(zero.dtype).eps * max(zero.size, 1)
+    if each:
+        root = jnp.sqrt(jnp.abs(jnp.diagonal(matrix)))
+        shift = jnp.where(root > 0, jnp.abs(offset) / jnp.where(root > 0, root, 1), 0)
     for size in _PROBE_SIZES:
         z, xi = size * _probe(zero, 0.3), size * _probe(no_noise, 0.7)
         expected = matrix @ z + offset + scatter @ xi
         terms = jnp.abs(matrix) @ jnp.abs(z) + jnp.abs(offset) + jnp.abs(scatter) @ jnp.abs(xi)
-        if not each:
+        if each:
+            # A may be a sum of squares whose terms cancel in it; |A_ij|² ≤ A_ii A_jj bounds them.
+            terms += root * (root @ jnp.abs(z) + jnp.max(shift, initial=0.0))
+        else:
             terms = jnp.full_like(terms, jnp.max(terms, initial=0.0))
         good &= jnp.all(jnp.abs(flat(z, xi) - expected) <= rounding * terms)
     return AffineMap(matrix, offset, scatter @ scatter.T), good

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 import jax
 
-from jlangevin._checks import check_positive
+from jlangevin._checks import check_scalar
 from jlangevin.trees import PyTree, pytree_dataclass
 
 __all__ = ["Energy", "Info", "Kernel", "Schedule", "at_step", "hyperparameter"]
@@ -73,12 +73,7 @@ def hyperparameter(name: str, value: Any) -> Any:
         return value
     if callable(value):
         return Schedule(value)
-    check_positive(name, value)
-    if jax.numpy.shape(value) != ():
-        raise ValueError(
-            f"{name}: expected a scalar or a function of the step, "
-            f"got shape {jax.numpy.shape(value)}; use jax.vmap for many values"
-        )
+    check_scalar(name, value, positive=True)
     return value
 
 

@@ -1,0 +1,195 @@
+"""Frozen dataclasses as pytrees, and the split of a pytree into what is traced and what is not."""
+
+import dataclasses
+from functools import partial
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jlangevin import trees
+
+
+@trees.pytree_dataclass
+class Spring:
+    """A node whose constructor checks, with a static field between two children."""
+
+    stiffness: Any
+    order: int = trees.static_field(default=2)
+    rest: Any = 0.0
+
+    def __post_init__(self):
+        if not self.stiffness > 0:
+            raise ValueError("stiffness")
+
+    def __call__(self, x):
+        return self.stiffness * jnp.sum((x - self.rest) ** self.order)
+
+
+def double(x):
+    return 2 * x
+
+
+# pytree_dataclass ------------------------------------------------------------------------------
+
+
+def test_children_are_leaves_and_static_fields_are_structure():
+    leaves, treedef = jax.tree.flatten(Spring(1.0, 3, 0.5))
+    assert leaves == [1.0, 0.5]
+    assert treedef == jax.tree.structure(Spring(8.0, 3, 9.0))
+    assert treedef != jax.tree.structure(Spring(1.0, 4, 0.5))
+
+
+def test_flattening_and_back_gives_an_equal_node():
+    node = Spring(1.0, 3, {"a": jnp.ones(2), "b": None})
+    again = jax.tree.unflatten(jax.tree.structure(node), jax.tree.leaves(node))
+    assert type(again) is Spring
+    assert again.order == 3
+    chex.assert_trees_all_equal(again, node)
+
+
+def test_unflattening_does_not_call_the_constructor():
+    """JAX unflattens around placeholders, on which a constructor's checks would fail."""
+    with pytest.raises(ValueError, match="stiffness"):
+        Spring(-1.0)
+    assert jax.tree.map(lambda leaf: -leaf, Spring(1.0)).stiffness == -1.0
+    assert jax.tree.map(lambda _: None, Spring(1.0)).stiffness is None
+
+
+def test_nodes_are_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Spring(1.0).stiffness = 2.0
+
+
+def test_defaults_and_replace_work_as_for_any_dataclass():
+    assert Spring(1.0) == Spring(1.0, 2, 0.0)
+    assert dataclasses.replace(Spring(1.0), order=4).order == 4
+
+
+def test_paths_name_the_fields():
+    paths = jax.tree_util.tree_leaves_with_path({"spring": Spring(1.0)})
+    assert [jax.tree_util.keystr(path) for path, _ in paths] == [
+        "['spring'].stiffness",
+        "['spring'].rest",
+    ]
+
+
+def test_static_fields_retrace_and_children_do_not():
+    chex.clear_trace_counter()
+
+    @jax.jit
+    @chex.assert_max_traces(n=2)
+    def value(spring, x):
+        return spring(x)
+
+    for stiffness, order in ((1.0, 2), (2.0, 2), (1.0, 4), (3.0, 4)):
+        assert value(Spring(stiffness, order), jnp.full(2, 2.0)) == stiffness * 2 * 2**order
+
+
+def test_nodes_pass_through_grad_and_vmap():
+    gradient = jax.grad(lambda spring: spring(jnp.ones(3)))(Spring(2.0, rest=0.5))
+    assert gradient.stiffness == 0.75
+    assert gradient.rest == -6.0
+    many = jax.tree.map(lambda leaf: leaf * jnp.arange(1.0, 4.0), Spring(1.0))
+    values = jax.vmap(lambda spring: spring(jnp.ones(2)))(many)
+    np.testing.assert_array_equal(values, [2.0, 4.0, 6.0])
+
+
+# partition and combine -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("tree", "num_arrays"),
+    [
+        pytest.param(double, 0, id="a bare function"),
+        pytest.param(jnp.sin, 0, id="a jitted function"),
+        pytest.param(partial(double, 3), 0, id="a functools.partial"),
+        pytest.param(jax.tree_util.Partial(double, jnp.ones(2)), 1, id="a Partial"),
+        pytest.param(Spring(1.0, 3, np.zeros(2)), 2, id="a node"),
+        pytest.param(1.5, 1, id="a number"),
+        pytest.param([True, 2, 3.0, 4j, np.float32(5)], 5, id="numbers of every kind"),
+        pytest.param({"f": double, "x": [jnp.ones(2), None], "n": "name"}, 1, id="a mixture"),
+        pytest.param(None, 0, id="nothing"),
+        pytest.param((), 0, id="an empty tuple"),
+    ],
+)
+def test_partition_takes_the_arrays_out_and_combine_puts_them_back(tree, num_arrays):
+    arrays, structure = trees.partition(tree)
+    assert len(arrays) == num_arrays
+    again = trees.combine(arrays, structure)
+    assert jax.tree.structure(again) == jax.tree.structure(tree)
+    for found, leaf in zip(jax.tree.leaves(again), jax.tree.leaves(tree), strict=True):
+        assert found is leaf
+
+
+def test_other_arrays_can_be_put_in_their_place():
+    arrays, structure = trees.partition({"f": double, "a": 1.0, "b": jnp.ones(2)})
+    doubled = trees.combine([2 * array for array in arrays], structure)
+    assert doubled["f"] is double
+    assert doubled["a"] == 2.0
+    np.testing.assert_array_equal(doubled["b"], [2.0, 2.0])
+
+
+def test_structures_are_equal_where_only_arrays_differ():
+    def structure(tree):
+        return trees.partition(tree)[1]
+
+    one = structure(jax.tree_util.Partial(double, 1.0))
+    assert one == structure(jax.tree_util.Partial(double, 2.0))
+    assert hash(one) == hash(structure(jax.tree_util.Partial(double, jnp.ones(3))))
+    assert one != structure(jax.tree_util.Partial(jnp.sin, 1.0))
+    assert structure(double) != structure(jnp.sin)
+    assert structure(Spring(1.0, 2)) != structure(Spring(1.0, 3))
+
+
+def test_a_changed_parameter_does_not_retrace():
+    """A function of array leaves under jit, keyed on the rest."""
+    chex.clear_trace_counter()
+
+    @partial(jax.jit, static_argnums=1)
+    @chex.assert_max_traces(n=1)
+    def value(arrays, structure, x):
+        return trees.combine(arrays, structure)(x)
+
+    for stiffness in (1.0, 2.0):
+        assert value(*trees.partition(Spring(stiffness)), jnp.ones(3)) == 3 * stiffness
+
+
+# The small ones --------------------------------------------------------------------------------
+
+
+def test_is_concrete_tells_tracers_from_values():
+    assert trees.is_concrete({"a": jnp.ones(2), "b": 1.0, "c": None})
+    seen = []
+    jax.jit(lambda x: seen.append(trees.is_concrete(1.0, [x])))(1.0)
+    assert seen == [False]
+
+
+def test_ravel_and_unraveler_are_inverse():
+    tree = {"b": jnp.arange(6.0).reshape(2, 3), "a": jnp.array(-1.0)}
+    vector = trees.ravel(tree)
+    np.testing.assert_array_equal(vector, [-1, 0, 1, 2, 3, 4, 5])
+    chex.assert_trees_all_equal(trees.unraveler(tree)(vector), tree)
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
+    chex.assert_trees_all_equal(trees.unraveler(shapes)(vector), tree)
+
+
+def test_size_counts_all_elements():
+    assert trees.size({"a": jnp.zeros((2, 3)), "b": 1.0, "c": np.zeros((0, 4)), "d": None}) == 7
+
+
+def test_float_dtype_is_the_common_one():
+    assert trees.float_dtype([jnp.zeros(2), jnp.zeros(())]) == jnp.float32
+    with jax.numpy_dtype_promotion("standard"):
+        assert trees.float_dtype([jnp.zeros(2, jnp.float16), jnp.zeros(2)]) == jnp.float32
+
+
+def test_assert_like_compares_structure_and_shapes():
+    like = {"a": jnp.zeros(2), "b": jnp.zeros(())}
+    trees.assert_like("x", {"a": jnp.ones(2), "b": jnp.ones(())}, like)
+    for other in ({"a": jnp.ones(2)}, {"a": jnp.ones(3), "b": jnp.ones(())}, jnp.ones(3)):
+        with pytest.raises(ValueError, match=r"^x: does not match"):
+            trees.assert_like("x", other, like)
