@@ -1,0 +1,67 @@
+"""The shape of the compiled inner loop, which its speed rests on (docs/pages/inner_loop.md).
+
+No test times anything. These read the program that XLA makes for the CPU.
+"""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import jlangevin as jl
+from jlangevin import sampling, trees
+
+ENERGIES = {
+    "linear": jl.energies.linear([0.8, 0.5]),
+    "double well": jl.energies.double_well(dim=2),
+    "rosenbrock": jl.energies.rosenbrock(),
+    "quadratic": jl.energies.quadratic([[1.0, 0.5], [0.5, 2.0]]),
+}
+
+pytestmark = pytest.mark.skipif(
+    jax.default_backend() != "cpu", reason="reads the program that XLA makes for the CPU"
+)
+
+
+def compiled(energy, num_chains, num_steps, observe=None):
+    """The optimised program of `num_steps` steps, as text."""
+    kernel, start = jl.ula(0.01), jnp.zeros((num_chains, 2))
+    (e, e_rest), (k, k_rest), (x, x_rest) = map(trees.partition, (energy, kernel, start))
+    streams = jnp.arange(num_chains, dtype=jnp.uint32)
+    state, _ = sampling._begin(
+        jax.random.key(0), streams, (e, k, x), structures=(e_rest, k_rest, x_rest)
+    )
+    plan = sampling._plan(num_steps, 0, 1, observe)
+    program = sampling._advance.lower(
+        state, (e, k), structures=(e_rest, k_rest), plan=plan, parity=0
+    )
+    return program.compile().as_text()
+
+
+@pytest.mark.parametrize("num_chains", [1, 10_000])
+@pytest.mark.parametrize("name", ENERGIES)
+def test_the_generator_is_written_out_and_evaluated_once_a_pair(name, num_chains):
+    """Threefry has 20 rounds with an exclusive or each, and 2 more for the key. JAX's primitive
+    would be a loop over five of groups of four; a second copy, which XLA makes when it fuses the
+    generator into two consumers, would have as many again."""
+    text = compiled(ENERGIES[name], num_chains, num_steps=2048 * 4)
+    assert 20 <= text.count(" xor(") <= 24
+
+
+@pytest.mark.parametrize("name", ENERGIES)
+def test_generator_transform_and_steps_are_loops_of_their_own(name):
+    """Blocks; within one, the transform that runs apart from the generator, and the steps."""
+    text = compiled(ENERGIES[name], num_chains=10_000, num_steps=2048 * 4)
+    assert text.count(" while(") == 3
+
+
+def test_nothing_is_kept_that_was_not_asked_for():
+    """With `observe=None` no array of the program grows with the number of steps."""
+    few, many = (compiled(ENERGIES["linear"], 1_000, 2048 * n) for n in (4, 4096))
+    assert shapes(few) == shapes(many)
+
+
+def shapes(text):
+    """The shapes of all arrays in the program."""
+    return set(re.findall(r"\b(?:f32|u32|s32|c64)\[[\d,]*\]", text))
