@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib.util
 import json
 import platform
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -26,6 +28,7 @@ from jlangevin.verify import Report
 
 THETA = (0.80342804, 0.5275223)  # what the notebook drew with NumPy's seed 999
 STEPS = (1, 10, 100, 1_000, 10_000, 100_000)
+PICTURES = (".png", ".svg", ".pdf")
 FALSE_ALARM = 1e-6
 FORMULA_TOLERANCE = 1e-5
 
@@ -328,6 +331,18 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f"--chains: give one number or {len(args.steps)}, got {len(args.chains)}")
     if min(args.chains) < 2:
         parser.error("--chains: a law is tested with at least 2 chains")
+    if len(set(args.steps)) < len(args.steps):
+        parser.error(f"--steps: each number once, got {args.steps}")
+    if max(args.steps) > jl.noise.MAX_STEPS:
+        parser.error(f"--steps: a stream has {jl.noise.MAX_STEPS} steps, got {max(args.steps)}")
+    for name, path in (("--json", args.json), ("--plot", args.plot)):
+        if path and not Path(path).absolute().parent.is_dir():
+            parser.error(f"{name}: there is no folder {Path(path).absolute().parent}")
+    if args.plot:
+        if Path(args.plot).suffix not in PICTURES:
+            parser.error(f"--plot: expected a name that ends in {', '.join(PICTURES)}")
+        if importlib.util.find_spec("matplotlib") is None:
+            parser.error("--plot: needs Matplotlib: pip install 'jlangevin[plot]'")
     if not (np.isfinite(args.step_size) and args.step_size > 0):
         parser.error(f"--step-size: expected a finite number above zero, got {args.step_size}")
     if not np.all(np.isfinite(args.theta)):

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.flatten_util import ravel_pytree
 
 from jlangevin import noise, trees
@@ -78,6 +79,7 @@ class Gaussian:
     cov: jax.Array
 
     def __init__(self, mean: PyTree, cov: Any) -> None:
+        mean = trees.as_position("mean", mean)
         self.mean = jax.tree.map(lambda leaf: as_array("mean", leaf), mean)
         self.cov = as_array("cov", cov)
         d = trees.size(self.mean)
@@ -101,7 +103,16 @@ class Gaussian:
     def __repr__(self) -> str:
         return f"Gaussian(mean={self.mean!r}, cov={self.cov!r})"
 
+    def check_single(self, name: str) -> None:
+        """Raise ValueError if this is a whole trajectory of laws."""
+        if self.cov.ndim != 2:
+            raise ValueError(
+                f"{name}: expected one law, got a trajectory of {self.cov.shape[0]}; take "
+                "jax.tree.map(lambda leaf: leaf[k], law) for that after k steps"
+            )
+
     def template(self) -> PyTree:
+        self.check_single("law")
         return trees.struct(self.mean)
 
     def from_noise(self, noise: PyTree) -> PyTree:
@@ -127,6 +138,9 @@ class Gaussian:
 def factor(cov: jax.Array) -> jax.Array:
     """A matrix L with L Lᵀ = `cov`: Cholesky's, or where `cov` is singular a symmetric one."""
     lower = jnp.linalg.cholesky(cov)
-    values, vectors = jnp.linalg.eigh(jax.lax.stop_gradient(cov))
-    singular = vectors * jnp.sqrt(jnp.maximum(values, 0))[None, :]
-    return jnp.where(jnp.all(jnp.isfinite(lower)), lower, singular)
+
+    def singular() -> jax.Array:
+        values, vectors = jnp.linalg.eigh(lax.stop_gradient(cov))
+        return vectors * jnp.sqrt(jnp.maximum(values, 0))[None, :]
+
+    return lax.cond(jnp.all(jnp.isfinite(lower)), lambda: lower, singular)

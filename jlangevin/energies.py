@@ -611,6 +611,12 @@ class Ring(Analytic):
         _check_position(self, x, self.dim)
         return 0.5 * ((_norm(x) - self.radius) / self.width) ** 2
 
+    def _in_units(self) -> tuple[Ring, jax.Array]:
+        """The same ring in units in which its radius is about 1 and powers don't overflow."""
+        big_r, w = jnp.asarray(self.radius, float), jnp.asarray(self.width, float)
+        unit = jnp.maximum(big_r, w * math.sqrt(self.dim))
+        return Ring(big_r / unit, w / unit, self.dim), unit
+
     def _integrals(self, highest: int, upper: jax.Array | None = None) -> jax.Array:
         """∫ s^k exp(-(s - R)²/(2w²)) ds from 0 to `upper` (∞ if None) for k = 0 … `highest`."""
         big_r, w = jnp.asarray(self.radius, float), jnp.asarray(self.width, float)
@@ -632,7 +638,9 @@ class Ring(Analytic):
     @property
     def log_z(self) -> jax.Array:
         sphere = math.log(2) + 0.5 * self.dim * math.log(math.pi) - math.lgamma(self.dim / 2)
-        return sphere + jnp.log(self._integrals(self.dim - 1)[self.dim - 1])
+        ring, unit = self._in_units()
+        integral = ring._integrals(self.dim - 1)[self.dim - 1]
+        return sphere + jnp.log(integral) + self.dim * jnp.log(unit)
 
     @property
     def mean(self) -> jax.Array:
@@ -640,8 +648,10 @@ class Ring(Analytic):
 
     @property
     def cov(self) -> jax.Array:
-        integrals = self._integrals(self.dim + 1)
-        return integrals[self.dim + 1] / integrals[self.dim - 1] / self.dim * jnp.eye(self.dim)
+        ring, unit = self._in_units()
+        integrals = ring._integrals(self.dim + 1)
+        square = unit**2 * integrals[self.dim + 1] / integrals[self.dim - 1]
+        return square / self.dim * jnp.eye(self.dim)
 
     def template(self) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((self.dim,), jnp.asarray(self.radius, float).dtype)
@@ -650,19 +660,19 @@ class Ring(Analytic):
         """A direction by the normals, and the radius by bisection of its distribution function."""
         normals, uniform = noise
         k = self.dim - 1
-        total = self._integrals(k)[k]
-        big_r, w = jnp.asarray(self.radius, float), jnp.asarray(self.width, float)
-        mode = 0.5 * (big_r + jnp.sqrt(big_r**2 + 4 * k * w**2))
+        ring, unit = self._in_units()
+        total = ring._integrals(k)[k]
+        mode = 0.5 * (ring.radius + jnp.sqrt(ring.radius**2 + 4 * k * ring.width**2))
 
         def halve(_: int, bracket: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
             low, high = bracket
             middle = 0.5 * (low + high)
-            below = self._integrals(k, middle)[k] < uniform * total
+            below = ring._integrals(k, middle)[k] < uniform * total
             return jnp.where(below, middle, low), jnp.where(below, high, middle)
 
         bits = 60 if total.dtype == jnp.float64 else 30
-        low, high = lax.fori_loop(0, bits, halve, (jnp.zeros_like(mode), mode + 12 * w))
-        return 0.5 * (low + high) * normals / _norm(normals)
+        low, high = lax.fori_loop(0, bits, halve, (jnp.zeros_like(mode), mode + 12 * ring.width))
+        return unit * 0.5 * (low + high) * normals / _norm(normals)
 
 
 def _norm(x: jax.Array) -> jax.Array:

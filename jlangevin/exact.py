@@ -4,9 +4,10 @@ If a kernel's step is affine in state and noise, z' = F z + c + G ξ, a Gaussian
 Gaussian: m' = F m + c and S' = F S Fᵀ + G Gᵀ. F and G come out of `kernel.step` by
 `jax.jacfwd`, over the whole state; what is shown is the position's marginal unless `full` is set.
 
-That the step *is* affine is checked, at probes of several sizes. Outside of `jit` a step that
-isn't raises `NotAffineError`. Where values are traced nothing can be raised, and the law is NaN
-instead: never a wrong number.
+That the step *is* affine is checked, at probes of many sizes and directions; no finite number of
+them can prove it, and an energy that departs from a quadratic only in between is not found out.
+Outside of `jit` a step that isn't affine raises `NotAffineError`. Where values are traced nothing
+can be raised, and the law is NaN instead.
 
 Precision is that of the position's dtype. Where ηλ is small, F = I - ηA loses digits to the 1:
 the law's relative error is about eps / (ηλ). Enable x64 for laws to be relied on to many digits.
@@ -34,7 +35,14 @@ from jlangevin.errors import (
     NotNormalizableError,
     UnstableStepError,
 )
-from jlangevin.kernels.base import Energy, Kernel, at_step, has_schedule
+from jlangevin.kernels.base import (
+    Energy,
+    Kernel,
+    at_step,
+    check_energy,
+    check_kernel,
+    has_schedule,
+)
 from jlangevin.kernels.preconditioner import as_preconditioner
 from jlangevin.noise import Want
 from jlangevin.trees import PyTree, Structure
@@ -104,7 +112,8 @@ def law(
         start: the law of the first position.
         num_steps: N ≥ 0.
         full: the law of the kernel's whole state instead of the position's.
-        allow_unstable: give the law of a chain that grows without bound, too.
+        allow_unstable: give the law of a chain that grows without bound, too, as far as it is
+            within the range of floats.
 
     Returns:
         A `Gaussian` over the position (a pytree like it), or over the state if `full`.
@@ -125,8 +134,8 @@ def law(
     num_steps = check_count("num_steps", num_steps, minimum=0)
     _check_start(start)
     if has_schedule(kernel):
-        facts, mean, cov = _step_by_step(kernel, energy, start, num_steps)
-        return _shown(facts, mean[-1], cov[-1], full)
+        facts, mean, cov = _step_by_step(kernel, energy, start, num_steps, keep=False)
+        return _shown(facts, mean, cov, full)
     facts = _facts(kernel, energy, start.mean)
     if not allow_unstable:
         facts = _refuse_unstable(facts)
@@ -149,7 +158,8 @@ def trajectory(
         `jax.tree.map(lambda leaf: leaf[k], result)` is the law after k steps.
 
     Raises:
-        NotAffineError, TypeError: as `law`. An unstable chain's law is given: it is finite.
+        NotAffineError, TypeError: as `law`. An unstable chain's law is given too, as far as it is
+            within the range of floats.
 
     Example:
         >>> import jax.numpy as jnp, jlangevin as jl
@@ -159,7 +169,7 @@ def trajectory(
     """
     num_steps = check_count("num_steps", num_steps, minimum=0)
     _check_start(start)
-    facts, mean, cov = _step_by_step(kernel, energy, start, num_steps)
+    facts, mean, cov = _step_by_step(kernel, energy, start, num_steps, keep=True)
     return jax.vmap(lambda m, s: _shown(facts, m, s, full))(mean, cov)
 
 
@@ -187,7 +197,7 @@ def stationary(kernel: Kernel, energy: Energy, position: PyTree, *, full: bool =
             "ask for exact.law after a number of steps"
         )
     facts = _refuse_unstable(_facts(kernel, energy, position))
-    radius = _spectral_radius(facts.step.matrix)
+    radius = lax.stop_gradient(_spectral_radius(facts.step.matrix))
     settles = radius < 1 - _rounding(facts.step.matrix)
     if trees.is_concrete(settles) and not bool(settles):
         raise NoStationaryLawError(
@@ -221,6 +231,7 @@ def target(energy: Energy, position: PyTree, temperature: Any = 1.0) -> Gaussian
         0.5
     """
     check_scalar("temperature", temperature, positive=True)
+    position = trees.as_position("position", position)
     hessian, slope = _quadratic(energy, position)
     values = jnp.linalg.eigvalsh(hessian)
     if trees.is_concrete(values):
@@ -263,6 +274,7 @@ def step_size_for(
         0.3125
     """
     check_scalar("bias", bias, positive=True)
+    position = trees.as_position("position", position)
     hessian, _ = _quadratic(energy, position)
     shape = as_preconditioner(preconditioner)
     if shape is not None:
@@ -371,7 +383,8 @@ def _pair(p: Gaussian, q: Gaussian) -> tuple[jax.Array, jax.Array]:
 
 # Linearisation ------------------------------------------------------------------------------
 
-_PROBE_SIZES = (1.0, 1e2, 1e4, 1e6)
+_PROBE_SIZES = (1.0, 3.0, 10.0, 30.0, 1e2, 1e3, 1e4, 1e6)
+_PROBE_DIRECTIONS = 4  # and their opposites
 
 
 class _Facts(NamedTuple):
@@ -384,6 +397,8 @@ class _Facts(NamedTuple):
 
 
 def _facts(kernel: Kernel, energy: Energy, position: PyTree, step: int = 0) -> _Facts:
+    check_kernel(kernel)
+    position = trees.as_position("position", position)
     like, zeros = trees.struct(position), trees.zeros(position)
     arrays, structures = zip(*map(trees.partition, (kernel, energy)), strict=True)
     init, moved, quadratic, affine = _linearize(
@@ -408,6 +423,7 @@ def _linearize(
 ) -> tuple[AffineMap, AffineMap, jax.Array, jax.Array]:
     """The maps of `init` and `step`, whether the gradient is affine, and whether they are."""
     kernel, energy = map(trees.combine, arrays, structures)
+    check_energy(energy, zeros)
     kernel = at_step(kernel, step)
     init_noise = _zero_noise(kernel.init_noise, zeros)
     step_noise = _zero_noise(kernel.step_noise, zeros)
@@ -446,12 +462,13 @@ def _derive(
     offset = flat(zero, no_noise)
     matrix, scatter = jax.jacfwd(flat, argnums=(0, 1))(zero, no_noise)
     good = jnp.all(jnp.isfinite(offset)) & jnp.all(jnp.isfinite(matrix))
-    rounding = 30 * jnp.finfo(zero.dtype).eps * max(zero.size, 1)
+    eps = max(float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves(at))
+    rounding = 30 * eps * max(zero.size, 1)
     if each:
         root = jnp.sqrt(jnp.abs(jnp.diagonal(matrix)))
         shift = jnp.where(root > 0, jnp.abs(offset) / jnp.where(root > 0, root, 1), 0)
-    for size in _PROBE_SIZES:
-        z, xi = size * _probe(zero, 0.3), size * _probe(no_noise, 0.7)
+
+    def fits(z: jax.Array, xi: jax.Array) -> jax.Array:
         expected = matrix @ z + offset + scatter @ xi
         terms = jnp.abs(matrix) @ jnp.abs(z) + jnp.abs(offset) + jnp.abs(scatter) @ jnp.abs(xi)
         if each:
@@ -459,7 +476,9 @@ def _derive(
             terms += root * (root @ jnp.abs(z) + jnp.max(shift, initial=0.0))
         else:
             terms = jnp.full_like(terms, jnp.max(terms, initial=0.0))
-        good &= jnp.all(jnp.abs(flat(z, xi) - expected) <= rounding * terms)
+        return jnp.all(jnp.abs(flat(z, xi) - expected) <= rounding * terms)
+
+    good &= jnp.all(jax.vmap(fits)(_probes(zero, 0.3), _probes(no_noise, 0.7)))
     return AffineMap(matrix, offset, scatter @ scatter.T), good
 
 
@@ -468,12 +487,17 @@ def _derive_gradient(energy: Energy, zeros: PyTree) -> tuple[AffineMap, jax.Arra
     return _derive(lambda x, _: jax.grad(energy)(x), zeros, None, each=True)
 
 
-def _probe(like: jax.Array, phase: float) -> jax.Array:
-    """A fixed vector of entries of both signs and no pattern: the golden ratio's multiples."""
+def _probes(like: jax.Array, phase: float) -> jax.Array:
+    """Fixed vectors of many sizes, in several directions and their opposites: (probe, element).
+
+    Their entries have both signs and no pattern: cosines of the golden ratio's multiples.
+    """
     golden = (np.sqrt(5) - 1) / 2
-    return jnp.asarray(
-        np.cos(2 * np.pi * (golden * np.arange(1, like.size + 1) + phase)), like.dtype
-    )
+    index = np.arange(1, _PROBE_DIRECTIONS * like.size + 1).reshape(_PROBE_DIRECTIONS, like.size)
+    directions = np.cos(2 * np.pi * (golden * index + phase))
+    both = np.concatenate([directions, -directions])
+    probes = np.concatenate([size * both for size in _PROBE_SIZES])
+    return jnp.asarray(probes, like.dtype)
 
 
 def _zero_noise(wants: PyTree, like: PyTree) -> PyTree:
@@ -493,8 +517,8 @@ def _refuse_not_affine(quadratic: jax.Array, affine: jax.Array) -> None:
         return
     if not bool(quadratic):
         raise NotAffineError(
-            "energy: its gradient is not affine, so a chain on it has no Gaussian law; "
-            "exact laws are for quadratic and linear energies"
+            "energy: its gradient is not affine (or not finite at 0), so a chain on it has no "
+            "Gaussian law; exact laws are for quadratic and linear energies"
         )
     if not bool(affine):
         raise NotAffineError("kernel: its step is not affine in state and noise on this energy")
@@ -507,14 +531,15 @@ def _poison(facts: _Facts, good: jax.Array) -> _Facts:
 
 
 def _refuse_unstable(facts: _Facts) -> _Facts:
-    radius = _spectral_radius(facts.step.matrix)
+    radius = lax.stop_gradient(_spectral_radius(facts.step.matrix))
     stable = radius <= 1 + _rounding(facts.step.matrix)
     if trees.is_concrete(stable) and not bool(stable):
         raise UnstableStepError(
-            f"step_size: beyond the stability limit: the step's map has spectral radius "
-            f"{float(radius):.6g}, so the chain grows without bound (or the energy has no "
-            "minimum). Take a smaller step (ULA needs step_size < 2/λ_max of PA; see "
-            "exact.step_size_for); exact.law gives the law all the same with allow_unstable=True"
+            f"step_size: the step's map has spectral radius {float(radius):.6g}, so the chain "
+            "grows without bound. Either the step is beyond the stability limit (ULA needs "
+            "step_size < 2/λ_max of PA; see exact.step_size_for), or the energy has no minimum. "
+            "exact.law gives "
+            "the law all the same with allow_unstable=True"
         )
     return _poison(facts, stable)
 
@@ -543,6 +568,7 @@ def _spectral_radius(matrix: jax.Array) -> jax.Array:
 
 def _quadratic(energy: Energy, position: PyTree) -> tuple[jax.Array, jax.Array]:
     """A = ∇²E and b = ∇E(0) over the raveled position, or a refusal."""
+    check_energy(energy, position)
     gradient, good = _derive_gradient(energy, trees.zeros(position))
     _refuse_not_affine(good, jnp.array(True))
     hessian = jnp.where(good, (gradient.matrix + gradient.matrix.T) / 2, jnp.nan)
@@ -579,23 +605,29 @@ def _push(move: AffineMap, mean: jax.Array, cov: jax.Array) -> tuple[jax.Array, 
 
 
 def _step_by_step(
-    kernel: Kernel, energy: Energy, start: Gaussian, num_steps: int
+    kernel: Kernel, energy: Energy, start: Gaussian, num_steps: int, *, keep: bool
 ) -> tuple[_Facts, jax.Array, jax.Array]:
-    """The state's law after 0 … `num_steps` steps, by one push a step."""
+    """The state's law after `num_steps` steps, or if `keep` after each of 0 … `num_steps`."""
     facts = _facts(kernel, energy, start.mean)
     arrays, structures = zip(*map(trees.partition, (kernel, energy)), strict=True)
-    means, covs = _walk(
+    (means, covs), first_bad = _walk(
         arrays,
         facts.step,
         _push(facts.init, *_flat(start)),
         trees.zeros(facts.position),
         structures=structures,
         num_steps=num_steps,
+        keep=keep,
     )
+    if trees.is_concrete(first_bad) and int(first_bad) < num_steps:
+        raise NotAffineError(
+            f"kernel: at step {int(first_bad)} of its schedules the step is not affine or not "
+            "finite; step_size and temperature must be finite and not below zero at every step"
+        )
     return facts, means, covs
 
 
-@partial(jax.jit, static_argnames=("structures", "num_steps"))
+@partial(jax.jit, static_argnames=("structures", "num_steps", "keep"))
 def _walk(
     arrays: tuple[list[Any], ...],
     constant: AffineMap,
@@ -604,20 +636,27 @@ def _walk(
     *,
     structures: tuple[Structure, ...],
     num_steps: int,
-) -> tuple[jax.Array, jax.Array]:
-    """Means and covariances from `first` on; every step is `constant` if nothing is scheduled."""
+    keep: bool,
+) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
+    """The law from `first` on, every step `constant` if nothing is scheduled, and the first step
+    that is not affine (`num_steps` if all are), from which on the law is NaN."""
     scheduled = has_schedule(trees.combine(arrays[0], structures[0]))
 
-    def push(law: tuple[jax.Array, jax.Array], t: jax.Array) -> tuple[Any, Any]:
+    def push(carry: tuple[Any, jax.Array], t: jax.Array) -> tuple[Any, Any]:
+        law, first_bad = carry
         move = constant
         if scheduled:
             _, move, _, affine = _linearize(arrays, zeros, t, structures=structures)
             move = AffineMap(*(jnp.where(affine, leaf, jnp.nan) for leaf in move))
+            first_bad = jnp.where(affine, first_bad, jnp.minimum(first_bad, t))
         law = _push(move, *law)
-        return law, law
+        return (law, first_bad), law if keep else None
 
-    _, later = lax.scan(push, first, jnp.arange(num_steps, dtype=jnp.int32))
-    return jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, later)
+    steps = jnp.arange(num_steps, dtype=jnp.int32)
+    (last, first_bad), later = lax.scan(push, (first, jnp.int32(num_steps)), steps)
+    if not keep:
+        return last, first_bad
+    return jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, later), first_bad
 
 
 def _flat(start: Gaussian) -> tuple[jax.Array, jax.Array]:
@@ -642,5 +681,7 @@ def _check_start(start: Any) -> None:
     if not isinstance(start, Gaussian):
         raise TypeError(
             f"start: expected a jlangevin.Gaussian, got {type(start).__name__}; for chains that "
-            "all begin at one point x, take Gaussian(x, zeros)"
+            "all begin at one point x, take Gaussian(x, zeros); for a quadratic energy's own law, "
+            "exact.target(energy, position)"
         )
+    start.check_single("start")

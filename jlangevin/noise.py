@@ -209,16 +209,20 @@ def _blocks(
 def _normals(
     of: Streams, steps: jax.Array, slot: int, size: int, dtype: Any, purpose: Purpose
 ) -> jax.Array:
-    """Standard normals for steps 2p and 2p + 1, by the Box-Muller transform (1958), packed."""
-    first = _blocks(of, steps, slot, size, purpose)
+    """Standard normals for steps 2p and 2p + 1, by the Box-Muller transform (1958), packed.
+
+    In float64 the pair takes the blocks of both steps, so that radius and angle have 64 bits each.
+    """
+    radius, angle = _blocks(of, steps, slot, size, purpose)
     if dtype == jnp.float64:
         second = _blocks(of, steps + np.uint32(1), slot, size, purpose)
-        return lax.complex(*_box_muller_64(first, second))
-    words = lax.complex(*(lax.bitcast_convert_type(word, jnp.float32) for word in first))
+        radius, angle = _join(radius, angle), _join(*second)
+    wide = jnp.float64 if dtype == jnp.float64 else jnp.float32
+    words = lax.complex(*(lax.bitcast_convert_type(word, wide) for word in (radius, angle)))
 
     def transform(words: jax.Array, _: jax.Array) -> jax.Array:
-        bits = (lax.bitcast_convert_type(half, jnp.uint32) for half in (words.real, words.imag))
-        return lax.complex(*_box_muller_32(*bits))
+        bits = (lax.bitcast_convert_type(half, radius.dtype) for half in (words.real, words.imag))
+        return lax.complex(*_box_muller(*bits))
 
     def transform_apart(words: jax.Array, once: jax.Array) -> jax.Array:
         """The same in a loop that runs once, which XLA does not know and so keeps.
@@ -237,6 +241,11 @@ def _normals(
 
     once = 1 + (steps[0] >> np.uint32(31))  # steps are below 2**31
     return lax.platform_dependent(words, once, cpu=transform_apart, default=transform)
+
+
+def _join(high: jax.Array, low: jax.Array) -> jax.Array:
+    """Two words as one of 64 bits."""
+    return (high.astype(jnp.uint64) << np.uint64(32)) | low.astype(jnp.uint64)
 
 
 def _uniform(word: jax.Array, dtype: Any) -> jax.Array:
@@ -304,37 +313,24 @@ def _log1p_64(z: jax.Array) -> jax.Array:
     return z - s * (z - series)
 
 
-def _box_muller_32(radius_word: jax.Array, angle_word: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Two independent normals from two words, each right to a few roundings.
+def _box_muller(radius_word: jax.Array, angle_word: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Two independent normals from two words of 32 or 64 bits, each right to a few roundings.
 
-    u = (word + 1/2) / 2**32 lies in (0, 1) and r = sqrt(-2 log u), at most 6.76. The angle is a
-    quarter turn (two bits) plus a rest in [-pi/4, pi/4).
+    u = (word + 1/2) / 2**bits lies in (0, 1) and r = sqrt(-2 log u), at most 6.76 from 32 bits and
+    9.49 from 64. The angle is a quarter turn (two bits) plus a rest in [-pi/4, pi/4).
     """
-    scaled = radius_word.astype(jnp.float32) + np.float32(0.5)
-    complement = ((~radius_word).astype(jnp.float32) + np.float32(0.5)) * np.float32(2.0**-32)
-    radius = jnp.sqrt(np.float32(-2.0) * _log_unit(scaled, complement, 32))
+    long = radius_word.dtype == jnp.uint64
+    width, word, integer = (64, np.uint64, jnp.int64) if long else (32, np.uint32, jnp.int32)
+    real = np.float64 if long else np.float32
+    unit = real(2.0**-width)
 
-    rest = lax.bitcast_convert_type(angle_word << np.uint32(2), jnp.int32).astype(jnp.float32)
-    sin, cos = _sin_cos((rest + np.float32(2.0)) * np.float32(2.0**-32), terms=(5, 6))
-    return _turn(radius, angle_word >> np.uint32(30), sin, cos)
+    scaled = radius_word.astype(real) + real(0.5)
+    complement = ((~radius_word).astype(real) + real(0.5)) * unit
+    radius = jnp.sqrt(real(-2.0) * _log_unit(scaled, complement, width))
 
-
-def _box_muller_64(
-    radius_words: tuple[jax.Array, jax.Array], angle_words: tuple[jax.Array, jax.Array]
-) -> tuple[jax.Array, jax.Array]:
-    """As `_box_muller_32`, from 64 bits for the radius (at most 9.49) and 64 for the angle."""
-
-    def wide(high: jax.Array, low: jax.Array) -> jax.Array:
-        return high.astype(jnp.float64) * 2.0**32 + low.astype(jnp.float64) + 0.5
-
-    high, low = radius_words
-    radius = jnp.sqrt(-2.0 * _log_unit(wide(high, low), wide(~high, ~low) * 2.0**-64, 64))
-
-    high, low = angle_words
-    rest = lax.bitcast_convert_type(high << np.uint32(2), jnp.int32).astype(jnp.float64)
-    quarter = (rest + 4.0 * (low.astype(jnp.float64) + 0.5) * 2.0**-32) * 2.0**-32
-    sin, cos = _sin_cos(quarter, terms=(9, 10))
-    return _turn(radius, high >> np.uint32(30), sin, cos)
+    rest = lax.bitcast_convert_type(angle_word << word(2), integer).astype(real)
+    sin, cos = _sin_cos((rest + real(2.0)) * unit, terms=(9, 10) if long else (5, 6))
+    return _turn(radius, angle_word >> word(width - 2), sin, cos)
 
 
 def _sin_cos(quarter: jax.Array, terms: tuple[int, int]) -> tuple[jax.Array, jax.Array]:
@@ -353,9 +349,9 @@ def _turn(
     radius: jax.Array, quarters: jax.Array, sin: jax.Array, cos: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """radius * (cos, sin) of the angle `quarters` * pi/2 + (the angle of `cos`, `sin`)."""
-    swap = (quarters & np.uint32(1)) != 0
+    one, two = quarters.dtype.type(1), quarters.dtype.type(2)
+    swap = (quarters & one) != 0
     x, y = jnp.where(swap, sin, cos), jnp.where(swap, cos, sin)
     # cos is negative in quarters 1 and 2, sin in 2 and 3.
-    negative_x = ((quarters + np.uint32(1)) & np.uint32(2)) != 0
-    negative_y = (quarters & np.uint32(2)) != 0
+    negative_x, negative_y = ((quarters + one) & two) != 0, (quarters & two) != 0
     return radius * jnp.where(negative_x, -x, x), radius * jnp.where(negative_y, -y, y)

@@ -20,7 +20,15 @@ from jax import lax
 from jlangevin import noise, trees
 from jlangevin._checks import check_count, check_key
 from jlangevin.distribution import Drawable, starts
-from jlangevin.kernels.base import Energy, Info, Kernel, at_step
+from jlangevin.kernels.base import (
+    Energy,
+    Info,
+    Kernel,
+    at_step,
+    check_callable,
+    check_energy,
+    check_kernel,
+)
 from jlangevin.trees import PyTree, Structure, pytree_dataclass
 
 __all__ = ["Run", "SamplerState", "position", "resume", "sample"]
@@ -120,7 +128,8 @@ def sample(
         ((10, 5, 2), (10, 2))
     """
     check_key("key", key)
-    _check_callables(energy, kernel)
+    check_callable(energy)
+    check_kernel(kernel)
     plan = _plan(num_steps, burn_in, thin, observe)
     stream_ids, init = _check_start(init, num_chains, chains)
     energy_arrays, energy_structure = trees.partition(energy)
@@ -173,8 +182,10 @@ def resume(
         (3, 7, 1)
     """
     if not isinstance(state, SamplerState):
-        raise TypeError(f"state: expected the state of a Run, got {type(state).__name__}")
-    _check_callables(energy, kernel)
+        hint = "pass run.state" if isinstance(state, Run) else f"got {type(state).__name__}"
+        raise TypeError(f"state: expected the state of a Run; {hint}")
+    check_callable(energy)
+    check_kernel(kernel)
     plan = _plan(num_steps, burn_in, thin, observe)
     parity = None
     if trees.is_concrete(state.step):
@@ -227,26 +238,11 @@ def _plan(
     return _Plan(num_steps, burn_in, thin, observe)
 
 
-def _check_callables(energy: Any, kernel: Any) -> None:
-    if not callable(energy):
-        raise TypeError(
-            f"energy: expected a callable x -> scalar, got {type(energy).__name__}; "
-            "wrap f and its parameters in jax.tree_util.Partial(f, params)"
-        )
-    missing = [m for m in ("init_noise", "step_noise", "init", "step") if not hasattr(kernel, m)]
-    if missing:
-        raise TypeError(
-            f"kernel: {kernel!r} is no kernel (it lacks {', '.join(missing)}); "
-            "pass for instance jlangevin.ula(step_size=0.01)"
-        )
-
-
 def _check_start(init: Any, num_chains: Any, chains: Any) -> tuple[jax.Array, Any]:
     """The stream of each chain, and `init` with its positions as floating arrays."""
     count = None
     if not isinstance(init, Drawable):
-        # An explicit dtype drops JAX's weak type, which would be compiled for by itself.
-        init = jax.tree.map(lambda x: jnp.asarray(x, jnp.asarray(x).dtype), init)
+        init = trees.as_position("init", init)
         leaves = jax.tree.leaves(init)
         if not leaves:
             raise ValueError("init: no positions were given (a pytree without leaves)")
@@ -275,7 +271,8 @@ def _check_start(init: Any, num_chains: Any, chains: Any) -> tuple[jax.Array, An
     if count is not None and count != stream_ids.shape[0]:
         name = "num_chains" if chains is None else "chains"
         raise ValueError(
-            f"{name}: {stream_ids.shape[0]} chains were asked for, but init has {count} positions"
+            f"{name}: {stream_ids.shape[0]} chains were asked for, but init has {count} positions; "
+            "for many chains from one point x, start from Gaussian(x, zeros)"
         )
     return stream_ids, init
 
@@ -342,7 +339,7 @@ def _begin(
     streams = noise.streams(key, stream_ids)
     positions = starts(init, streams) if isinstance(init, Drawable) else _chains_last(init)
     like = _one_chain(positions)
-    _check_energy(energy, like)
+    check_energy(energy, like)
     made = noise.at_step(streams, kernel.init_noise, like, 0, noise.Purpose.INIT)
     start = at_step(kernel, jnp.int32(0))
 
@@ -353,18 +350,6 @@ def _begin(
     _check_step(start, energy, like, streams)
     chained = SamplerState(streams, jnp.int32(0), _chains_first(state))
     return chained, _finite((positions, values))
-
-
-def _check_energy(energy: Energy, like: PyTree) -> None:
-    value = jax.eval_shape(energy, like)
-    if not isinstance(value, jax.ShapeDtypeStruct) or value.shape != ():
-        what = f"shape {value.shape}" if hasattr(value, "shape") else f"{type(value).__name__}"
-        raise ValueError(
-            f"energy: expected a scalar for one position, got {what}; sum over the position's "
-            "elements (the driver maps over chains)"
-        )
-    if not jnp.issubdtype(value.dtype, jnp.floating):
-        raise TypeError(f"energy: expected a real floating value, got dtype {value.dtype}")
 
 
 def _check_step(kernel: Kernel, energy: Energy, like: PyTree, streams: noise.Streams) -> None:

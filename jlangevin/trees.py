@@ -64,7 +64,9 @@ _ARRAY = object()  # holds an array's place in `Structure.rest`
 
 
 def is_array(leaf: object) -> bool:
-    return isinstance(leaf, (jax.Array, np.ndarray, np.generic, bool, int, float, complex))
+    """Whether a leaf is a number or an array of them. Booleans are switches, and are not."""
+    numbers = (jax.Array, np.ndarray, np.generic, int, float, complex)
+    return isinstance(leaf, numbers) and not isinstance(leaf, bool)
 
 
 def partition(tree: PyTree) -> tuple[list[Any], Structure]:
@@ -72,11 +74,18 @@ def partition(tree: PyTree) -> tuple[list[Any], Structure]:
 
     A bare function is one leaf that is no array, so it goes into the structure; an
     Equinox module, a `jax.tree_util.Partial` or an energy of ours keeps its
-    parameters among the arrays. A changed parameter therefore never recompiles.
+    parameters among the arrays. A changed parameter therefore never recompiles. An object
+    that is no pytree is taken as it is at first use: later changes to it go unseen.
     """
     leaves, treedef = jax.tree.flatten(tree)
     arrays = [leaf for leaf in leaves if is_array(leaf)]
     rest = tuple(_ARRAY if is_array(leaf) else leaf for leaf in leaves)
+    for leaf in rest:
+        if type(leaf).__hash__ is None:
+            raise TypeError(
+                f"{type(leaf).__name__}: neither a pytree nor hashable, so it cannot be compiled "
+                "for; pass jax.tree_util.Partial(f, params), or register the class as a pytree"
+            )
     return arrays, Structure(treedef, rest)
 
 
@@ -100,6 +109,30 @@ def float_dtype(tree: PyTree) -> Any:
 def ravel(tree: PyTree) -> jax.Array:
     """All leaves of `tree` as one vector, in `jax.tree.leaves` order."""
     return ravel_pytree(tree)[0]
+
+
+def as_position(name: str, value: PyTree) -> PyTree:
+    """`value` with arrays for leaves; a list of numbers, however nested, is one array.
+
+    An explicit dtype drops JAX's weak type, which would be compiled for by itself.
+    """
+    if isinstance(value, list) and all(is_array(leaf) for leaf in jax.tree.leaves(value)):
+        try:
+            value = np.asarray(value)
+        except ValueError:
+            raise ValueError(f"{name}: the lists given do not form an array") from None
+        value = value.astype(float) if value.dtype.kind == "i" else value
+
+    def leaf_array(leaf: Any) -> Any:
+        if isinstance(leaf, jax.ShapeDtypeStruct):
+            return leaf
+        try:
+            dtype = jax.dtypes.canonicalize_dtype(jnp.result_type(leaf))
+            return jnp.asarray(leaf, dtype)
+        except TypeError:
+            raise TypeError(f"{name}: expected an array, got {type(leaf).__name__}") from None
+
+    return jax.tree.map(leaf_array, value)
 
 
 def struct(tree: PyTree) -> PyTree:
@@ -128,9 +161,9 @@ def size(tree: PyTree) -> int:
 
 
 def assert_like(name: str, tree: PyTree, like: PyTree) -> None:
-    """Raise AssertionError unless `tree` has the structure and leaf shapes of `like`."""
+    """Raise ValueError unless `tree` has the structure and leaf shapes of `like`."""
     try:
         chex.assert_trees_all_equal_structs(tree, like)
         chex.assert_trees_all_equal_shapes(tree, like)
     except AssertionError as error:
-        raise ValueError(f"{name}: does not match the position: {error}") from None
+        raise ValueError(f"{name}: does not match what it goes with: {error}") from None

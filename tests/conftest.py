@@ -8,6 +8,13 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_debug_key_reuse", True)
 
 
+def pytest_collection_modifyitems(items):
+    """The fast subset, -m "not slow", leaves out what runs under x64."""
+    for item in items:
+        if "x64" in getattr(item, "fixturenames", ()) or "float64" in item.name:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(params=["float32", "float64"])
 def dtype(request):
     """The default floating dtype: float32 as JAX ships, or float64 with x64 enabled."""

@@ -1191,3 +1191,40 @@ def test_new_parameters_compile_nothing_anew(name, compilations):
     for i in range(1, 4):
         ask(i)
     assert len(compilations) == 0
+
+
+@pytest.mark.parametrize("side", [-1.0, 1.0])
+def test_energy_that_departs_on_one_side_only_is_refused(side, dtype):
+    def one_sided(x):
+        return 0.5 * jnp.sum(x**2) + 50 * jnp.sum(jax.nn.relu(side * x[0] - 0.5) ** 2)
+
+    for dim in (1, 3):
+        with pytest.raises(jl.NotAffineError):
+            exact.law(jl.ula(0.005), one_sided, standard(dim), 10)
+
+
+def test_schedule_that_turns_negative_is_refused_with_its_step():
+    kernel = jl.ula(lambda t: 0.1 - 0.02 * jnp.asarray(t, float))
+    with pytest.raises(jl.NotAffineError, match="at step 6 of its schedules"):
+        exact.law(kernel, jl.energies.quadratic(jnp.eye(2)), standard(2), 20)
+
+
+def test_refusals_are_named_under_grad_too():
+    energy = jl.energies.quadratic(jnp.eye(2))
+    with pytest.raises(jl.UnstableStepError):
+        jax.grad(lambda eta: exact.law(jl.ula(eta), energy, standard(2), 10).cov[0, 0])(3.0)
+
+
+def test_a_trajectory_is_not_one_law():
+    path = exact.trajectory(jl.ula(0.1), jl.energies.quadratic(jnp.eye(2)), standard(2), 3)
+    with pytest.raises(ValueError, match="expected one law, got a trajectory of 4"):
+        path.sample(jax.random.key(0), 5)
+    with pytest.raises(ValueError, match="law: expected one law"):
+        jl.verify.compare(np.zeros((10, 2)), path)
+
+
+def test_swapped_arguments_are_refused_by_name():
+    with pytest.raises(TypeError, match=r"kernel: .* is no kernel"):
+        exact.law(jl.energies.linear([1.0, 2.0]), jl.ula(0.1), standard(2), 3)
+    with pytest.raises(ValueError, match="energy: expected a scalar"):
+        exact.law(jl.ula(0.1), lambda x: x**2, standard(2), 3)

@@ -1,5 +1,6 @@
 """The driver: layouts, streams, resuming, faults, transformations, compilations, refusals."""
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import chex
@@ -186,6 +187,13 @@ def test_samples_under_a_schedule_have_their_exact_law(dtype):
     jl.verify.assert_law(result.position, jl.exact.law(kernel, energy, start, 7))
 
 
+def test_an_anneal_may_end_at_temperature_zero(dtype):
+    energy, _, start = setting()
+    kernel = jl.ula(0.1, temperature=lambda t: jnp.maximum(0.0, 1 - as_float(t) / 4))
+    result = jl.sample(key(), energy, kernel, start, num_steps=6, num_chains=20_000)
+    jl.verify.assert_law(result.position, jl.exact.law(kernel, energy, start, 6))
+
+
 def test_a_schedule_counts_from_the_start_of_the_run_burn_in_included():
     seen = jl.sample(
         key(),
@@ -368,6 +376,7 @@ def attempt(**changes):
         ({"kernel": None}, TypeError, "kernel: None is no kernel"),
         ({"init": jnp.zeros((3, 5))}, ValueError, r"position of shape \(2,\), got \(5,\)"),
         ({"init": jnp.zeros(2)}, ValueError, r"position of shape \(2,\), got \(\)"),
+        ({"init": [[0.0, 0.0], [1.0]]}, ValueError, "init: the lists given do not form"),
         ({"init": jnp.float32(0)}, ValueError, "init: expected a leading chain axis"),
         ({"init": jnp.zeros((3, 2), int)}, TypeError, "init: expected floating positions"),
         ({"init": jnp.zeros((0, 2))}, ValueError, "init: no positions"),
@@ -431,9 +440,27 @@ def test_a_step_that_changes_the_state_is_refused():
         attempt(kernel=Widens())
 
 
+def test_an_object_that_can_be_neither_traced_nor_hashed_is_refused():
+    @dataclasses.dataclass  # with ==, hence without a hash
+    class Mutable:
+        scale: float
+
+        def __call__(self, x):
+            return self.scale * jnp.sum(x)
+
+    with pytest.raises(TypeError, match="Mutable: neither a pytree nor hashable"):
+        attempt(energy=Mutable(1.0))
+
+
+def test_lists_of_numbers_are_positions():
+    energy, kernel, _ = setting()
+    result = jl.sample(key(), energy, kernel, [[0.0, 1.0], [2.0, 3.0]], num_steps=1)
+    assert result.draws.shape == (2, 1, 2)
+
+
 def test_resume_wants_a_state():
     energy, kernel, _ = setting()
-    with pytest.raises(TypeError, match="state: expected the state of a Run"):
+    with pytest.raises(TypeError, match=r"state: .*pass run\.state"):
         jl.resume(run(), energy, kernel, num_steps=1)
 
 

@@ -516,7 +516,7 @@ def test_draws_of_another_structure_are_refused():
         (np.zeros((10, 2)), tree),
         ({"b": np.zeros((10, 2))}, tree),
         ({"a": np.zeros((10, 2))}, standard(2)),
-        ([[0.0, 0.0], [1.0, 1.0]], standard(2)),
+        ((np.zeros((10, 1)), np.zeros((10, 1))), standard(2)),
     ):
         with pytest.raises(ValueError, match=r"samples: not a pytree like law\.mean"):
             compare(draws, law)

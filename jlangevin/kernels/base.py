@@ -10,7 +10,18 @@ import jax
 from jlangevin._checks import check_scalar
 from jlangevin.trees import PyTree, pytree_dataclass
 
-__all__ = ["Energy", "Info", "Kernel", "Schedule", "at_step", "hyperparameter"]
+__all__ = [
+    "Energy",
+    "Info",
+    "Kernel",
+    "Schedule",
+    "at_step",
+    "check_callable",
+    "check_energy",
+    "check_kernel",
+    "has_schedule",
+    "hyperparameter",
+]
 
 Energy = Callable[[PyTree], jax.Array]
 """A callable x -> scalar; a pytree callable keeps its parameters out of the compiled program."""
@@ -19,10 +30,10 @@ K = TypeVar("K")
 
 
 class Info(NamedTuple):
-    """What a step reports, a scalar each; None where it does not apply, at no cost.
+    """What a step reports; None where it does not apply, at no cost.
 
-    In `Run.info` each has a leading chain axis: the mean of `acceptance_rate` over the steps
-    after burn-in, and the count of divergences.
+    In `Run.info` each has a leading chain axis: the mean of `acceptance_rate` over the steps after
+    burn-in; and `num_divergent`, which is the driver's, 1 for a chain that ended not finite.
     """
 
     acceptance_rate: Any = None
@@ -90,3 +101,36 @@ def has_schedule(kernel: Any) -> bool:
     """Whether any hyper-parameter of `kernel` depends on the step."""
     leaves = jax.tree.leaves(kernel, is_leaf=lambda leaf: isinstance(leaf, Schedule))
     return any(isinstance(leaf, Schedule) for leaf in leaves)
+
+
+def check_kernel(kernel: Any) -> None:
+    """Raise TypeError unless `kernel` has the members of a kernel."""
+    missing = [m for m in ("init_noise", "step_noise", "init", "step") if not hasattr(kernel, m)]
+    if missing:
+        raise TypeError(
+            f"kernel: {kernel!r} is no kernel (it lacks {', '.join(missing)}); "
+            "pass for instance jlangevin.ula(step_size=0.01)"
+        )
+
+
+def check_callable(energy: Any) -> None:
+    """Raise TypeError unless `energy` can be called."""
+    if not callable(energy):
+        raise TypeError(
+            f"energy: expected a callable x -> scalar, got {type(energy).__name__}; "
+            "wrap f and its parameters in jax.tree_util.Partial(f, params)"
+        )
+
+
+def check_energy(energy: Any, position: PyTree) -> None:
+    """Raise unless `energy` maps a position like `position` to a real floating scalar."""
+    check_callable(energy)
+    value = jax.eval_shape(energy, position)
+    if not isinstance(value, jax.ShapeDtypeStruct) or value.shape != ():
+        what = f"shape {value.shape}" if hasattr(value, "shape") else f"{type(value).__name__}"
+        raise ValueError(
+            f"energy: expected a scalar for one position, got {what}; sum over the position's "
+            "elements (the driver maps over chains)"
+        )
+    if not jax.numpy.issubdtype(value.dtype, jax.numpy.floating):
+        raise TypeError(f"energy: expected a real floating value, got dtype {value.dtype}")

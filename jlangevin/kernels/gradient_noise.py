@@ -38,6 +38,10 @@ class GradientNoise:
     def step(self, energy: Energy, state: Any, noise: Any) -> tuple[Any, Info]:
         inner, zeta = noise
         zeta = trees.ravel(zeta)
+        if self.scale.shape != (zeta.size, zeta.size):
+            raise ValueError(
+                f"cov: of shape {self.scale.shape}, does not fit a position of {zeta.size} elements"
+            )
         # A gradient with an error e is the gradient of the energy tilted by e·x.
         error = self.scale.astype(zeta.dtype) @ zeta
 

@@ -63,7 +63,8 @@ def as_preconditioner(value: Any) -> Diagonal | Dense | None:
     """
     if value is None or isinstance(value, Diagonal | Dense):
         return value
-    if isinstance(value, dict | tuple) or jnp.ndim(value) != 2:
+    value = trees.as_position("preconditioner", value)
+    if not isinstance(value, jax.Array) or value.ndim != 2:
         check_positive("preconditioner", value)
         return Diagonal(jax.tree.map(lambda p: jnp.sqrt(as_array("preconditioner", p)), value))
     matrix = as_array("preconditioner", value)

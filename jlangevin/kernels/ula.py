@@ -48,7 +48,9 @@ class ULA:
             # drift to the grid of a large x, the same way at every step; with the noise in it the
             # rounding averages out. And no sum has two products, of which compilers may contract
             # either: chains then have the same bits in a crowd and alone.
-            return x + sigma * (xi - eta / sigma * g)
+            cold = sigma == 0  # a temperature schedule may end at 0
+            ratio = eta / jnp.where(cold, 1, sigma)
+            return jnp.where(cold, x - eta * g, x + sigma * (xi - ratio * g))
 
         return ULAState(jax.tree.map(move, state.position, drift, noise)), Info()
 
@@ -65,8 +67,8 @@ def ula(step_size: Any, *, temperature: Any = 1.0, preconditioner: Any = None) -
     Args:
         step_size: η > 0, a scalar or a function of the step (see `Schedule`). Where others write
             x + (h/2) ∇log p + sqrt(h) ξ, η is h/2.
-        temperature: T > 0, a scalar or a function of the step. Where others choose the noise's
-            scale σ, T is σ²/(2η).
+        temperature: T > 0, a scalar or a function of the step, which may end at 0. Where others
+            choose the noise's scale σ, T is σ²/(2η).
         preconditioner: P, constant, symmetric and positive definite: None for I, a (d, d) matrix
             over the raveled position, or P's diagonal as a pytree like the position.
 
