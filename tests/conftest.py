@@ -8,10 +8,18 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_debug_key_reuse", True)
 
 
+LONG_MODULES = ("test_energies", "test_noise", "test_exact")
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """The fast subset, -m "not slow", leaves out what runs under x64."""
+    """The fast subset, -m "not slow", leaves out what runs under x64, the long modules but for the
+    recorded laws, and the replications of `test_verify`."""
     for item in items:
-        if "x64" in getattr(item, "fixturenames", ()) or "float64" in item.name:
+        under_x64 = "x64" in getattr(item, "fixturenames", ()) or "float64" in item.name
+        long = item.path.stem in LONG_MODULES and "recorded" not in item.name
+        replicated = "detectable" in item.name or "p_values" in item.name
+        if under_x64 or long or replicated:
             item.add_marker(pytest.mark.slow)
 
 

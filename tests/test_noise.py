@@ -356,7 +356,7 @@ def test_a_step_made_alone_has_the_bits_it_has_among_thousands_of_chains(shapes,
 def test_neither_blocks_nor_other_chains_change_a_bit(shapes, dtype):
     like = position(shapes, dtype)
     many = made(streams(3, np.arange(10_000)), WANTS, like, 2, 6)
-    for num_chains, first, num in ((1, 2, 1), (1, 5, 3), (10, 2, 6), (10, 7, 1)):
+    for num_chains, first, num in ((1, 7, 1), (1, 5, 3), (10, 3, 4)):
         few = made(streams(3, np.arange(num_chains)), WANTS, like, first, num)
         same = np.s_[2 * (first - 2) : 2 * (first - 2 + num), ..., :num_chains]
         assert_same_bits(few, jax.tree.map(lambda leaf, same=same: leaf[same], many))
