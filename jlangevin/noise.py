@@ -12,8 +12,8 @@ counter into two 32-bit words:
 The slot numbers the elements of everything that one step asks for. As a block holds two
 words, step 2p takes the first and step 2p + 1 the second; nothing depends on how many
 steps are made at a time. Bits are those of JAX's own primitive; it is written out in
-`jnp` here because XLA keeps the primitive's rounds as a loop on the CPU, which is
-twelve times slower.
+`jnp` here because XLA keeps the primitive's rounds as a loop on the CPU, which fuses
+with nothing and was measured twelve times slower on a Xeon.
 
 Limits: 2**31 - 1 steps (`MAX_STEPS`), 2**30 elements a step (`MAX_SLOTS`), 2**32 chains.
 """
