@@ -2,7 +2,7 @@
 
 E(x) = θ·x in R², x_0 ~ N(0, I), 100,000 steps of x' = x - η ∇log p + sqrt(2η) ξ. The NumPy part
 is written afresh. It draws as the notebook did, so that with seed 999 it ends where the notebook
-ended. What NumPy's `multivariate_normal` draws here is what `randn` draws, four times as slowly;
+ended. What NumPy's `multivariate_normal` draws here is what `randn` draws, ten times as slowly;
 the loop is timed with either.
 """
 
