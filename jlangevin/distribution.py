@@ -48,8 +48,7 @@ def sample(law: Drawable, key: jax.Array, num_draws: int) -> PyTree:
     """
     check_key("key", key)
     num_draws = check_count("num_draws", num_draws, minimum=1)
-    drawn = starts(law, noise.streams(key, jnp.arange(num_draws)))
-    return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), drawn)
+    return trees.chains_first(starts(law, noise.streams(key, jnp.arange(num_draws))))
 
 
 @jax.tree_util.register_pytree_with_keys_class

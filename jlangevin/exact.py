@@ -538,8 +538,7 @@ def _refuse_unstable(facts: _Facts) -> _Facts:
             f"step_size: the step's map has spectral radius {float(radius):.6g}, so the chain "
             "grows without bound. Either the step is beyond the stability limit (ULA needs "
             "step_size < 2/λ_max of PA; see exact.step_size_for), or the energy has no minimum. "
-            "exact.law gives "
-            "the law all the same with allow_unstable=True"
+            "exact.law gives the law all the same with allow_unstable=True"
         )
     return _poison(facts, stable)
 

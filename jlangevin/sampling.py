@@ -132,23 +132,10 @@ def sample(
     check_kernel(kernel)
     plan = _plan(num_steps, burn_in, thin, observe)
     stream_ids, init = _check_start(init, num_chains, chains)
-    energy_arrays, energy_structure = trees.partition(energy)
-    kernel_arrays, kernel_structure = trees.partition(kernel)
-    init_arrays, init_structure = trees.partition(init)
-    state, finite = _begin(
-        key,
-        stream_ids,
-        (energy_arrays, kernel_arrays, init_arrays),
-        structures=(energy_structure, kernel_structure, init_structure),
-    )
+    arrays, structures = zip(*map(trees.partition, (energy, kernel, init)), strict=True)
+    state, finite = _begin(key, stream_ids, arrays, structures=structures)
     _check_finite_start(finite, stream_ids)
-    return _advance(
-        state,
-        (energy_arrays, kernel_arrays),
-        structures=(energy_structure, kernel_structure),
-        plan=plan,
-        parity=0,
-    )
+    return _go_on(state, energy, kernel, plan, parity=0)
 
 
 def resume(
@@ -196,15 +183,14 @@ def resume(
                 f"num_steps: a stream has {noise.MAX_STEPS} steps and {done} are used up; "
                 "start new chains under another key"
             )
-    energy_arrays, energy_structure = trees.partition(energy)
-    kernel_arrays, kernel_structure = trees.partition(kernel)
-    return _advance(
-        state,
-        (energy_arrays, kernel_arrays),
-        structures=(energy_structure, kernel_structure),
-        plan=plan,
-        parity=parity,
-    )
+    return _go_on(state, energy, kernel, plan, parity)
+
+
+def _go_on(
+    state: SamplerState, energy: Energy, kernel: Kernel, plan: _Plan, parity: int | None
+) -> Run:
+    arrays, structures = zip(*map(trees.partition, (energy, kernel)), strict=True)
+    return _advance(state, arrays, structures=structures, plan=plan, parity=parity)
 
 
 # Arguments ----------------------------------------------------------------------------------
@@ -303,14 +289,6 @@ def _check_finite_start(finite: jax.Array, stream_ids: jax.Array) -> None:
 # The compiled part --------------------------------------------------------------------------
 
 
-def _chains_last(tree: PyTree) -> PyTree:
-    return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, -1), tree)
-
-
-def _chains_first(tree: PyTree) -> PyTree:
-    return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), tree)
-
-
 def _one_chain(positions: PyTree) -> PyTree:
     """The position of a single chain, as shapes and dtypes, out of arrays with chains last."""
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[:-1], x.dtype), positions)
@@ -330,14 +308,14 @@ def _finite(tree: PyTree) -> jax.Array:
 def _begin(
     key: jax.Array,
     stream_ids: jax.Array,
-    arrays: tuple[list[Any], list[Any], list[Any]],
+    arrays: tuple[list[Any], ...],
     *,
-    structures: tuple[Structure, Structure, Structure],
+    structures: tuple[Structure, ...],
 ) -> tuple[SamplerState, jax.Array]:
     """The state before the first step, and for each chain whether its energy is finite there."""
     energy, kernel, init = map(trees.combine, arrays, structures)
     streams = noise.streams(key, stream_ids)
-    positions = starts(init, streams) if isinstance(init, Drawable) else _chains_last(init)
+    positions = starts(init, streams) if isinstance(init, Drawable) else trees.chains_last(init)
     like = _one_chain(positions)
     check_energy(energy, like)
     made = noise.at_step(streams, kernel.init_noise, like, 0, noise.Purpose.INIT)
@@ -348,7 +326,7 @@ def _begin(
 
     state, values = jax.vmap(begin, in_axes=-1, out_axes=-1)(positions, made)
     _check_step(start, energy, like, streams)
-    chained = SamplerState(streams, jnp.int32(0), _chains_first(state))
+    chained = SamplerState(streams, jnp.int32(0), trees.chains_first(state))
     return chained, _finite((positions, values))
 
 
@@ -379,9 +357,9 @@ class _Carry(NamedTuple):
 @partial(jax.jit, static_argnames=("structures", "plan", "parity"))
 def _advance(
     state: SamplerState,
-    arrays: tuple[list[Any], list[Any]],
+    arrays: tuple[list[Any], ...],
     *,
-    structures: tuple[Structure, Structure],
+    structures: tuple[Structure, ...],
     plan: _Plan,
     parity: int | None,
 ) -> Run:
@@ -391,7 +369,7 @@ def _advance(
     one more pair of normals.
     """
     energy, kernel = map(trees.combine, arrays, structures)
-    current = _chains_last(state.kernel)
+    current = trees.chains_last(state.kernel)
     like = _one_chain(current.position)
     num_chains = state.streams.high.shape[0]
     wanted = max(1, len(jax.tree.leaves(kernel.step_noise))) * trees.size(like) * num_chains
@@ -472,9 +450,9 @@ def _advance(
         observe = jax.vmap(plan.observe, in_axes=-1, out_axes=-1)
         num_draws = plan.num_steps // plan.thin
         carry, draws = advance(carry, num_draws, plan.thin, parity, observe)
-        draws = _chains_first(draws)
+        draws = trees.chains_first(draws)
     num_divergent = (~_finite(carry.kernel)).astype(jnp.int32)
-    after = SamplerState(state.streams, carry.step, _chains_first(carry.kernel))
+    after = SamplerState(state.streams, carry.step, trees.chains_first(carry.kernel))
     return Run(draws, Info(carry.acceptance, num_divergent), after)
 
 

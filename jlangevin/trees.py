@@ -155,6 +155,16 @@ def unraveler(tree: PyTree) -> Callable[[jax.Array], PyTree]:
     return unravel
 
 
+def chains_last(tree: PyTree) -> PyTree:
+    """Leaves with their first axis moved to the end, as the compiled loops want chains."""
+    return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, -1), tree)
+
+
+def chains_first(tree: PyTree) -> PyTree:
+    """Leaves with their last axis moved to the front, as users see chains."""
+    return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), tree)
+
+
 def size(tree: PyTree) -> int:
     """The number of elements in all leaves together."""
     return sum(int(np.prod(jnp.shape(leaf))) for leaf in jax.tree.leaves(tree))
