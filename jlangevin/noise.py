@@ -47,6 +47,10 @@ __all__ = [
 MAX_STEPS = 2**31 - 1
 MAX_SLOTS = 2**30
 
+# XLA's vector loops run along the last axis; below this length the pairs make a longer one than
+# the chains. A measured optimum; results do not depend on it.
+_SHORT = 64
+
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 
 
@@ -108,18 +112,23 @@ class Pairs:
     arithmetic is ever done on it.
     """
 
-    packed: Any  # as the wants: complex (pair, element axes …, chain axes …); keys (pair, 2, …)
+    # As the wants. Normals and uniforms are complex, with axes (element axes …, chain axes …) and
+    # the pairs before or after them; keys have axes (pair, 2, chain axes …).
+    packed: Any
     dtypes: tuple[Any, ...] = trees.static_field()  # of the leaves as they are handed out
+    pairs_last: bool = trees.static_field()
 
     def at(self, index: jax.Array | int) -> PyTree:
         """The noise of step `index`, counted from the even step of the first pair."""
-        index = jnp.asarray(index)
-        pair, odd = index // 2, index % 2
+        # Unsigned, so that halving is a shift and no index is looked at for being negative.
+        index = jnp.asarray(index).astype(jnp.uint32)
+        pair, odd = index >> np.uint32(1), index & np.uint32(1)
+        axis = -1 if self.pairs_last else 0
 
         def choose(packed: jax.Array, dtype: Any) -> jax.Array:
-            both = packed[pair]
             if not jnp.issubdtype(packed.dtype, jnp.complexfloating):
-                return both[odd]
+                return packed[pair, odd]
+            both = lax.dynamic_index_in_dim(packed, pair, axis, keepdims=False)
             return jnp.where(odd == 0, both.real, both.imag).astype(dtype)
 
         leaves, structure = jax.tree.flatten(self.packed)
@@ -142,8 +151,13 @@ def pairs(
     position of one chain: its structure, leaf shapes and dtypes.
     """
     steps = (jnp.arange(num_pairs, dtype=jnp.uint32) + jnp.asarray(first_pair, jnp.uint32)) * 2
+    pairs_last = trees.size(like) * of.high.size < _SHORT
     dtypes: list[Any] = []
     slot = 0
+
+    def shaped(made: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+        shape = (*shape, *of.high.shape)
+        return made.reshape((*shape, num_pairs) if pairs_last else (num_pairs, *shape))
 
     def make(want: Want) -> PyTree:
         nonlocal slot
@@ -151,8 +165,8 @@ def pairs(
             made = []
             for leaf in jax.tree.leaves(like):
                 size = int(np.prod(leaf.shape))
-                flat = _normals(of, steps, slot, size, leaf.dtype, purpose)
-                made.append(flat.reshape(*steps.shape, *leaf.shape, *of.high.shape))
+                flat = _normals(of, steps, slot, size, leaf.dtype, purpose, pairs_last)
+                made.append(shaped(flat, leaf.shape))
                 dtypes.append(leaf.dtype)
                 slot += size
             return jax.tree.unflatten(jax.tree.structure(like), made)
@@ -162,14 +176,13 @@ def pairs(
         first = slot
         slot += 1
         if want is Want.UNIFORM:
-            even, odd = (
-                _uniform(w, dtypes[-1])[:, 0] for w in _blocks(of, steps, first, 1, purpose)
-            )
-            return lax.complex(even, odd)
+            words = _blocks(of, steps, first, 1, purpose, pairs_last)
+            even, odd = (_uniform(word, dtypes[-1]) for word in words)
+            return shaped(lax.complex(even, odd), ())
         # A key takes both words, so each step has a block of its own.
         both = jnp.stack([steps, steps + np.uint32(1)], 1).reshape(-1)
-        words = jnp.stack(_blocks(of, both, first, 1, purpose), -1)[:, 0]
-        keys = jax.random.wrap_key_data(words, impl="threefry2x32")
+        stacked = jnp.stack(_blocks(of, both, first, 1, purpose), -1)[:, 0]
+        keys = jax.random.wrap_key_data(stacked, impl="threefry2x32")
         return keys.reshape(num_pairs, 2, *of.high.shape)
 
     packed = jax.tree.map(make, wants)
@@ -178,7 +191,7 @@ def pairs(
             f"one step asks for {slot} random numbers; a stream has {MAX_SLOTS} slots a step. "
             "Split the position into several chains or kernels."
         )
-    return Pairs(packed, tuple(dtypes))
+    return Pairs(packed, tuple(dtypes), pairs_last)
 
 
 def at_step(
@@ -194,28 +207,41 @@ def at_step(
 
 
 def _blocks(
-    of: Streams, steps: jax.Array, slot: int, size: int, purpose: Purpose
+    of: Streams,
+    steps: jax.Array,
+    slot: int,
+    size: int,
+    purpose: Purpose,
+    steps_last: bool = False,
 ) -> tuple[jax.Array, jax.Array]:
-    """Two words for each (step, slot + element, chain), `size` elements."""
-    shape = (*steps.shape, size, *of.high.shape)
+    """Two words for each (step, slot + element, chain), or (slot + element, chain, step)."""
+    shape = (size, *of.high.shape)
+    shape = (*shape, *steps.shape) if steps_last else (*steps.shape, *shape)
+    step_axis, element_axis = (len(shape) - 1, 0) if steps_last else (0, 1)
+    chain_axes = tuple(range(element_axis + 1, element_axis + 1 + of.high.ndim))
     base = np.uint32((int(purpose) << 30) + slot)
-    word0 = lax.broadcast_in_dim(steps, shape, (0,))
-    word1 = lax.broadcasted_iota(jnp.uint32, shape, 1) + base
-    chain_axes = tuple(range(2, len(shape)))
+    word0 = lax.broadcast_in_dim(steps, shape, (step_axis,))
+    word1 = lax.broadcasted_iota(jnp.uint32, shape, element_axis) + base
     key = tuple(lax.broadcast_in_dim(word, shape, chain_axes) for word in of)
     return threefry2x32((key[0], key[1]), (word0, word1))
 
 
 def _normals(
-    of: Streams, steps: jax.Array, slot: int, size: int, dtype: Any, purpose: Purpose
+    of: Streams,
+    steps: jax.Array,
+    slot: int,
+    size: int,
+    dtype: Any,
+    purpose: Purpose,
+    steps_last: bool,
 ) -> jax.Array:
     """Standard normals for steps 2p and 2p + 1, by the Box-Muller transform (1958), packed.
 
     In float64 the pair takes the blocks of both steps, so that radius and angle have 64 bits each.
     """
-    radius, angle = _blocks(of, steps, slot, size, purpose)
+    radius, angle = _blocks(of, steps, slot, size, purpose, steps_last)
     if dtype == jnp.float64:
-        second = _blocks(of, steps + np.uint32(1), slot, size, purpose)
+        second = _blocks(of, steps + np.uint32(1), slot, size, purpose, steps_last)
         radius, angle = _join(radius, angle), _join(*second)
     wide = jnp.float64 if dtype == jnp.float64 else jnp.float32
     words = lax.complex(*(lax.bitcast_convert_type(word, wide) for word in (radius, angle)))

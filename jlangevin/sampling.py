@@ -39,7 +39,7 @@ _Observer = Callable[[Any], PyTree]
 # them costs nothing. These are measured optima; results do not depend on them.
 _BLOCK_NUMBERS = 2**17
 _MIN_BLOCK_STEPS = 8
-_MAX_BLOCK_STEPS = 2048
+_MAX_BLOCK_STEPS = 8192
 
 
 class SamplerState(NamedTuple):
@@ -224,7 +224,9 @@ def _plan(
     return _Plan(num_steps, burn_in, thin, observe)
 
 
-def _check_start(init: Any, num_chains: Any, chains: Any) -> tuple[jax.Array, Any]:
+def _check_start(
+    init: Any, num_chains: Any, chains: Any
+) -> tuple[np.ndarray[Any, Any] | jax.Array, Any]:
     """The stream of each chain, and `init` with its positions as floating arrays."""
     count = None
     if not isinstance(init, Drawable):
@@ -243,6 +245,7 @@ def _check_start(init: Any, num_chains: Any, chains: Any) -> tuple[jax.Array, An
         (count,) = counts
         if count == 0:
             raise ValueError("init: no positions were given (a chain axis of length 0)")
+    stream_ids: np.ndarray[Any, Any] | jax.Array
     if chains is not None:
         if num_chains is not None:
             raise ValueError("num_chains and chains: give one of them, not both")
@@ -253,7 +256,7 @@ def _check_start(init: Any, num_chains: Any, chains: Any) -> tuple[jax.Array, An
         wanted = check_count("num_chains", count if num_chains is None else num_chains, minimum=1)
         if wanted > 2**32:
             raise ValueError(f"num_chains: a key has 2**32 streams, got {wanted}")
-        stream_ids = jnp.arange(wanted, dtype=jnp.uint32)
+        stream_ids = np.arange(wanted, dtype=np.uint32)
     if count is not None and count != stream_ids.shape[0]:
         name = "num_chains" if chains is None else "chains"
         raise ValueError(
@@ -263,7 +266,7 @@ def _check_start(init: Any, num_chains: Any, chains: Any) -> tuple[jax.Array, An
     return stream_ids, init
 
 
-def _check_chains(chains: Any) -> jax.Array:
+def _check_chains(chains: Any) -> np.ndarray[Any, Any] | jax.Array:
     if not trees.is_concrete(chains):
         return jnp.asarray(chains, jnp.uint32)
     values = np.asarray(chains)
@@ -273,11 +276,11 @@ def _check_chains(chains: Any) -> jax.Array:
         raise ValueError("chains: stream numbers lie in [0, 2**32)")
     if np.unique(values).size != values.size:
         raise ValueError("chains: a stream named twice would give the same chain twice")
-    return jnp.asarray(values, jnp.uint32)
+    return values.astype(np.uint32)
 
 
-def _check_finite_start(finite: jax.Array, stream_ids: jax.Array) -> None:
-    if not trees.is_concrete(finite, stream_ids) or bool(jnp.all(finite)):
+def _check_finite_start(finite: jax.Array, stream_ids: np.ndarray[Any, Any] | jax.Array) -> None:
+    if not trees.is_concrete(finite, stream_ids) or np.asarray(finite).all():
         return
     bad = np.asarray(stream_ids)[~np.asarray(finite)]
     raise ValueError(
@@ -422,8 +425,7 @@ def _advance(
                 return carry, observe(carry.kernel)
 
             return lax.scan(draw, carry, None, length=num_draws)
-        per_block = max(block_steps // thin, 1)
-        per_block += per_block * thin % 2  # an even number of steps keeps the parity
+        per_block = _draws_per_block(num_draws, thin, block_steps)
         whole, rest = divmod(num_draws, per_block)
         carry, draws = lax.scan(
             lambda carry, _: block(carry, per_block, thin, parity, observe),
@@ -454,6 +456,20 @@ def _advance(
     num_divergent = (~_finite(carry.kernel)).astype(jnp.int32)
     after = SamplerState(state.streams, carry.step, trees.chains_first(carry.kernel))
     return Run(draws, Info(carry.acceptance, num_divergent), after)
+
+
+def _draws_per_block(num_draws: int, thin: int, block_steps: int) -> int:
+    """How many draws a block of about `block_steps` steps makes.
+
+    A divisor of `num_draws` if there is one not much smaller: a last block of another length would
+    be compiled by itself, and its draws joined to the others by copying all of them.
+    """
+    most = max(block_steps // thin, 1)
+    even = 1 + thin % 2  # a block before another has an even number of steps, to keep the parity
+    for count in range(min(most, num_draws), max(most // 4, 1) - 1, -1):
+        if num_draws % count == 0 and (count % even == 0 or count == num_draws):
+            return count
+    return most + most % even
 
 
 def _nothing(_: Any) -> None:

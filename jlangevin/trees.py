@@ -126,6 +126,8 @@ def as_position(name: str, value: PyTree) -> PyTree:
     def leaf_array(leaf: Any) -> Any:
         if isinstance(leaf, jax.ShapeDtypeStruct):
             return leaf
+        if isinstance(leaf, jax.Array) and not leaf.weak_type:
+            return leaf
         try:
             dtype = jax.dtypes.canonicalize_dtype(jnp.result_type(leaf))
             return jnp.asarray(leaf, dtype)
