@@ -7,9 +7,13 @@ yields the exact law of what comes out (`exact`), and `verify` holds the samples
 
 from importlib.metadata import version as _version
 
-from jlangevin import energies, exact, kernels, noise, verify
+from jlangevin import diagnostics, energies, exact, kernels, noise, reducers, verify
 from jlangevin.distribution import Gaussian
 from jlangevin.errors import (
+    CheckpointError,
+    CheckpointWarning,
+    DivergenceError,
+    DivergenceWarning,
     NoClosedFormError,
     NoStationaryLawError,
     NotAffineError,
@@ -22,6 +26,10 @@ from jlangevin.sampling import Run, SamplerState, position, resume, sample
 __version__ = _version("jlangevin")
 
 __all__ = [
+    "CheckpointError",
+    "CheckpointWarning",
+    "DivergenceError",
+    "DivergenceWarning",
     "Gaussian",
     "Info",
     "Kernel",
@@ -33,12 +41,14 @@ __all__ = [
     "SamplerState",
     "Schedule",
     "UnstableStepError",
+    "diagnostics",
     "energies",
     "exact",
     "gradient_noise",
     "kernels",
     "noise",
     "position",
+    "reducers",
     "resume",
     "sample",
     "ula",

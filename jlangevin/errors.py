@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 __all__ = [
+    "CheckpointError",
+    "CheckpointWarning",
+    "DivergenceError",
+    "DivergenceWarning",
     "NoClosedFormError",
     "NoStationaryLawError",
     "NotAffineError",
@@ -29,3 +33,19 @@ class UnstableStepError(ValueError):
 
 class NoStationaryLawError(ValueError):
     """The chain has no stationary law."""
+
+
+class DivergenceError(ArithmeticError):
+    """Chains turned non-finite, under on_divergence="raise"."""
+
+
+class DivergenceWarning(RuntimeWarning):
+    """Chains turned non-finite and were frozen."""
+
+
+class CheckpointError(ValueError):
+    """A checkpoint belongs to another run, or none that is whole is left."""
+
+
+class CheckpointWarning(RuntimeWarning):
+    """A checkpoint was damaged, and the one before it was taken."""

@@ -1,53 +1,36 @@
-"""The driver: noise in blocks, a scan over steps, a vmap over chains, all under jit.
+"""The driver: arguments to compiled programs and back, in one piece or in blocks.
 
-Inside, chains are the last axis of every array. XLA's CPU backend then turns a step into one
-contiguous vector loop; with chains first it computes indices element by element. Whatever a
-user sees has chains first.
+What is compiled is in `program`. Here arguments are checked, a long run is cut into blocks between
+which there is time for a progress bar, a checkpoint or Ctrl-C, and chains that failed are reported.
+No result depends on where a run is cut.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any, NamedTuple
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jlangevin import noise, trees
+from jlangevin import memory, noise, program, trees
+from jlangevin import reducers as _reducers
 from jlangevin._checks import check_count, check_key
-from jlangevin.distribution import Drawable, starts
-from jlangevin.kernels.base import (
-    Energy,
-    Info,
-    Kernel,
-    at_step,
-    check_callable,
-    check_energy,
-    check_kernel,
-)
-from jlangevin.trees import PyTree, Structure, pytree_dataclass
+from jlangevin.checkpoint import Store
+from jlangevin.distribution import Drawable
+from jlangevin.errors import DivergenceError, DivergenceWarning
+from jlangevin.kernels.base import Energy, Info, Kernel, check_callable, check_kernel
+from jlangevin.program import Layout, Outcome, Plan, SamplerState, Trouble, Work
+from jlangevin.progress import Progress
+from jlangevin.trees import PyTree, pytree_dataclass
 
 __all__ = ["Run", "SamplerState", "position", "resume", "sample"]
 
-_Observer = Callable[[Any], PyTree]
-
-# A block's noise should stay in a core's cache, and serve enough steps that the loop around
-# them costs nothing. These are measured optima; results do not depend on them.
-_BLOCK_NUMBERS = 2**17
-_MIN_BLOCK_STEPS = 8
-_MAX_BLOCK_STEPS = 8192
-
-
-class SamplerState(NamedTuple):
-    """All that is needed to go on: give it to `resume`. Leaves have a leading chain axis."""
-
-    streams: noise.Streams  # which noise each chain is given
-    step: jax.Array  # int32 scalar, steps done so far, burn-in included
-    kernel: Any  # the kernel's state of every chain
+OnDivergence = Literal["report", "raise", "ignore"]
 
 
 @pytree_dataclass
@@ -56,13 +39,15 @@ class Run:
 
     Attributes:
         draws: what `observe` saw, leaves of shape (chain, draw, …) as ArviZ wants them; None
-            if `observe` was None.
-        info: per chain, see `Info`; `num_divergent` is 1 for a chain whose state is not finite.
+            if `observe` was None. A chain that failed repeats where it was last finite.
+        info: per chain, over all steps after burn-in, see `Info`.
+        summary: the results of the reducers, in the structure they were given in; None without.
         state: where to go on from.
     """
 
     draws: Any
     info: Info
+    summary: Any
     state: SamplerState
 
     @property
@@ -88,11 +73,20 @@ def sample(
     burn_in: int = 0,
     thin: int = 1,
     observe: Callable[[Any], PyTree] | None = position,
+    reducers: Any = None,
+    sharding: Mesh | NamedSharding | None = None,
+    on_divergence: OnDivergence = "report",
+    progress: bool | Literal["always"] = False,
+    block_steps: int | None = None,
+    checkpoint: Any = None,
+    every: int | None = None,
+    remat: bool = False,
 ) -> Run:
     """Run independent chains of `kernel` on `energy`.
 
     The noise of chain i at step t depends on (`key`, i, t) and on nothing else, so
-    `chains=[7]` runs again chain 7 of any earlier run under the same key.
+    `chains=[7]` runs again chain 7 of any earlier run under the same key. Nothing else changes a
+    result either: not blocks, devices, checkpoints, nor what is observed.
 
     Args:
         key: a typed Threefry key, `jax.random.key(seed)`.
@@ -107,17 +101,38 @@ def sample(
             left out.
         chains: instead of `num_chains`, which streams to run: distinct integers in [0, 2**32).
         burn_in: steps before the first that counts.
-        thin: every thin-th state after burn-in is kept.
+        thin: every thin-th state after burn-in is kept, and seen by reducers.
         observe: a function of one chain's kernel state, kept as `Run.draws`; the position by
             default, nothing if None: memory is then independent of `num_steps`.
+        reducers: a reducer, or a pytree of them (`jlangevin.reducers`); their results are
+            `Run.summary`.
+        sharding: spread the chains over devices: a mesh (over all its axes) or a `NamedSharding`
+            whose first entry names the axes. By default as the positions in `init` are.
+        on_divergence: what to do about chains that turn non-finite. They are frozen where they were
+            last finite and counted; "report" warns, "raise" raises. "ignore" does not look for
+            them: they stay as they are. That is half the program to compile where `sample` is
+            itself under a transformation, and what to take with `jax.vmap`.
+        progress: a bar on stderr with rate, acceptance and divergences, if that is a terminal;
+            "always" for any stderr. Needs the extra `progress`.
+        block_steps: run in blocks of about so many steps; Ctrl-C then hands back what is done. By
+            default a hundredth of the run with `progress`, and all of it without.
+        checkpoint: a directory. What it holds of this run is gone on from, and every `every` steps
+            the state and the draws are saved there. Needs the extra `checkpoint`.
+        every: steps between checkpoints, about; by default a tenth of the run.
+        remat: recompute blocks instead of storing their steps when a run is differentiated
+            backwards (`jax.checkpoint`); memory then grows with the number of blocks.
 
     Returns:
         A `Run`.
 
     Raises:
-        TypeError: a key, energy or kernel that is none, or counts that are no integers.
+        TypeError: a key, energy, kernel or reducer that is none, or counts that are no integers.
         ValueError: an energy that is not scalar, or not finite at a start; `num_chains` that
-            contradicts `init`; counts out of range; `num_steps` that is no multiple of `thin`.
+            contradicts `init` or that the devices do not divide; counts out of range; `num_steps`
+            that is no multiple of `thin`; a checkpoint of another run.
+        MemoryError: draws that do not fit the device.
+        DivergenceError: under on_divergence="raise".
+        ImportError: an extra that is not installed.
 
     Example:
         >>> import jax, jax.numpy as jnp, jlangevin as jl
@@ -130,12 +145,21 @@ def sample(
     check_key("key", key)
     check_callable(energy)
     check_kernel(kernel)
-    plan = _plan(num_steps, burn_in, thin, observe)
+    _reducers.check(reducers)
+    plan = _plan(num_steps, burn_in, thin, observe, remat)
+    loop = _loop(on_divergence, progress, block_steps, checkpoint, every)
     stream_ids, init = _check_start(init, num_chains, chains)
-    arrays, structures = zip(*map(trees.partition, (energy, kernel, init)), strict=True)
-    state, finite = _begin(key, stream_ids, arrays, structures=structures)
-    _check_finite_start(finite, stream_ids)
-    return _go_on(state, energy, kernel, plan, parity=0)
+    layout = _layout(sharding, init, stream_ids.shape[0])
+    parts = [trees.partition(part) for part in (energy, kernel, init, reducers)]
+    arrays, structures = map(tuple, zip(*parts, strict=True))
+    if layout.mesh is not None:
+        init_arrays = _place(arrays[2], layout, chains=not isinstance(init, Drawable))
+        arrays = (*_place(arrays[:2], layout), init_arrays, _place(arrays[3], layout))
+        key, stream_ids = _place(key, layout), _place(stream_ids, layout, chains=True)
+    state, bad = program.begin(key, stream_ids, arrays, structures=structures, layout=layout)
+    _check_finite_start(bad, stream_ids.shape[0])
+    work = Work((arrays[0], arrays[1], arrays[3]), (structures[0], structures[1], structures[3]))
+    return _go_on(state, work, plan, loop, layout, parity=0)
 
 
 def resume(
@@ -147,19 +171,28 @@ def resume(
     burn_in: int = 0,
     thin: int = 1,
     observe: Callable[[Any], PyTree] | None = position,
+    reducers: Any = None,
+    on_divergence: OnDivergence = "report",
+    progress: bool | Literal["always"] = False,
+    block_steps: int | None = None,
+    remat: bool = False,
 ) -> Run:
     """Go on from `run.state` as if the run had never stopped.
 
     Args:
         state: `Run.state` of an earlier run with the same energy and kernel.
-        energy, kernel, num_steps, burn_in, thin, observe: as in `sample`; schedules go on from
-            the steps already done.
+        reducers: those of the earlier run, which go on; or others if it had none, which begin.
+        energy, kernel, num_steps, burn_in, thin, observe, on_divergence, progress, block_steps,
+            remat: as in `sample`; schedules go on from the steps already done, and chains stay on
+            the devices where they are.
 
     Returns:
-        A `Run` of the further steps alone.
+        A `Run`: the draws of the further steps; `info` and `summary` of all steps since the first
+        burn-in (a later `burn_in` counts for neither).
 
     Raises:
-        TypeError, ValueError: as `sample`.
+        TypeError, ValueError, MemoryError, DivergenceError: as `sample`; ValueError also for
+            reducers that are not those of the state.
 
     Example:
         >>> import jax, jax.numpy as jnp, jlangevin as jl
@@ -173,7 +206,9 @@ def resume(
         raise TypeError(f"state: expected the state of a Run; {hint}")
     check_callable(energy)
     check_kernel(kernel)
-    plan = _plan(num_steps, burn_in, thin, observe)
+    _reducers.check(reducers)
+    plan = _plan(num_steps, burn_in, thin, observe, remat)
+    loop = _loop(on_divergence, progress, block_steps, None, None)
     parity = None
     if trees.is_concrete(state.step):
         done = int(state.step)
@@ -183,29 +218,199 @@ def resume(
                 f"num_steps: a stream has {noise.MAX_STEPS} steps and {done} are used up; "
                 "start new chains under another key"
             )
-    return _go_on(state, energy, kernel, plan, parity)
+    layout = _layout(None, state.streams.high, state.streams.high.shape[0])
+    state = _continue_reducers(state, reducers)
+    parts = [trees.partition(part) for part in (energy, kernel, reducers)]
+    arrays, structures = map(tuple, zip(*parts, strict=True))
+    if layout.mesh is not None:
+        arrays = _place(arrays, layout)
+    return _go_on(state, Work(arrays, structures), plan, loop, layout, parity)
+
+
+def _continue_reducers(state: SamplerState, reducers: Any) -> SamplerState:
+    """`state` with accumulators for `reducers`: its own, or new ones if it has none."""
+
+    def begin(kernel_state: Any) -> Any:
+        return _reducers.over(lambda r: r.init(kernel_state), reducers)
+
+    if not jax.tree.leaves(state.reducers):
+        tally = state.tally._replace(num_draws=jnp.zeros_like(state.tally.num_draws))
+        return state._replace(reducers=jax.vmap(begin)(state.kernel), tally=tally)
+    if reducers is None:
+        raise ValueError(
+            "reducers: the state carries reducers' sums; pass the same reducers to go on with "
+            "them, or drop them with state._replace(reducers=None)"
+        )
+    try:
+        trees.assert_like("reducers", jax.eval_shape(jax.vmap(begin), state.kernel), state.reducers)
+    except ValueError as error:
+        raise ValueError(f"reducers: not those of the state: {error}") from None
+    return state
+
+
+# Running --------------------------------------------------------------------------------------
+
+
+class _Loop(NamedTuple):
+    on_divergence: str
+    progress: bool | str
+    block_steps: int | None
+    checkpoint: Any
+    every: int | None
 
 
 def _go_on(
-    state: SamplerState, energy: Energy, kernel: Kernel, plan: _Plan, parity: int | None
+    state: SamplerState,
+    work: Work,
+    plan: Plan,
+    loop: _Loop,
+    layout: Layout,
+    parity: int | None,
 ) -> Run:
-    arrays, structures = zip(*map(trees.partition, (energy, kernel)), strict=True)
-    return _advance(state, arrays, structures=structures, plan=plan, parity=parity)
+    def advance(
+        state: SamplerState, piece: Plan, parity: int | None, freeze: bool | None
+    ) -> Outcome:
+        return program.advance(state, work, plan=piece, layout=layout, parity=parity, freeze=freeze)
+
+    ignore = loop.on_divergence == "ignore"
+    if trees.is_concrete(state, work.arrays):
+        memory.check_draws(state, plan, layout)
+        return _finish(_in_blocks(advance, state, work, plan, loop, parity), work)
+    if loop.on_divergence == "raise":
+        raise ValueError(
+            'on_divergence: "raise" cannot be under jit or another transformation, where no value '
+            "is known; look at run.info.num_divergent afterwards"
+        )
+    if loop.progress or loop.block_steps or loop.checkpoint is not None:
+        raise ValueError(
+            "progress, block_steps, checkpoint: a run under jit or another transformation is one "
+            "program and cannot be cut; call sample outside of it"
+        )
+    return _finish(advance(state, plan, parity, False if ignore else None), work)
 
 
-# Arguments ----------------------------------------------------------------------------------
+def _in_blocks(
+    advance: Callable[..., Outcome],
+    state: SamplerState,
+    work: Work,
+    plan: Plan,
+    loop: _Loop,
+    parity: int | None,
+) -> Outcome:
+    """The host's loop around compiled blocks: one, unless something is to happen in between."""
+    begun, total = int(state.step), plan.burn_in + plan.num_steps
+    kept: list[PyTree] = []
+    store = None
+    if loop.checkpoint is not None:
+        store = Store(loop.checkpoint, state, work, plan)
+        state, kept = store.restore(state)
+        parity = int(state.step) % 2
+    done = int(state.step) - begun
+    ignore = loop.on_divergence == "ignore"
+    out = interrupted = None
+    with Progress(loop.progress, total, done) as bar:
+        for piece, save in _pieces(plan, loop, done):
+            try:
+                out = jax.block_until_ready(advance(state, piece, parity, not ignore))
+            except KeyboardInterrupt:
+                if loop.block_steps is None and not loop.progress and store is None:
+                    raise
+                interrupted = True
+                break
+            state = out.state
+            kept.append(out.draws)
+            steps = piece.burn_in + piece.num_steps
+            parity = None if parity is None else (parity + steps) % 2
+            failed = int(out.trouble.number)
+            bar.update(steps, state.tally, failed)
+            if store is not None and save:
+                store.save(state, kept)
+            if failed and loop.on_divergence == "raise":
+                break
+    if interrupted:
+        done = int(state.step) - begun
+        warnings.warn(
+            f"interrupted after {done} of {total} steps, which are in the Run handed back; "
+            f"resume(run.state, …, num_steps={total - done}) goes on from there",
+            stacklevel=4,
+        )
+        out = advance(state, plan._replace(burn_in=0, num_steps=0), parity, False)
+        kept.append(out.draws)
+    assert out is not None
+    if int(out.trouble.number) and not ignore:
+        _report(out.trouble, out.num_divergent.shape[0], loop.on_divergence)
+    return out._replace(draws=_join(kept))
 
 
-class _Plan(NamedTuple):
-    num_steps: int
-    burn_in: int
-    thin: int
-    observe: Callable[[Any], PyTree] | None
+def _finish(out: Outcome, work: Work) -> Run:
+    tally = out.state.tally
+    info = Info(tally.acceptance, out.num_divergent, tally.first_bad_step)
+    arrays, structure = work.arrays[2], work.structures[2]
+    summary = None
+    if jax.tree.leaves(out.state.reducers):
+        summary = program.summarise(out.state, arrays, structure=structure)
+    return Run(out.draws, info, summary, out.state)
+
+
+def _pieces(plan: Plan, loop: _Loop, done: int) -> Iterator[tuple[Plan, bool]]:
+    """What is left of a plan after `done` steps, cut up, and after which pieces to save.
+
+    Pieces have an even number of steps, which keeps the parity, and whole draws.
+    """
+    burn_in = max(plan.burn_in - done, 0)
+    num_steps = plan.num_steps - max(done - plan.burn_in, 0)
+    total = plan.burn_in + plan.num_steps
+    size = loop.block_steps or (math.ceil(total / 100) if loop.progress else None)
+    every = loop.every or math.ceil(total / 10)
+    if loop.checkpoint is not None:
+        size = min(size or every, every)
+    if size is None or burn_in + num_steps == 0:
+        yield plan._replace(num_steps=num_steps, burn_in=burn_in), False
+        return
+    unit = plan.thin if plan.thin % 2 == 0 else 2 * plan.thin
+    size = max(math.ceil(size / unit), 1) * unit
+    unsaved = 0
+    while burn_in or num_steps:
+        now = min(size, burn_in or num_steps)
+        if burn_in:
+            piece, burn_in = plan._replace(num_steps=0, burn_in=now), burn_in - now
+        else:
+            piece, num_steps = plan._replace(num_steps=now, burn_in=0), num_steps - now
+        unsaved += now
+        save = unsaved >= every or burn_in + num_steps == 0
+        unsaved = 0 if save else unsaved
+        yield piece, save
+
+
+def _join(kept: list[PyTree]) -> PyTree:
+    """The draws of all pieces, along the draw axis."""
+    if len(kept) == 1:
+        return kept[0]
+    return jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), *kept)
+
+
+def _report(trouble: Trouble, num_chains: int, on_divergence: str) -> None:
+    count, first, step = int(trouble.number), int(trouble.chain), int(trouble.step)
+    message = (
+        f"{count} of {num_chains} chains turned non-finite and were frozen where they were last "
+        f"finite; the first is chain {first}, after {step} steps (run.info.first_bad_step has all "
+        "of them). A smaller step size is the usual remedy"
+    )
+    if on_divergence == "raise":
+        raise DivergenceError(message)
+    warnings.warn(message, DivergenceWarning, stacklevel=5)
+
+
+# Arguments ------------------------------------------------------------------------------------
 
 
 def _plan(
-    num_steps: int, burn_in: int, thin: int, observe: Callable[[Any], PyTree] | None
-) -> _Plan:
+    num_steps: int,
+    burn_in: int,
+    thin: int,
+    observe: Callable[[Any], PyTree] | None,
+    remat: bool,
+) -> Plan:
     num_steps = check_count("num_steps", num_steps, minimum=0)
     burn_in = check_count("burn_in", burn_in, minimum=0)
     thin = check_count("thin", thin, minimum=1)
@@ -221,7 +426,71 @@ def _plan(
         )
     if observe is not None and not callable(observe):
         raise TypeError(f"observe: expected a function of the kernel state or None, got {observe}")
-    return _Plan(num_steps, burn_in, thin, observe)
+    return Plan(num_steps, burn_in, thin, observe, bool(remat))
+
+
+def _loop(
+    on_divergence: str, progress: Any, block_steps: Any, checkpoint: Any, every: Any
+) -> _Loop:
+    if on_divergence not in ("report", "raise", "ignore"):
+        raise ValueError(
+            f'on_divergence: expected "report", "raise" or "ignore", got {on_divergence!r}'
+        )
+    if progress not in (False, True, "always"):
+        raise ValueError(f'progress: expected True, False or "always", got {progress!r}')
+    if block_steps is not None:
+        block_steps = check_count("block_steps", block_steps, minimum=1)
+    if every is not None:
+        every = check_count("every", every, minimum=1)
+        if checkpoint is None:
+            raise ValueError("every: steps between checkpoints, but no checkpoint is asked for")
+    return _Loop(on_divergence, progress, block_steps, checkpoint, every)
+
+
+def _layout(sharding: Any, chained: Any, num_chains: int) -> Layout:
+    """Where the chains go: where they are told to, or where those of `chained` are."""
+    if sharding is None:
+        for leaf in jax.tree.leaves(chained):
+            found = getattr(leaf, "sharding", None) if trees.is_concrete(leaf) else None
+            if isinstance(found, NamedSharding) and found.spec and found.spec[0] is not None:
+                sharding = found
+                break
+        else:
+            return Layout()
+    if isinstance(sharding, Mesh):
+        layout = Layout(sharding, tuple(sharding.axis_names))
+    elif isinstance(sharding, NamedSharding) and sharding.spec and sharding.spec[0] is not None:
+        if any(entry is not None for entry in sharding.spec[1:]):
+            raise ValueError(
+                f"sharding: chains alone can be spread, the first axis; got {sharding.spec}"
+            )
+        names = sharding.spec[0]
+        mesh = sharding.mesh
+        if not isinstance(mesh, Mesh):
+            raise TypeError("sharding: expected a mesh of devices, got an abstract one")
+        layout = Layout(mesh, names if isinstance(names, tuple) else (names,))
+    else:
+        raise TypeError(
+            "sharding: expected a jax.sharding.Mesh, or a NamedSharding that names the axes of "
+            f"the chains, got {sharding!r}"
+        )
+    devices = layout.num_devices
+    if num_chains % devices:
+        below = num_chains - num_chains % devices
+        raise ValueError(
+            f"num_chains: {num_chains} chains cannot be spread evenly over {devices} devices; take "
+            f"{below or devices} or {below + devices}"
+        )
+    return layout
+
+
+def _place(tree: PyTree, layout: Layout, *, chains: bool = False) -> PyTree:
+    """`tree` on the devices of a layout: by chains, or the whole of it on each."""
+    assert layout.mesh is not None
+    sharding = NamedSharding(layout.mesh, layout.chains if chains else PartitionSpec())
+    return jax.tree.map(
+        lambda leaf: jax.device_put(leaf, sharding) if trees.is_concrete(leaf) else leaf, tree
+    )
 
 
 def _check_start(
@@ -279,198 +548,11 @@ def _check_chains(chains: Any) -> np.ndarray[Any, Any] | jax.Array:
     return values.astype(np.uint32)
 
 
-def _check_finite_start(finite: jax.Array, stream_ids: np.ndarray[Any, Any] | jax.Array) -> None:
-    if not trees.is_concrete(finite, stream_ids) or np.asarray(finite).all():
+def _check_finite_start(bad: Trouble, num_chains: int) -> None:
+    if not trees.is_concrete(bad) or not int(bad.number):
         return
-    bad = np.asarray(stream_ids)[~np.asarray(finite)]
     raise ValueError(
-        f"init: the energy or its gradient is not finite at the start of {bad.size} of "
-        f"{finite.size} chains (the first is chain {bad[0]}); start where the energy is finite"
+        f"init: the energy or its gradient is not finite at the start of {int(bad.number)} of "
+        f"{num_chains} chains (the first is chain {int(bad.chain)}); start where the energy is "
+        "finite"
     )
-
-
-# The compiled part --------------------------------------------------------------------------
-
-
-def _one_chain(positions: PyTree) -> PyTree:
-    """The position of a single chain, as shapes and dtypes, out of arrays with chains last."""
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[:-1], x.dtype), positions)
-
-
-def _finite(tree: PyTree) -> jax.Array:
-    """For each chain (the last axis) whether all floating entries are finite."""
-    checks = [
-        jnp.all(jnp.isfinite(leaf), axis=tuple(range(leaf.ndim - 1)))
-        for leaf in jax.tree.leaves(tree)
-        if jnp.issubdtype(leaf.dtype, jnp.floating)
-    ]
-    return jnp.all(jnp.stack(checks), axis=0)
-
-
-@partial(jax.jit, static_argnames=("structures",))
-def _begin(
-    key: jax.Array,
-    stream_ids: jax.Array,
-    arrays: tuple[list[Any], ...],
-    *,
-    structures: tuple[Structure, ...],
-) -> tuple[SamplerState, jax.Array]:
-    """The state before the first step, and for each chain whether its energy is finite there."""
-    energy, kernel, init = map(trees.combine, arrays, structures)
-    streams = noise.streams(key, stream_ids)
-    positions = starts(init, streams) if isinstance(init, Drawable) else trees.chains_last(init)
-    like = _one_chain(positions)
-    check_energy(energy, like)
-    made = noise.at_step(streams, kernel.init_noise, like, 0, noise.Purpose.INIT)
-    start = at_step(kernel, jnp.int32(0))
-
-    def begin(x: PyTree, z: PyTree) -> tuple[Any, Any]:
-        return start.init(energy, x, z), jax.value_and_grad(energy)(x)
-
-    state, values = jax.vmap(begin, in_axes=-1, out_axes=-1)(positions, made)
-    _check_step(start, energy, like, streams)
-    chained = SamplerState(streams, jnp.int32(0), trees.chains_first(state))
-    return chained, _finite((positions, values))
-
-
-def _check_step(kernel: Kernel, energy: Energy, like: PyTree, streams: noise.Streams) -> None:
-    """A step must hand back a state like the one it was given."""
-    one = noise.Streams(*(word[0] for word in streams))
-
-    def both(x: PyTree) -> tuple[Any, Any]:
-        z0 = noise.at_step(one, kernel.init_noise, like, 0, noise.Purpose.INIT)
-        z1 = noise.at_step(one, kernel.step_noise, like)
-        state = kernel.init(energy, x, z0)
-        return state, kernel.step(energy, state, z1)[0]
-
-    before, after = jax.eval_shape(both, like)
-    try:
-        chex.assert_trees_all_equal_structs(before, after)
-        chex.assert_trees_all_equal_shapes_and_dtypes(before, after)
-    except AssertionError as error:
-        raise ValueError(f"kernel: step returns another kind of state than init: {error}") from None
-
-
-class _Carry(NamedTuple):
-    step: jax.Array  # int32
-    kernel: Any  # chains last
-    acceptance: Any  # running mean of Info.acceptance_rate since burn-in, (chain,), or None
-
-
-@partial(jax.jit, static_argnames=("structures", "plan", "parity"))
-def _advance(
-    state: SamplerState,
-    arrays: tuple[list[Any], ...],
-    *,
-    structures: tuple[Structure, ...],
-    plan: _Plan,
-    parity: int | None,
-) -> Run:
-    """`plan.burn_in` steps, then `plan.num_steps` with every `plan.thin`-th observed.
-
-    `parity` is that of the steps done so far; None if it is not known, which costs each block
-    one more pair of normals.
-    """
-    energy, kernel = map(trees.combine, arrays, structures)
-    current = trees.chains_last(state.kernel)
-    like = _one_chain(current.position)
-    num_chains = state.streams.high.shape[0]
-    wanted = max(1, len(jax.tree.leaves(kernel.step_noise))) * trees.size(like) * num_chains
-    block_steps = min(max(_BLOCK_NUMBERS // wanted, _MIN_BLOCK_STEPS), _MAX_BLOCK_STEPS)
-    counted_from = state.step + plan.burn_in
-
-    def move(carry: _Carry, made: PyTree) -> tuple[Any, Info]:
-        now = at_step(kernel, carry.step)
-        moved: tuple[Any, Info] = jax.vmap(partial(now.step, energy), in_axes=-1, out_axes=-1)(
-            carry.kernel, made
-        )
-        return moved
-
-    def block(
-        carry: _Carry, num_draws: int, thin: int, parity: int | None, observe: _Observer
-    ) -> tuple[_Carry, PyTree]:
-        """`num_draws` times `thin` steps on noise made beforehand, in a loop body of its own.
-
-        Kept apart, generator and step are one vector loop each. Fused, an energy that reads
-        neighbouring elements evaluates the generator anew for every read.
-        """
-        odd = carry.step % 2 if parity is None else jnp.int32(parity)
-        num_pairs = (num_draws * thin + (1 if parity is None else parity) + 1) // 2
-        first = carry.step
-        made = noise.pairs(state.streams, kernel.step_noise, like, first // 2, num_pairs)
-
-        def step(_: Any, carry: _Carry) -> _Carry:
-            moved, info = move(carry, made.at(carry.step - first + odd))
-            mean = carry.acceptance
-            if mean is not None:
-                count = jnp.maximum(carry.step - counted_from, 0) + 1
-                mean = mean + (info.acceptance_rate - mean) / count.astype(mean.dtype)
-            return _Carry(carry.step + 1, moved, mean)
-
-        def draw(carry: _Carry, _: None) -> tuple[_Carry, PyTree]:
-            carry = lax.fori_loop(0, thin, step, carry) if thin > 1 else step(None, carry)
-            return carry, observe(carry.kernel)
-
-        return lax.scan(draw, carry, None, length=num_draws)
-
-    def advance(
-        carry: _Carry, num_draws: int, thin: int, parity: int | None, observe: _Observer
-    ) -> tuple[_Carry, PyTree]:
-        """`num_draws` times `thin` steps, in blocks."""
-        if thin > block_steps:  # a draw takes several blocks
-            inner = parity if thin % 2 == 0 else None
-
-            def draw(carry: _Carry, _: None) -> tuple[_Carry, PyTree]:
-                carry, _ = advance(carry, thin, 1, inner, _nothing)
-                return carry, observe(carry.kernel)
-
-            return lax.scan(draw, carry, None, length=num_draws)
-        per_block = _draws_per_block(num_draws, thin, block_steps)
-        whole, rest = divmod(num_draws, per_block)
-        carry, draws = lax.scan(
-            lambda carry, _: block(carry, per_block, thin, parity, observe),
-            carry,
-            None,
-            length=whole,
-        )
-        draws = jax.tree.map(lambda y: y.reshape(whole * per_block, *y.shape[2:]), draws)
-        if rest:
-            carry, more = block(carry, rest, thin, parity, observe)
-            draws = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), draws, more)
-        return carry, draws
-
-    made = jax.eval_shape(lambda: noise.at_step(state.streams, kernel.step_noise, like))
-    _, info = jax.eval_shape(move, _Carry(state.step, current, None), made)
-    mean = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), info.acceptance_rate)
-    carry = _Carry(state.step, current, mean)
-    carry, _ = advance(carry, plan.burn_in, 1, parity, _nothing)
-    if parity is not None:
-        parity = (parity + plan.burn_in) % 2
-    if plan.observe is None:
-        carry, draws = advance(carry, plan.num_steps, 1, parity, _nothing)
-    else:
-        observe = jax.vmap(plan.observe, in_axes=-1, out_axes=-1)
-        num_draws = plan.num_steps // plan.thin
-        carry, draws = advance(carry, num_draws, plan.thin, parity, observe)
-        draws = trees.chains_first(draws)
-    num_divergent = (~_finite(carry.kernel)).astype(jnp.int32)
-    after = SamplerState(state.streams, carry.step, trees.chains_first(carry.kernel))
-    return Run(draws, Info(carry.acceptance, num_divergent), after)
-
-
-def _draws_per_block(num_draws: int, thin: int, block_steps: int) -> int:
-    """How many draws a block of about `block_steps` steps makes.
-
-    A divisor of `num_draws` if there is one not much smaller: a last block of another length would
-    be compiled by itself, and its draws joined to the others by copying all of them.
-    """
-    most = max(block_steps // thin, 1)
-    even = 1 + thin % 2  # a block before another has an even number of steps, to keep the parity
-    for count in range(min(most, num_draws), max(most // 4, 1) - 1, -1):
-        if num_draws % count == 0 and (count % even == 0 or count == num_draws):
-            return count
-    return most + most % even
-
-
-def _nothing(_: Any) -> None:
-    return None

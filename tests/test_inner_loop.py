@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import pytest
 
 import jlangevin as jl
-from jlangevin import sampling, trees
+from jlangevin import program, trees
 
 ENERGIES = {
     "linear": jl.energies.linear([0.8, 0.5]),
@@ -27,16 +27,20 @@ pytestmark = pytest.mark.skipif(
 def compiled(energy, num_chains, num_steps, observe=None):
     """The optimised program of `num_steps` steps, as text."""
     kernel, start = jl.ula(0.01), jnp.zeros((num_chains, 2))
-    (e, e_rest), (k, k_rest), (x, x_rest) = map(trees.partition, (energy, kernel, start))
+    arrays, rest = zip(*map(trees.partition, (energy, kernel, start, None)), strict=True)
+    layout = program.Layout()
     streams = jnp.arange(num_chains, dtype=jnp.uint32)
-    state, _ = sampling._begin(
-        jax.random.key(0), streams, (e, k, x), structures=(e_rest, k_rest, x_rest)
+    state, _ = program.begin(jax.random.key(0), streams, arrays, structures=rest, layout=layout)
+    lowered = program._advance.lower(
+        state,
+        (arrays[0], arrays[1], arrays[3]),
+        structures=(rest[0], rest[1], rest[3]),
+        plan=program.Plan(num_steps, 0, 1, observe),
+        layout=layout,
+        parity=0,
+        careful=False,
     )
-    plan = sampling._plan(num_steps, 0, 1, observe)
-    program = sampling._advance.lower(
-        state, (e, k), structures=(e_rest, k_rest), plan=plan, parity=0
-    )
-    return program.compile().as_text()
+    return lowered.compile().as_text()
 
 
 @pytest.mark.parametrize("num_chains", [1, 10_000])

@@ -33,11 +33,13 @@ class Info(NamedTuple):
     """What a step reports; None where it does not apply, at no cost.
 
     In `Run.info` each has a leading chain axis: the mean of `acceptance_rate` over the steps after
-    burn-in; and `num_divergent`, which is the driver's, 1 for a chain that ended not finite.
+    burn-in; and what the driver adds. `num_divergent` is 1 for a chain that turned non-finite, and
+    `first_bad_step` how many steps it had done when it did, -1 for the others.
     """
 
     acceptance_rate: Any = None
     num_divergent: Any = None
+    first_bad_step: Any = None
 
 
 class Kernel(Protocol):

@@ -1,0 +1,455 @@
+"""The compiled part of a run: noise in blocks, a scan over steps, a vmap over chains.
+
+Inside, chains are the last axis of every array. XLA's CPU backend then turns a step into one
+contiguous vector loop; with chains first it computes indices element by element. Whatever a
+user sees has chains first.
+
+A step does not look for chains that turned non-finite: that would cost as much as a cheap step.
+`advance` looks once, at the end, for what is not finite stays so; and if it finds such chains, the
+same steps are made again with the same noise by another program, which looks after every step and
+freezes a chain where it was last finite. What it says of the failed chains replaces what was there;
+the others keep the result of the first program, to the last bit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.sharding import Mesh, PartitionSpec
+
+from jlangevin import noise, reducers, trees
+from jlangevin.distribution import Drawable, starts
+from jlangevin.kernels.base import Energy, Info, Kernel, at_step, check_energy
+from jlangevin.trees import PyTree, Structure
+
+__all__ = [
+    "Layout",
+    "Outcome",
+    "Plan",
+    "SamplerState",
+    "Tally",
+    "Trouble",
+    "Work",
+    "advance",
+    "begin",
+    "summarise",
+]
+
+# A block's noise should stay in a core's cache, and serve enough steps that the loop around
+# them costs nothing. These are measured optima; results do not depend on them.
+_BLOCK_NUMBERS = 2**17
+_MIN_BLOCK_STEPS = 8
+_MAX_BLOCK_STEPS = 8192
+
+
+class Tally(NamedTuple):
+    """What has been counted since the first burn-in ended."""
+
+    num_steps: jax.Array  # int32 scalar
+    num_draws: jax.Array  # int32 scalar, states that draws and reducers have seen
+    acceptance: Any  # (chain,), the mean of Info.acceptance_rate, or None
+    first_bad_step: jax.Array  # int32 (chain,), the steps a chain did before it failed; -1 if none
+
+
+class SamplerState(NamedTuple):
+    """All that is needed to go on: give it to `resume`. Leaves have a leading chain axis."""
+
+    streams: noise.Streams  # which noise each chain is given
+    step: jax.Array  # int32 scalar, steps done so far, burn-in included
+    kernel: Any  # the kernel's state of every chain
+    tally: Tally
+    reducers: Any  # the reducers' accumulators, None if there are none
+
+
+class Plan(NamedTuple):
+    """The shape of a run: it is compiled for."""
+
+    num_steps: int
+    burn_in: int
+    thin: int
+    observe: Callable[[Any], PyTree] | None
+    remat: bool = False
+
+
+class Layout(NamedTuple):
+    """Over which axes of which mesh the chains are spread; the default is one device."""
+
+    mesh: Mesh | None = None
+    axes: tuple[str, ...] = ()
+
+    @property
+    def chains(self) -> PartitionSpec:
+        return PartitionSpec(self.axes)
+
+    @property
+    def num_devices(self) -> int:
+        return math.prod(self.mesh.shape[name] for name in self.axes) if self.mesh else 1
+
+    def state(self) -> SamplerState:
+        """The partition of a state's leaves."""
+        one: Any = PartitionSpec()
+        each: Any = self.chains
+        return SamplerState(each, one, each, Tally(one, one, each, each), each)
+
+    def spread(self, function: Callable[..., Any], in_specs: Any, out_specs: Any) -> Any:
+        """`function` on every device with its own chains, and nothing sent between them."""
+        if self.mesh is None:
+            return function
+        return jax.shard_map(
+            function, mesh=self.mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False
+        )
+
+
+def _one_chain(positions: PyTree) -> PyTree:
+    """The position of a single chain, as shapes and dtypes, out of arrays with chains last."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[:-1], x.dtype), positions)
+
+
+def _finite(tree: PyTree) -> jax.Array:
+    """For each chain (the last axis) whether all floating entries are finite."""
+    checks = [
+        jnp.all(jnp.isfinite(leaf), axis=tuple(range(leaf.ndim - 1)))
+        for leaf in jax.tree.leaves(tree)
+        if jnp.issubdtype(leaf.dtype, jnp.floating)
+    ]
+    return jnp.all(jnp.stack(checks), axis=0)
+
+
+def _select(chosen: jax.Array, new: PyTree, old: PyTree) -> PyTree:
+    """`new` for the chosen chains (the last axis), `old` for the others."""
+    return jax.tree.map(lambda a, b: jnp.where(jnp.broadcast_to(chosen, a.shape), a, b), new, old)
+
+
+# The start ------------------------------------------------------------------------------------
+
+
+class Trouble(NamedTuple):
+    """Chains that are not finite, in numbers that every process of a run can read."""
+
+    number: jax.Array
+    chain: jax.Array  # of the first to fail: its stream at the start, its place in the run later
+    step: jax.Array  # how many steps that chain had done
+
+
+def trouble(bad: jax.Array, streams: jax.Array, steps: jax.Array) -> Trouble:
+    """How many chains are bad, and the first among those that failed at the earliest step."""
+    never = jnp.iinfo(jnp.int32).max
+    earliest = jnp.min(jnp.where(bad, steps, never))
+    chain = jnp.min(jnp.where(bad & (steps == earliest), streams, jnp.uint32(2**32 - 1)))
+    return Trouble(jnp.sum(bad.astype(jnp.int32)), chain, earliest)
+
+
+@partial(jax.jit, static_argnames=("structures", "layout"))
+def begin(
+    key: jax.Array,
+    stream_ids: jax.Array,
+    arrays: tuple[list[Any], ...],
+    *,
+    structures: tuple[Structure, ...],
+    layout: Layout,
+) -> tuple[SamplerState, Trouble]:
+    """The state before the first step, and the chains whose energy is not finite there."""
+
+    def local(
+        key: jax.Array, stream_ids: jax.Array, arrays: tuple[list[Any], ...]
+    ) -> tuple[SamplerState, jax.Array]:
+        energy, kernel, init, reduce = map(trees.combine, arrays, structures)
+        streams = noise.streams(key, stream_ids)
+        positions = starts(init, streams) if isinstance(init, Drawable) else trees.chains_last(init)
+        like = _one_chain(positions)
+        check_energy(energy, like)
+        made = noise.at_step(streams, kernel.init_noise, like, 0, noise.Purpose.INIT)
+        start = at_step(kernel, jnp.int32(0))
+
+        def one(x: PyTree, z: PyTree) -> tuple[Any, Any, Any]:
+            state = start.init(energy, x, z)
+            sums = reducers.over(lambda r: r.init(state), reduce)
+            return state, sums, jax.value_and_grad(energy)(x)
+
+        state, sums, values = jax.vmap(one, in_axes=-1, out_axes=-1)(positions, made)
+        info = _check_step(start, energy, like, streams)
+        chained = stream_ids.shape[0]
+        acceptance = jax.tree.map(lambda x: jnp.zeros(chained, x.dtype), info.acceptance_rate)
+        tally = Tally(jnp.int32(0), jnp.int32(0), acceptance, jnp.full(chained, -1, jnp.int32))
+        state, sums = trees.chains_first((state, sums))
+        return SamplerState(streams, jnp.int32(0), state, tally, sums), _finite((positions, values))
+
+    init_is_law = isinstance(trees.combine(arrays[2], structures[2]), Drawable)
+    one, each = PartitionSpec(), layout.chains
+    spread = layout.spread(
+        local,
+        (one, each, (one, one, one if init_is_law else each, one)),
+        (layout.state(), each),
+    )
+    state, finite = spread(key, stream_ids, arrays)
+    return state, trouble(~finite, stream_ids, jnp.zeros(finite.shape, jnp.int32))
+
+
+def _check_step(kernel: Kernel, energy: Energy, like: PyTree, streams: noise.Streams) -> Info:
+    """A step must hand back a state like the one it was given. What it reports, as shapes."""
+    one = noise.Streams(*(word[0] for word in streams))
+
+    def both(x: PyTree) -> tuple[Any, Any, Info]:
+        z0 = noise.at_step(one, kernel.init_noise, like, 0, noise.Purpose.INIT)
+        z1 = noise.at_step(one, kernel.step_noise, like)
+        state = kernel.init(energy, x, z0)
+        return state, *kernel.step(energy, state, z1)
+
+    before, after, info = jax.eval_shape(both, like)
+    try:
+        chex.assert_trees_all_equal_structs(before, after)
+        chex.assert_trees_all_equal_shapes_and_dtypes(before, after)
+    except AssertionError as error:
+        raise ValueError(f"kernel: step returns another kind of state than init: {error}") from None
+    return info
+
+
+# Steps ----------------------------------------------------------------------------------------
+
+
+class _Carry(NamedTuple):
+    step: jax.Array  # int32
+    kernel: Any  # chains last, as in all that follows
+    tally: Tally
+    reducers: Any
+
+
+_Observer = Callable[[Any], PyTree]
+
+
+class Work(NamedTuple):
+    """Energy, kernel and reducers, each parted into its arrays and the rest."""
+
+    arrays: tuple[list[Any], ...]
+    structures: tuple[Structure, ...]
+
+
+class Outcome(NamedTuple):
+    """What `advance` gives."""
+
+    draws: PyTree  # (chain, draw, …)
+    state: SamplerState
+    num_divergent: jax.Array  # int32 (chain,), 1 for a chain that failed
+    trouble: Trouble
+
+
+def advance(
+    state: SamplerState,
+    work: Work,
+    *,
+    plan: Plan,
+    layout: Layout,
+    parity: int | None,
+    freeze: bool | None,
+) -> Outcome:
+    """`plan.burn_in` steps, then `plan.num_steps` with every `plan.thin`-th observed.
+
+    `parity` is that of the steps done so far; None if it is not known, which costs each block
+    one more pair of normals. `freeze` says whether to freeze chains that fail; None that they are
+    to be frozen but nothing can be looked at now, so that the program must contain both ways.
+    """
+    run = partial(
+        _advance,
+        state,
+        work.arrays,
+        structures=work.structures,
+        plan=plan,
+        layout=layout,
+        parity=parity,
+    )
+    quick = run(careful=False)
+    if freeze is None:
+        return lax.cond(
+            quick.trouble.number > 0,
+            lambda q: _replace_failed(q, run(careful=True)),
+            lambda q: q,
+            quick,
+        )
+    if freeze and int(quick.trouble.number):  # waits for the run
+        return _replace_failed(quick, run(careful=True))
+    return quick
+
+
+@jax.jit
+def _replace_failed(quick: Outcome, careful: Outcome) -> Outcome:
+    failed = careful.num_divergent > 0
+
+    def choose(a: jax.Array, b: jax.Array) -> jax.Array:
+        if a.shape[:1] != failed.shape:  # the step and other numbers of the whole run
+            return a
+        return jnp.where(jnp.broadcast_to(failed.reshape(-1, *[1] * (a.ndim - 1)), a.shape), b, a)
+
+    return jax.tree.map(choose, quick, careful)._replace(trouble=careful.trouble)
+
+
+@partial(jax.jit, static_argnames=("structures", "plan", "layout", "parity", "careful"))
+def _advance(
+    state: SamplerState,
+    arrays: tuple[list[Any], ...],
+    *,
+    structures: tuple[Structure, ...],
+    plan: Plan,
+    layout: Layout,
+    parity: int | None,
+    careful: bool,
+) -> Outcome:
+    local = partial(_local, structures=structures, plan=plan, parity=parity, careful=careful)
+    each, whole = layout.chains, layout.state()
+    spread = layout.spread(local, (whole, PartitionSpec()), (each, whole, each))
+    draws, after, finite = spread(state, arrays)
+    failed = after.tally.first_bad_step
+    bad = ~finite | (failed >= 0)
+    numbers = jnp.arange(bad.shape[0], dtype=jnp.uint32)
+    return Outcome(draws, after, bad.astype(jnp.int32), trouble(bad, numbers, failed))
+
+
+def _local(
+    state: SamplerState,
+    arrays: tuple[list[Any], ...],
+    *,
+    structures: tuple[Structure, ...],
+    plan: Plan,
+    parity: int | None,
+    careful: bool,
+) -> tuple[PyTree, SamplerState, jax.Array]:
+    """The draws, the state afterwards, and which chains are finite."""
+    energy, kernel, reduce = map(trees.combine, arrays, structures)
+    current = trees.chains_last(state.kernel)
+    like = _one_chain(current.position)
+    num_chains = state.streams.high.shape[0]
+    wanted = max(1, len(jax.tree.leaves(kernel.step_noise))) * trees.size(like) * num_chains
+    block_steps = min(max(_BLOCK_NUMBERS // wanted, _MIN_BLOCK_STEPS), _MAX_BLOCK_STEPS)
+
+    observe = _nothing if plan.observe is None else plan.observe
+    look = jax.vmap(observe, in_axes=-1, out_axes=-1)
+
+    def step(carry: _Carry, made: PyTree, counted: bool) -> _Carry:
+        now = at_step(kernel, carry.step)
+        moved, info = jax.vmap(partial(now.step, energy), in_axes=-1, out_axes=-1)(
+            carry.kernel, made
+        )
+        tally, rate = carry.tally, info.acceptance_rate
+        if careful:
+            alive = tally.first_bad_step < 0
+            fine = alive & _finite(moved)
+            failed = jnp.where(alive & ~fine, carry.step, tally.first_bad_step)
+            tally = tally._replace(first_bad_step=failed)
+            moved = _select(fine, moved, carry.kernel)
+            rate = jax.tree.map(lambda new: jnp.where(fine, new, tally.acceptance), rate)
+        if counted:
+            n = tally.num_steps + 1
+            mean = jax.tree.map(
+                lambda a, b: a + (b - a) / n.astype(a.dtype), tally.acceptance, rate
+            )
+            tally = tally._replace(num_steps=n, acceptance=mean)
+        return _Carry(carry.step + 1, moved, tally, carry.reducers)
+
+    def see(carry: _Carry) -> tuple[_Carry, PyTree]:
+        n = carry.tally.num_draws + 1
+
+        def update(reducer: Any, sums: Any) -> Any:
+            one = partial(reducer.update, n=n)
+            return jax.vmap(one, in_axes=-1, out_axes=-1)(sums, carry.kernel)
+
+        sums = reducers.over(update, reduce, carry.reducers)
+        tally = carry.tally._replace(num_draws=n)
+        return _Carry(carry.step, carry.kernel, tally, sums), look(carry.kernel)
+
+    def block(
+        carry: _Carry, num_draws: int, thin: int, parity: int | None, counted: bool, seen: bool
+    ) -> tuple[_Carry, PyTree]:
+        """`num_draws` times `thin` steps on noise made beforehand, in a loop body of its own.
+
+        Kept apart, generator and step are one vector loop each. Fused, an energy that reads
+        neighbouring elements evaluates the generator anew for every read.
+        """
+        odd = carry.step % 2 if parity is None else jnp.int32(parity)
+        num_pairs = (num_draws * thin + (1 if parity is None else parity) + 1) // 2
+        first = carry.step
+        made = noise.pairs(state.streams, kernel.step_noise, like, first // 2, num_pairs)
+
+        def one(_: Any, carry: _Carry) -> _Carry:
+            return step(carry, made.at(carry.step - first + odd), counted)
+
+        def draw(carry: _Carry, _: None) -> tuple[_Carry, PyTree]:
+            carry = lax.fori_loop(0, thin, one, carry) if thin > 1 else one(None, carry)
+            return see(carry) if seen else (carry, None)
+
+        return lax.scan(draw, carry, None, length=num_draws)
+
+    def go(
+        carry: _Carry, num_draws: int, thin: int, parity: int | None, counted: bool, seen: bool
+    ) -> tuple[_Carry, PyTree]:
+        """`num_draws` times `thin` steps, in blocks."""
+        if thin > block_steps:  # a draw takes several blocks
+            inner = parity if thin % 2 == 0 else None
+
+            def draw(carry: _Carry, _: None) -> tuple[_Carry, PyTree]:
+                carry, _ = go(carry, thin, 1, inner, counted, False)
+                return see(carry) if seen else (carry, None)
+
+            return lax.scan(draw, carry, None, length=num_draws)
+        per_block = _draws_per_block(num_draws, thin, block_steps)
+        whole, rest = divmod(num_draws, per_block)
+
+        def one_block(carry: _Carry, _: None) -> tuple[_Carry, PyTree]:
+            return block(carry, per_block, thin, parity, counted, seen)
+
+        if plan.remat:
+            one_block = jax.checkpoint(one_block)
+        carry, draws = lax.scan(one_block, carry, None, length=whole)
+        draws = jax.tree.map(lambda y: y.reshape(whole * per_block, *y.shape[2:]), draws)
+        if rest:
+            carry, more = block(carry, rest, thin, parity, counted, seen)
+            draws = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), draws, more)
+        return carry, draws
+
+    tally = state.tally  # per chain throughout, so first and last are the same
+    carry = _Carry(state.step, current, tally, trees.chains_last(state.reducers))
+    carry, _ = go(carry, plan.burn_in, 1, parity, False, False)
+    if parity is not None:
+        parity = (parity + plan.burn_in) % 2
+    if plan.observe is None and not jax.tree.leaves(state.reducers):
+        # Nobody looks, so nothing keeps the blocks from being as long as they like.
+        carry, draws = go(carry, plan.num_steps, 1, parity, True, False)
+        seen = carry.tally.num_draws + plan.num_steps // plan.thin
+        carry = carry._replace(tally=carry.tally._replace(num_draws=seen))
+    else:
+        carry, draws = go(carry, plan.num_steps // plan.thin, plan.thin, parity, True, True)
+    finite = _finite(carry.kernel)
+    kernel_state, sums = trees.chains_first((carry.kernel, carry.reducers))
+    after = SamplerState(state.streams, carry.step, kernel_state, carry.tally, sums)
+    return trees.chains_first(draws), after, finite
+
+
+def _nothing(_: Any) -> None:
+    return None
+
+
+def _draws_per_block(num_draws: int, thin: int, block_steps: int) -> int:
+    """How many draws a block of about `block_steps` steps makes.
+
+    A divisor of `num_draws` if there is one not much smaller: a last block of another length would
+    be compiled by itself, and its draws joined to the others by copying all of them.
+    """
+    most = max(block_steps // thin, 1)
+    even = 1 + thin % 2  # a block before another has an even number of steps, to keep the parity
+    for count in range(min(most, num_draws), max(most // 4, 1) - 1, -1):
+        if num_draws % count == 0 and (count % even == 0 or count == num_draws):
+            return count
+    return most + most % even
+
+
+@partial(jax.jit, static_argnames=("structure",))
+def summarise(state: SamplerState, arrays: list[Any], *, structure: Structure) -> Any:
+    """The reducers' results. Here alone chains meet."""
+    keep = state.tally.first_bad_step < 0
+    combined = trees.combine(arrays, structure)
+    return reducers.summary(combined, state.reducers, keep, state.tally.num_draws)

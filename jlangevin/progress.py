@@ -1,0 +1,51 @@
+"""A progress bar on stderr, by tqdm."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from jlangevin.program import Tally
+
+__all__ = ["Progress"]
+
+
+class Progress:
+    """A bar over the steps of a run, or nothing; True shows it on a terminal only."""
+
+    def __init__(self, wanted: bool | str, total: int, done: int) -> None:
+        self._bar: Any = None
+        if wanted:
+            try:
+                from tqdm import tqdm
+            except ImportError as error:
+                raise ImportError(
+                    "progress needs tqdm: pip install 'jlangevin[progress]'"
+                ) from error
+            hidden = False if wanted == "always" else None  # None: hidden unless on a terminal
+            self._bar = tqdm(
+                total=total, initial=done, unit="step", unit_scale=True, disable=hidden
+            )
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def update(self, steps: int, tally: Tally, num_divergent: int) -> None:
+        if self._bar is None or self._bar.disable:
+            return
+        shown: dict[str, Any] = {"divergent": num_divergent}
+        if tally.acceptance is not None and tally.acceptance.is_fully_addressable:
+            shown["acceptance"] = f"{float(np.mean(tally.acceptance)):.2f}"
+        self._bar.set_postfix(shown, refresh=False)
+        self._bar.update(steps)
