@@ -133,7 +133,9 @@ class _EachLeaf:
 def _wide(x: Any) -> jax.Array:
     """A floating array of at least 32 bits: half precision is no place for sums."""
     x = jnp.asarray(x)
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        return x.astype(float)
+    return x.astype(jnp.float32) if x.dtype.itemsize < 4 else x
 
 
 def _mask(keep: jax.Array, x: jax.Array) -> jax.Array:
@@ -328,11 +330,12 @@ class Histogram(NamedTuple):
 
     def quantile(self, q: float) -> jax.Array:
         """The q-th quantile, linear within its bin; NaN where it lies outside of the edges."""
+        edges = self.edges.reshape(-1, self.edges.shape[-1])[0]  # of many chains, the same for all
         reached = self.below[..., None] + jnp.cumsum(self.fractions, axis=-1)
         at_edges = jnp.concatenate([self.below[..., None], reached], axis=-1)
 
         def one(cdf: jax.Array) -> jax.Array:
-            return jnp.interp(q, cdf, self.edges, left=jnp.nan, right=jnp.nan)
+            return jnp.interp(q, cdf, edges, left=jnp.nan, right=jnp.nan)
 
         flat = jax.vmap(one)(at_edges.reshape(-1, at_edges.shape[-1]))
         return flat.reshape(at_edges.shape[:-1])

@@ -1,0 +1,317 @@
+"""Streaming statistics equal the two-pass ones on the draws that were kept."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jlangevin as jl
+from jlangevin import reducers
+from jlangevin.kernels import ULAState
+
+CHAINS, DRAWS = 5, 60
+
+
+def key():
+    return jax.random.key(0)
+
+
+def run(given, num_steps=DRAWS, num_chains=CHAINS, **options):
+    energy = jl.energies.quadratic([[1.0, 0.6], [0.6, 2.0]], mean=[1.0, -2.0])
+    return jl.sample(
+        key(),
+        energy,
+        jl.ula(0.2),
+        jl.Gaussian(jnp.zeros(2), jnp.eye(2)),
+        num_steps=num_steps,
+        num_chains=num_chains,
+        reducers=given,
+        **options,
+    )
+
+
+def reduced(reducer, values):
+    """A reducer on given values (chain, draw, …), without the driver."""
+    states = ULAState(jnp.moveaxis(values, 1, 0))
+    first = jax.tree.map(lambda x: x[0], states)
+    accumulators = jax.vmap(reducer.init)(first)
+
+    def body(carry, state):
+        n, accumulators = carry
+        update = jax.vmap(lambda a, s: reducer.update(a, s, n + 1))
+        return (n + 1, update(accumulators, state)), None
+
+    (n, accumulators), _ = jax.jit(lambda c: jax.lax.scan(body, c, states))(
+        (jnp.int32(0), accumulators)
+    )
+    keep = jnp.ones(values.shape[0], bool)
+    return reducers.summary(reducer, accumulators, keep, n)
+
+
+def tolerance(dtype):
+    return 1e-5 if dtype == jnp.float32 else 1e-12
+
+
+# Against two passes ---------------------------------------------------------------------------
+
+
+def test_moments_are_those_of_the_draws(dtype):
+    result = run(reducers.moments())
+    x = np.asarray(result.draws, np.float64)
+    np.testing.assert_allclose(result.summary.mean, x.mean(1), rtol=tolerance(dtype))
+    np.testing.assert_allclose(result.summary.variance, x.var(1, ddof=1), rtol=tolerance(dtype))
+    assert result.summary.mean.dtype == dtype
+
+
+def test_covariances_are_those_of_the_draws(dtype):
+    result = run(reducers.moments(covariance=True))
+    expected = [np.cov(chain.T) for chain in np.asarray(result.draws, np.float64)]
+    np.testing.assert_allclose(result.summary.variance, expected, rtol=10 * tolerance(dtype))
+
+
+@pytest.mark.parametrize("covariance", [False, True])
+def test_pooled_moments_are_those_of_all_draws(covariance, dtype):
+    result = run(reducers.pooled(reducers.moments(covariance=covariance)))
+    x = np.asarray(result.draws, np.float64).reshape(-1, 2)
+    value, num_chains, num_left_out = result.summary
+    expected = np.cov(x.T) if covariance else x.var(0, ddof=1)
+    np.testing.assert_allclose(value.mean, x.mean(0), rtol=tolerance(dtype))
+    np.testing.assert_allclose(value.variance, expected, rtol=10 * tolerance(dtype))
+    assert (int(num_chains), int(num_left_out)) == (CHAINS, 0)
+
+
+def test_expectations_are_means_of_the_function(dtype):
+    def of(state):
+        return {"square": state.position**2, "sum": jnp.sum(state.position)}
+
+    result = run(
+        {"each": reducers.expectation(of), "all": reducers.pooled(reducers.expectation(of))}
+    )
+    x = np.asarray(result.draws, np.float64)
+    each, pooled = result.summary["each"], result.summary["all"].value
+    np.testing.assert_allclose(each["square"], (x**2).mean(1), rtol=tolerance(dtype))
+    np.testing.assert_allclose(each["sum"], x.sum(2).mean(1), rtol=tolerance(dtype))
+    np.testing.assert_allclose(pooled["square"], (x**2).mean((0, 1)), rtol=tolerance(dtype))
+
+
+def test_extrema_are_those_of_the_draws():
+    result = run((reducers.extrema(), reducers.pooled(reducers.extrema())))
+    each, pooled = result.summary
+    np.testing.assert_array_equal(each.minimum, result.draws.min(1))
+    np.testing.assert_array_equal(each.maximum, result.draws.max(1))
+    np.testing.assert_array_equal(pooled.value.minimum, result.draws.min((0, 1)))
+    np.testing.assert_array_equal(pooled.value.maximum, result.draws.max((0, 1)))
+
+
+def test_histograms_count_as_numpy_does():
+    edges = np.linspace(-2.0, 3.0, 11, dtype=np.float32)
+    values = jnp.asarray(np.random.default_rng(0).normal(size=(3, 50)), jnp.float32)
+    values = values.at[0, :3].set([-2.0, 3.0, 0.5])  # on edges: the first, the last, an inner one
+    each = reduced(reducers.histogram(edges), values)
+    pooled = reduced(reducers.pooled(reducers.histogram(edges)), values).value
+    for chain in range(3):
+        counts, _ = np.histogram(values[chain], edges)
+        np.testing.assert_allclose(each.fractions[chain], counts / 50, atol=1e-7)
+        np.testing.assert_allclose(each.below[chain], np.mean(values[chain] < -2.0), atol=1e-7)
+        np.testing.assert_allclose(each.above[chain], np.mean(values[chain] > 3.0), atol=1e-7)
+    np.testing.assert_allclose(pooled.fractions, each.fractions.mean(0), atol=1e-6)
+
+
+def test_quantiles_of_a_histogram_are_right_to_a_bin_and_refused_outside():
+    edges = jnp.linspace(-3.0, 3.0, 601)
+    values = jnp.asarray(np.random.default_rng(0).normal(size=(1, 5000)), jnp.float32)
+    histogram = reduced(reducers.histogram(edges), values)
+    for q in (0.05, 0.5, 0.9):
+        np.testing.assert_allclose(
+            histogram.quantile(q)[0], np.quantile(values, q), atol=2 * 6 / 600
+        )
+    assert bool(jnp.isnan(histogram.quantile(1e-5)[0]))
+
+
+def test_autocovariances_are_those_of_the_draws(dtype):
+    result = run(reducers.autocovariance(20))
+    x = np.asarray(result.draws, np.float64)
+    centred = x - x.mean(1, keepdims=True)
+    expected = np.stack(
+        [(centred[:, lag:] * centred[:, : DRAWS - lag]).sum(1) / DRAWS for lag in range(21)], -1
+    )
+    np.testing.assert_allclose(result.summary.mean, x.mean(1), rtol=tolerance(dtype))
+    np.testing.assert_allclose(
+        result.summary.autocovariance, expected, atol=20 * tolerance(dtype) * expected.max()
+    )
+
+
+def test_more_lags_than_draws_are_zeros():
+    result = run(reducers.autocovariance(100))
+    assert not bool(jnp.any(result.summary.autocovariance[..., DRAWS:]))
+
+
+@pytest.mark.parametrize("num_chains", [1, 4])
+def test_effective_numbers_and_errors_are_those_of_arviz(num_chains, x64):
+    """Given enough lags, and without splitting chains, as there is nothing to split."""
+    stats = pytest.importorskip("arviz_stats.base").array_stats
+    result = run(
+        reducers.pooled(reducers.autocovariance(300)), num_steps=1000, num_chains=num_chains
+    )
+    for i in range(2):
+        x = np.asarray(result.draws[..., i])
+        expected = stats.ess(x, chain_axis=0, draw_axis=1, method="identity")
+        np.testing.assert_allclose(result.summary.value.ess[i], expected, rtol=1e-9)
+        np.testing.assert_allclose(
+            result.summary.value.mcse[i], np.std(x, ddof=1) / np.sqrt(expected), rtol=1e-9
+        )
+    assert bool(result.summary.value.complete.all())
+
+
+def test_too_few_lags_are_said_to_be_too_few():
+    energy = jl.energies.quadratic(jnp.eye(1))
+    result = jl.sample(
+        key(),
+        energy,
+        jl.ula(0.01),
+        energy,
+        num_steps=2000,
+        num_chains=50,
+        reducers=reducers.pooled(reducers.autocovariance(5)),
+    )
+    assert not bool(result.summary.value.complete[0])
+
+
+@pytest.mark.parametrize("num_draws", [60, 61])
+def test_split_rhat_is_that_of_the_halves(num_draws, dtype):
+    result = run(reducers.pooled(reducers.split_rhat(num_draws)), num_steps=num_draws)
+    x = np.asarray(result.draws, np.float64)
+    halves = np.concatenate([x[:, :30], x[:, -30:]])
+    within, between = halves.var(1, ddof=1).mean(0), halves.mean(1).var(0, ddof=1)
+    expected = np.sqrt(between / within + 29 / 30)
+    np.testing.assert_allclose(result.summary.value, expected, rtol=10 * tolerance(dtype))
+
+
+def test_split_rhat_of_another_number_of_draws_is_nan():
+    assert bool(jnp.isnan(run(reducers.split_rhat(50)).summary).all())
+
+
+# Numbers that are hard on float32 -------------------------------------------------------------
+
+
+def test_moments_are_right_where_the_mean_is_ten_thousand_standard_deviations():
+    x = 1e4 + np.random.default_rng(0).normal(size=(2, 200_000))
+    values = jnp.asarray(x, jnp.float32)
+    exact = np.asarray(values, np.float64)
+    for reducer in (reducers.moments(), reducers.pooled(reducers.moments())):
+        found = reduced(reducer, values)
+        found = getattr(found, "value", found)
+        axis = 1 if found.mean.ndim else None
+        np.testing.assert_allclose(found.mean, exact.mean(axis), rtol=1e-7)
+        np.testing.assert_allclose(found.variance, exact.var(axis, ddof=1), rtol=2e-6)
+
+
+def test_sums_do_not_stall_after_two_to_the_24():
+    """A plain float32 sum of ones ends at 16,777,216."""
+    sum_ = reducers.Sum.zero(jnp.float32(0))._replace(high=jnp.float32(2**24))
+    for _ in range(5):
+        sum_ = jax.jit(lambda s: s.add(jnp.float32(1)))(sum_)
+    assert float(sum_.high) + float(sum_.low) == 2**24 + 5
+
+
+def test_half_precision_is_summed_in_single():
+    values = jnp.ones((1, 1000), jnp.bfloat16)
+    found = reduced(reducers.expectation(lambda state: state.position), values)
+    assert found.dtype == jnp.float32
+    assert float(found[0]) == 1
+
+
+# In the driver --------------------------------------------------------------------------------
+
+
+def test_reducers_see_what_is_thinned_and_not_what_is_burnt(dtype):
+    result = run(reducers.moments(), burn_in=7, thin=3)
+    np.testing.assert_allclose(
+        result.summary.mean, np.asarray(result.draws).mean(1), rtol=10 * tolerance(dtype)
+    )
+
+
+def test_draws_do_not_depend_on_reducers_nor_summaries_on_draws():
+    kept, unkept = run(reducers.moments()), run(reducers.moments(), observe=None)
+    np.testing.assert_array_equal(kept.draws, run(None).draws)
+    np.testing.assert_array_equal(kept.summary.mean, unkept.summary.mean)
+    assert unkept.draws is None
+    assert run(None).summary is None
+
+
+def test_any_function_of_the_position_may_be_reduced():
+    result = run({"radius": reducers.moments(lambda state: jnp.linalg.norm(state.position))})
+    expected = np.linalg.norm(result.draws, axis=-1).mean(1)
+    np.testing.assert_allclose(result.summary["radius"].mean, expected, rtol=1e-5)
+
+
+def test_a_users_reducer_is_three_functions():
+    longest = reducers.custom(
+        init=lambda state: (jnp.int32(0), jnp.int32(0)),
+        update=lambda a, state, n: (
+            jnp.where(state.position[0] > 1, a[0] + 1, 0),
+            jnp.maximum(a[1], jnp.where(state.position[0] > 1, a[0] + 1, 0)),
+        ),
+        finish=lambda a, n: a[1],
+    )
+    result = run(longest)
+    for draws, found in zip(np.asarray(result.draws[..., 0]) > 1, result.summary, strict=True):
+        runs = "".join("x" if above else " " for above in draws).split()
+        assert int(found) == max(map(len, runs), default=0)
+
+
+def test_a_chain_that_failed_is_left_out_of_pooled_results_and_counted():
+    starts = jnp.full((8, 1), 0.5).at[3].set(50.0)
+    moments = reducers.moments()
+    with pytest.warns(jl.DivergenceWarning):
+        result = jl.sample(
+            key(),
+            jl.energies.double_well(),
+            jl.ula(0.05),
+            starts,
+            num_steps=200,
+            reducers=(moments, reducers.pooled(moments), reducers.pooled(reducers.extrema())),
+        )
+    each, pooled, extrema = result.summary
+    whole = np.asarray(result.draws)[np.arange(8) != 3]
+    assert (int(pooled.num_chains), int(pooled.num_left_out)) == (7, 1)
+    np.testing.assert_allclose(pooled.value.mean, whole.mean((0, 1)), rtol=1e-5)
+    assert float(extrema.value.maximum[0]) == whole.max()
+    assert bool(jnp.isfinite(each.mean).all())
+
+
+def test_memory_does_not_grow_with_the_number_of_steps():
+    """Shapes of accumulators: those of the state do not know how many steps there were."""
+    few, many = (
+        run(reducers.autocovariance(10), num_steps=n, observe=None).state for n in (20, 2000)
+    )
+    assert jax.tree.map(jnp.shape, few) == jax.tree.map(jnp.shape, many)
+
+
+# Refusals -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: reducers.moments(3), TypeError, "of: expected a function"),
+        (lambda: reducers.histogram([1.0]), ValueError, "edges: expected at least two"),
+        (lambda: reducers.histogram([1.0, 1.0]), ValueError, "edges: expected at least two, each"),
+        (lambda: reducers.histogram([0.0, jnp.inf]), ValueError, "edges: expected finite"),
+        (lambda: reducers.autocovariance(0), ValueError, "max_lag: expected at least 1"),
+        (lambda: reducers.split_rhat(3), ValueError, "num_draws: expected at least 4"),
+        (lambda: reducers.pooled(3), TypeError, "reducer: int cannot be pooled"),
+        (
+            lambda: reducers.pooled(
+                reducers.custom(lambda s: 0, lambda a, s, n: a, lambda a, n: a)
+            ),
+            TypeError,
+            "reducer: Custom cannot be pooled",
+        ),
+        (lambda: run(3), TypeError, "reducers: expected a reducer or a pytree of them, got int"),
+        (lambda: run({"a": reducers.moments}), TypeError, "reducers: expected a reducer"),
+    ],
+)
+def test_bad_input_is_refused_by_name(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
