@@ -47,6 +47,7 @@ __all__ = [
 _BLOCK_NUMBERS = 2**17
 _MIN_BLOCK_STEPS = 8
 _MAX_BLOCK_STEPS = 8192
+_MIN_PAIRS = 4
 
 
 class Tally(NamedTuple):
@@ -372,6 +373,9 @@ def _local(
         """
         odd = carry.step % 2 if parity is None else jnp.int32(parity)
         num_pairs = (num_draws * thin + (1 if parity is None else parity) + 1) // 2
+        # With a single pair XLA takes the loop apart and rounds a step in another way; a run cut
+        # there would differ from the whole in its last bits.
+        num_pairs = max(num_pairs, _MIN_PAIRS)
         first = carry.step
         made = noise.pairs(state.streams, kernel.step_noise, like, first // 2, num_pairs)
 

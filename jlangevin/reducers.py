@@ -27,6 +27,7 @@ from jax import lax
 from jlangevin import trees
 from jlangevin._checks import as_array, check_count, check_finite
 from jlangevin.diagnostics import integrated_time
+from jlangevin.rounding import apart
 from jlangevin.trees import PyTree, pytree_dataclass, static_field
 
 __all__ = [
@@ -82,8 +83,9 @@ class Sum(NamedTuple):
     def value(self) -> jax.Array:
         return self.high + self.low
 
-    def add(self, term: jax.Array) -> Sum:
-        """By the error-free sum of two floats (Knuth 1969)."""
+    def add(self, term: jax.Array, n: jax.Array) -> Sum:
+        """By the error-free sum of two floats (Knuth 1969); n > 0 is the number of terms."""
+        term = apart(term, n >> 31)
         high = self.high + term
         carried = high - self.high
         lost = (self.high - (high - carried)) + (term - carried)
@@ -168,7 +170,7 @@ class Expectation(_EachLeaf):
         return Sum.zero(x)
 
     def _add(self, accumulator: Sum, x: jax.Array, n: jax.Array) -> Sum:
-        return accumulator.add(x)
+        return accumulator.add(x, n)
 
     def _result(self, accumulator: Sum, n: jax.Array) -> jax.Array:
         return accumulator.value / n.astype(accumulator.high.dtype)
@@ -229,9 +231,9 @@ class MomentsReducer(_EachLeaf):
     def _add(self, accumulator: _Deviations, x: jax.Array, n: jax.Array) -> _Deviations:
         old = accumulator.mean
         before = (x - old.high) - old.low
-        mean = old.add(before / n.astype(x.dtype))
+        mean = old.add(before / n.astype(x.dtype), n)
         after = (x - mean.high) - mean.low
-        return _Deviations(mean, accumulator.square.add(self._product(before, after)))
+        return _Deviations(mean, accumulator.square.add(self._product(before, after), n))
 
     def _result(self, accumulator: _Deviations, n: jax.Array) -> Moments:
         square = accumulator.square.value
@@ -454,8 +456,8 @@ class AutocovarianceReducer(_EachLeaf):
         first = jnp.where(place == n - 1, y[None], accumulator.first)
         return _Products(
             origin,
-            accumulator.total.add(y),
-            accumulator.products.add(y[None] * window),
+            accumulator.total.add(y, n),
+            accumulator.products.add(y[None] * window, n),
             first,
             window[:-1],
         )

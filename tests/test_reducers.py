@@ -210,7 +210,7 @@ def test_sums_do_not_stall_after_two_to_the_24():
     """A plain float32 sum of ones ends at 16,777,216."""
     sum_ = reducers.Sum.zero(jnp.float32(0))._replace(high=jnp.float32(2**24))
     for _ in range(5):
-        sum_ = jax.jit(lambda s: s.add(jnp.float32(1)))(sum_)
+        sum_ = jax.jit(lambda s: s.add(jnp.float32(1), jnp.int32(2**24)))(sum_)
     assert float(sum_.high) + float(sum_.low) == 2**24 + 5
 
 

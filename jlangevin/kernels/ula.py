@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jlangevin.kernels.base import Energy, Info, hyperparameter
 from jlangevin.kernels.preconditioner import Dense, Diagonal, as_preconditioner
 from jlangevin.noise import Want
+from jlangevin.rounding import apart, hidden_zero
 from jlangevin.trees import PyTree, pytree_dataclass
 
 __all__ = ["ULA", "ULAState", "ula"]
@@ -46,11 +47,12 @@ class ULA:
             sigma = jnp.sqrt(2 * eta * jnp.asarray(self.temperature, x.dtype))
             # x - eta g + sigma xi, but the increment first: x - eta g alone would round a small
             # drift to the grid of a large x, the same way at every step; with the noise in it the
-            # rounding averages out. And no sum has two products, of which compilers may contract
-            # either: chains then have the same bits in a crowd and alone.
+            # rounding averages out. And the drift is rounded before it is subtracted, whatever
+            # program the step is in: runs then have the same bits however they are cut.
             cold = sigma == 0  # a temperature schedule may end at 0
             ratio = eta / jnp.where(cold, 1, sigma)
-            return jnp.where(cold, x - eta * g, x + sigma * (xi - ratio * g))
+            push = apart(ratio * g, hidden_zero(eta))
+            return jnp.where(cold, x - push, x + sigma * (xi - push))
 
         return ULAState(jax.tree.map(move, state.position, drift, noise)), Info()
 
