@@ -16,7 +16,16 @@ from jlangevin.errors import (
     NotNormalizableError,
     UnstableStepError,
 )
-from jlangevin.kernels import Info, Kernel, Schedule, gradient_noise, ula
+from jlangevin.kernels import (
+    Info,
+    Kernel,
+    Schedule,
+    barker,
+    gradient_noise,
+    mala,
+    malt,
+    ula,
+)
 from jlangevin.sampling import Run, SamplerState, position, resume, sample
 
 __version__ = _version("jlangevin")
@@ -33,10 +42,13 @@ __all__ = [
     "SamplerState",
     "Schedule",
     "UnstableStepError",
+    "barker",
     "energies",
     "exact",
     "gradient_noise",
     "kernels",
+    "mala",
+    "malt",
     "noise",
     "position",
     "resume",
