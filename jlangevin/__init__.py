@@ -20,7 +20,16 @@ from jlangevin.errors import (
     NotNormalizableError,
     UnstableStepError,
 )
-from jlangevin.kernels import Info, Kernel, Schedule, gradient_noise, ula
+from jlangevin.kernels import (
+    Info,
+    Kernel,
+    Schedule,
+    barker,
+    gradient_noise,
+    mala,
+    malt,
+    ula,
+)
 from jlangevin.sampling import Run, SamplerState, position, resume, sample
 
 __version__ = _version("jlangevin")
@@ -41,11 +50,14 @@ __all__ = [
     "SamplerState",
     "Schedule",
     "UnstableStepError",
+    "barker",
     "diagnostics",
     "energies",
     "exact",
     "gradient_noise",
     "kernels",
+    "mala",
+    "malt",
     "noise",
     "position",
     "reducers",

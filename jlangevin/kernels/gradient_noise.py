@@ -11,6 +11,7 @@ from jlangevin import trees
 from jlangevin._checks import as_array, check_spd
 from jlangevin.distribution import factor
 from jlangevin.kernels.base import Energy, Info
+from jlangevin.kernels.metropolis import Metropolis
 from jlangevin.noise import Want
 from jlangevin.trees import PyTree, pytree_dataclass
 
@@ -64,6 +65,8 @@ def gradient_noise(kernel: Any, cov: Any) -> GradientNoise:
             positive semi-definite.
 
     Raises:
+        TypeError: the kernel accepts or rejects by the energy, which an error of the gradient
+            alone leaves undefined.
         ValueError: C is not a symmetric positive semi-definite matrix.
 
     Example:
@@ -73,6 +76,11 @@ def gradient_noise(kernel: Any, cov: Any) -> GradientNoise:
         >>> round(float(jl.exact.stationary(kernel, energy, jnp.zeros(1)).cov[0, 0]), 4)
         1.6667
     """
+    if isinstance(kernel, Metropolis):
+        raise TypeError(
+            f"kernel: {type(kernel).__name__} accepts or rejects by the energy's value, which goes "
+            "with no noisy gradient; take an unadjusted kernel such as jlangevin.ula"
+        )
     matrix = as_array("cov", cov, ndim=2)
     check_spd("cov", matrix, semidefinite=True)
     return GradientNoise(kernel, factor(matrix))

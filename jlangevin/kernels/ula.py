@@ -37,9 +37,13 @@ class ULA:
         return ULAState(position)
 
     def step(self, energy: Energy, state: ULAState, noise: PyTree) -> tuple[ULAState, Info]:
-        drift = jax.grad(energy)(state.position)
+        gradient = jax.grad(energy)(state.position)
+        return ULAState(self.move(state.position, gradient, noise)), Info()
+
+    def move(self, position: PyTree, gradient: PyTree, noise: PyTree) -> PyTree:
+        """The update rule, given the gradient at `position`."""
         if self.preconditioner is not None:
-            drift = self.preconditioner.apply(drift)
+            gradient = self.preconditioner.apply(gradient)
             noise = self.preconditioner.factor(noise)
 
         def move(x: jax.Array, g: jax.Array, xi: jax.Array) -> jax.Array:
@@ -54,7 +58,7 @@ class ULA:
             push = apart(ratio * g, hidden_zero(eta))
             return jnp.where(cold, x - push, x + sigma * (xi - push))
 
-        return ULAState(jax.tree.map(move, state.position, drift, noise)), Info()
+        return jax.tree.map(move, position, gradient, noise)
 
 
 def ula(step_size: Any, *, temperature: Any = 1.0, preconditioner: Any = None) -> ULA:

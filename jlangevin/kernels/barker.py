@@ -1,0 +1,105 @@
+"""The Barker proposal."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from jax.nn import softplus
+from jax.scipy.special import erfc, expit
+
+from jlangevin.kernels.base import Energy, Info, hyperparameter
+from jlangevin.kernels.metropolis import (
+    Metropolis,
+    MetropolisState,
+    accept_or_keep,
+    evaluate,
+    total,
+)
+from jlangevin.noise import Want
+from jlangevin.trees import PyTree, pytree_dataclass
+
+__all__ = ["Barker", "barker"]
+
+
+@pytree_dataclass
+class Barker(Metropolis):
+    """See `barker`."""
+
+    step_size: Any
+    temperature: Any
+
+    step_noise: ClassVar[tuple[Want, Want, Want]] = (Want.NORMAL, Want.NORMAL, Want.UNIFORM)
+
+    def step(
+        self, energy: Energy, state: MetropolisState, noise: tuple[PyTree, PyTree, jax.Array]
+    ) -> tuple[MetropolisState, Info]:
+        xi, zeta, uniform = noise
+        position = jax.tree.map(self._move, state.position, state.gradient, xi, zeta)
+        proposed = evaluate(energy, position)
+        return accept_or_keep(
+            state, proposed, self._work(state, proposed), self.temperature, uniform
+        )
+
+    def _move(self, x: jax.Array, g: jax.Array, xi: jax.Array, zeta: jax.Array) -> jax.Array:
+        eta, temperature = (jnp.asarray(h, x.dtype) for h in (self.step_size, self.temperature))
+        size = jnp.sqrt(2 * eta * temperature) * jnp.abs(xi)
+        # Decided on is the rarer way, uphill: its probability is right however small it is, and
+        # so is the uniform, the probability that a normal is larger than ζ, either way.
+        uniform = erfc(jnp.abs(zeta) * math.sqrt(0.5))
+        uphill = uniform < expit(-size * jnp.abs(g) / temperature)
+        return x + jnp.where(uphill == (g > 0), size, -size)
+
+    def _work(self, before: MetropolisState, after: MetropolisState) -> jax.Array:
+        """T Σ (log(1 + exp(w g/T)) - log(1 + exp(-w g'/T))), w = x' - x."""
+
+        def terms(x: jax.Array, y: jax.Array, g: jax.Array, h: jax.Array) -> jax.Array:
+            temperature = jnp.asarray(self.temperature, x.dtype)
+            slope, slope_back = (y - x) * g / temperature, (x - y) * h / temperature
+            return temperature * (softplus(slope) - softplus(slope_back))
+
+        return total(terms, before.position, after.position, before.gradient, after.gradient)
+
+
+def barker(step_size: Any, *, temperature: Any = 1.0) -> Barker:
+    """The Barker proposal, accepted or rejected (Livingstone and Zanella 2022).
+
+        y_i = x_i + b_i z_i,    z_i ~ N(0, 2 η T),    b_i = ±1
+        P(b_i = 1 | z_i) = 1 / (1 + exp(z_i ∂_i E(x) / T))
+        x' = y with probability min(1, p(y) q(x|y) / (p(x) q(y|x))), else x
+
+    where q is the law of y given x. It samples p(x) ∝ exp(-E(x)/T) without bias. The gradient
+    decides on the sign of a move, not on its size, so that a step too large for the steepest
+    direction, or a start far out, costs acceptance where MALA is stuck. With w = y - x the log of
+    the ratio is
+
+        -(E(y) - E(x))/T + Σ_i (log(1 + exp(w_i ∂_i E(x)/T)) - log(1 + exp(-w_i ∂_i E(y)/T)))
+
+    η is that of `ula` for small steps: E[b z] = E[z tanh(-z ∂E/(2T))] is to first order
+    -E[z²] ∂E/(2T) = -η ∂E, and the noise's variance is 2ηT. One gradient a step, and two normals
+    a coordinate, one for |z| and one for b. In many dimensions η is best where 57% are
+    accepted (Vogrinc, Livingstone and Zanella 2023). A proposal at which the energy or its
+    gradient is not finite is rejected. `Info.acceptance_rate` is the probability above, not
+    whether it came to pass.
+
+    Args:
+        step_size: η > 0, a scalar or a function of the step (see `Schedule`). Where others choose
+            the noise's scale σ, η is σ²/(2T).
+        temperature: T > 0, a scalar or a function of the step; where one ends at 0, moves do too.
+
+    Raises:
+        ValueError: a hyper-parameter that is not finite and positive.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jlangevin as jl
+        >>> energy = jl.energies.rosenbrock()
+        >>> run = jl.sample(jax.random.key(0), energy, jl.barker(step_size=0.1), energy,
+        ...                 num_steps=10, num_chains=3)
+        >>> run.draws.shape, run.info.acceptance_rate.shape
+        ((3, 10, 2), (3,))
+    """
+    return Barker(
+        hyperparameter("step_size", step_size), hyperparameter("temperature", temperature)
+    )

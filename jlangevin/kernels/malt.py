@@ -1,0 +1,153 @@
+"""Metropolis-adjusted Langevin trajectories."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jlangevin import trees
+from jlangevin._checks import check_count, check_scalar
+from jlangevin.kernels.base import Energy, Info, hyperparameter
+from jlangevin.kernels.metropolis import (
+    Metropolis,
+    MetropolisState,
+    accept_or_keep,
+    evaluate,
+    langevin_work,
+)
+from jlangevin.noise import Want
+from jlangevin.trees import PyTree, pytree_dataclass, static_field
+
+__all__ = ["MALT", "malt"]
+
+
+@pytree_dataclass
+class MALT(Metropolis):
+    """See `malt`."""
+
+    step_size: Any
+    friction: Any
+    temperature: Any
+    mass: Any
+    trajectory_length: int = static_field()
+
+    @property
+    def step_noise(self) -> PyTree:
+        return (Want.NORMAL,) * self.trajectory_length, Want.UNIFORM
+
+    def step(
+        self, energy: Energy, state: MetropolisState, noise: tuple[tuple[PyTree, ...], jax.Array]
+    ) -> tuple[MetropolisState, Info]:
+        (first, *others), uniform = noise
+
+        def later(carry: Any, xi: PyTree) -> tuple[Any, None]:
+            now, velocity, work = carry
+            velocity = jax.tree.map(self._thermostat, velocity, xi)
+            now, velocity, more = self._leapfrog(energy, now, velocity)
+            return (now, velocity, work + more), None
+
+        moved = self._leapfrog(energy, state, jax.tree.map(self._fresh, first))
+        if others:
+            stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *others)
+            moved, _ = lax.scan(later, moved, stacked)
+        end, _, work = moved
+        return accept_or_keep(state, end, work, self.temperature, uniform)
+
+    def _leapfrog(
+        self, energy: Energy, state: MetropolisState, velocity: PyTree
+    ) -> tuple[MetropolisState, PyTree, jax.Array]:
+        """B A B, and by how much the kinetic energy ½ m |v|² falls in it."""
+
+        def kick(v: jax.Array, g: jax.Array) -> jax.Array:
+            h, mass = (jnp.asarray(p, v.dtype) for p in (self.step_size, self.mass))
+            return v - 0.5 * h / mass * g
+
+        def drift(x: jax.Array, v: jax.Array) -> jax.Array:
+            return x + jnp.asarray(self.step_size, x.dtype) * v
+
+        half = jax.tree.map(kick, velocity, state.gradient)
+        moved = evaluate(energy, jax.tree.map(drift, state.position, half))
+        dtype = trees.float_dtype(state.position)
+        h, mass = (jnp.asarray(p, dtype) for p in (self.step_size, self.mass))
+        # A leapfrog is a step of Langevin's with the velocity for noise.
+        work = langevin_work(state, moved, 0.5 * h**2 / mass)
+        return moved, jax.tree.map(kick, half, moved.gradient), work
+
+    def _fresh(self, xi: jax.Array) -> jax.Array:
+        temperature, mass = (jnp.asarray(p, xi.dtype) for p in (self.temperature, self.mass))
+        return jnp.sqrt(temperature / mass) * xi
+
+    def _thermostat(self, v: jax.Array, xi: jax.Array) -> jax.Array:
+        """O: e^{-γh} v + sqrt((1 - e^{-2γh}) T/m) ξ."""
+        h, friction = (jnp.asarray(p, v.dtype) for p in (self.step_size, self.friction))
+        kept = jnp.exp(-friction * h)
+        scale = jnp.sqrt(-jnp.expm1(-2 * friction * h)) * self._fresh(jnp.ones((), v.dtype))
+        # No sum of two products, of which compilers may contract either.
+        still = scale == 0  # without friction, or at a temperature of 0
+        ratio = kept / jnp.where(still, 1, scale)
+        return jnp.where(still, kept * v, scale * (xi + ratio * v))
+
+
+def malt(
+    step_size: Any,
+    friction: Any,
+    trajectory_length: int,
+    *,
+    temperature: Any = 1.0,
+    mass: Any = 1.0,
+) -> MALT:
+    """Metropolis-adjusted Langevin trajectories (Riou-Durand and Vogrinc 2022).
+
+    One step is a trajectory: v ~ N(0, T/m I) afresh, then L times O B A B O, and the end is
+    accepted or the start kept. h is the step size, ξ ~ N(0, I) anew each time:
+
+        O   v ← e^{-γh/2} v + sqrt((1 - e^{-γh}) T/m) ξ
+        B   v ← v - (h/2m) ∇E(x)
+        A   x ← x + h v
+        x' = x_L with probability min(1, exp(-Δ/T)), else x_0
+
+    Δ is the rise of E(x) + ½ m |v|² in the parts B A B alone, summed over the trajectory; what O
+    does is in balance by itself. The O's of neighbouring steps are made one, and the first and
+    the last, which change no law, are left out: L normals a coordinate. It samples
+    p(x) ∝ exp(-E(x)/T) without bias, whatever h, γ and L.
+
+    L gradients a step, one for each leapfrog. With γ = 0 it is Hamiltonian Monte Carlo; with
+    L = 1 it is `mala` of step size h²/(2m). A trajectory whose end is not finite in energy or
+    gradient is rejected. `Info.acceptance_rate` is the probability above, not whether it came to
+    pass.
+
+    Args:
+        step_size: h > 0, a scalar or a function of the step (see `Schedule`), a step being a
+            trajectory. It is a time: on a quadratic energy h² λ_max < 4m is stable.
+        friction: γ ≥ 0, a scalar or a function of the step.
+        trajectory_length: L ≥ 1, how many leapfrogs; another number compiles anew.
+        temperature: T > 0, a scalar or a function of the step, which may end at 0.
+        mass: m > 0, a scalar or a function of the step.
+
+    Raises:
+        TypeError: L is no integer.
+        ValueError: L < 1; γ not finite or negative; any other not finite and positive.
+
+    Example:
+        >>> import jax, jlangevin as jl
+        >>> energy, kernel = jl.energies.rosenbrock(), jl.malt(0.2, 1.0, trajectory_length=5)
+        >>> run = jl.sample(jax.random.key(0), energy, kernel, energy, num_steps=10, num_chains=3)
+        >>> run.draws.shape, run.info.acceptance_rate.shape
+        ((3, 10, 2), (3,))
+    """
+    if callable(friction):
+        friction = hyperparameter("friction", friction)
+    else:
+        check_scalar("friction", friction)
+        if trees.is_concrete(friction) and friction < 0:
+            raise ValueError(f"friction: expected zero or more, got {friction}")
+    return MALT(
+        hyperparameter("step_size", step_size),
+        friction,
+        hyperparameter("temperature", temperature),
+        hyperparameter("mass", mass),
+        check_count("trajectory_length", trajectory_length, minimum=1),
+    )

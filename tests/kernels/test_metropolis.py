@@ -1,0 +1,349 @@
+"""What all kernels that accept or reject have in common: the law they keep, and the test itself.
+
+A chain that starts from p must have the law p after any number of steps. Targets are such that p
+can be drawn from exactly and taken to normals by a known map; what comes out is held against
+N(0, I), or a Gaussian p as it is, by `verify` at its false-alarm rate of 1e-6. With 50,000 chains
+that finds, with probability 0.99, a shift of 0.04 standard deviations, a variance off by 5%, or a
+distribution function off by 0.02. Steps are so large that many are rejected, and kernels that are
+wrong in the accept step are rejected by the same check, with p-values below 1e-10.
+"""
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import special, stats
+
+import jlangevin as jl
+from jlangevin.kernels import MetropolisState, Schedule
+from jlangevin.kernels.metropolis import accept_or_keep
+
+NUM_CHAINS = 50_000
+NUM_STEPS = 10
+TEMPERATURE = 2.0
+
+# By a step size that means the same for all: that of Langevin's for small steps.
+KERNELS = {
+    "mala": lambda eta, temperature=1.0: jl.mala(eta, temperature=temperature),
+    "barker": lambda eta, temperature=1.0: jl.barker(eta, temperature=temperature),
+    "malt": lambda eta, temperature=1.0: jl.malt(
+        (4 * eta) ** 0.5, 0.5, 3, temperature=temperature, mass=2.0
+    ),
+}
+
+# Targets ------------------------------------------------------------------------------------
+
+WEIGHTS = np.array([0.3, 0.7])
+MEANS = np.array([[-1.5, 0.5], [1.0, -0.5]])
+COVS = np.array([[[0.5, 0.3], [0.3, 0.6]], [[1.0, -0.4], [-0.4, 0.5]]])
+FUNNEL_SCALE = 1.0
+ROSENBROCK = {"a": 0.5, "b": 2.0, "mu": 1.0}
+
+
+def mixture_to_normals(x):
+    """Rosenblatt's transform: x_1 by its distribution function, then x_2 by its own given x_1."""
+    deviation = np.sqrt(COVS[:, 0, 0])
+    slope = COVS[:, 0, 1] / COVS[:, 0, 0]
+    rest = np.sqrt(COVS[:, 1, 1] - slope * COVS[:, 0, 1])
+    offset = x[:, :1] - MEANS[:, 0]
+    first = special.ndtr(offset / deviation) @ WEIGHTS
+    of = WEIGHTS * stats.norm.pdf(offset / deviation) / deviation
+    of /= of.sum(axis=1, keepdims=True)
+    second = np.sum(of * special.ndtr((x[:, 1:] - MEANS[:, 1] - slope * offset) / rest), axis=1)
+    return special.ndtri(np.stack([first, second], axis=1))
+
+
+def funnel_to_normals(x):
+    v = x[:, :1]
+    return np.concatenate([v / FUNNEL_SCALE, x[:, 1:] * np.exp(-v / 2)], axis=1)
+
+
+def rosenbrock_to_normals(x):
+    a, b, mu = (ROSENBROCK[name] for name in ("a", "b", "mu"))
+    first, second = x[:, 0], x[:, 1]
+    return np.stack([(first - mu) * (2 * a) ** 0.5, (second - first**2) * (2 * b) ** 0.5], axis=1)
+
+
+class Target(NamedTuple):
+    make: Any  # () -> energy, of the default dtype
+    to_normals: Any  # (n, d) -> (n, d)
+    eta: float  # at which between 20% and 80% are accepted
+
+
+TARGETS = {
+    "mixture": Target(
+        lambda: jl.energies.gaussian_mixture(MEANS, COVS, WEIGHTS), mixture_to_normals, 0.4
+    ),
+    "funnel": Target(lambda: jl.energies.funnel(dim=3, scale=FUNNEL_SCALE), funnel_to_normals, 0.4),
+    "rosenbrock": Target(lambda: jl.energies.rosenbrock(**ROSENBROCK), rosenbrock_to_normals, 0.1),
+}
+
+
+# The law is kept ----------------------------------------------------------------------------
+
+
+def sampled(energy, kernel, start):
+    return jl.sample(
+        jax.random.key(0), energy, kernel, start,
+        num_steps=NUM_STEPS, num_chains=NUM_CHAINS, observe=None,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("name", KERNELS)
+def test_a_law_that_is_no_gaussian_is_kept(name, target, dtype):
+    make, to_normals, eta = TARGETS[target]
+    energy = make()
+    run = sampled(energy, KERNELS[name](eta), energy)
+    u = to_normals(np.asarray(run.position, np.float64))
+    jl.verify.assert_law(u, jl.Gaussian(jnp.zeros(u.shape[1]), jnp.eye(u.shape[1])))
+    assert 0.2 < run.info.acceptance_rate.mean() < 0.8
+
+
+def run_on_gaussian(make_kernel):
+    """A run from N(μ, T A⁻¹), the law at temperature T, and that law."""
+    energy = jl.energies.quadratic([[1.0, 0.6], [0.6, 2.0]], mean=[1.0, -2.0])
+    law = jl.exact.target(energy, jnp.zeros(2), TEMPERATURE)
+    return sampled(energy, make_kernel(0.6, TEMPERATURE), law), law
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_a_gaussian_law_at_a_temperature_is_kept(name, dtype):
+    run, law = run_on_gaussian(KERNELS[name])
+    jl.verify.assert_law(run.position, law)
+    assert 0.2 < run.info.acceptance_rate.mean() < 0.8
+
+
+# Wrong kernels ------------------------------------------------------------------------------
+
+
+class Mutant(NamedTuple):
+    """A kernel whose next state is rule(state, proposed, rate, accepted)."""
+
+    kernel: Any
+    rule: Any
+
+    @property
+    def init_noise(self):
+        return self.kernel.init_noise
+
+    @property
+    def step_noise(self):
+        return self.kernel.step_noise
+
+    def init(self, energy, position, noise):
+        return self.kernel.init(energy, position, noise)
+
+    def step(self, energy, state, noise):
+        *proposal, uniform = noise
+        proposed, info = self.kernel.step(energy, state, (*proposal, jnp.zeros_like(uniform)))
+        return self.rule(state, proposed, info.acceptance_rate, uniform), info
+
+
+def choose(accepted, proposed, state):
+    return jax.tree.map(lambda new, old: jnp.where(accepted, new, old), proposed, state)
+
+
+def right(state, proposed, rate, uniform):
+    return choose(uniform < rate, proposed, state)
+
+
+def without_q(state, proposed, rate, uniform):
+    rise = proposed.energy - state.energy
+    return choose(uniform < jnp.exp(-rise / TEMPERATURE), proposed, state)
+
+
+def stale_gradient(state, proposed, rate, uniform):
+    return right(state, proposed, rate, uniform)._replace(gradient=state.gradient)
+
+
+def gradient_of_the_rejected(state, proposed, rate, uniform):
+    return right(state, proposed, rate, uniform)._replace(gradient=proposed.gradient)
+
+
+def energy_of_the_rejected(state, proposed, rate, uniform):
+    return right(state, proposed, rate, uniform)._replace(energy=proposed.energy)
+
+
+MUTANTS = {
+    "accept step dropped": lambda state, proposed, rate, uniform: proposed,
+    "accept inverted": lambda state, proposed, rate, u: choose(u >= rate, proposed, state),
+    "ratio of the proposals dropped": without_q,
+    "temperature 1 in the ratio": lambda state, proposed, rate, u: right(
+        state, proposed, rate**TEMPERATURE, u
+    ),
+    "gradient not renewed": stale_gradient,
+    "gradient of a rejected proposal kept": gradient_of_the_rejected,
+    "energy of a rejected proposal kept": energy_of_the_rejected,
+}
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_the_right_rule_is_accepted_in_the_mutants_frame(name):
+    run, law = run_on_gaussian(lambda *args: Mutant(KERNELS[name](*args), right))
+    jl.verify.assert_law(run.position, law)
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+@pytest.mark.parametrize("name", KERNELS)
+def test_a_wrong_rule_is_rejected(name, mutant):
+    run, law = run_on_gaussian(lambda *args: Mutant(KERNELS[name](*args), MUTANTS[mutant]))
+    with pytest.raises(AssertionError, match="REJECTED"):
+        jl.verify.assert_law(run.position, law)
+
+
+# Proposals that cannot be accepted ----------------------------------------------------------
+def beyond_one(there):
+    """An energy on R^2 that is `there` where x_1 > 1."""
+    return lambda x: jnp.where(x[0] > 1, there, jnp.sum(x**2))
+
+
+NOT_FINITE = {
+    "energy NaN": beyond_one(jnp.nan),
+    "energy infinite": beyond_one(jnp.inf),
+    "energy minus infinite": beyond_one(-jnp.inf),
+    "gradient NaN": lambda x: jnp.sqrt(jnp.maximum(1 - x[0], 0)) + jnp.sum(x**2),
+}
+
+
+@pytest.mark.parametrize("problem", NOT_FINITE)
+@pytest.mark.parametrize("name", KERNELS)
+def test_a_proposal_that_is_not_finite_is_rejected(name, problem, dtype):
+    energy, kernel = NOT_FINITE[problem], KERNELS[name](0.5)
+    run = jl.sample(jax.random.key(0), energy, kernel, jnp.zeros((500, 2)), num_steps=20)
+    assert run.draws[:, :, 0].max() <= 1
+    assert 0 < run.info.acceptance_rate.mean() < 1
+    assert run.info.num_divergent.sum() == 0
+    assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(run.state.kernel))
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_a_proposal_from_out_of_range_is_rejected_with_rate_zero(name, dtype):
+    """A step of 1e30 overflows the energy of wherever it leads."""
+    energy, kernel, x = jl.energies.double_well(dim=2), KERNELS[name](1e30), jnp.array([0.5, 2.0])
+    run = jl.sample(jax.random.key(0), energy, kernel, jnp.stack([x] * 100), num_steps=1)
+    np.testing.assert_array_equal(run.position, jnp.stack([x] * 100))
+    np.testing.assert_array_equal(run.info.acceptance_rate, 0)
+    assert run.info.acceptance_rate.dtype == dtype
+
+
+# The accept step ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("work", [-1e4, -2.0, -1e-3, 0.0, 3.0, 1e4, np.inf, -np.inf, np.nan])
+def test_what_is_accepted_and_with_what_probability(work, dtype):
+    current = MetropolisState({"a": jnp.zeros(2)}, jnp.array(1.0), {"a": jnp.ones(2)})
+    proposed = MetropolisState({"a": jnp.ones(2)}, jnp.array(3.0), {"a": jnp.zeros(2)})
+    expected = 0 if np.isnan(work) else np.exp(min(0.0, (work - 2.0) / TEMPERATURE))
+    for uniform in (1e-6, 0.3, 1 - 1e-6):
+        after, info = accept_or_keep(
+            current, proposed, jnp.array(work), TEMPERATURE, jnp.array(uniform)
+        )
+        np.testing.assert_allclose(info.acceptance_rate, expected, rtol=1e-6)
+        chex.assert_trees_all_equal(after, proposed if uniform < expected else current)
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_the_state_carries_value_and_gradient_of_its_position(name, dtype):
+    energy, kernel = jl.energies.rosenbrock(), KERNELS[name](0.1)
+    run = jl.sample(jax.random.key(0), energy, kernel, energy, num_steps=20, num_chains=100)
+    state = run.state.kernel
+    value, gradient = jax.vmap(jax.value_and_grad(energy))(state.position)
+    np.testing.assert_allclose(state.energy, value, rtol=1e-4)
+    np.testing.assert_allclose(state.gradient, gradient, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize(("name", "gradients"), [("mala", 1), ("barker", 1), ("malt", 3)])
+def test_a_step_costs_one_gradient_a_move(name, gradients):
+    calls = []
+
+    def energy(x):
+        jax.debug.callback(lambda: calls.append(1))
+        return jnp.sum(x**4)
+
+    kernel, x = KERNELS[name](0.1), jnp.ones(2)
+    state = kernel.init(energy, x, None)
+    jax.effects_barrier()
+    assert len(calls) == 1
+    calls.clear()
+    wanted = {jl.noise.Want.NORMAL: x, jl.noise.Want.UNIFORM: jnp.array(0.5)}
+    kernel.step(energy, state, jax.tree.map(wanted.get, kernel.step_noise))
+    jax.effects_barrier()
+    assert len(calls) == gradients
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_a_pytree_position_moves_as_its_raveled_vector(name, dtype):
+    flat = jl.energies.rosenbrock(block_length=3)
+
+    def energy(x):
+        return flat(jnp.concatenate([x["a"][None], x["b"].reshape(-1)]))
+
+    start = {"a": jnp.ones(50), "b": jnp.ones((50, 2, 1))}
+    kernel = KERNELS[name](0.02)
+    tree = jl.sample(jax.random.key(0), energy, kernel, start, num_steps=5)
+    vector = jl.sample(jax.random.key(0), flat, kernel, jnp.ones((50, 3)), num_steps=5)
+    np.testing.assert_allclose(tree.draws["a"], vector.draws[..., 0], rtol=1e-4)
+    np.testing.assert_allclose(tree.draws["b"][..., 0], vector.draws[..., 1:], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        tree.info.acceptance_rate, vector.info.acceptance_rate, rtol=1e-3, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_schedules_run_down_to_a_temperature_of_zero(name, dtype):
+    energy = jl.energies.double_well(dim=2)
+    kernel = replace(
+        KERNELS[name](0.1),
+        step_size=Schedule(lambda t: 0.1 * jnp.exp2(-t.astype(float) / 5)),
+        temperature=Schedule(lambda t: jnp.maximum(1 - t.astype(float) / 5, 0)),
+    )
+    run = jl.sample(jax.random.key(0), energy, kernel, jnp.ones((50, 2)), num_steps=10)
+    assert run.info.num_divergent.sum() == 0
+    assert bool(jnp.all((run.info.acceptance_rate > 0) & (run.info.acceptance_rate < 1)))
+
+
+# Refusals -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_no_affine_law_is_claimed(name):
+    energy, kernel = jl.energies.quadratic(jnp.eye(2)), KERNELS[name](0.1)
+    start = jl.Gaussian(jnp.zeros(2), jnp.eye(2))
+    for question in (
+        lambda: jl.exact.law(kernel, energy, start, 3),
+        lambda: jl.exact.trajectory(kernel, energy, start, 3),
+        lambda: jl.exact.stationary(kernel, energy, jnp.zeros(2)),
+        lambda: jl.exact.affine_map(kernel, energy, jnp.zeros(2)),
+    ):
+        with pytest.raises(jl.NotAffineError, match=r"asks for Want\.UNIFORM"):
+            question()
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_noise_on_the_gradient_alone_is_refused(name):
+    with pytest.raises(TypeError, match=r"kernel: .* accepts or rejects by the energy's value"):
+        jl.gradient_noise(KERNELS[name](0.1), jnp.eye(2))
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda value: jl.mala(value), "step_size"),
+        (lambda value: jl.mala(0.1, temperature=value), "temperature"),
+        (lambda value: jl.mala(0.1, preconditioner=jnp.array([1.0, value])), "preconditioner"),
+        (lambda value: jl.barker(value), "step_size"),
+        (lambda value: jl.barker(0.1, temperature=value), "temperature"),
+        (lambda value: jl.malt(value, 1.0, 3), "step_size"),
+        (lambda value: jl.malt(0.1, 1.0, 3, temperature=value), "temperature"),
+        (lambda value: jl.malt(0.1, 1.0, 3, mass=value), "mass"),
+    ],
+)
+@pytest.mark.parametrize("value", [0.0, -0.1, float("nan"), float("inf")])
+def test_hyperparameters_are_finite_and_positive(make, name, value):
+    with pytest.raises(ValueError, match=f"{name}: expected"):
+        make(value)
