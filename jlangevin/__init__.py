@@ -16,7 +16,16 @@ from jlangevin.errors import (
     NotNormalizableError,
     UnstableStepError,
 )
-from jlangevin.kernels import Info, Kernel, Schedule, gradient_noise, ula
+from jlangevin.kernels import (
+    Info,
+    Kernel,
+    Schedule,
+    gradient_noise,
+    leimkuhler_matthews,
+    tamed_ula,
+    ula,
+    underdamped,
+)
 from jlangevin.sampling import Run, SamplerState, position, resume, sample
 
 __version__ = _version("jlangevin")
@@ -37,10 +46,13 @@ __all__ = [
     "exact",
     "gradient_noise",
     "kernels",
+    "leimkuhler_matthews",
     "noise",
     "position",
     "resume",
     "sample",
+    "tamed_ula",
     "ula",
+    "underdamped",
     "verify",
 ]

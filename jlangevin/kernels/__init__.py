@@ -2,19 +2,45 @@
 
 from jlangevin.kernels.base import Energy, Info, Kernel, Schedule
 from jlangevin.kernels.gradient_noise import GradientNoise, gradient_noise
+from jlangevin.kernels.leimkuhler_matthews import (
+    LeimkuhlerMatthews,
+    LeimkuhlerMatthewsState,
+    leimkuhler_matthews,
+)
 from jlangevin.kernels.preconditioner import Dense, Diagonal
+from jlangevin.kernels.tamed_ula import TamedULA, TamedULAState, tamed_ula
 from jlangevin.kernels.ula import ULA, ULAState, ula
+from jlangevin.kernels.underdamped import (
+    ConfigurationalTemperature,
+    Underdamped,
+    UnderdampedState,
+    configurational_temperature,
+    kinetic_temperature,
+    underdamped,
+)
 
 __all__ = [
     "ULA",
+    "ConfigurationalTemperature",
     "Dense",
     "Diagonal",
     "Energy",
     "GradientNoise",
     "Info",
     "Kernel",
+    "LeimkuhlerMatthews",
+    "LeimkuhlerMatthewsState",
     "Schedule",
+    "TamedULA",
+    "TamedULAState",
     "ULAState",
+    "Underdamped",
+    "UnderdampedState",
+    "configurational_temperature",
     "gradient_noise",
+    "kinetic_temperature",
+    "leimkuhler_matthews",
+    "tamed_ula",
     "ula",
+    "underdamped",
 ]

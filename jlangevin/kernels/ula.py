@@ -12,13 +12,32 @@ from jlangevin.kernels.preconditioner import Dense, Diagonal, as_preconditioner
 from jlangevin.noise import Want
 from jlangevin.trees import PyTree, pytree_dataclass
 
-__all__ = ["ULA", "ULAState", "ula"]
+__all__ = ["ULA", "ULAState", "diffuse", "ula"]
 
 
 class ULAState(NamedTuple):
     """The state of `ula` is the position alone."""
 
     position: Any
+
+
+def diffuse(
+    step_size: Any, temperature: Any, position: PyTree, drift: PyTree, noise: PyTree
+) -> PyTree:
+    """x - η drift + sqrt(2 η T) noise."""
+
+    def move(x: jax.Array, g: jax.Array, xi: jax.Array) -> jax.Array:
+        eta = jnp.asarray(step_size, x.dtype)
+        sigma = jnp.sqrt(2 * eta * jnp.asarray(temperature, x.dtype))
+        # x - eta g + sigma xi, but the increment first: x - eta g alone would round a small
+        # drift to the grid of a large x, the same way at every step; with the noise in it the
+        # rounding averages out. And no sum has two products, of which compilers may contract
+        # either: chains then have the same bits in a crowd and alone.
+        cold = sigma == 0  # a temperature schedule may end at 0
+        ratio = eta / jnp.where(cold, 1, sigma)
+        return jnp.where(cold, x - eta * g, x + sigma * (xi - ratio * g))
+
+    return jax.tree.map(move, position, drift, noise)
 
 
 @pytree_dataclass
@@ -40,19 +59,8 @@ class ULA:
         if self.preconditioner is not None:
             drift = self.preconditioner.apply(drift)
             noise = self.preconditioner.factor(noise)
-
-        def move(x: jax.Array, g: jax.Array, xi: jax.Array) -> jax.Array:
-            eta = jnp.asarray(self.step_size, x.dtype)
-            sigma = jnp.sqrt(2 * eta * jnp.asarray(self.temperature, x.dtype))
-            # x - eta g + sigma xi, but the increment first: x - eta g alone would round a small
-            # drift to the grid of a large x, the same way at every step; with the noise in it the
-            # rounding averages out. And no sum has two products, of which compilers may contract
-            # either: chains then have the same bits in a crowd and alone.
-            cold = sigma == 0  # a temperature schedule may end at 0
-            ratio = eta / jnp.where(cold, 1, sigma)
-            return jnp.where(cold, x - eta * g, x + sigma * (xi - ratio * g))
-
-        return ULAState(jax.tree.map(move, state.position, drift, noise)), Info()
+        position = diffuse(self.step_size, self.temperature, state.position, drift, noise)
+        return ULAState(position), Info()
 
 
 def ula(step_size: Any, *, temperature: Any = 1.0, preconditioner: Any = None) -> ULA:
