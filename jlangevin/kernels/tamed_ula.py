@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -15,6 +17,8 @@ from jlangevin.noise import Want
 from jlangevin.trees import PyTree, pytree_dataclass, static_field
 
 __all__ = ["TamedULA", "TamedULAState", "tamed_ula"]
+
+_WRITTEN_OUT = 32  # terms of a reduction, at most
 
 
 class TamedULAState(NamedTuple):
@@ -56,11 +60,16 @@ def _norm(tree: PyTree) -> jax.Array:
     """The Euclidean norm over all elements; squares neither overflow nor vanish."""
     flat = trees.ravel(tree)
     # The result does not depend on the scale, so neither does its derivative.
-    largest = lax.stop_gradient(jnp.max(jnp.abs(flat), initial=0))
+    largest = lax.stop_gradient(_fold(jnp.maximum, jnp.max, jnp.abs(flat)))
     scale = jnp.where(largest > 0, largest, 1)
-    square = jnp.sum((flat / scale) ** 2)
+    square = _fold(jnp.add, jnp.sum, (flat / scale) ** 2)
     positive = square > 0
     return scale * jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0)
+
+
+def _fold(two: Callable[..., jax.Array], all_: Callable[..., jax.Array], terms: jax.Array) -> Any:
+    """A reduction, of a few terms one by one: of others XLA's CPU backend makes no vector loop."""
+    return functools.reduce(two, terms) if 0 < len(terms) <= _WRITTEN_OUT else all_(terms)
 
 
 def tamed_ula(step_size: Any, *, temperature: Any = 1.0, coordinatewise: bool = False) -> TamedULA:

@@ -77,6 +77,15 @@ def test_no_gradient_is_too_large_or_too_small_to_be_squared():
         np.testing.assert_allclose(moved.position, [-0.6 * length, -0.8 * length], rtol=1e-5)
 
 
+@pytest.mark.parametrize("dim", [1, 32, 33, 100])
+def test_the_norm_is_right_in_few_dimensions_and_many(dim, dtype):
+    theta = jnp.linspace(-1.0, 2.0, dim)
+    state, still = TamedULAState(jnp.zeros(dim)), jnp.zeros(dim)
+    moved, _ = jl.tamed_ula(0.1).step(jl.energies.linear(theta), state, still)
+    expected = -0.1 * theta / (1 + 0.1 * jnp.sqrt(jnp.sum(theta**2)))
+    np.testing.assert_allclose(moved.position, expected, rtol=1e-5)
+
+
 def test_a_step_can_be_differentiated_at_a_minimum():
     def moved(x):
         return jl.tamed_ula(0.1).step(octic, TamedULAState(x), jnp.zeros(2))[0].position
