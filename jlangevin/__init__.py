@@ -26,9 +26,12 @@ from jlangevin.kernels import (
     Schedule,
     barker,
     gradient_noise,
+    leimkuhler_matthews,
     mala,
     malt,
+    tamed_ula,
     ula,
+    underdamped,
 )
 from jlangevin.sampling import Run, SamplerState, position, resume, sample
 
@@ -56,6 +59,7 @@ __all__ = [
     "exact",
     "gradient_noise",
     "kernels",
+    "leimkuhler_matthews",
     "mala",
     "malt",
     "noise",
@@ -63,6 +67,8 @@ __all__ = [
     "reducers",
     "resume",
     "sample",
+    "tamed_ula",
     "ula",
+    "underdamped",
     "verify",
 ]

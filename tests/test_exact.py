@@ -96,93 +96,11 @@ def brute_force(A, b, mean, cov, steps):
     return np.array(means), np.array(covs)
 
 
-# Kernels that a user might write ------------------------------------------------------------
-
-
-class Carried(NamedTuple):
-    position: Any
-    noise: Any
-
-
-class HalfNoise(NamedTuple):
-    """Leimkuhler and Matthews (2013): x' = x - η∇E + sqrt(2ηT) (ξ_t + ξ_{t+1}) / 2."""
-
-    step_size: Any
-    temperature: Any = 1.0
-
-    init_noise = Want.NORMAL
-    step_noise = Want.NORMAL
-
-    def init(self, energy, position, noise):
-        return Carried(position, noise)
-
-    def step(self, energy, state, noise):
-        scale = jnp.sqrt(2 * self.step_size * self.temperature) / 2
-        drift = self.step_size * jax.grad(energy)(state.position)
-        moved = state.position - drift + scale * (state.noise + noise)
-        return Carried(moved, noise), jl.Info()
-
-
-class Phase(NamedTuple):
-    position: Any
-    velocity: Any
-
-
-class Splitting(NamedTuple):
-    """Underdamped Langevin dynamics; a letter that occurs twice takes half the step each time."""
-
-    letters: str
-    step_size: Any
-    friction: Any
-    mass: Any
-    temperature: Any
-
-    init_noise = Want.NORMAL
-
-    @property
-    def step_noise(self):
-        return [Want.NORMAL] * self.letters.count("O")
-
-    def init(self, energy, position, noise):
-        return Phase(position, jnp.sqrt(self.temperature / self.mass) * noise)
-
-    def step(self, energy, state, noise):
-        x, v = state
-        noise = iter(noise)
-        for letter in self.letters:
-            dt = self.step_size / self.letters.count(letter)
-            if letter == "A":
-                x = x + dt * v
-            elif letter == "B":
-                v = v - dt * jax.grad(energy)(x) / self.mass
-            else:
-                kept = jnp.exp(-self.friction * dt)
-                scale = jnp.sqrt((1 - kept**2) * self.temperature / self.mass)
-                v = kept * v + scale * next(noise)
-        return Phase(x, v), jl.Info()
+# A kernel that a user might write ------------------------------------------------------------
 
 
 class Position(NamedTuple):
     position: Any
-
-
-class Tamed(NamedTuple):
-    """Tamed ULA: its drift η∇E / (1 + η|∇E|) is affine where ∇E is constant, and only there."""
-
-    step_size: Any
-
-    init_noise = None
-    step_noise = Want.NORMAL
-
-    def init(self, energy, position, noise):
-        return Position(position)
-
-    def step(self, energy, state, noise):
-        gradient = jax.grad(energy)(state.position)
-        drift = self.step_size * gradient
-        drift = drift / (1 + self.step_size * jnp.linalg.norm(gradient))
-        moved = state.position - drift + jnp.sqrt(2 * self.step_size) * noise
-        return Position(moved), jl.Info()
 
 
 class Uniform(NamedTuple):
@@ -240,23 +158,24 @@ def test_law_of_ula_is_the_recorded_one(case, dtype):
 
 
 @recorded("leimkuhler_matthews")
-def test_kernel_written_by_a_user_has_its_law_for_free(case, dtype):
+def test_law_of_leimkuhler_matthews_is_the_recorded_one(case, dtype):
     energy, start, recorded_law = from_case(case)
-    kernel = HalfNoise(arr(case["kernel_args"]["step_size"]), arr(case["temperature"]))
+    kernel = jl.leimkuhler_matthews(**case["kernel_args"], temperature=case["temperature"])
     law = exact.law(kernel, energy, start, case["num_steps"])
     assert error(law, *recorded_law) <= recorded_tolerance(dtype)
 
 
-@recorded("BAOAB", "OBABO")
-def test_full_law_is_that_of_position_and_velocity(case, x64):
+@recorded("BAOAB", "OBABO", "ABOBA", "OABAO")
+def test_law_of_a_splitting_is_the_recorded_one_of_position_and_velocity(case, dtype):
     energy, start, recorded_law = from_case(case)
-    args = {name: arr(value) for name, value in case["kernel_args"].items()}
-    kernel = Splitting(case["kernel"], **args, temperature=arr(case["temperature"]))
-    law = exact.law(kernel, energy, start, case["num_steps"], full=True)
-    assert isinstance(law.mean, Phase)
-    assert error(law, *recorded_law) <= 1e-12
-    marginal = exact.law(kernel, energy, start, case["num_steps"])
+    temperature, word, num_steps = case["temperature"], case["kernel"], case["num_steps"]
+    kernel = jl.underdamped(**case["kernel_args"], temperature=temperature, splitting=word)
+    law = exact.law(kernel, energy, start, num_steps, full=True)
     d = len(start.mean)
+    phase = jl.Gaussian(law.mean[:2], law.cov[: 2 * d, : 2 * d])
+    assert phase.cov.dtype == dtype
+    assert error(phase, *recorded_law) <= recorded_tolerance(dtype)
+    marginal = exact.law(kernel, energy, start, num_steps)
     np.testing.assert_array_equal(marginal.mean, law.mean.position)
     np.testing.assert_array_equal(marginal.cov, law.cov[:d, :d])
 
@@ -360,10 +279,10 @@ def test_gradient_noise_adds_its_covariance_to_every_step(dtype):
     assert error(law, np.zeros(3), cov) <= 500 * eps(dtype)
 
 
-def test_stationary_law_of_the_half_noise_kernel_is_the_target(x64):
+def test_stationary_law_of_leimkuhler_matthews_is_the_target(x64):
     """Leimkuhler and Matthews' variance is T/λ at every stable step."""
     energy = jl.energies.quadratic(arr(np.diag([0.1, 1.0, 1.99])), jnp.ones(3))
-    law = exact.stationary(HalfNoise(1.0, 0.7), energy, jnp.zeros(3))
+    law = exact.stationary(jl.leimkuhler_matthews(1.0, temperature=0.7), energy, jnp.zeros(3))
     assert_same_law(law, exact.target(energy, jnp.zeros(3), temperature=0.7), 1e-12)
 
 
@@ -371,8 +290,10 @@ def test_full_law_shows_what_a_kernel_carries(x64):
     """The carried noise is N(0, I), and the position holds half of it, times sqrt(2ηT)."""
     eta, temperature, d = 0.3, 0.7, 2
     energy, start = jl.energies.quadratic(arr(spd(d))), gaussian(np.ones(d), spd(d, 1))
-    law = exact.law(HalfNoise(eta, temperature), energy, start, 5, full=True)
-    assert isinstance(law.mean, Carried)
+    law = exact.law(
+        jl.leimkuhler_matthews(eta, temperature=temperature), energy, start, 5, full=True
+    )
+    assert isinstance(law.mean, jl.kernels.LeimkuhlerMatthewsState)
     np.testing.assert_allclose(law.mean.noise, np.zeros(d), atol=1e-15)
     np.testing.assert_allclose(law.cov[d:, d:], np.eye(d), rtol=1e-14, atol=1e-15)
     carried = np.sqrt(2 * eta * temperature) / 2 * np.eye(d)
@@ -383,7 +304,9 @@ def test_full_law_shows_what_a_kernel_carries(x64):
 
 
 @pytest.mark.parametrize("num_steps", [0, 1, 100])
-@pytest.mark.parametrize("kernel", [jl.ula(0.3), HalfNoise(0.3)], ids=["ula", "half noise"])
+@pytest.mark.parametrize(
+    "kernel", [jl.ula(0.3), jl.leimkuhler_matthews(0.3)], ids=["ula", "leimkuhler_matthews"]
+)
 def test_law_is_the_end_of_the_trajectory(kernel, num_steps, x64):
     energy = jl.energies.quadratic(arr(spd(3, 1)), arr([1.0, 2.0, 3.0]))
     start = gaussian([5.0, 0.0, -5.0], spd(3, 2))
@@ -407,11 +330,11 @@ def test_trajectory_is_the_brute_force_recursion(dtype):
 
 def test_full_trajectory_is_of_the_whole_state(x64):
     energy, start = jl.energies.quadratic(arr(spd(2))), standard(2)
-    path = exact.trajectory(HalfNoise(0.3), energy, start, 4, full=True)
+    path = exact.trajectory(jl.leimkuhler_matthews(0.3), energy, start, 4, full=True)
     chex.assert_shape([path.mean.position, path.mean.noise], (5, 2))
     chex.assert_shape(path.cov, (5, 4, 4))
     last = jax.tree.map(lambda leaf: leaf[-1], path)
-    law = exact.law(HalfNoise(0.3), energy, start, 4, full=True)
+    law = exact.law(jl.leimkuhler_matthews(0.3), energy, start, 4, full=True)
     np.testing.assert_allclose(last.cov, law.cov, rtol=1e-13, atol=1e-15)
 
 
@@ -703,7 +626,7 @@ def least_squares(feature, x):
 
 def test_affine_kernel_on_a_linear_energy_is_not_refused(dtype):
     """Taming a constant gradient leaves it constant."""
-    law = exact.law(Tamed(0.1), jl.energies.linear(arr([3.0, 4.0])), standard(2), 10)
+    law = exact.law(jl.tamed_ula(0.1), jl.energies.linear(arr([3.0, 4.0])), standard(2), 10)
     drift = 10 * 0.1 / (1 + 0.1 * 5) * np.array([3.0, 4.0])
     assert error(law, -drift, 3 * np.eye(2)) <= 100 * eps(dtype)
 
@@ -715,7 +638,7 @@ def test_kernel_that_is_not_affine_is_refused(step_size, center, dtype):
     """In the last cases taming weakens the drift by 4 and 1.4 percent: not to be overlooked."""
     energy = jl.energies.quadratic(jnp.eye(2), jnp.full(2, center))
     with pytest.raises(jl.NotAffineError, match="kernel: its step is not affine"):
-        exact.law(Tamed(step_size), energy, standard(2), 10)
+        exact.law(jl.tamed_ula(step_size), energy, standard(2), 10)
 
 
 @pytest.mark.parametrize("ask", ["law", "trajectory", "stationary", "affine_map"])
@@ -728,7 +651,7 @@ def test_kernel_that_wants_a_uniform_is_refused(ask, dtype):
 
 @pytest.mark.parametrize("A", [np.zeros((2, 2)), np.diag([1.0, 0.0]), np.ones((2, 2))])
 def test_stationary_law_of_a_linear_or_flat_direction_is_refused(A, dtype):
-    for kernel in (jl.ula(0.1), Splitting("BAOAB", 0.1, 1.0, 1.0, 1.0)):
+    for kernel in (jl.ula(0.1), jl.underdamped(0.1, 1.0)):
         with pytest.raises(jl.NoStationaryLawError, match="linear or flat"):
             exact.stationary(kernel, quadratic_form(A, np.ones(2)), jnp.zeros(2))
 
@@ -746,8 +669,8 @@ def stability_limits():
     return {
         "ula": lambda c: jl.ula(c * 0.5),
         "preconditioned ula": lambda c: jl.ula(c * 0.5, preconditioner=arr(np.diagonal(P))),
-        "half noise": lambda c: HalfNoise(c * 0.5),
-        "BAOAB": lambda c: Splitting("BAOAB", c * 1.0, 1.0, 1.0, 1.0),
+        "leimkuhler_matthews": lambda c: jl.leimkuhler_matthews(c * 0.5),
+        "BAOAB": lambda c: jl.underdamped(c * 1.0, 1.0),
     }
 
 
@@ -981,7 +904,9 @@ QUESTIONS = {
     "law": lambda k, e, s: exact.law(k, e, s, 13),
     "no step": lambda k, e, s: exact.law(k, e, s, 0),
     "trajectory": lambda k, e, s: jax.tree.map(lambda v: v[-1], exact.trajectory(k, e, s, 5)),
-    "half noise": lambda k, e, s: exact.law(HalfNoise(k.step_size, k.temperature), e, s, 6),
+    "leimkuhler_matthews": lambda k, e, s: exact.law(
+        jl.leimkuhler_matthews(k.step_size, temperature=k.temperature), e, s, 6
+    ),
     "stationary": lambda k, e, s: exact.stationary(k, e, s.mean),
     "target": lambda k, e, s: exact.target(e, s.mean, temperature=k.temperature),
     "step_size_for": lambda k, e, s: jl.Gaussian(
@@ -1062,7 +987,7 @@ REFUSED = {
     "on a schedule": lambda x: exact.law(jl.ula(decaying), well(x), standard(2), 10),
     "its stationary law": lambda x: exact.stationary(jl.ula(0.1), well(x), jnp.zeros(2)),
     "its target": lambda x: exact.target(well(x), jnp.zeros(2)),
-    "not affine": lambda x: exact.law(Tamed(0.1 * x), bowl(x), standard(2), 10),
+    "not affine": lambda x: exact.law(jl.tamed_ula(0.1 * x), bowl(x), standard(2), 10),
     "unstable": lambda x: exact.law(jl.ula(2.1 * x), bowl(x), standard(2), 10),
     "unstable, stationary": lambda x: exact.stationary(jl.ula(2.1 * x), bowl(x), jnp.zeros(2)),
     "linear, stationary": lambda x: exact.stationary(jl.ula(0.1), slope(x), jnp.zeros(2)),

@@ -3,29 +3,55 @@
 from jlangevin.kernels.barker import Barker, barker
 from jlangevin.kernels.base import Energy, Info, Kernel, Schedule
 from jlangevin.kernels.gradient_noise import GradientNoise, gradient_noise
+from jlangevin.kernels.leimkuhler_matthews import (
+    LeimkuhlerMatthews,
+    LeimkuhlerMatthewsState,
+    leimkuhler_matthews,
+)
 from jlangevin.kernels.mala import MALA, mala
 from jlangevin.kernels.malt import MALT, malt
 from jlangevin.kernels.metropolis import MetropolisState
 from jlangevin.kernels.preconditioner import Dense, Diagonal
+from jlangevin.kernels.tamed_ula import TamedULA, TamedULAState, tamed_ula
 from jlangevin.kernels.ula import ULA, ULAState, ula
+from jlangevin.kernels.underdamped import (
+    ConfigurationalTemperature,
+    Underdamped,
+    UnderdampedState,
+    configurational_temperature,
+    kinetic_temperature,
+    underdamped,
+)
 
 __all__ = [
     "MALA",
     "MALT",
     "ULA",
     "Barker",
+    "ConfigurationalTemperature",
     "Dense",
     "Diagonal",
     "Energy",
     "GradientNoise",
     "Info",
     "Kernel",
+    "LeimkuhlerMatthews",
+    "LeimkuhlerMatthewsState",
     "MetropolisState",
     "Schedule",
+    "TamedULA",
+    "TamedULAState",
     "ULAState",
+    "Underdamped",
+    "UnderdampedState",
     "barker",
+    "configurational_temperature",
     "gradient_noise",
+    "kinetic_temperature",
+    "leimkuhler_matthews",
     "mala",
     "malt",
+    "tamed_ula",
     "ula",
+    "underdamped",
 ]

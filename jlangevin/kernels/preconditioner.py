@@ -1,4 +1,4 @@
-"""Constant preconditioners: a symmetric positive definite P, by a factor L with L Lᵀ = P."""
+"""Constant preconditioners and masses: a symmetric positive definite P by an L with L Lᵀ = P."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from jlangevin import trees
-from jlangevin._checks import as_array, check_positive, check_spd
-from jlangevin.trees import PyTree, pytree_dataclass
+from jlangevin._checks import as_array, check_positive, check_scalar, check_spd
+from jlangevin.trees import PyTree, pytree_dataclass, static_field
 
-__all__ = ["Dense", "Diagonal", "as_preconditioner"]
+__all__ = ["Dense", "Diagonal", "Scalar", "as_mass", "as_preconditioner"]
 
 
 @pytree_dataclass
-class Diagonal:
-    """P = diag(scale²). `scale` is a pytree like the position."""
+class Scalar:
+    """P = scale² I."""
 
-    scale: Any
+    scale: jax.Array
 
     def apply(self, vector: PyTree) -> PyTree:
         """P vector."""
@@ -27,15 +27,52 @@ class Diagonal:
 
     def factor(self, vector: PyTree) -> PyTree:
         """L vector."""
-        trees.assert_like("preconditioner", self.scale, vector)
-        return jax.tree.map(lambda s, v: s.astype(v.dtype) * v, self.scale, vector)
+        return jax.tree.map(lambda v: self.scale.astype(v.dtype) * v, vector)
+
+    def inverse(self) -> Scalar:
+        """P⁻¹."""
+        return Scalar(1 / self.scale)
+
+    def apart(self, vector: PyTree) -> tuple[PyTree, PyTree]:
+        """L vector as scales, scalar or like the leaves, and what they are to multiply.
+
+        For callers that must not form a sum of two products, of which this would be one.
+        """
+        return jax.tree.map(lambda v: self.scale.astype(v.dtype), vector), vector
+
+
+@pytree_dataclass
+class Diagonal:
+    """P = diag(scale²). `scale` is a pytree like the position."""
+
+    scale: Any
+    name: str = static_field(default="preconditioner")  # of the argument, for errors
+
+    def apply(self, vector: PyTree) -> PyTree:
+        """P vector."""
+        return self.factor(self.factor(vector))
+
+    def factor(self, vector: PyTree) -> PyTree:
+        """L vector."""
+        scales, vector = self.apart(vector)
+        return jax.tree.map(lambda s, v: s * v, scales, vector)
+
+    def inverse(self) -> Diagonal:
+        """P⁻¹."""
+        return Diagonal(jax.tree.map(lambda s: 1 / s, self.scale), self.name)
+
+    def apart(self, vector: PyTree) -> tuple[PyTree, PyTree]:
+        """See `Scalar.apart`."""
+        trees.assert_like(self.name, self.scale, vector)
+        return jax.tree.map(lambda s, v: s.astype(v.dtype), self.scale, vector), vector
 
 
 @pytree_dataclass
 class Dense:
     """P = L Lᵀ over the elements of the position in `ravel_pytree` order; `lower` is L."""
 
-    lower: jax.Array
+    lower: jax.Array  # or any other root
+    name: str = static_field(default="preconditioner")
 
     def apply(self, vector: PyTree) -> PyTree:
         """P vector."""
@@ -45,17 +82,25 @@ class Dense:
         """L vector."""
         return self._times(lambda lower, flat: lower @ flat, vector)
 
+    def inverse(self) -> Dense:
+        """P⁻¹."""
+        return Dense(jnp.linalg.inv(self.lower).T, self.name)
+
+    def apart(self, vector: PyTree) -> tuple[PyTree, PyTree]:
+        """See `Scalar.apart`; here the scales are ones."""
+        return jax.tree.map(lambda v: jnp.ones((), v.dtype), vector), self.factor(vector)
+
     def _times(self, product: Any, vector: PyTree) -> PyTree:
         flat, unravel = ravel_pytree(vector)
         if self.lower.shape != (flat.size, flat.size):
             raise ValueError(
-                f"preconditioner: a dense one of shape {self.lower.shape} does not fit a "
+                f"{self.name}: a dense one of shape {self.lower.shape} does not fit a "
                 f"position of {flat.size} elements"
             )
         return unravel(product(self.lower.astype(flat.dtype), flat))
 
 
-def as_preconditioner(value: Any) -> Diagonal | Dense | None:
+def as_preconditioner(value: Any, name: str = "preconditioner") -> Diagonal | Dense | None:
     """None; a square matrix over the raveled position; or the diagonal, a pytree like it.
 
     A two-dimensional array is a matrix. For the diagonal of a position that is itself
@@ -63,10 +108,21 @@ def as_preconditioner(value: Any) -> Diagonal | Dense | None:
     """
     if value is None or isinstance(value, Diagonal | Dense):
         return value
-    value = trees.as_position("preconditioner", value)
+    value = trees.as_position(name, value)
     if not isinstance(value, jax.Array) or value.ndim != 2:
-        check_positive("preconditioner", value)
-        return Diagonal(jax.tree.map(lambda p: jnp.sqrt(as_array("preconditioner", p)), value))
-    matrix = as_array("preconditioner", value)
-    check_spd("preconditioner", matrix)
-    return Dense(jnp.linalg.cholesky(matrix))
+        check_positive(name, value)
+        return Diagonal(jax.tree.map(lambda p: jnp.sqrt(as_array(name, p)), value), name)
+    matrix = as_array(name, value)
+    check_spd(name, matrix)
+    return Dense(jnp.linalg.cholesky(matrix), name)
+
+
+def as_mass(value: Any) -> Scalar | Diagonal | Dense:
+    """A number, or whatever else `as_preconditioner` takes but None."""
+    if trees.is_array(value) and jnp.ndim(value) == 0:
+        check_scalar("mass", value, positive=True)
+        return Scalar(jnp.sqrt(as_array("mass", trees.as_position("mass", value))))
+    mass = as_preconditioner(value, "mass")
+    if mass is None:
+        raise TypeError("mass: expected a number, a diagonal or a matrix, got None")
+    return mass

@@ -13,13 +13,33 @@ from jlangevin.noise import Want
 from jlangevin.rounding import apart, hidden_zero
 from jlangevin.trees import PyTree, pytree_dataclass
 
-__all__ = ["ULA", "ULAState", "ula"]
+__all__ = ["ULA", "ULAState", "diffuse", "ula"]
 
 
 class ULAState(NamedTuple):
     """The state of `ula` is the position alone."""
 
     position: Any
+
+
+def diffuse(
+    step_size: Any, temperature: Any, position: PyTree, drift: PyTree, noise: PyTree
+) -> PyTree:
+    """x - η drift + sqrt(2 η T) noise."""
+
+    def move(x: jax.Array, g: jax.Array, xi: jax.Array) -> jax.Array:
+        eta = jnp.asarray(step_size, x.dtype)
+        sigma = jnp.sqrt(2 * eta * jnp.asarray(temperature, x.dtype))
+        # The increment is formed first: x - eta g alone would round a small drift to the grid of a
+        # large x, the same way at every step; with the noise in it the rounding averages out. And
+        # the drift is rounded before it is subtracted, whatever program the step is in: runs then
+        # have the same bits however they are cut.
+        cold = sigma == 0  # a temperature schedule may end at 0
+        ratio = eta / jnp.where(cold, 1, sigma)
+        push = apart(ratio * g, hidden_zero(eta))
+        return jnp.where(cold, x - push, x + sigma * (xi - push))
+
+    return jax.tree.map(move, position, drift, noise)
 
 
 @pytree_dataclass
@@ -45,20 +65,7 @@ class ULA:
         if self.preconditioner is not None:
             gradient = self.preconditioner.apply(gradient)
             noise = self.preconditioner.factor(noise)
-
-        def move(x: jax.Array, g: jax.Array, xi: jax.Array) -> jax.Array:
-            eta = jnp.asarray(self.step_size, x.dtype)
-            sigma = jnp.sqrt(2 * eta * jnp.asarray(self.temperature, x.dtype))
-            # x - eta g + sigma xi, but the increment first: x - eta g alone would round a small
-            # drift to the grid of a large x, the same way at every step; with the noise in it the
-            # rounding averages out. And the drift is rounded before it is subtracted, whatever
-            # program the step is in: runs then have the same bits however they are cut.
-            cold = sigma == 0  # a temperature schedule may end at 0
-            ratio = eta / jnp.where(cold, 1, sigma)
-            push = apart(ratio * g, hidden_zero(eta))
-            return jnp.where(cold, x - push, x + sigma * (xi - push))
-
-        return jax.tree.map(move, position, gradient, noise)
+        return diffuse(self.step_size, self.temperature, position, gradient, noise)
 
 
 def ula(step_size: Any, *, temperature: Any = 1.0, preconditioner: Any = None) -> ULA:

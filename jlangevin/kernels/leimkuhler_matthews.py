@@ -1,0 +1,84 @@
+"""The method of Leimkuhler and Matthews: overdamped, one gradient a step, second order."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+
+from jlangevin.kernels.base import Energy, Info, hyperparameter
+from jlangevin.kernels.preconditioner import Dense, Diagonal, as_preconditioner
+from jlangevin.kernels.ula import ULA, ULAState
+from jlangevin.noise import Want
+from jlangevin.trees import PyTree, pytree_dataclass
+
+__all__ = ["LeimkuhlerMatthews", "LeimkuhlerMatthewsState", "leimkuhler_matthews"]
+
+
+class LeimkuhlerMatthewsState(NamedTuple):
+    """The position, and the standard normals that the last step shares with the next."""
+
+    position: Any
+    noise: Any
+
+
+@pytree_dataclass
+class LeimkuhlerMatthews:
+    """See `leimkuhler_matthews`."""
+
+    step_size: Any
+    temperature: Any
+    preconditioner: Diagonal | Dense | None
+
+    init_noise: ClassVar[Want] = Want.NORMAL
+    step_noise: ClassVar[Want] = Want.NORMAL
+
+    def init(self, energy: Energy, position: PyTree, noise: PyTree) -> LeimkuhlerMatthewsState:
+        return LeimkuhlerMatthewsState(position, noise)
+
+    def step(
+        self, energy: Energy, state: LeimkuhlerMatthewsState, noise: PyTree
+    ) -> tuple[LeimkuhlerMatthewsState, Info]:
+        # sqrt(2ηT) (ξ + ξ')/2 = sqrt(2ηT/4) (ξ + ξ')
+        ula = ULA(self.step_size, self.temperature / 4, self.preconditioner)
+        both = jax.tree.map(lambda a, b: a + b, state.noise, noise)
+        moved, info = ula.step(energy, ULAState(state.position), both)
+        return LeimkuhlerMatthewsState(moved.position, noise), info
+
+
+def leimkuhler_matthews(
+    step_size: Any, *, temperature: Any = 1.0, preconditioner: Any = None
+) -> LeimkuhlerMatthews:
+    """The method of Leimkuhler and Matthews (2013), BAOAB's limit of high friction.
+
+        x' = x - η P ∇E(x) + sqrt(2 η T) L (ξ_t + ξ_{t+1})/2,    ξ ~ N(0, I),    L Lᵀ = P
+
+    It samples p(x) ∝ exp(-E(x)/T) up to a bias of order η², at the cost of `ula`: one gradient
+    and one normal an element a step. Each ξ serves two steps. For a quadratic energy with P = I it
+    is stable iff η λ_max < 2, and its stationary covariance is then exact, T/λ, whatever η.
+
+    Only positions are second order: on the way there each depends on the noise yet to come.
+    What is carried from step to step is ξ itself; with schedules, both halves of step t are
+    scaled by that step's sqrt(2 η_t T_t).
+
+    Args:
+        step_size: η > 0, a scalar or a function of the step, as in `ula`.
+        temperature: T > 0, a scalar or a function of the step, which may end at 0.
+        preconditioner: P, constant, symmetric and positive definite, as in `ula`.
+
+    Raises:
+        ValueError: a hyper-parameter that is not finite and positive, or P not symmetric
+            positive definite. A P that does not fit the position is refused when it is run.
+
+    Example:
+        >>> import jax.numpy as jnp, jlangevin as jl
+        >>> energy = jl.energies.quadratic(4.0 * jnp.eye(1))
+        >>> kernel = jl.leimkuhler_matthews(step_size=0.4)  # ula's variance would be 1.25
+        >>> round(float(jl.exact.stationary(kernel, energy, jnp.zeros(1)).cov[0, 0]), 4)
+        0.25
+    """
+    return LeimkuhlerMatthews(
+        hyperparameter("step_size", step_size),
+        hyperparameter("temperature", temperature),
+        as_preconditioner(preconditioner),
+    )

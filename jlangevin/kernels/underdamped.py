@@ -1,0 +1,238 @@
+"""Underdamped Langevin dynamics by splitting, and two thermometers."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jlangevin import trees
+from jlangevin.kernels.base import Energy, Info, hyperparameter
+from jlangevin.kernels.preconditioner import Dense, Diagonal, Scalar, as_mass
+from jlangevin.noise import Want
+from jlangevin.trees import PyTree, pytree_dataclass, static_field
+
+__all__ = [
+    "ConfigurationalTemperature",
+    "Underdamped",
+    "UnderdampedState",
+    "configurational_temperature",
+    "kinetic_temperature",
+    "underdamped",
+]
+
+
+class UnderdampedState(NamedTuple):
+    """Position, velocity, and where the next step can use it -M⁻¹ ∇E at the position, else None."""
+
+    position: Any
+    velocity: Any
+    acceleration: Any
+
+
+@pytree_dataclass
+class Underdamped:
+    """See `underdamped`."""
+
+    step_size: Any
+    friction: Any
+    inverse_mass: Scalar | Diagonal | Dense
+    temperature: Any
+    splitting: str = static_field()
+
+    init_noise: ClassVar[Want] = Want.NORMAL
+
+    @property
+    def step_noise(self) -> tuple[Want, ...]:
+        return (Want.NORMAL,) * self.splitting.count("O")
+
+    def init(self, energy: Energy, position: PyTree, noise: PyTree) -> UnderdampedState:
+        def hot(xi: jax.Array) -> jax.Array:
+            return jnp.sqrt(jnp.asarray(self.temperature, xi.dtype)) * xi
+
+        velocity = jax.tree.map(hot, self.inverse_mass.factor(noise))
+        carried = self._accelerate(energy, position) if self._carries() else None
+        return UnderdampedState(position, velocity, carried)
+
+    def step(
+        self, energy: Energy, state: UnderdampedState, noise: tuple[PyTree, ...]
+    ) -> tuple[UnderdampedState, Info]:
+        x, v, acceleration = state
+        normals = iter(noise)
+        path = None  # the sum of the velocities since x was moved: it moves when it is looked at
+        for letter in self.splitting:
+            if letter == "A":
+                path = v if path is None else jax.tree.map(jnp.add, path, v)
+                acceleration = None
+            elif letter == "B":
+                if acceleration is None:
+                    x, path = self._add("A", x, path), None
+                    acceleration = self._accelerate(energy, x)
+                v = self._add("B", v, acceleration)
+            else:
+                v = self._thermalize(v, next(normals))
+        x = self._add("A", x, path)
+        return UnderdampedState(x, v, acceleration if self._carries() else None), Info()
+
+    def _carries(self) -> bool:
+        """Whether a step's last force is the next one's first."""
+        word = self.splitting
+        return word.index("B") < word.index("A") and word.rindex("B") > word.rindex("A")
+
+    def _time(self, letter: str, dtype: Any) -> jax.Array:
+        return jnp.asarray(self.step_size, dtype) / self.splitting.count(letter)
+
+    def _accelerate(self, energy: Energy, position: PyTree) -> PyTree:
+        force = jax.tree.map(jnp.negative, jax.grad(energy)(position))
+        return self.inverse_mass.apply(force)
+
+    def _add(self, letter: str, value: PyTree, rate: PyTree | None) -> PyTree:
+        """`value` + dt `rate`, the move A or B."""
+        if rate is None:
+            return value
+        return jax.tree.map(lambda y, r: y + self._time(letter, y.dtype) * r, value, rate)
+
+    def _thermalize(self, velocity: PyTree, noise: PyTree) -> PyTree:
+        """The move O, exact: v = e^{-γ dt} v + sqrt((1 - e^{-2γ dt}) T) L ξ, L Lᵀ = M⁻¹.
+
+        As in `ula` the increment comes first, so that a small γ dt is not lost in e^{-γ dt} ≈ 1,
+        and no sum has two products.
+        """
+
+        def move(v: jax.Array, xi: jax.Array, scale: jax.Array) -> jax.Array:
+            time = jnp.asarray(self.friction, v.dtype) * self._time("O", v.dtype)
+            lost = -jnp.expm1(-time)
+            heat = -jnp.expm1(-2 * time) * jnp.asarray(self.temperature, v.dtype)
+            sigma = scale * jnp.sqrt(heat)
+            cold = sigma == 0
+            ratio = lost / jnp.where(cold, 1, sigma)
+            return jnp.where(cold, v - lost * v, v + sigma * (xi - ratio * v))
+
+        scales, noise = self.inverse_mass.apart(noise)
+        return jax.tree.map(move, velocity, noise, scales)
+
+
+def underdamped(
+    step_size: Any,
+    friction: Any,
+    *,
+    mass: Any = 1.0,
+    temperature: Any = 1.0,
+    splitting: str = "BAOAB",
+) -> Underdamped:
+    """Underdamped Langevin dynamics by a splitting (Leimkuhler and Matthews 2013).
+
+        dx = v dt,    dv = -M⁻¹ ∇E(x) dt - γ v dt + sqrt(2 γ T) M^{-1/2} dW
+
+    A step of size h makes these moves in the order of `splitting`'s letters, each exact; a letter
+    that occurs k times takes dt = h/k each time, otherwise dt = h:
+
+        A    x += dt v
+        B    v -= dt M⁻¹ ∇E(x)
+        O    v  = e^{-γ dt} v + sqrt((1 - e^{-2γ dt}) T) M^{-1/2} ξ,    ξ ~ N(0, I)
+
+    It samples p(x, v) ∝ exp(-(E(x) + ½ vᵀMv)/T); the symmetric words below do up to a bias of order
+    h². With κ = h²λ/(4m) they are stable on a quadratic energy iff κ < 1, whatever the friction,
+    and have the stationary variances, relative to T/λ and T/m,
+
+        BAOAB  1, 1 - κ       ABOBA  1, 1/(1 - κ)       OBABO  1/(1 - κ), 1       OABAO  1 - κ, 1
+
+    The first velocity is drawn from N(0, T M⁻¹). These words cost one gradient a step, as the
+    force at a step's end is carried to the next, and so does any whose B's are, going round, all
+    between the same two A's; each O costs one normal an element.
+
+    Args:
+        step_size: h > 0, a scalar or a function of the step (see `Schedule`).
+        friction: γ > 0, a rate, likewise. With γh large BAOAB is `leimkuhler_matthews` with
+            η = h²/(2m).
+        mass: M, constant, symmetric and positive definite: a number, a (d, d) matrix over the
+            raveled position, or M's diagonal as a pytree like the position.
+        temperature: T > 0, a scalar or a function of the step, which may end at 0.
+        splitting: a word of the letters A, B and O.
+
+    Raises:
+        ValueError: a hyper-parameter that is not finite and positive, M not symmetric positive
+            definite, or a word that has other letters or lacks one. A mass that does not fit
+            the position is refused when it is run.
+        TypeError: a hyper-parameter, mass or word that is none.
+
+    Example:
+        >>> import jax.numpy as jnp, jlangevin as jl
+        >>> energy = jl.energies.quadratic(jnp.eye(1))
+        >>> kernel = jl.underdamped(step_size=1.0, friction=0.5)
+        >>> law = jl.exact.stationary(kernel, energy, jnp.zeros(1), full=True)
+        >>> [round(float(law.cov[i, i]), 4) for i in range(2)]  # of position and velocity
+        [1.0, 0.75]
+    """
+    if not isinstance(splitting, str):
+        raise TypeError(f'splitting: expected a word such as "BAOAB", got {splitting!r}')
+    if set(splitting) != set("ABO"):
+        raise ValueError(
+            f"splitting: expected a word of the letters A, B and O with each at least once, such "
+            f'as "BAOAB", got {splitting!r}'
+        )
+    return Underdamped(
+        hyperparameter("step_size", step_size),
+        hyperparameter("friction", friction),
+        as_mass(mass).inverse(),
+        hyperparameter("temperature", temperature),
+        splitting,
+    )
+
+
+def kinetic_temperature(state: UnderdampedState, mass: Any = 1.0) -> jax.Array:
+    """vᵀMv / d of one state, whose mean is T where velocities are at equilibrium.
+
+    A step size puts velocities off equilibrium by what `underdamped` says of its splittings, which
+    need not put positions off: under BAOAB this reads T (1 - κ) where positions have T.
+
+    Args:
+        state: one chain's state; over many, use `jax.vmap`.
+        mass: M, as it was given to `underdamped`.
+
+    Example:
+        >>> import jax.numpy as jnp, jlangevin as jl
+        >>> state = jl.kernels.UnderdampedState(jnp.zeros(2), jnp.array([1.0, 2.0]), None)
+        >>> round(float(jl.kernels.kinetic_temperature(state, mass=2.0)), 4)
+        5.0
+    """
+    velocity = trees.ravel(state.velocity)
+    momentum = trees.ravel(as_mass(mass).apply(state.velocity))
+    return jnp.vdot(velocity, momentum) / velocity.size
+
+
+class ConfigurationalTemperature(NamedTuple):
+    """Two numbers of one position. Average each; the ratio of the averages is T."""
+
+    gradient_square: jax.Array  # |∇E|²
+    laplacian: jax.Array  # ΔE
+
+
+def configurational_temperature(energy: Energy, position: PyTree) -> ConfigurationalTemperature:
+    """|∇E|² and ΔE at one position: E[|∇E|²] = T E[ΔE] where positions are at equilibrium.
+
+    That is an integration by parts under p ∝ exp(-E/T) (Rugh 1997; Butler, Ayton, Jepps and Evans
+    1998). The two are given apart because only the ratio of their averages is T: the average of
+    their ratios is another number, and has no mean where ΔE passes through zero.
+
+    The cost is d Hessian-vector products, and a d x d Hessian's memory.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jlangevin as jl
+        >>> energy = jl.energies.quadratic(jnp.diag(jnp.array([1.0, 4.0])))
+        >>> x = energy.sample(jax.random.key(0), 10_000)
+        >>> pair = jax.vmap(lambda x: jl.kernels.configurational_temperature(energy, x))(x)
+        >>> round(float(pair.gradient_square.mean() / pair.laplacian.mean()), 1)
+        1.0
+    """
+    unravel = trees.unraveler(position)
+
+    def flat_energy(flat: jax.Array) -> jax.Array:
+        return energy(unravel(flat))
+
+    flat = trees.ravel(position)
+    gradient = jax.grad(flat_energy)(flat)
+    return ConfigurationalTemperature(
+        jnp.vdot(gradient, gradient), jnp.trace(jax.hessian(flat_energy)(flat))
+    )

@@ -1,0 +1,314 @@
+"""Underdamped dynamics: a step is the letters of its word, at one gradient, with known laws."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jlangevin as jl
+from jlangevin.kernels import (
+    Diagonal,
+    LeimkuhlerMatthewsState,
+    UnderdampedState,
+    configurational_temperature,
+    kinetic_temperature,
+)
+from jlangevin.noise import Want
+
+SYMMETRIC = ("BAOAB", "OBABO", "ABOBA", "OABAO")
+WORDS = (*SYMMETRIC, "ABO", "BAO", "BOA", "BABO", "AOBABOA", "OBBAAO", "ABABO")
+M = [[2.0, 0.4], [0.4, 1.2]]
+MASSES = {"number": 1.4, "diagonal": [0.5, 2.0], "dense": M}
+
+
+def mass_of(form):
+    return 1.4 if form == "number" else jnp.array(MASSES[form])
+
+
+def matrix_of(form):
+    given = np.array(MASSES[form])
+    return given if given.ndim == 2 else np.diag(np.broadcast_to(given, 2))
+
+
+def setting():
+    energy = jl.energies.quadratic([[1.0, 0.6], [0.6, 2.0]], mean=[1.0, -2.0])
+    start = jl.Gaussian(jnp.array([3.0, 1.0]), jnp.array([[2.0, -0.5], [-0.5, 1.0]]))
+    return energy, start
+
+
+def by_the_letter(word, gradient, x, v, noises, *, h, friction, mass, temperature):
+    """NumPy, one letter after the other."""
+    x, v, noises = np.float64(x), np.float64(v), iter(noises)
+    inverse = np.linalg.inv(mass)
+    for letter in word:
+        dt = h / word.count(letter)
+        if letter == "A":
+            x = x + dt * v
+        elif letter == "B":
+            v = v - dt * inverse @ np.float64(gradient(jnp.asarray(x, float)))
+        else:
+            hot = np.sqrt((1 - np.exp(-2 * friction * dt)) * temperature)
+            # The kernel's root of M⁻¹: M = C Cᵀ, C⁻ᵀ.
+            xi = np.linalg.inv(np.linalg.cholesky(mass)).T @ np.float64(next(noises))
+            v = np.exp(-friction * dt) * v + hot * xi
+    return x, v
+
+
+# A step -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", MASSES)
+@pytest.mark.parametrize("word", WORDS)
+def test_steps_are_the_letters_of_the_word(word, form, dtype):
+    energy = jl.energies.double_well(dim=2)
+    kernel = jl.underdamped(0.3, 1.3, mass=mass_of(form), temperature=0.7, splitting=word)
+    x, xi = jnp.array([0.5, -1.2]), jnp.array([0.3, 1.5])
+    state = kernel.init(energy, x, xi)
+    v = np.sqrt(0.7) * np.linalg.inv(np.linalg.cholesky(matrix_of(form))).T @ np.asarray(xi)
+    np.testing.assert_allclose(state.velocity, v, rtol=1e-5)
+    constants = {"h": 0.3, "friction": 1.3, "mass": matrix_of(form), "temperature": 0.7}
+    for k in (1.0, -2.0):
+        noises = tuple(k * jnp.array([2.0 + i, -1.0]) for i in range(word.count("O")))
+        state, _ = kernel.step(energy, state, noises)
+        x, v = by_the_letter(word, jax.grad(energy), x, v, noises, **constants)
+    tolerance = 1e-11 if dtype == jnp.float64 else 2e-5
+    np.testing.assert_allclose(state.position, x, rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(state.velocity, v, rtol=tolerance, atol=tolerance)
+    assert state.position.dtype == state.velocity.dtype == dtype
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_one_gradient_a_step_where_the_bs_are_between_the_same_two_as(word):
+    calls = []
+
+    def energy(x):
+        calls.append(x)
+        return jnp.sum(x**2)
+
+    kernel = jl.underdamped(0.1, 1.0, splitting=word)
+    state = kernel.init(energy, jnp.ones(2), jnp.ones(2))
+    calls.clear()
+    noise = (jnp.ones(2),) * word.count("O")
+    jax.make_jaxpr(lambda s, z: kernel.step(energy, s, z))(state, noise)
+    assert len(calls) == (2 if word in ("ABABO", "AOBABOA") else 1)
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_one_normal_an_o_and_a_force_only_where_the_next_step_begins_with_it(word):
+    kernel = jl.underdamped(0.1, 1.0, splitting=word)
+    assert kernel.step_noise == (Want.NORMAL,) * word.count("O")
+    state = kernel.init(jnp.sum, jnp.ones(2), jnp.ones(2))
+    assert (state.acceleration is not None) == (word in ("BAOAB", "OBABO", "BABO"))
+
+
+def test_little_friction_is_not_lost(dtype):
+    """1 - e^{-2γh} at γh = 1e-9, where e^{-γh} is 1 in float32."""
+    kernel = jl.underdamped(1e-3, 1e-6, temperature=2.0)
+    state = UnderdampedState(jnp.zeros(1), jnp.zeros(1), jnp.zeros(1))
+    moved, _ = kernel.step(jl.energies.linear([0.0]), state, (jnp.ones(1),))
+    np.testing.assert_allclose(moved.velocity, np.sqrt(2 * 1e-9 * 2.0), rtol=1e-6)
+    hot = UnderdampedState(jnp.zeros(1), jnp.full(1, 1e-2), jnp.zeros(1))
+    gained = kernel.step(jl.energies.linear([0.0]), hot, (jnp.zeros(1),))[0].velocity - 1e-2
+    assert abs(float(gained[0]) + 1e-11) <= float(jnp.finfo(dtype).eps) * 1e-2
+
+
+def test_schedules_are_followed(dtype):
+    """v decays by e^{-γ_t h_t} a step and is heated to that step's T."""
+
+    def growing(t):
+        return 1 + jnp.asarray(t, float)
+
+    kernel = jl.underdamped(lambda t: 0.1 * growing(t), growing, temperature=growing)
+    start = jl.Gaussian(jnp.zeros(1), jnp.zeros((1, 1)))
+    law = jl.exact.law(kernel, jl.energies.linear([0.0]), start, 2, full=True)
+    variance = 1.0  # T at step 0, from init
+    for h, gamma, temperature in ((0.1, 1.0, 1.0), (0.2, 2.0, 2.0)):
+        kept = np.exp(-2 * gamma * h)
+        variance = kept * variance + (1 - kept) * temperature
+    np.testing.assert_allclose(law.cov[1, 1], variance, rtol=1e-5)
+
+
+def test_at_temperature_zero_it_comes_to_rest():
+    kernel = jl.underdamped(0.5, 2.0, temperature=lambda t: jnp.float32(0.0))
+    energy, _ = setting()
+    run = jl.sample(jax.random.key(0), energy, kernel, jnp.ones((3, 2)), num_steps=200)
+    np.testing.assert_allclose(run.position, np.tile([1.0, -2.0], (3, 1)), rtol=1e-5)
+
+
+# Laws ---------------------------------------------------------------------------------------
+
+VARIANCES = {  # of x over T/λ and of v over T/m, κ = h²λ/(4m)
+    "BAOAB": lambda k: (1, 1 - k),
+    "OBABO": lambda k: (1 / (1 - k), 1),
+    "ABOBA": lambda k: (1, 1 / (1 - k)),
+    "OABAO": lambda k: (1 - k, 1),
+}
+
+
+@pytest.mark.parametrize("friction", [0.3, 5.0])
+@pytest.mark.parametrize("fraction", [0.05, 0.5, 0.95])
+@pytest.mark.parametrize("word", SYMMETRIC)
+def test_stationary_variances_are_those_of_the_table(word, fraction, friction, x64):
+    mass, temperature, eigenvalues = 1.4, 0.7, np.array([0.5, 4.0])
+    h = fraction * 2 * np.sqrt(mass / eigenvalues[-1])
+    kernel = jl.underdamped(h, friction, mass=mass, temperature=temperature, splitting=word)
+    energy = jl.energies.quadratic(jnp.diag(jnp.asarray(eigenvalues)))
+    law = jl.exact.stationary(kernel, energy, jnp.zeros(2), full=True)
+    of_x, of_v = VARIANCES[word](h**2 * eigenvalues / (4 * mass))
+    expected = np.concatenate([of_x * temperature / eigenvalues, of_v * np.full(2, 0.5)])
+    np.testing.assert_allclose(law.cov[:4, :4], np.diag(expected), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("word", SYMMETRIC)
+def test_beyond_the_stability_limit_is_refused(word, dtype):
+    energy = jl.energies.quadratic(4.0 * jnp.eye(1))
+    jl.exact.stationary(jl.underdamped(0.99, 1.0, splitting=word), energy, jnp.zeros(1))
+    with pytest.raises(jl.UnstableStepError):
+        jl.exact.stationary(jl.underdamped(1.01, 1.0, splitting=word), energy, jnp.zeros(1))
+
+
+@pytest.mark.parametrize("form", MASSES)
+def test_no_mass_changes_where_positions_settle_under_baoab(form, x64):
+    energy, start = setting()
+    kernel = jl.underdamped(0.4, 1.3, mass=mass_of(form), temperature=0.7)
+    law = jl.exact.stationary(kernel, energy, start.mean)
+    target = jl.exact.target(energy, start.mean, temperature=0.7)
+    np.testing.assert_allclose(law.cov, target.cov, rtol=1e-12)
+
+
+@pytest.mark.parametrize("form", MASSES)
+def test_velocities_start_and_under_obabo_settle_at_the_inverse_mass(form, x64):
+    energy, start = setting()
+    kernel = jl.underdamped(0.4, 1.3, mass=mass_of(form), temperature=0.7, splitting="OBABO")
+    expected = 0.7 * np.linalg.inv(matrix_of(form))
+    first = jl.exact.law(kernel, energy, start, 0, full=True)
+    np.testing.assert_allclose(first.cov[2:4, 2:4], expected, rtol=1e-12)
+    np.testing.assert_allclose(first.cov[:2, 2:4], np.zeros((2, 2)), atol=1e-15)
+    last = jl.exact.stationary(kernel, energy, start.mean, full=True)
+    np.testing.assert_allclose(last.cov[2:4, 2:4], expected, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("form", MASSES)
+@pytest.mark.parametrize("word", SYMMETRIC)
+def test_samples_have_the_exact_law(word, form, dtype):
+    energy, start = setting()
+    kernel = jl.underdamped(0.8, 1.3, mass=mass_of(form), temperature=0.7, splitting=word)
+    run = jl.sample(
+        jax.random.key(0), energy, kernel, start, num_steps=6, num_chains=20_000, observe=None
+    )
+    law = jl.exact.law(kernel, energy, start, 6, full=True)
+    phase = jl.Gaussian(law.mean[:2], law.cov[:4, :4])
+    jl.verify.assert_law((run.position, run.state.kernel.velocity), phase)
+
+
+def test_baoab_at_high_friction_is_leimkuhler_matthews(x64):
+    """η = h²/(2m), the last normal carried over, from the second step on: at the first, the
+    velocity has not yet had its half of the force."""
+    energy, h, mass, temperature = jl.energies.double_well(dim=2), 0.4, 1.4, 0.7
+    rough = jl.underdamped(h, 1e6, mass=mass, temperature=temperature)
+    limit = jl.leimkuhler_matthews(h**2 / (2 * mass), temperature=temperature)
+    xi = jax.random.normal(jax.random.key(0), (10, 2))
+    inertial, _ = rough.step(energy, rough.init(energy, jnp.ones(2), jnp.ones(2)), (xi[0],))
+    overdamped = LeimkuhlerMatthewsState(inertial.position, xi[0])
+    for noise in xi[1:]:
+        inertial, _ = rough.step(energy, inertial, (noise,))
+        overdamped, _ = limit.step(energy, overdamped, noise)
+        np.testing.assert_allclose(inertial.position, overdamped.position, rtol=1e-12)
+
+
+# Positions and masses -----------------------------------------------------------------------
+
+
+def test_masses_of_pytree_positions():
+    def energy(x):
+        return jnp.sum(x["a"] ** 2) + jnp.sum(x["b"] ** 2)
+
+    starts = {"a": jnp.ones((3, 2)), "b": jnp.ones((3, 2, 2))}
+    by_leaf = {"a": jnp.array([1.0, 2.0]), "b": jnp.full((2, 2), 3.0)}
+    in_order = jnp.diag(jnp.array([1.0, 2.0, 3.0, 3.0, 3.0, 3.0]))
+    a, b = (
+        jl.sample(
+            jax.random.key(0), energy, jl.underdamped(0.1, 1.0, mass=mass), starts, num_steps=3
+        )
+        for mass in (by_leaf, in_order)
+    )
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-6), a.draws, b.draws)
+
+
+def test_a_matrix_position_takes_its_diagonal_explicitly():
+    kernel = jl.underdamped(0.1, 1.0, mass=Diagonal(jnp.full((2, 3), 2.0)))
+    state = kernel.init(lambda x: jnp.sum(x**2), jnp.zeros((2, 3)), jnp.ones((2, 3)))
+    np.testing.assert_allclose(state.velocity, np.full((2, 3), 0.5))  # of mass 2²
+
+
+@pytest.mark.parametrize("mass", [jnp.ones(3), jnp.eye(3)])
+def test_a_mass_that_does_not_fit_the_position_is_refused(mass):
+    energy, start = setting()
+    kernel = jl.underdamped(0.1, 1.0, mass=mass)
+    with pytest.raises(ValueError, match="mass: "):
+        jl.sample(jax.random.key(0), energy, kernel, start, num_steps=1, num_chains=2)
+
+
+@pytest.mark.parametrize(
+    ("mass", "error", "message"),
+    [
+        (0.0, ValueError, "mass: expected values above zero"),
+        (-jnp.ones(2), ValueError, "mass: expected values above zero"),
+        (jnp.array([[1.0, 2.0], [2.0, 1.0]]), ValueError, "mass: not positive definite"),
+        (jnp.array([[1.0, 0.5], [0.0, 1.0]]), ValueError, "mass: not symmetric"),
+        (None, TypeError, "mass: expected a number, a diagonal or a matrix"),
+    ],
+)
+def test_a_bad_mass_is_refused(mass, error, message):
+    with pytest.raises(error, match=message):
+        jl.underdamped(0.1, 1.0, mass=mass)
+
+
+@pytest.mark.parametrize("name", ["step_size", "friction", "temperature"])
+@pytest.mark.parametrize("value", [0.0, -0.1, float("nan"), float("inf")])
+def test_hyperparameters_are_finite_and_positive(name, value):
+    with pytest.raises(ValueError, match=f"{name}: expected"):
+        jl.underdamped(**{"step_size": 0.1, "friction": 1.0, name: value})
+
+
+@pytest.mark.parametrize("word", ["", "BAOAC", "baoab", "BAB", "OAO", "BOB", "B A O"])
+def test_a_word_that_is_no_splitting_is_refused(word):
+    with pytest.raises(ValueError, match="splitting: expected a word of the letters A, B and O"):
+        jl.underdamped(0.1, 1.0, splitting=word)
+
+
+def test_a_splitting_that_is_no_word_is_refused():
+    with pytest.raises(TypeError, match="splitting: expected a word"):
+        jl.underdamped(0.1, 1.0, splitting=["B", "A", "O"])
+
+
+# Thermometers -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", MASSES)
+def test_the_kinetic_temperature_is_twice_the_kinetic_energy_a_dimension(form, dtype):
+    v = np.array([1.0, -2.0])
+    state = UnderdampedState(jnp.zeros(2), jnp.asarray(v, float), None)
+    expected = v @ matrix_of(form) @ v / 2
+    np.testing.assert_allclose(kinetic_temperature(state, mass_of(form)), expected, rtol=1e-6)
+
+
+def test_the_configurational_temperature_is_a_ratio_of_averages(x64):
+    """By the trapezoidal rule under exp(-E/T), where the average of the ratios is far off."""
+    energy, temperature = jl.energies.double_well(dim=1), 0.7
+    x = jnp.linspace(-5.0, 5.0, 2001)[:, None]
+    p = jnp.exp(-jax.vmap(energy)(x) / temperature)
+    pair = jax.vmap(lambda x: configurational_temperature(energy, x))(x)
+    ratio = jnp.sum(p * pair.gradient_square) / jnp.sum(p * pair.laplacian)
+    np.testing.assert_allclose(ratio, temperature, rtol=1e-9)
+    of_ratios = jnp.sum(p * pair.gradient_square / pair.laplacian) / jnp.sum(p)
+    assert abs(of_ratios - temperature) > 0.1
+
+
+def test_the_configurational_temperature_takes_pytrees():
+    def energy(x):
+        return jnp.sum(x["a"] ** 2) + 2 * jnp.sum(x["b"] ** 2)
+
+    pair = configurational_temperature(energy, {"a": jnp.ones(2), "b": jnp.ones((1, 1))})
+    np.testing.assert_allclose(pair.gradient_square, 4 + 4 + 16)
+    np.testing.assert_allclose(pair.laplacian, 2 + 2 + 4)
