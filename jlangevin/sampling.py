@@ -479,18 +479,31 @@ def _layout(sharding: Any, chained: Any, num_chains: int) -> Layout:
         below = num_chains - num_chains % devices
         raise ValueError(
             f"num_chains: {num_chains} chains cannot be spread evenly over {devices} devices; take "
-            f"{below or devices} or {below + devices}"
+            f"{f'{below} or ' * (below > 0)}{below + devices}"
         )
     return layout
 
 
 def _place(tree: PyTree, layout: Layout, *, chains: bool = False) -> PyTree:
-    """`tree` on the devices of a layout: by chains, or the whole of it on each."""
+    """`tree` on the devices of a layout: by chains, or the whole of it on each.
+
+    In a run of many processes every process has the same `tree`, or parts of one global array.
+    """
     assert layout.mesh is not None
     sharding = NamedSharding(layout.mesh, layout.chains if chains else PartitionSpec())
-    return jax.tree.map(
-        lambda leaf: jax.device_put(leaf, sharding) if trees.is_concrete(leaf) else leaf, tree
-    )
+
+    def put(leaf: Any) -> Any:
+        if not trees.is_concrete(leaf):
+            return leaf
+        leaf = jnp.asarray(leaf)
+        if sharding.is_fully_addressable or not leaf.is_fully_addressable:
+            return jax.device_put(leaf, sharding)
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(put(jax.random.key_data(leaf)))
+        values = np.asarray(leaf)
+        return jax.make_array_from_callback(values.shape, sharding, values.__getitem__)
+
+    return jax.tree.map(put, tree)
 
 
 def _check_start(
