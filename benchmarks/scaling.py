@@ -1,22 +1,26 @@
 """How time and memory grow: `python benchmarks/scaling.py --plot scaling.png`.
 
 Time against the number of element-steps, chains × steps × dimensions, over three decades of each
-factor with the others fixed; and the process's peak memory against the number of steps and of
-chains, with nothing kept but the final state, each in a process of its own.
+factor with the others fixed; the process's peak memory against the number of steps and of chains,
+with nothing kept but the final state, each in a process of its own; what each reducer and a
+checkpoint add; and the time of one run over virtual devices and over processes. Where these share
+the cores of one machine, what can be seen is that spreading costs nothing, not that it gains.
 """
 
 from __future__ import annotations
 
+import os
 import resource
+import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import harness
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 import jlangevin as jl
@@ -34,12 +38,20 @@ MEMORY: dict[str, list[Size]] = {
 }
 
 
-def program(chains: int, steps: int, dim: int) -> Callable[[], Any]:
+REDUCED: Size = (10_000, 400, 2)
+SPREAD: Size = (100_000, 200, 2)
+
+
+def program(
+    chains: int, steps: int, dim: int, reducers: Any = None, **options: Any
+) -> Callable[[], Any]:
     key, kernel = jax.random.key(0), jl.ula(1e-3)
-    energy, start = jl.energies.double_well(dim=dim), jnp.zeros((chains, dim))
+    energy, start = jl.energies.double_well(dim=dim), np.zeros((chains, dim), np.float32)
+    options |= {"num_steps": steps, "observe": None, "reducers": reducers}
 
     def run() -> Any:
-        return jl.sample(key, energy, kernel, start, num_steps=steps, observe=None).position
+        done = jl.sample(key, energy, kernel, start, **options)
+        return done.position, done.summary
 
     return run
 
@@ -122,6 +134,110 @@ def memory() -> list[dict[str, Any]]:
     return results
 
 
+def reducing(repeats: int) -> list[dict[str, Any]]:
+    """Of a cheap energy, so that what is added shows."""
+    of = jl.reducers
+    given = {
+        "nothing": None,
+        "expectation": of.expectation(jl.position),
+        "moments": of.moments(),
+        "moments, pooled": of.pooled(of.moments()),
+        "covariance": of.moments(covariance=True),
+        "extrema": of.extrema(),
+        "histogram, 50 bins": of.histogram(np.linspace(-3, 3, 51)),
+        "autocovariance, 20 lags": of.autocovariance(20),
+        "split R-hat": of.pooled(of.split_rhat(REDUCED[1])),
+    }
+    timings = harness.interleave({name: program(*REDUCED, r) for name, r in given.items()}, repeats)
+    elements = float(np.prod(REDUCED))
+    bare = timings["nothing"].median
+    chains, steps, dim = REDUCED
+    print(f"\ndouble well, {chains:,} chains × {steps} steps, d = {dim}, every step reduced\n")
+    harness.print_table(
+        ["reducer", "ms", "ns an element-step", "of nothing"],
+        [
+            [
+                k,
+                f"{t.median * 1e3:.1f}",
+                f"{t.median * 1e9 / elements:.2f}",
+                f"{t.median / bare:.2f}",
+            ]
+            for k, t in timings.items()
+        ],
+    )
+    return [{"reducer": k, "seconds": t.median} for k, t in timings.items()]
+
+
+def saving(repeats: int) -> list[dict[str, Any]]:
+    """A checkpoint of 100,000 chains: ten of them in a run, and none."""
+    size = (100_000, 1_000, 2)
+
+    def checkpointed() -> Any:
+        with tempfile.TemporaryDirectory() as folder:
+            return program(*size, checkpoint=f"{folder}/run", every=size[1] // 10)()
+
+    def in_blocks() -> Any:
+        return program(*size, block_steps=size[1] // 10)()
+
+    timings = harness.interleave({"none": in_blocks, "ten": checkpointed}, repeats)
+    each = (timings["ten"].median - timings["none"].median) / 10
+    print(f"\nA checkpoint of {size[0]:,} chains in d = {size[2]}: {each * 1e3:.0f} ms")
+    return [{"chains": size[0], "seconds": each}]
+
+
+def spread(repeats: int) -> list[dict[str, Any]]:
+    """The same run over virtual devices of one process, and over processes."""
+    results = []
+    for devices in (1, 2, 4, 8):
+        flags = f"--xla_force_host_platform_device_count={devices}"
+        (seconds,) = _children([["--devices", str(repeats)]], flags)
+        results.append({"devices": devices, "processes": 1, "seconds": seconds})
+    for processes in (1, 2):
+        with socket.socket() as s:
+            s.bind(("localhost", 0))
+            port = str(s.getsockname()[1])
+        calls = [
+            ["--process", port, str(processes), str(i), str(repeats)] for i in range(processes)
+        ]
+        results.append({"devices": 1, "processes": processes, "seconds": max(_children(calls, ""))})
+    print("\n{:,} chains × {} steps, d = {}, spread\n".format(*SPREAD))
+    harness.print_table(
+        ["processes", "devices each", "ms", "ns an element-step"],
+        [
+            [
+                str(r["processes"]),
+                str(r["devices"]),
+                f"{r['seconds'] * 1e3:.1f}",
+                f"{r['seconds'] * 1e9 / float(np.prod(SPREAD)):.2f}",
+            ]
+            for r in results
+        ],
+    )
+    return results
+
+
+def _children(calls: list[list[str]], flags: str) -> list[float]:
+    """What the calls of this script print, which run at the same time."""
+    started = [
+        subprocess.Popen(
+            [sys.executable, __file__, *call],
+            env=os.environ | {"XLA_FLAGS": flags},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        for call in calls
+    ]
+    outputs = [process.communicate()[0] for process in started]
+    return [float(output.split()[-1]) for output in outputs]
+
+
+def _time_spread(repeats: int) -> float:
+    mesh = jax.sharding.Mesh(np.array(jax.devices()), ("chains",))
+    run = program(*SPREAD, sharding=mesh)
+    return harness.interleave({"run": run}, repeats)["run"].median
+
+
 def plot(results: list[dict[str, Any]], path: str) -> None:
     import matplotlib.pyplot as plt
 
@@ -141,13 +257,30 @@ def main() -> None:
     parser = harness.parser(__doc__.splitlines()[0], repeats=5)
     parser.add_argument("--plot", metavar="FILE", help="draw time against size")
     parser.add_argument("--child", nargs=3, type=int, help="print the peak memory of one size")
+    parser.add_argument("--devices", nargs=1, type=int, help="time a run over all devices")
+    parser.add_argument("--process", nargs=4, help="the same as one of several processes")
     args = parser.parse_args()
+    if args.devices:
+        print(_time_spread(*args.devices))
+        return
+    if args.process:
+        port, processes, process, repeats = args.process
+        jax.config.update("jax_cpu_collectives_implementation", "gloo")
+        jax.distributed.initialize(f"localhost:{port}", int(processes), int(process))
+        print(_time_spread(int(repeats)))
+        return
     if args.child:
         jax.block_until_ready(program(*args.child)())
         print(_peak_of_this_process())
         return
     harness.print_environment()
-    results: dict[str, Any] = {"memory": memory(), "cost": cost(args.repeats)}
+    results: dict[str, Any] = {
+        "memory": memory(),
+        "cost": cost(args.repeats),
+        "reducers": reducing(args.repeats),
+        "checkpoint": saving(args.repeats),
+        "spread": spread(args.repeats),
+    }
     if args.plot:
         plot(results["cost"], args.plot)
     harness.write_json(args.json, results)
