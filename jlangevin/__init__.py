@@ -7,9 +7,11 @@ yields the exact law of what comes out (`exact`), and `verify` holds the samples
 
 from importlib.metadata import version as _version
 
-from jlangevin import diagnostics, energies, exact, kernels, noise, reducers, verify
+from jlangevin import adaptation, diagnostics, energies, exact, kernels, noise, reducers, verify
+from jlangevin.adaptation import warm_up
 from jlangevin.distribution import Gaussian
 from jlangevin.errors import (
+    AdaptationError,
     CheckpointError,
     CheckpointWarning,
     DivergenceError,
@@ -38,6 +40,7 @@ from jlangevin.sampling import Run, SamplerState, position, resume, sample
 __version__ = _version("jlangevin")
 
 __all__ = [
+    "AdaptationError",
     "CheckpointError",
     "CheckpointWarning",
     "DivergenceError",
@@ -53,6 +56,7 @@ __all__ = [
     "SamplerState",
     "Schedule",
     "UnstableStepError",
+    "adaptation",
     "barker",
     "diagnostics",
     "energies",
@@ -71,4 +75,5 @@ __all__ = [
     "ula",
     "underdamped",
     "verify",
+    "warm_up",
 ]

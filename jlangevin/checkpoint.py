@@ -15,15 +15,17 @@ import re
 import warnings
 from importlib.metadata import version
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from jlangevin.errors import CheckpointError, CheckpointWarning
 from jlangevin.program import Plan, SamplerState, Work
-from jlangevin.trees import PyTree, Structure
+from jlangevin.trees import PyTree, Structure, is_array
 
 __all__ = ["Store"]
 
@@ -55,6 +57,7 @@ class Store:
             ),
         )
         self._identity = _identity(start, work, plan)
+        self._total = plan.burn_in + plan.num_steps
         self._saved = 0  # draws' pieces that are on disk
 
     def save(self, state: SamplerState, kept: list[PyTree]) -> None:
@@ -101,7 +104,13 @@ class Store:
                     break
                 state = found[0]
                 kept.append(found[1])
-        if steps and int(state.step) == int(start.step):
+        done = int(state.step) - int(start.step)
+        if done > self._total:
+            raise CheckpointError(
+                f"checkpoint: {self._path} holds {done} steps of this run, and only {self._total} "
+                "are asked for; ask for as many or more, or give another directory"
+            )
+        if steps and not done:
             warnings.warn(
                 f"checkpoint: none in {self._path} is whole; the run begins anew",
                 CheckpointWarning,
@@ -189,7 +198,7 @@ def _values(named: _Named) -> list[Any]:
 def _full(named: _Named) -> _Named:
     """Without arrays that have no elements, which Orbax refuses; it wants at least one array."""
     full = {name: leaf for name, leaf in named.items() if leaf.size}
-    return full or {"none": jnp.zeros(1)}
+    return full or {"none": np.zeros(1, np.float32)}
 
 
 def _refill(stored: _Named, wanted: _Named) -> _Named:
@@ -290,4 +299,24 @@ def _describe_function(function: Any) -> str:
     code = getattr(function, "__code__", None)
     if code is None:
         return name
-    return f"{name} {hashlib.sha256(code.co_code).hexdigest()[:16]}"
+    cells = [cell.cell_contents for cell in function.__closure__ or ()]
+    parts = _code(code) + [_value(v) for v in (*cells, *(function.__defaults__ or ()))]
+    return f"{name} {hashlib.sha256(repr(parts).encode()).hexdigest()[:16]}"
+
+
+def _code(code: CodeType) -> list[str]:
+    """The instructions, and the constants and names that they refer to by number."""
+    parts = [code.co_code.hex(), repr(code.co_names)]
+    for constant in code.co_consts:
+        parts += _code(constant) if isinstance(constant, CodeType) else [repr(constant)]
+    return parts
+
+
+def _value(value: Any) -> str:
+    """What a closure holds: arrays by their contents, functions by their code."""
+    leaves, structure = jax.tree.flatten(value)
+    shown = [
+        _digest([leaf]) if is_array(leaf) else _describe_function(leaf) if callable(leaf) else leaf
+        for leaf in leaves
+    ]
+    return re.sub(r" at 0x[0-9a-f]+", "", f"{structure} {shown!r}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "AdaptationError",
     "CheckpointError",
     "CheckpointWarning",
     "DivergenceError",
@@ -41,6 +42,10 @@ class DivergenceError(ArithmeticError):
 
 class DivergenceWarning(RuntimeWarning):
     """Chains turned non-finite and were frozen."""
+
+
+class AdaptationError(ValueError):
+    """Warm-up found no hyper-parameters that work."""
 
 
 class CheckpointError(ValueError):

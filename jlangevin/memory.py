@@ -5,13 +5,17 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import jax
 
 from jlangevin.program import Layout, Plan, SamplerState
 
 __all__ = ["available", "check_draws"]
+
+_SMALL = 2**26  # bytes that any machine has
 
 
 def check_draws(state: SamplerState, plan: Plan, layout: Layout) -> None:
@@ -21,9 +25,12 @@ def check_draws(state: SamplerState, plan: Plan, layout: Layout) -> None:
     num_draws = plan.num_steps // plan.thin
     num_chains = state.streams.high.shape[0]
     devices = layout.num_devices
-    seen = jax.eval_shape(jax.vmap(plan.observe), state.kernel)
-    draw = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(seen))
+    leaves, structure = jax.tree.flatten(state.kernel)
+    shapes = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
+    draw = _bytes_seen(plan.observe, structure, shapes)
     need = 2 * draw * num_draws // devices  # step by step, and laid out chain by chain
+    if need <= _SMALL:
+        return
     device = next(iter(state.streams.high.devices()))
     limit = available(device)
     if limit is None or need <= limit:
@@ -34,6 +41,14 @@ def check_draws(state: SamplerState, plan: Plan, layout: Layout) -> None:
         f"device, which has {_gib(limit)}. Keep fewer (thin=…), less (observe=…, for instance one "
         "coordinate), or nothing but statistics (observe=None, reducers=…)"
     )
+
+
+@lru_cache(maxsize=256)
+def _bytes_seen(observe: Any, structure: Any, shapes: tuple[Any, ...]) -> int:
+    """Of one draw of all chains."""
+    leaves = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in shapes]
+    seen = jax.eval_shape(jax.vmap(observe), jax.tree.unflatten(structure, leaves))
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(seen))
 
 
 def _gib(number: float) -> str:

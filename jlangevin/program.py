@@ -452,8 +452,9 @@ def _draws_per_block(num_draws: int, thin: int, block_steps: int) -> int:
 
 
 @partial(jax.jit, static_argnames=("structure",))
-def summarise(state: SamplerState, arrays: list[Any], *, structure: Structure) -> Any:
+def summarise(
+    state: SamplerState, num_divergent: jax.Array, arrays: list[Any], *, structure: Structure
+) -> Any:
     """The reducers' results. Here alone chains meet."""
-    keep = state.tally.first_bad_step < 0
     combined = trees.combine(arrays, structure)
-    return reducers.summary(combined, state.reducers, keep, state.tally.num_draws)
+    return reducers.summary(combined, state.reducers, num_divergent == 0, state.tally.num_draws)

@@ -329,9 +329,11 @@ def _in_blocks(
                 break
     if interrupted:
         done = int(state.step) - begun
+        burn_in = max(plan.burn_in - done, 0)
+        rest = f"burn_in={burn_in}, " * (burn_in > 0) + f"num_steps={total - done - burn_in}"
         warnings.warn(
             f"interrupted after {done} of {total} steps, which are in the Run handed back; "
-            f"resume(run.state, …, num_steps={total - done}) goes on from there",
+            f"resume(run.state, …, {rest}) goes on from there",
             stacklevel=4,
         )
         out = advance(state, plan._replace(burn_in=0, num_steps=0), parity, False)
@@ -348,7 +350,7 @@ def _finish(out: Outcome, work: Work) -> Run:
     arrays, structure = work.arrays[2], work.structures[2]
     summary = None
     if jax.tree.leaves(out.state.reducers):
-        summary = program.summarise(out.state, arrays, structure=structure)
+        summary = program.summarise(out.state, out.num_divergent, arrays, structure=structure)
     return Run(out.draws, info, summary, out.state)
 
 
@@ -458,7 +460,7 @@ def _layout(sharding: Any, chained: Any, num_chains: int) -> Layout:
         else:
             return Layout()
     if isinstance(sharding, Mesh):
-        layout = Layout(sharding, tuple(sharding.axis_names))
+        layout = Layout(_automatic(sharding), tuple(sharding.axis_names))
     elif isinstance(sharding, NamedSharding) and sharding.spec and sharding.spec[0] is not None:
         if any(entry is not None for entry in sharding.spec[1:]):
             raise ValueError(
@@ -468,7 +470,7 @@ def _layout(sharding: Any, chained: Any, num_chains: int) -> Layout:
         mesh = sharding.mesh
         if not isinstance(mesh, Mesh):
             raise TypeError("sharding: expected a mesh of devices, got an abstract one")
-        layout = Layout(mesh, names if isinstance(names, tuple) else (names,))
+        layout = Layout(_automatic(mesh), names if isinstance(names, tuple) else (names,))
     else:
         raise TypeError(
             "sharding: expected a jax.sharding.Mesh, or a NamedSharding that names the axes of "
@@ -482,6 +484,11 @@ def _layout(sharding: Any, chained: Any, num_chains: int) -> Layout:
             f"{f'{below} or ' * (below > 0)}{below + devices}"
         )
     return layout
+
+
+def _automatic(mesh: Mesh) -> Mesh:
+    """`mesh` with axes that the compiler may reason about; `jax.make_mesh` makes others."""
+    return Mesh(mesh.devices, mesh.axis_names)
 
 
 def _place(tree: PyTree, layout: Layout, *, chains: bool = False) -> PyTree:

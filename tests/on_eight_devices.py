@@ -111,6 +111,11 @@ def test_over_some_axes_of_a_mesh():
     assert_close(run(sharding=some).draws, run().draws)
 
 
+def test_meshes_with_explicit_axes_are_taken_too():
+    made = jax.make_mesh((8,), ("chains",))
+    assert_same(run(sharding=made).summary, run(sharding=mesh()).summary)
+
+
 def test_positions_that_are_spread_already_stay_so():
     energy, kernel, start = setting()
     positions = jax.device_put(start, NamedSharding(mesh(), PartitionSpec("chains")))

@@ -208,7 +208,9 @@ def test_a_failed_chain_stays_frozen_on_resuming():
 def test_failures_can_raise_or_be_ignored():
     with pytest.raises(jl.DivergenceError, match=r"2 of 80 chains .* the first is chain 3"):
         failing(on_divergence="raise")
-    ignored = failing(on_divergence="ignore")
+    ignored = failing(on_divergence="ignore", reducers=reducers.pooled(reducers.moments()))
+    assert (int(ignored.summary.num_chains), int(ignored.summary.num_left_out)) == (78, 2)
+    assert bool(jnp.isfinite(ignored.summary.value.mean).all())
     assert np.flatnonzero(ignored.info.num_divergent).tolist() == [3, 5]
     assert not bool(jnp.isfinite(ignored.position[3]).any())
 
@@ -456,6 +458,31 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path, change, named):
     jl.sample(**call)
     with pytest.raises(jl.CheckpointError, match=f"belongs to another run: its {named}"):
         jl.sample(**(call | change))
+
+
+def test_an_edited_function_is_another_run(tmp_path):
+    """In its constants or in what it closes over."""
+
+    def made(scale, inner):
+        return (lambda x: scale * jnp.sum(x**2)) if inner else (lambda x: jnp.sum((scale * x) ** 2))
+
+    start = jl.Gaussian(jnp.zeros(2), jnp.eye(2))
+
+    def go(energy):
+        options = {"num_steps": 20, "num_chains": 3, "checkpoint": tmp_path, "every": 10}
+        return jl.sample(key(), energy, jl.ula(0.01), start, **options)
+
+    first = go(made(1.0, True))
+    assert_same(go(made(1.0, True)).draws, first.draws)
+    for other in (made(2.0, True), made(1.0, False), lambda x: 3.0 * jnp.sum(x**2)):
+        with pytest.raises(jl.CheckpointError, match="its energy"):
+            go(other)
+
+
+def test_fewer_steps_than_there_are_is_refused(tmp_path):
+    run(40, checkpoint=tmp_path, every=20)
+    with pytest.raises(jl.CheckpointError, match="holds 40 steps of this run, and only 20"):
+        run(20, checkpoint=tmp_path, every=20)
 
 
 def test_every_without_checkpoint_is_refused():

@@ -1,0 +1,132 @@
+"""Warm-up: what it finds, that it is frozen, and what it refuses."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jlangevin as jl
+
+
+def key():
+    return jax.random.key(0)
+
+
+def badly_scaled():
+    """Correlated, with standard deviations from 0.01 to 10."""
+    scales = jnp.array([0.01, 1.0, 10.0])
+    correlation = jnp.array([[1.0, 0.8, 0.0], [0.8, 1.0, 0.3], [0.0, 0.3, 1.0]])
+    cov = scales[:, None] * correlation * scales[None, :]
+    return jl.energies.quadratic(jnp.linalg.inv(cov)), cov
+
+
+@pytest.mark.parametrize("kernel", [jl.mala, jl.barker])
+@pytest.mark.parametrize("first", [1e-6, 1.0])
+def test_the_step_size_reaches_its_acceptance_rate(kernel, first):
+    energy = jl.energies.double_well(dim=5)
+    found = jl.warm_up(
+        key(), energy, kernel(first), jnp.ones((200, 5)), precondition=None, target_acceptance=0.6
+    )
+    run = jl.resume(found.state, energy, found.kernel, num_steps=200, observe=None)
+    assert abs(float(run.info.acceptance_rate.mean()) - 0.6) < 0.05
+    assert found.step_sizes.shape == found.acceptance.shape == (100,)
+
+
+def test_a_dense_preconditioner_is_the_covariance():
+    energy, cov = badly_scaled()
+    found = jl.warm_up(key(), energy, jl.mala(1e-4), energy, num_chains=200, precondition="dense")
+    lower = found.kernel.preconditioner.lower
+    root = jnp.linalg.inv(jnp.linalg.cholesky(cov))
+    whitened = root @ lower @ lower.T @ root.T
+    assert np.abs(np.linalg.eigvalsh(np.asarray(whitened)) - 1).max() < 0.3
+    assert float(found.kernel.step_size) > 0.1
+
+
+def test_a_diagonal_preconditioner_holds_the_variances():
+    energy, cov = badly_scaled()
+    found = jl.warm_up(key(), energy, jl.mala(1e-4), energy, num_chains=200)
+    np.testing.assert_allclose(
+        found.kernel.preconditioner.scale, jnp.sqrt(jnp.diagonal(cov)), rtol=0.3
+    )
+
+
+def test_the_run_after_it_has_the_exact_law(x64):
+    """Frozen and invariant: from the warmed-up state far enough on, the target's own moments."""
+    energy, cov = badly_scaled()
+    found = jl.warm_up(
+        key(), energy, jl.mala(1e-4), energy, num_chains=20_000, precondition="dense", num_steps=400
+    )
+    run = jl.resume(found.state, energy, found.kernel, num_steps=60, observe=None)
+    jl.verify.assert_law(run.position, jl.Gaussian(jnp.zeros(3), cov))
+
+
+def test_pytree_positions_are_warmed_up():
+    def energy(x):
+        return 0.5 * jnp.sum(x["a"] ** 2) + 50.0 * jnp.sum(x["b"] ** 2)
+
+    start = {"a": jnp.zeros((100, 2)), "b": jnp.zeros((100, 2, 2))}
+    found = jl.warm_up(key(), energy, jl.mala(1e-3), start)
+    scale = found.kernel.preconditioner.scale
+    np.testing.assert_allclose(scale["a"], 1.0, rtol=0.3)
+    np.testing.assert_allclose(scale["b"], 0.1, rtol=0.3)
+
+
+def test_proposals_that_are_not_finite_do_not_drive_the_step_to_zero():
+    """A wall at 0: proposals beyond it have no finite energy."""
+
+    def energy(x):
+        return jnp.sum(x - 0.5 * jnp.log(x))
+
+    found = jl.warm_up(key(), energy, jl.mala(0.1), jnp.ones((200, 2)), precondition=None)
+    assert float(found.kernel.step_size) > 0.02
+
+
+def test_no_new_step_size_compiles_anything():
+    energy = jl.energies.quadratic(jnp.eye(2))
+    traces = []
+
+    class Counted(type(jl.mala(0.1))):
+        def step(self, energy, state, noise):
+            traces.append(None)
+            return super().step(energy, state, noise)
+
+    jax.tree_util.register_pytree_node(
+        Counted,
+        lambda k: ((k.step_size, k.temperature, k.preconditioner), None),
+        lambda _, leaves: Counted(*leaves),
+    )
+    jl.warm_up(key(), energy, Counted(0.1, 1.0, None), energy, num_chains=10, precondition=None)
+    assert len(traces) <= 8  # of a hundred pieces
+
+
+def test_the_curvature_is_the_largest_eigenvalue_of_the_hessian(dtype):
+    energy, cov = badly_scaled()
+    expected = 1 / np.linalg.eigvalsh(np.asarray(cov, np.float64)).min()
+    np.testing.assert_allclose(jl.adaptation.curvature(energy, jnp.zeros(3)), expected, rtol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"num_steps": 100}, ValueError, "num_steps: expected at least 200"),
+        ({"target_acceptance": 1.0}, ValueError, "target_acceptance: expected a rate below 1"),
+        ({"precondition": "some"}, ValueError, "precondition: expected"),
+        ({"kernel": jl.ula(0.1)}, TypeError, "kernel: ULA accepts everything"),
+        ({"kernel": jl.barker(0.1)}, TypeError, "kernel: Barker has no preconditioner"),
+        ({"kernel": jl.mala(lambda t: 0.1)}, ValueError, "kernel: a scheduled"),
+    ],
+)
+def test_what_cannot_be_adapted_is_refused(options, error, message):
+    energy = jl.energies.quadratic(jnp.eye(2))
+    call = {"key": key(), "energy": energy, "kernel": jl.mala(0.1), "init": jnp.zeros((4, 2))}
+    with pytest.raises(error, match=message):
+        jl.warm_up(**(call | options))
+
+
+def test_where_nothing_is_ever_accepted_warm_up_says_so():
+    def energy(x):
+        """Finite at the starts alone."""
+        return jnp.where(jnp.all(x == 1.0), 0.0, jnp.inf) + 0.0 * jnp.sum(x)
+
+    with pytest.raises(jl.AdaptationError, match="step_size: no proposal was accepted down to"):
+        jl.warm_up(key(), energy, jl.mala(0.1), jnp.ones((4, 2)), precondition=None, num_steps=2000)
