@@ -269,8 +269,9 @@ def _effective(split: jax.Array, x: jax.Array) -> jax.Array:
         tau = tau - 1
     size = m * n
     found = size / jnp.maximum(tau, 1 / math.log10(size))
+    found = jnp.where(jnp.isnan(rho[1]), jnp.nan, found)
     found = jnp.where(jnp.max(split) - jnp.min(split) < _CONSTANT, float(size), found)
-    return jnp.where(jnp.isnan(rho[1]) | jnp.any(jnp.isnan(x)), jnp.nan, found)
+    return jnp.where(jnp.any(jnp.isnan(x)), jnp.nan, found)
 
 
 def _rhat_one(x: jax.Array) -> jax.Array:
@@ -285,7 +286,7 @@ def _rhat_one(x: jax.Array) -> jax.Array:
         return jnp.sqrt((between / within + n - 1) / n)
 
     bulk = plain(_normal_scores(split))
-    folded = plain(_normal_scores(jnp.abs(split - _quantile(split, 0.5))))
+    folded = plain(_normal_scores(jnp.abs(split - _median(split))))
     # The folded one does not exist for draws that have but two values about the median.
     found = jnp.where(folded > bulk, folded, bulk)
     return jnp.where(jnp.any(jnp.isnan(x)), jnp.nan, found)
@@ -300,7 +301,8 @@ def _split(x: jax.Array) -> jax.Array:
 def _normal_scores(x: jax.Array) -> jax.Array:
     """Normal quantiles of the ranks among all of `x`, ties averaged (Blom 1958)."""
     rank = rankdata(x).reshape(x.shape)
-    return ndtri((rank - 0.375) / (x.size + 0.25)).astype(x.dtype)
+    scores = ndtri((rank - 0.375) / (x.size + 0.25)).astype(x.dtype)
+    return jnp.where(jnp.max(x) == jnp.min(x), 0, scores)  # zeros, without rounding
 
 
 def _quantile(x: jax.Array, probability: float) -> jax.Array:
@@ -313,6 +315,12 @@ def _quantile(x: jax.Array, probability: float) -> jax.Array:
     if fraction >= 0.5:
         return above - (above - below) * (1 - fraction)
     return below + (above - below) * fraction
+
+
+def _median(x: jax.Array) -> jax.Array:
+    """The mean of the two in the middle, from which both must be equally far."""
+    ordered = jnp.sort(x.reshape(-1))
+    return 0.5 * (ordered[(x.size - 1) // 2] + ordered[x.size // 2])
 
 
 def _autocovariance(x: jax.Array) -> jax.Array:
