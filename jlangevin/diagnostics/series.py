@@ -194,6 +194,8 @@ def _series(name: str, x: Any) -> jax.Array:
 
 def _each(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
     """A function of one (chain, draw) series, over the trailing axes."""
+    if x.shape[1] < _MIN_DRAWS:
+        return jnp.full(x.shape[2:], jnp.nan, x.dtype)
     flat = x.reshape(*x.shape[:2], -1)
     return jax.vmap(function, in_axes=2)(flat).reshape(x.shape[2:])
 
@@ -251,8 +253,6 @@ _METHODS: dict[str, Callable[[jax.Array], jax.Array]] = {
 def _effective(split: jax.Array, x: jax.Array) -> jax.Array:
     """The effective sample size of half-chains (m, n) that were made of `x`."""
     m, n = split.shape
-    if x.shape[1] < _MIN_DRAWS:
-        return jnp.full((), jnp.nan, x.dtype)
     means = jnp.mean(split, axis=1)
     covariance = jnp.mean(_autocovariance(split), axis=0)
     within = covariance[0] * (n / (n - 1))
@@ -275,7 +275,7 @@ def _effective(split: jax.Array, x: jax.Array) -> jax.Array:
 
 
 def _rhat_one(x: jax.Array) -> jax.Array:
-    if x.shape[0] < 2 or x.shape[1] < _MIN_DRAWS:
+    if x.shape[0] < 2:
         return jnp.full((), jnp.nan, x.dtype)
     split = _split(x)
     n = split.shape[1]
