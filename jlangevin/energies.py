@@ -322,6 +322,12 @@ class GaussianMixture(Analytic):
         log_det = jnp.sum(jnp.log(diagonals), axis=1)
         return jnp.log(self.weights) + log_det - 0.5 * d * math.log(2 * math.pi)
 
+    def component_log_densities(self, x: jax.Array) -> jax.Array:
+        """log w_k N(x; m_k, S_k) of each component, (k,); their softmax is responsibilities."""
+        _check_position(self, x, self.means.shape[1])
+        z = jnp.einsum("kij,kj->ki", self.whitening, x[None, :] - self.means)
+        return self._log_norm() - 0.5 * jnp.sum(z * z, axis=1)
+
     @property
     def log_z(self) -> jax.Array:
         return jnp.zeros((), self.means.dtype)

@@ -1,0 +1,27 @@
+"""What draws say about themselves: arrays in, arrays out, all of it under jit.
+
+`series` asks whether chains have mixed and what they are worth (ESS, R-hat, Monte Carlo error);
+`stein`, `identities` and `modes` ask whether the draws have the law that an energy stands for.
+"""
+
+from jlangevin.diagnostics.identities import Identities, Identity, identities
+from jlangevin.diagnostics.modes import ModeOccupancy, mode_occupancy
+from jlangevin.diagnostics.series import autocorrelation, ess, integrated_time, mcse, rhat
+from jlangevin.diagnostics.stein import KSDTest, ksd, ksd_test, stein_thinning
+
+__all__ = [
+    "Identities",
+    "Identity",
+    "KSDTest",
+    "ModeOccupancy",
+    "autocorrelation",
+    "ess",
+    "identities",
+    "integrated_time",
+    "ksd",
+    "ksd_test",
+    "mcse",
+    "mode_occupancy",
+    "rhat",
+    "stein_thinning",
+]

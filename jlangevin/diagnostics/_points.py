@@ -1,0 +1,53 @@
+"""Draws as points in R^d, and functions of one point mapped over many."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jlangevin import trees
+from jlangevin._checks import as_array, check_finite, check_scalar
+
+__all__ = ["as_draws", "check_temperature", "mapped", "positions"]
+
+_BATCH = 4096  # points at a time; results do not depend on it
+
+
+def as_draws(x: Any, *, minimum: int) -> jax.Array:
+    """`x` as finite floats with axes (draw, d) or (chain, draw, d)."""
+    x = as_array("x", x)
+    if x.ndim not in (2, 3):
+        hint = "; for one dimension, x[..., None]" if x.ndim == 1 else ""
+        raise ValueError(
+            f"x: expected shape (draw, d) or (chain, draw, d), got shape {x.shape}{hint}"
+        )
+    if x.shape[-1] == 0 or x.size // x.shape[-1] < minimum:
+        raise ValueError(f"x: expected at least {minimum} draw(s), got shape {x.shape}")
+    check_finite("x", x)
+    return x.astype(jnp.float32) if x.dtype.itemsize < 4 else x
+
+
+def positions(x: jax.Array) -> jax.Array:
+    """All draws of all chains, (n, d), chain by chain."""
+    return x.reshape(-1, x.shape[-1])
+
+
+def check_temperature(temperature: Any, dtype: Any) -> jax.Array:
+    check_scalar("temperature", temperature, positive=True)
+    return jnp.asarray(temperature, dtype)
+
+
+def mapped(function: Callable[[Any, jax.Array], Any], energy: Any, x: jax.Array) -> Any:
+    """`function(energy, point)` for every point of x (n, d); compiled once for each structure."""
+    arrays, structure = trees.partition(energy)
+    return _mapped(arrays, x, structure=structure, function=function)
+
+
+@functools.partial(jax.jit, static_argnames=("structure", "function"))
+def _mapped(arrays: Any, x: jax.Array, *, structure: Any, function: Any) -> Any:
+    energy = trees.combine(arrays, structure)
+    return jax.lax.map(lambda point: function(energy, point), x, batch_size=min(_BATCH, len(x)))

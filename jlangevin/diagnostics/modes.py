@@ -1,0 +1,75 @@
+"""Where the draws are among the components of a mixture."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jlangevin.diagnostics._points import as_draws, mapped, positions
+from jlangevin.energies import GaussianMixture
+
+__all__ = ["ModeOccupancy", "mode_occupancy"]
+
+
+class ModeOccupancy(NamedTuple):
+    """The result of `mode_occupancy`, both (k,)."""
+
+    fractions: jax.Array  # of the draws, by component; they sum to 1
+    weights: jax.Array  # what they should be
+
+
+def mode_occupancy(x: Any, mixture: GaussianMixture, *, hard: bool = False) -> ModeOccupancy:
+    """The fraction of draws that belongs to each component of a Gaussian mixture.
+
+    Draw x belongs to component j by its responsibility (soft, the default)
+
+        r_j(x) = w_j N(x; m_j, S_j) / Σ_l w_l N(x; m_l, S_l)
+
+    whose mean under the mixture is exactly w_j, however much the components overlap. Hard, each
+    draw is counted for the component with the largest responsibility: the fraction is that of a
+    region of space, which is w_j only as far as components are apart.
+
+    Args:
+        x: draws, (draw, d) or (chain, draw, d), pooled; `jax.vmap` it over chains for one by one.
+        mixture: as made by `energies.gaussian_mixture`; the law is its own, at temperature 1.
+        hard: count draws instead of averaging responsibilities.
+
+    Returns:
+        A `ModeOccupancy`: fractions beside weights.
+
+    Raises:
+        TypeError: `mixture` is no `GaussianMixture`.
+        ValueError: `x` of another shape than the mixture's, or not finite.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jlangevin as jl
+        >>> mixture = jl.energies.gaussian_mixture(
+        ...     [[-5.0], [5.0]], jnp.ones((2, 1, 1)), [0.25, 0.75])
+        >>> stuck = jl.diagnostics.mode_occupancy(jnp.full((100, 1), 5.0), mixture)
+        >>> stuck.fractions.round(3).tolist(), stuck.weights.tolist()
+        ([0.0, 1.0], [0.25, 0.75])
+    """
+    if not isinstance(mixture, GaussianMixture):
+        raise TypeError(
+            f"mixture: expected a GaussianMixture (energies.gaussian_mixture), "
+            f"got {type(mixture).__name__}"
+        )
+    points = positions(as_draws(x, minimum=1))
+    if points.shape[1] != mixture.means.shape[1]:
+        raise ValueError(
+            f"x: expected draws in {mixture.means.shape[1]} dimension(s), as the mixture, got "
+            f"{points.shape[1]}"
+        )
+    responsibilities = mapped(_hard if hard else _soft, mixture, points.astype(mixture.means.dtype))
+    return ModeOccupancy(jnp.mean(responsibilities, axis=0), mixture.weights)
+
+
+def _soft(mixture: GaussianMixture, point: jax.Array) -> jax.Array:
+    return jax.nn.softmax(mixture.component_log_densities(point))
+
+
+def _hard(mixture: GaussianMixture, point: jax.Array) -> jax.Array:
+    exponents = mixture.component_log_densities(point)
+    return jax.nn.one_hot(jnp.argmax(exponents), len(exponents), dtype=exponents.dtype)

@@ -1,0 +1,324 @@
+"""Series diagnostics against ArviZ, and what an energy says of draws against exact samplers."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jlangevin as jl
+from jlangevin import diagnostics
+
+# Series against ArviZ ---------------------------------------------------------------------------
+
+
+def stats():
+    return pytest.importorskip("arviz_stats.base").array_stats
+
+
+def autoregressive(rng, shape, coefficient):
+    x = rng.normal(size=shape)
+    for t in range(1, shape[1]):
+        x[:, t] += coefficient * x[:, t - 1]
+    return x
+
+
+def series():
+    """Series by name, grouped by shape, as each shape is compiled for."""
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(4, 100))
+    nan, infinite = x.copy(), x.copy()
+    nan[1, 7], infinite[1, 7] = np.nan, np.inf
+    named = {
+        "random": x,
+        "correlated": autoregressive(rng, (4, 100), 0.9),
+        "very correlated": autoregressive(rng, (4, 100), 0.999),
+        "antithetic": autoregressive(rng, (4, 100), -0.7),
+        "apart": x + np.arange(4.0)[:, None],
+        "scales": x * np.array([0.2, 1.0, 1.0, 5.0])[:, None],
+        "heavy": rng.standard_cauchy((4, 100)),
+        "ties": rng.integers(0, 4, (4, 100)).astype(float),
+        "rejections": np.repeat(rng.normal(size=(4, 20)), 5, axis=1),
+        "signs": np.tile([1.0, -1.0, -1.0, 1.0], (4, 25)),  # folded, they are all equal
+        "constant": np.full((4, 100), 0.7),
+        "a chain that stands": np.concatenate([x[:3], np.ones((1, 100))]),
+        "nan": nan,
+        "infinite": infinite,
+        "far": 1e6 + x,
+        "odd": autoregressive(rng, (3, 101), 0.5),
+        "odd ties": rng.integers(0, 4, (3, 101)).astype(float),
+        "one chain": autoregressive(rng, (1, 151), 0.5),
+    }
+    for draws in (1, 3, 4, 5, 6, 7, 9):
+        for kind in range(3):
+            named[f"short {draws}.{kind}"] = rng.normal(size=(2, draws))
+        named[f"short ties {draws}"] = np.minimum(rng.normal(size=(2, draws)), 0)
+        named[f"short constant {draws}"] = np.ones((2, draws))
+    return named
+
+
+SHAPES = sorted({x.shape for x in series().values()})
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's, of ArviZ's NaN
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_series_are_those_of_arviz(shape, x64):
+    arviz, named = stats(), {k: x for k, x in series().items() if x.shape == shape}
+    together = np.stack(list(named.values()), axis=-1)
+    ess = {method: diagnostics.ess(together, method) for method in ("bulk", "tail", "mean")}
+    rhat, mcse = diagnostics.rhat(together), diagnostics.mcse(together)
+    rho = diagnostics.autocorrelation(together)
+    for i, (name, x) in enumerate(named.items()):
+
+        def equal(found, expected, what, name=name, **tolerance):
+            tolerance = {"rtol": 1e-9, "atol": 0, **tolerance}
+            np.testing.assert_allclose(found, expected, **tolerance, err_msg=f"{what} of {name}")
+
+        for method, found in ess.items():
+            extra = {"prob": (0.05, 0.95)} if method == "tail" else {}
+            equal(found[i], arviz.ess(x, method=method, **extra), f"ess {method}")
+        equal(rhat[i], arviz.rhat(x), "rhat")
+        # Of a constant's deviation, ArviZ has what rounding left, and we an exact zero.
+        equal(mcse[i], arviz.mcse(x), "mcse", atol=1e-16)
+        if "constant" not in name and name != "a chain that stands":
+            equal(rho[..., i], arviz.autocorr(x, axis=1), "autocorrelation", atol=1e-9)
+
+
+def test_tails_are_those_of_arviz_where_a_quantile_is_a_draw(x64):
+    rng = np.random.default_rng(0)
+    for chains, draws in [(1, 21), (1, 41), (7, 23)]:
+        x = np.round(rng.normal(size=(chains, draws)), 1)
+        expected = stats().ess(x, method="tail", prob=(0.05, 0.95))
+        np.testing.assert_allclose(diagnostics.ess(x, "tail"), expected, rtol=1e-9)
+
+
+def test_trailing_axes_are_series_of_their_own(dtype):
+    arviz, x = stats(), np.random.default_rng(0).normal(size=(3, 40, 2, 5))
+    # The two draws in the middle are equally far from the median but for rounding, which in single
+    # precision may rank one before the other.
+    rtol = 5e-3 if dtype == jnp.float32 else 1e-9
+    for name in ("ess", "rhat", "mcse"):
+        found = jax.jit(getattr(diagnostics, name))(jnp.asarray(x, dtype))
+        assert found.shape == (2, 5)
+        assert found.dtype == dtype
+        expected = getattr(arviz, name)(x, chain_axis=0, draw_axis=1)
+        np.testing.assert_allclose(found, expected, rtol=rtol)
+    rho = diagnostics.autocorrelation(jnp.asarray(x, dtype))
+    assert rho.dtype == dtype
+    np.testing.assert_allclose(rho, arviz.autocorr(x, axis=1), atol=1e-6)
+
+
+def test_single_precision_is_near_double():
+    x = series()["correlated"]
+    arviz, single = stats(), jnp.asarray(x, jnp.float32)
+    for method in ("bulk", "mean"):
+        expected = arviz.ess(x, method=method)
+        np.testing.assert_allclose(diagnostics.ess(single, method), expected, rtol=1e-3)
+    np.testing.assert_allclose(diagnostics.rhat(single), arviz.rhat(x), rtol=1e-5)
+    np.testing.assert_allclose(diagnostics.mcse(single), arviz.mcse(x), rtol=1e-3)
+
+
+def test_autocorrelation_has_the_integrated_time_of_the_law(x64):
+    # τ = (1 + r) / (1 - r) = 19; the standard error of Σρ over a window of 2M·ν, M its pairs of
+    # lags (Sokal 1997): sd(τ)/τ ≈ sqrt(2 (2M + 1) / n) with M ≈ 6 τ, 0.04 here; four chains' mean
+    # is within 6 of them but for 1e-8.
+    x = autoregressive(np.random.default_rng(1), (4, 200_000), 0.9)
+    rho = jnp.mean(diagnostics.autocorrelation(x), axis=0)
+    tau, ended = diagnostics.integrated_time(rho)
+    assert bool(ended)
+    np.testing.assert_allclose(tau, 19.0, rtol=6 * 0.04 / 2)
+
+
+def test_integers_and_half_precision_are_taken():
+    x = np.random.default_rng(0).integers(0, 9, (2, 50))
+    np.testing.assert_allclose(diagnostics.ess(x), diagnostics.ess(x.astype(np.float32)))
+    assert diagnostics.mcse(jnp.asarray(x, jnp.bfloat16)).dtype == jnp.float32
+
+
+@pytest.mark.parametrize(
+    "function", [diagnostics.ess, diagnostics.rhat, diagnostics.mcse, diagnostics.autocorrelation]
+)
+def test_series_need_chains_and_draws(function):
+    with pytest.raises(ValueError, match=r"x: expected axes \(chain, draw, …\).*x\[None\]"):
+        function(jnp.ones(10))
+    with pytest.raises(ValueError, match="x: expected axes"):
+        function(jnp.ones((2, 0)))
+    with pytest.raises(TypeError, match="x: expected"):
+        function("draws")
+
+
+def test_an_unknown_method_is_refused():
+    with pytest.raises(ValueError, match="method: expected one of bulk, tail, mean"):
+        diagnostics.ess(jnp.ones((2, 10)), "median")
+
+
+# Mode occupancy ---------------------------------------------------------------------------------
+
+
+def mixture(dtype=float):
+    return jl.energies.gaussian_mixture(
+        jnp.array([[-3.0, 0.0], [3.0, 0.0], [0.0, 1.0]], dtype),
+        jnp.stack([jnp.eye(2, dtype=dtype), 0.5 * jnp.eye(2, dtype=dtype)] * 2)[:3],
+        jnp.array([0.2, 0.5, 0.3], dtype),
+    )
+
+
+def test_occupancies_are_the_weights_of_the_mixture(dtype):
+    # Each fraction is a mean of n numbers in [0, 1]: off by more than t with a probability of at
+    # most 2 exp(-2 n t²) (Hoeffding 1963), 1e-6 at this t for all three.
+    law, n = mixture(dtype), 20_000
+    t = np.sqrt(np.log(3 * 2 / 1e-6) / (2 * n))
+    x = law.sample(jax.random.key(0), n)
+    found = diagnostics.mode_occupancy(x.reshape(4, -1, 2), law)
+    assert found.fractions.dtype == dtype
+    np.testing.assert_allclose(found.fractions, law.weights, atol=t)
+    np.testing.assert_allclose(jnp.sum(found.fractions), 1, rtol=1e-5)
+    # The middle component overlaps the others: of the mass 0.3 some lies in their regions.
+    hard = diagnostics.mode_occupancy(x, law, hard=True).fractions
+    np.testing.assert_allclose(jnp.sum(hard), 1, rtol=1e-5)
+
+
+def test_responsibilities_are_those_of_scipy(x64):
+    from scipy import stats as scipy_stats
+
+    law = mixture(jnp.float64)
+    x = np.random.default_rng(0).normal(size=(50, 2)) * 3
+    densities = np.stack(
+        [
+            w * scipy_stats.multivariate_normal(m, v).pdf(x)
+            for w, m, v in zip([0.2, 0.5, 0.3], law.means, [1.0, 0.5, 1.0], strict=True)
+        ],
+        axis=1,
+    )
+    soft = (densities / densities.sum(1, keepdims=True)).mean(0)
+    hard = np.bincount(densities.argmax(1), minlength=3) / 50
+    np.testing.assert_allclose(diagnostics.mode_occupancy(x, law).fractions, soft, rtol=1e-12)
+    found = diagnostics.mode_occupancy(x, law, hard=True).fractions
+    np.testing.assert_allclose(found, hard, rtol=1e-12)
+
+
+def test_chains_stuck_in_a_mode_are_seen_one_by_one():
+    law = mixture()
+    stuck = jnp.broadcast_to(law.means[:2, None], (2, 10, 2))
+    each = jax.jit(jax.vmap(lambda x: diagnostics.mode_occupancy(x, law).fractions))(stuck)
+    assert float(each[0, 0]) > 0.95
+    assert float(each[1, 1]) > 0.95
+
+
+def test_mode_occupancy_refuses_by_name():
+    with pytest.raises(TypeError, match="mixture: expected a GaussianMixture"):
+        diagnostics.mode_occupancy(jnp.ones((3, 2)), jl.energies.ring())
+    with pytest.raises(ValueError, match=r"x: expected draws in 2 dimension\(s\)"):
+        diagnostics.mode_occupancy(jnp.ones((3, 1)), mixture())
+    with pytest.raises(ValueError, match="x: expected finite"):
+        diagnostics.mode_occupancy(jnp.full((3, 2), jnp.nan), mixture())
+
+
+# Identities -------------------------------------------------------------------------------------
+
+ENERGIES = {
+    "quadratic": lambda: jl.energies.quadratic([[1.0, 0.6], [0.6, 2.0]], mean=[1.0, -2.0]),
+    "mixture": mixture,
+    "rosenbrock": lambda: jl.energies.rosenbrock(a=0.5, b=1.0, mu=0.5),
+    "shell": lambda: jl.energies.ring(radius=2.0, width=0.4, dim=3),
+    "narrow funnel": lambda: jl.energies.funnel(dim=3, scale=0.3),
+}
+# |z| is above it with a probability of 1e-6 for two normal z-scores; the excess kurtosis and
+# skewness of these averages of 20,000 add less to the threshold than was rounded up.
+BOUND = 6.0
+
+
+@pytest.mark.parametrize("name", ENERGIES)
+def test_identities_hold_for_exact_draws(name, dtype):
+    energy = ENERGIES[name]()
+    x = energy.sample(jax.random.key(11), 20_000).astype(dtype)
+    for draws in (x, x.reshape(4, 5000, -1)):
+        found = diagnostics.identities(draws, energy)
+        for identity in found:
+            assert abs(float(identity.z_score)) < BOUND, identity
+            assert abs(float(identity.ratio) - 1) < 0.25
+            assert identity.z_score.dtype == dtype
+        np.testing.assert_allclose(found.virial.expected, x.shape[1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ENERGIES)
+def test_a_wrong_temperature_is_caught(name):
+    # Draws of p ∝ exp(-E) stand for T = 1, not 1.2: both ratios are off by a sixth.
+    energy = ENERGIES[name]()
+    x = energy.sample(jax.random.key(12), 20_000)
+    center = energy.mean if name != "rosenbrock" else None
+    found = diagnostics.identities(x, energy, 1.2, center=center)
+    assert float(found.virial.z_score) < -BOUND
+    np.testing.assert_allclose(found.virial.expected, 1.2 * x.shape[1], rtol=1e-6)
+    assert float(found.gradient.z_score) < -BOUND
+
+
+def test_identities_at_a_temperature(dtype):
+    energy = ENERGIES["quadratic"]()
+    x = energy.sample(jax.random.key(13), 20_000)
+    x = energy.mean[None] + jnp.sqrt(jnp.asarray(2.5, x.dtype)) * (x - energy.mean[None])
+    for identity in diagnostics.identities(x, energy, 2.5):
+        assert abs(float(identity.z_score)) < BOUND
+
+
+def test_identities_see_the_bias_of_a_large_step():
+    # ULA's stationary variance at ηλ = 0.4 is 1 / (1 - 0.2) too large, and both ratios with it.
+    energy = jl.energies.quadratic(jnp.eye(2))
+    run = jl.sample(
+        jax.random.key(0), energy, jl.ula(0.4), energy, num_steps=5000, num_chains=4, burn_in=100
+    )
+    found = diagnostics.identities(run.draws, energy)
+    for identity in found:
+        np.testing.assert_allclose(identity.ratio, 1.25, rtol=0.15)
+        assert float(identity.z_score) > BOUND
+
+
+def test_standard_errors_are_those_of_the_chains():
+    # In correlated chains the plain error would be too small, and |z| of a correct sampler large.
+    energy = jl.energies.quadratic(jnp.eye(1))
+    run = jl.sample(jax.random.key(5), energy, jl.mala(0.05), energy, num_steps=8000, num_chains=4)
+    chains = diagnostics.identities(run.draws, energy)
+    pooled = diagnostics.identities(run.draws.reshape(-1, 1), energy)
+    for each, plain in zip(chains, pooled, strict=True):
+        assert abs(float(each.z_score)) < BOUND
+        assert 3 * abs(float(each.z_score)) < abs(float(plain.z_score))
+
+
+def test_derivatives_are_the_hessians_trace(x64):
+    energy = jl.energies.rosenbrock(num_blocks=2)
+    x = np.random.default_rng(0).normal(size=(40, energy.dim))
+    gradient = jax.vmap(jax.grad(energy))(x)
+    laplacian = jnp.trace(jax.vmap(jax.hessian(energy))(x), axis1=1, axis2=2)
+    found = diagnostics.identities(x, energy, 1.3, center=jnp.ones(energy.dim))
+    np.testing.assert_allclose(found.gradient.expected, 1.3 * laplacian.mean(), rtol=1e-10)
+    np.testing.assert_allclose(found.gradient.estimate, (gradient**2).sum(1).mean(), rtol=1e-10)
+    np.testing.assert_allclose(
+        found.virial.estimate, ((x - 1) * gradient).sum(1).mean(), rtol=1e-10
+    )
+
+
+def test_identities_refuse_by_name():
+    energy = jl.energies.quadratic(jnp.eye(2))
+    x = jnp.ones((10, 2))
+    with pytest.raises(ValueError, match=r"x: expected shape \(draw, d\) or \(chain, draw, d\)"):
+        diagnostics.identities(x[:, 0], energy)
+    with pytest.raises(ValueError, match=r"x: expected at least 4 draw\(s\)"):
+        diagnostics.identities(x[:3], energy)
+    with pytest.raises(ValueError, match="x: expected at least 4 draws a chain"):
+        diagnostics.identities(x[:9].reshape(3, 3, 2), energy)
+    with pytest.raises(ValueError, match="x: expected finite"):
+        diagnostics.identities(x.at[0].set(jnp.inf), energy)
+    with pytest.raises(ValueError, match="temperature: expected values above zero"):
+        diagnostics.identities(x, energy, -1.0)
+    with pytest.raises(ValueError, match=r"center: expected shape \(2,\)"):
+        diagnostics.identities(x, energy, center=jnp.ones(3))
+    with pytest.raises(ValueError, match="energy: its derivatives are not finite"):
+        diagnostics.identities(x, lambda x: jnp.sum(jnp.log(x - 1)))
+
+
+def test_identities_under_jit(dtype):
+    energy = ENERGIES["mixture"]()
+    x = energy.sample(jax.random.key(0), 100).astype(dtype)
+    plain = diagnostics.identities(x, energy)
+    jitted = jax.jit(diagnostics.identities)(x, energy, jnp.asarray(1.0, dtype))
+    for a, b in zip(jax.tree.leaves(plain), jax.tree.leaves(jitted), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3)
