@@ -7,7 +7,7 @@ yields the exact law of what comes out (`exact`), and `verify` holds the samples
 
 from importlib.metadata import version as _version
 
-from jlangevin import diagnostics, energies, exact, kernels, noise, reducers, verify
+from jlangevin import diagnostics, energies, exact, kernels, noise, reducers, scores, verify
 from jlangevin.distribution import Gaussian
 from jlangevin.errors import (
     CheckpointError,
@@ -15,6 +15,7 @@ from jlangevin.errors import (
     DivergenceError,
     DivergenceWarning,
     NoClosedFormError,
+    NoEnergyError,
     NoStationaryLawError,
     NotAffineError,
     NotNormalizableError,
@@ -46,6 +47,7 @@ __all__ = [
     "Info",
     "Kernel",
     "NoClosedFormError",
+    "NoEnergyError",
     "NoStationaryLawError",
     "NotAffineError",
     "NotNormalizableError",
@@ -67,6 +69,7 @@ __all__ = [
     "reducers",
     "resume",
     "sample",
+    "scores",
     "tamed_ula",
     "ula",
     "underdamped",

@@ -8,6 +8,7 @@ __all__ = [
     "DivergenceError",
     "DivergenceWarning",
     "NoClosedFormError",
+    "NoEnergyError",
     "NoStationaryLawError",
     "NotAffineError",
     "NotNormalizableError",
@@ -21,6 +22,10 @@ class NotNormalizableError(ValueError):
 
 class NoClosedFormError(ValueError):
     """The quantity exists but has no closed form; what to do instead is in the message."""
+
+
+class NoEnergyError(ValueError):
+    """Only a score is known, or not even an energy of which it is the gradient."""
 
 
 class NotAffineError(ValueError):

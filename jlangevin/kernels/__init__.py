@@ -1,7 +1,7 @@
 """One file per dynamics; `base` says what a kernel is."""
 
 from jlangevin.kernels.barker import Barker, barker
-from jlangevin.kernels.base import Energy, Info, Kernel, Schedule
+from jlangevin.kernels.base import Energy, Info, Kernel, Schedule, gradient
 from jlangevin.kernels.gradient_noise import GradientNoise, gradient_noise
 from jlangevin.kernels.leimkuhler_matthews import (
     LeimkuhlerMatthews,
@@ -46,6 +46,7 @@ __all__ = [
     "UnderdampedState",
     "barker",
     "configurational_temperature",
+    "gradient",
     "gradient_noise",
     "kinetic_temperature",
     "leimkuhler_matthews",
