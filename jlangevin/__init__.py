@@ -7,7 +7,17 @@ yields the exact law of what comes out (`exact`), and `verify` holds the samples
 
 from importlib.metadata import version as _version
 
-from jlangevin import diagnostics, energies, exact, kernels, noise, reducers, scores, verify
+from jlangevin import (
+    diagnostics,
+    energies,
+    estimators,
+    exact,
+    kernels,
+    noise,
+    reducers,
+    scores,
+    verify,
+)
 from jlangevin.distribution import Gaussian
 from jlangevin.errors import (
     CheckpointError,
@@ -25,11 +35,14 @@ from jlangevin.kernels import (
     Info,
     Kernel,
     Schedule,
+    annealed,
     barker,
     gradient_noise,
     leimkuhler_matthews,
     mala,
     malt,
+    sghmc,
+    sgld,
     tamed_ula,
     ula,
     underdamped,
@@ -55,9 +68,11 @@ __all__ = [
     "SamplerState",
     "Schedule",
     "UnstableStepError",
+    "annealed",
     "barker",
     "diagnostics",
     "energies",
+    "estimators",
     "exact",
     "gradient_noise",
     "kernels",
@@ -70,6 +85,8 @@ __all__ = [
     "resume",
     "sample",
     "scores",
+    "sghmc",
+    "sgld",
     "tamed_ula",
     "ula",
     "underdamped",

@@ -1,5 +1,6 @@
 """One file per dynamics; `base` says what a kernel is."""
 
+from jlangevin.kernels.annealed import Annealed, Levels, annealed
 from jlangevin.kernels.barker import Barker, barker
 from jlangevin.kernels.base import Energy, Info, Kernel, Schedule, gradient
 from jlangevin.kernels.gradient_noise import GradientNoise, gradient_noise
@@ -12,6 +13,8 @@ from jlangevin.kernels.mala import MALA, mala
 from jlangevin.kernels.malt import MALT, malt
 from jlangevin.kernels.metropolis import MetropolisState
 from jlangevin.kernels.preconditioner import Dense, Diagonal
+from jlangevin.kernels.sghmc import SGHMC, SGHMCState, sghmc
+from jlangevin.kernels.sgld import SGLD, sgld
 from jlangevin.kernels.tamed_ula import TamedULA, TamedULAState, tamed_ula
 from jlangevin.kernels.ula import ULA, ULAState, ula
 from jlangevin.kernels.underdamped import (
@@ -26,7 +29,10 @@ from jlangevin.kernels.underdamped import (
 __all__ = [
     "MALA",
     "MALT",
+    "SGHMC",
+    "SGLD",
     "ULA",
+    "Annealed",
     "Barker",
     "ConfigurationalTemperature",
     "Dense",
@@ -37,13 +43,16 @@ __all__ = [
     "Kernel",
     "LeimkuhlerMatthews",
     "LeimkuhlerMatthewsState",
+    "Levels",
     "MetropolisState",
+    "SGHMCState",
     "Schedule",
     "TamedULA",
     "TamedULAState",
     "ULAState",
     "Underdamped",
     "UnderdampedState",
+    "annealed",
     "barker",
     "configurational_temperature",
     "gradient",
@@ -52,6 +61,8 @@ __all__ = [
     "leimkuhler_matthews",
     "mala",
     "malt",
+    "sghmc",
+    "sgld",
     "tamed_ula",
     "ula",
     "underdamped",

@@ -21,6 +21,7 @@ __all__ = [
     "at_step",
     "check_callable",
     "check_energy",
+    "check_estimator",
     "check_kernel",
     "gradient",
     "has_schedule",
@@ -140,6 +141,15 @@ def check_callable(energy: Any) -> None:
         raise TypeError(
             f"energy: expected a callable x -> scalar, got {type(energy).__name__}; "
             "wrap f and its parameters in jax.tree_util.Partial(f, params)"
+        )
+
+
+def check_estimator(estimator: Any) -> None:
+    """Raise TypeError unless `estimator` can be called."""
+    if not callable(estimator):
+        raise TypeError(
+            "estimator: expected a callable from a key and a position to an estimate of the "
+            f"gradient, got {type(estimator).__name__}; see jlangevin.estimators"
         )
 
 
