@@ -13,6 +13,7 @@ from jlangevin.kernels.mala import MALA, mala
 from jlangevin.kernels.malt import MALT, malt
 from jlangevin.kernels.metropolis import MetropolisState
 from jlangevin.kernels.preconditioner import Dense, Diagonal
+from jlangevin.kernels.predictor_corrector import PredictorCorrector, predictor_corrector
 from jlangevin.kernels.sghmc import SGHMC, SGHMCState, sghmc
 from jlangevin.kernels.sgld import SGLD, sgld
 from jlangevin.kernels.tamed_ula import TamedULA, TamedULAState, tamed_ula
@@ -45,6 +46,7 @@ __all__ = [
     "LeimkuhlerMatthewsState",
     "Levels",
     "MetropolisState",
+    "PredictorCorrector",
     "SGHMCState",
     "Schedule",
     "TamedULA",
@@ -61,6 +63,7 @@ __all__ = [
     "leimkuhler_matthews",
     "mala",
     "malt",
+    "predictor_corrector",
     "sghmc",
     "sgld",
     "tamed_ula",

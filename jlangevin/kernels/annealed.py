@@ -15,7 +15,7 @@ from jlangevin.kernels.ula import ULA, ULAState
 from jlangevin.noise import Want
 from jlangevin.trees import PyTree, pytree_dataclass
 
-__all__ = ["Annealed", "Levels", "annealed", "as_sigmas", "level"]
+__all__ = ["Annealed", "Levels", "annealed", "as_sigmas", "level", "step_at"]
 
 
 @pytree_dataclass

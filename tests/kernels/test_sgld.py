@@ -386,7 +386,7 @@ def test_a_wrong_control_variate_is_rejected(wrong):
 
 # SGHMC ---------------------------------------------------------------------------------------
 
-KNOWN = np.array([[30.0, 20.0], [20.0, 40.0]])
+KNOWN = np.array([[20.0, 12.0], [12.0, 25.0]])
 
 
 def sghmc(known=KNOWN, estimator=None, **arguments):
