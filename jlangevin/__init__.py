@@ -7,7 +7,18 @@ yields the exact law of what comes out (`exact`), and `verify` holds the samples
 
 from importlib.metadata import version as _version
 
-from jlangevin import adaptation, diagnostics, energies, exact, kernels, noise, reducers, verify
+from jlangevin import (
+    adaptation,
+    diagnostics,
+    energies,
+    estimators,
+    exact,
+    kernels,
+    noise,
+    reducers,
+    scores,
+    verify,
+)
 from jlangevin.adaptation import warm_up
 from jlangevin.distribution import Gaussian
 from jlangevin.errors import (
@@ -17,6 +28,7 @@ from jlangevin.errors import (
     DivergenceError,
     DivergenceWarning,
     NoClosedFormError,
+    NoEnergyError,
     NoStationaryLawError,
     NotAffineError,
     NotNormalizableError,
@@ -26,11 +38,15 @@ from jlangevin.kernels import (
     Info,
     Kernel,
     Schedule,
+    annealed,
     barker,
     gradient_noise,
     leimkuhler_matthews,
     mala,
     malt,
+    predictor_corrector,
+    sghmc,
+    sgld,
     tamed_ula,
     ula,
     underdamped,
@@ -49,6 +65,7 @@ __all__ = [
     "Info",
     "Kernel",
     "NoClosedFormError",
+    "NoEnergyError",
     "NoStationaryLawError",
     "NotAffineError",
     "NotNormalizableError",
@@ -57,9 +74,11 @@ __all__ = [
     "Schedule",
     "UnstableStepError",
     "adaptation",
+    "annealed",
     "barker",
     "diagnostics",
     "energies",
+    "estimators",
     "exact",
     "gradient_noise",
     "kernels",
@@ -68,9 +87,13 @@ __all__ = [
     "malt",
     "noise",
     "position",
+    "predictor_corrector",
     "reducers",
     "resume",
     "sample",
+    "scores",
+    "sghmc",
+    "sgld",
     "tamed_ula",
     "ula",
     "underdamped",

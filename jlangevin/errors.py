@@ -9,6 +9,7 @@ __all__ = [
     "DivergenceError",
     "DivergenceWarning",
     "NoClosedFormError",
+    "NoEnergyError",
     "NoStationaryLawError",
     "NotAffineError",
     "NotNormalizableError",
@@ -22,6 +23,10 @@ class NotNormalizableError(ValueError):
 
 class NoClosedFormError(ValueError):
     """The quantity exists but has no closed form; what to do instead is in the message."""
+
+
+class NoEnergyError(ValueError):
+    """Only a score is known, or not even an energy of which it is the gradient."""
 
 
 class NotAffineError(ValueError):

@@ -30,6 +30,7 @@ from jlangevin import trees
 from jlangevin._checks import check_count, check_scalar
 from jlangevin.distribution import Gaussian
 from jlangevin.errors import (
+    NoEnergyError,
     NoStationaryLawError,
     NotAffineError,
     NotNormalizableError,
@@ -41,10 +42,12 @@ from jlangevin.kernels.base import (
     at_step,
     check_energy,
     check_kernel,
+    gradient,
     has_schedule,
 )
 from jlangevin.kernels.preconditioner import as_preconditioner
 from jlangevin.noise import Want
+from jlangevin.scores import GivenGradient
 from jlangevin.trees import PyTree, Structure
 
 __all__ = [
@@ -222,6 +225,7 @@ def target(energy: Energy, position: PyTree, temperature: Any = 1.0) -> Gaussian
 
     Raises:
         NotAffineError: the gradient is not affine, so p is no Gaussian.
+        NoEnergyError: the energy is a score that is no gradient.
         NotNormalizableError: A has an eigenvalue that is not positive.
 
     Example:
@@ -263,6 +267,7 @@ def step_size_for(
 
     Raises:
         NotAffineError: the energy is not quadratic.
+        NoEnergyError: as `target`.
         NotNormalizableError: no direction of it is confined.
 
     Example:
@@ -484,7 +489,7 @@ def _derive(
 
 def _derive_gradient(energy: Energy, zeros: PyTree) -> tuple[AffineMap, jax.Array]:
     """∇E(x) = A x + b as an affine map, and whether it is one."""
-    return _derive(lambda x, _: jax.grad(energy)(x), zeros, None, each=True)
+    return _derive(lambda x, _: gradient(energy, x), zeros, None, each=True)
 
 
 def _probes(like: jax.Array, phase: float) -> jax.Array:
@@ -568,10 +573,24 @@ def _spectral_radius(matrix: jax.Array) -> jax.Array:
 def _quadratic(energy: Energy, position: PyTree) -> tuple[jax.Array, jax.Array]:
     """A = ∇²E and b = ∇E(0) over the raveled position, or a refusal."""
     check_energy(energy, position)
-    gradient, good = _derive_gradient(energy, trees.zeros(position))
+    slope, good = _derive_gradient(energy, trees.zeros(position))
     _refuse_not_affine(good, jnp.array(True))
-    hessian = jnp.where(good, (gradient.matrix + gradient.matrix.T) / 2, jnp.nan)
-    return hessian, gradient.offset
+    symmetric = jnp.array(True)
+    if isinstance(energy, GivenGradient):
+        symmetric = _is_symmetric(slope.matrix)
+    if trees.is_concrete(symmetric) and not bool(symmetric):
+        raise NoEnergyError(
+            "energy: the derivative of its score is not symmetric, so the score is no gradient and "
+            "there is no density exp(-E/T); exact.stationary gives the law a kernel tends to"
+        )
+    hessian = jnp.where(good & symmetric, (slope.matrix + slope.matrix.T) / 2, jnp.nan)
+    return hessian, slope.offset
+
+
+def _is_symmetric(matrix: jax.Array) -> jax.Array:
+    largest = jnp.max(jnp.abs(matrix), initial=0)
+    tolerance = 1e3 * float(jnp.finfo(matrix.dtype).eps) * max(len(matrix), 1)
+    return jnp.max(jnp.abs(matrix - matrix.T), initial=0) <= tolerance * largest
 
 
 # Composition --------------------------------------------------------------------------------

@@ -113,7 +113,7 @@ class Pairs:
     """
 
     # As the wants. Normals and uniforms are complex, with axes (element axes …, chain axes …) and
-    # the pairs before or after them; keys have axes (pair, 2, chain axes …).
+    # the pairs before or after them; keys are words, with axes (pair, 2, chain axes …, 2).
     packed: Any
     dtypes: tuple[Any, ...] = trees.static_field()  # of the leaves as they are handed out
     pairs_last: bool = trees.static_field()
@@ -127,7 +127,7 @@ class Pairs:
 
         def choose(packed: jax.Array, dtype: Any) -> jax.Array:
             if not jnp.issubdtype(packed.dtype, jnp.complexfloating):
-                return packed[pair, odd]
+                return jax.random.wrap_key_data(packed[pair, odd], impl="threefry2x32")
             both = lax.dynamic_index_in_dim(packed, pair, axis, keepdims=False)
             return jnp.where(odd == 0, both.real, both.imag).astype(dtype)
 
@@ -182,8 +182,9 @@ def pairs(
         # A key takes both words, so each step has a block of its own.
         both = jnp.stack([steps, steps + np.uint32(1)], 1).reshape(-1)
         stacked = jnp.stack(_blocks(of, both, first, 1, purpose), -1)[:, 0]
-        keys = jax.random.wrap_key_data(stacked, impl="threefry2x32")
-        return keys.reshape(num_pairs, 2, *of.high.shape)
+        # Words until a step takes them: an array of keys, of which a loop uses one at each turn,
+        # is to JAX's check for keys used twice a key used at every turn.
+        return stacked.reshape(num_pairs, 2, *of.high.shape, 2)
 
     packed = jax.tree.map(make, wants)
     if slot > MAX_SLOTS:

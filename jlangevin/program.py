@@ -26,7 +26,14 @@ from jax.sharding import Mesh, PartitionSpec
 
 from jlangevin import noise, reducers, trees
 from jlangevin.distribution import Drawable, starts
-from jlangevin.kernels.base import Energy, Info, Kernel, at_step, check_energy
+from jlangevin.kernels.base import (
+    Energy,
+    Info,
+    Kernel,
+    at_step,
+    check_energy,
+    value_and_gradient,
+)
 from jlangevin.trees import PyTree, Structure
 
 __all__ = [
@@ -172,7 +179,7 @@ def begin(
         def one(x: PyTree, z: PyTree) -> tuple[Any, Any, Any]:
             state = start.init(energy, x, z)
             sums = reducers.over(lambda r: r.init(state), reduce)
-            return state, sums, jax.value_and_grad(energy)(x)
+            return state, sums, value_and_gradient(energy, x)
 
         state, sums, values = jax.vmap(one, in_axes=-1, out_axes=-1)(positions, made)
         info = _check_step(start, energy, like, streams)

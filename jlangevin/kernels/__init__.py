@@ -1,7 +1,8 @@
 """One file per dynamics; `base` says what a kernel is."""
 
+from jlangevin.kernels.annealed import Annealed, Levels, annealed
 from jlangevin.kernels.barker import Barker, barker
-from jlangevin.kernels.base import Energy, Info, Kernel, Schedule
+from jlangevin.kernels.base import Energy, Info, Kernel, Schedule, gradient
 from jlangevin.kernels.gradient_noise import GradientNoise, gradient_noise
 from jlangevin.kernels.leimkuhler_matthews import (
     LeimkuhlerMatthews,
@@ -12,6 +13,9 @@ from jlangevin.kernels.mala import MALA, mala
 from jlangevin.kernels.malt import MALT, malt
 from jlangevin.kernels.metropolis import MetropolisState
 from jlangevin.kernels.preconditioner import Dense, Diagonal
+from jlangevin.kernels.predictor_corrector import PredictorCorrector, predictor_corrector
+from jlangevin.kernels.sghmc import SGHMC, SGHMCState, sghmc
+from jlangevin.kernels.sgld import SGLD, sgld
 from jlangevin.kernels.tamed_ula import TamedULA, TamedULAState, tamed_ula
 from jlangevin.kernels.ula import ULA, ULAState, ula
 from jlangevin.kernels.underdamped import (
@@ -26,7 +30,10 @@ from jlangevin.kernels.underdamped import (
 __all__ = [
     "MALA",
     "MALT",
+    "SGHMC",
+    "SGLD",
     "ULA",
+    "Annealed",
     "Barker",
     "ConfigurationalTemperature",
     "Dense",
@@ -37,20 +44,28 @@ __all__ = [
     "Kernel",
     "LeimkuhlerMatthews",
     "LeimkuhlerMatthewsState",
+    "Levels",
     "MetropolisState",
+    "PredictorCorrector",
+    "SGHMCState",
     "Schedule",
     "TamedULA",
     "TamedULAState",
     "ULAState",
     "Underdamped",
     "UnderdampedState",
+    "annealed",
     "barker",
     "configurational_temperature",
+    "gradient",
     "gradient_noise",
     "kinetic_temperature",
     "leimkuhler_matthews",
     "mala",
     "malt",
+    "predictor_corrector",
+    "sghmc",
+    "sgld",
     "tamed_ula",
     "ula",
     "underdamped",

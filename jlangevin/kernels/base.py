@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, TypeVar
 
+import chex
 import jax
 
+from jlangevin import trees
 from jlangevin._checks import check_scalar
+from jlangevin.scores import GivenGradient
 from jlangevin.trees import PyTree, pytree_dataclass
 
 __all__ = [
@@ -18,9 +21,12 @@ __all__ = [
     "at_step",
     "check_callable",
     "check_energy",
+    "check_estimator",
     "check_kernel",
+    "gradient",
     "has_schedule",
     "hyperparameter",
+    "value_and_gradient",
 ]
 
 Energy = Callable[[PyTree], jax.Array]
@@ -80,6 +86,20 @@ class Schedule:
         return value
 
 
+def gradient(energy: Energy, position: PyTree) -> PyTree:
+    """∇E at one position: that which the energy gives, as a score does, else `jax.grad`'s."""
+    if isinstance(energy, GivenGradient):
+        return energy.gradient(position)
+    return jax.grad(energy)(position)
+
+
+def value_and_gradient(energy: Energy, position: PyTree) -> tuple[jax.Array | None, PyTree]:
+    """E and ∇E at one position; None for the value where only a gradient is given."""
+    if isinstance(energy, GivenGradient):
+        return None, energy.gradient(position)
+    return jax.value_and_grad(energy)(position)
+
+
 def hyperparameter(name: str, value: Any) -> Any:
     """`value` checked to be positive, or wrapped as a `Schedule` if it is a function."""
     if isinstance(value, Schedule):
@@ -124,9 +144,29 @@ def check_callable(energy: Any) -> None:
         )
 
 
+def check_estimator(estimator: Any) -> None:
+    """Raise TypeError unless `estimator` can be called."""
+    if not callable(estimator):
+        raise TypeError(
+            "estimator: expected a callable from a key and a position to an estimate of the "
+            f"gradient, got {type(estimator).__name__}; see jlangevin.estimators"
+        )
+
+
 def check_energy(energy: Any, position: PyTree) -> None:
-    """Raise unless `energy` maps a position like `position` to a real floating scalar."""
+    """Raise unless `energy` maps a position like `position` to a real floating scalar.
+
+    One that gives a gradient alone must map it to the like of it.
+    """
     check_callable(energy)
+    if isinstance(energy, GivenGradient):
+        slope, like = jax.eval_shape(energy.gradient, position), trees.struct(position)
+        try:
+            chex.assert_trees_all_equal_structs(slope, like)
+            chex.assert_trees_all_equal_shapes_and_dtypes(slope, like)
+        except AssertionError as error:
+            raise ValueError(f"energy: its score is not like the position: {error}") from None
+        return
     value = jax.eval_shape(energy, position)
     if not isinstance(value, jax.ShapeDtypeStruct) or value.shape != ():
         what = f"shape {value.shape}" if hasattr(value, "shape") else f"{type(value).__name__}"

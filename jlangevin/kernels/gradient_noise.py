@@ -10,12 +10,32 @@ import jax.numpy as jnp
 from jlangevin import trees
 from jlangevin._checks import as_array, check_spd
 from jlangevin.distribution import factor
-from jlangevin.kernels.base import Energy, Info
+from jlangevin.kernels.base import Energy, Info, gradient
 from jlangevin.kernels.metropolis import Metropolis
 from jlangevin.noise import Want
+from jlangevin.scores import GivenGradient
 from jlangevin.trees import PyTree, pytree_dataclass
 
 __all__ = ["GradientNoise", "gradient_noise"]
+
+
+@pytree_dataclass
+class Tilted(GivenGradient):
+    """E(x) + e·x: its gradient is that of E with an error e."""
+
+    energy: Any
+    error: Any
+
+    def __call__(self, position: PyTree) -> jax.Array:
+        value: jax.Array = self.energy(position)
+        return value + jnp.vdot(trees.ravel(self.error), trees.ravel(position))
+
+    def gradient(self, position: PyTree) -> PyTree:
+        return jax.tree.map(jnp.add, gradient(self.energy, position), self.error)
+
+    def at(self, sigma: Any) -> Tilted:
+        """The same at another level, where the energy has levels."""
+        return Tilted(self.energy.at(sigma), self.error)
 
 
 @pytree_dataclass
@@ -43,13 +63,8 @@ class GradientNoise:
             raise ValueError(
                 f"cov: of shape {self.scale.shape}, does not fit a position of {zeta.size} elements"
             )
-        # A gradient with an error e is the gradient of the energy tilted by e·x.
-        error = self.scale.astype(zeta.dtype) @ zeta
-
-        def tilted(x: PyTree) -> jax.Array:
-            return energy(x) + jnp.vdot(error, trees.ravel(x))
-
-        stepped: tuple[Any, Info] = self.kernel.step(tilted, state, inner)
+        error = trees.unraveler(state.position)(self.scale.astype(zeta.dtype) @ zeta)
+        stepped: tuple[Any, Info] = self.kernel.step(Tilted(energy, error), state, inner)
         return stepped
 
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jlangevin import trees
-from jlangevin.kernels.base import Energy, Info, hyperparameter
+from jlangevin.kernels.base import Energy, Info, gradient, hyperparameter
 from jlangevin.kernels.ula import diffuse
 from jlangevin.noise import Want
 from jlangevin.trees import PyTree, pytree_dataclass, static_field
@@ -44,14 +44,14 @@ class TamedULA:
     def step(
         self, energy: Energy, state: TamedULAState, noise: PyTree
     ) -> tuple[TamedULAState, Info]:
-        gradient = jax.grad(energy)(state.position)
-        norm = None if self.coordinatewise else _norm(gradient)
+        slope = gradient(energy, state.position)
+        norm = None if self.coordinatewise else _norm(slope)
 
         def tame(g: jax.Array) -> jax.Array:
             size = jnp.abs(g) if norm is None else norm.astype(g.dtype)
             return g / (1 + jnp.asarray(self.step_size, g.dtype) * size)
 
-        drift = jax.tree.map(tame, gradient)
+        drift = jax.tree.map(tame, slope)
         position = diffuse(self.step_size, self.temperature, state.position, drift, noise)
         return TamedULAState(position), Info()
 

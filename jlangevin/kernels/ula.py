@@ -7,7 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jlangevin.kernels.base import Energy, Info, hyperparameter
+from jlangevin.kernels.base import Energy, Info, gradient, hyperparameter
 from jlangevin.kernels.preconditioner import Dense, Diagonal, as_preconditioner
 from jlangevin.noise import Want
 from jlangevin.rounding import apart, hidden_zero
@@ -57,8 +57,8 @@ class ULA:
         return ULAState(position)
 
     def step(self, energy: Energy, state: ULAState, noise: PyTree) -> tuple[ULAState, Info]:
-        gradient = jax.grad(energy)(state.position)
-        return ULAState(self.move(state.position, gradient, noise)), Info()
+        slope = gradient(energy, state.position)
+        return ULAState(self.move(state.position, slope, noise)), Info()
 
     def move(self, position: PyTree, gradient: PyTree, noise: PyTree) -> PyTree:
         """The update rule, given the gradient at `position`."""

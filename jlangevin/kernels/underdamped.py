@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jlangevin import trees
-from jlangevin.kernels.base import Energy, Info, hyperparameter
+from jlangevin.kernels.base import Energy, Info, gradient, hyperparameter
 from jlangevin.kernels.preconditioner import Dense, Diagonal, Scalar, as_mass
 from jlangevin.noise import Want
 from jlangevin.trees import PyTree, pytree_dataclass, static_field
@@ -84,7 +84,7 @@ class Underdamped:
         return jnp.asarray(self.step_size, dtype) / self.splitting.count(letter)
 
     def _accelerate(self, energy: Energy, position: PyTree) -> PyTree:
-        force = jax.tree.map(jnp.negative, jax.grad(energy)(position))
+        force = jax.tree.map(jnp.negative, gradient(energy, position))
         return self.inverse_mass.apply(force)
 
     def _add(self, letter: str, value: PyTree, rate: PyTree | None) -> PyTree:
@@ -228,11 +228,9 @@ def configurational_temperature(energy: Energy, position: PyTree) -> Configurati
     """
     unravel = trees.unraveler(position)
 
-    def flat_energy(flat: jax.Array) -> jax.Array:
-        return energy(unravel(flat))
+    def slope(flat: jax.Array) -> jax.Array:
+        return trees.ravel(gradient(energy, unravel(flat)))
 
     flat = trees.ravel(position)
-    gradient = jax.grad(flat_energy)(flat)
-    return ConfigurationalTemperature(
-        jnp.vdot(gradient, gradient), jnp.trace(jax.hessian(flat_energy)(flat))
-    )
+    g = slope(flat)
+    return ConfigurationalTemperature(jnp.vdot(g, g), jnp.trace(jax.jacfwd(slope)(flat)))

@@ -1,0 +1,180 @@
+"""Unbiased estimates of a gradient from a few of many data, as functions of a key.
+
+An estimator is any callable (key, x) -> an estimate of ∇E(x), like x; give it to `sgld` or `sghmc`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jlangevin import trees
+from jlangevin._checks import check_count, check_finite
+from jlangevin.trees import PyTree, pytree_dataclass, static_field
+
+__all__ = ["ControlVariate", "Minibatch", "Sum", "control_variate", "minibatch"]
+
+
+@pytree_dataclass
+class Sum:
+    """The energy E(x) = prior(x) + Σ_i e(x, item_i) over all data."""
+
+    energy_of_item: Any
+    data: Any
+    prior: Any
+
+    def __call__(self, position: PyTree) -> jax.Array:
+        return self.prior_at(position) + self.of(self.data, position)
+
+    def prior_at(self, position: PyTree) -> jax.Array:
+        if self.prior is None:
+            return jnp.zeros((), trees.float_dtype(position))
+        value: jax.Array = self.prior(position)
+        return value
+
+    def of(self, items: PyTree, position: PyTree) -> jax.Array:
+        """Σ_i e(x, item_i) over `items`."""
+        return jnp.sum(jax.vmap(self.energy_of_item, in_axes=(None, 0))(position, items))
+
+    @property
+    def num_items(self) -> int:
+        """n."""
+        return int(jax.tree.leaves(self.data)[0].shape[0])
+
+
+@pytree_dataclass
+class Minibatch:
+    """See `minibatch`."""
+
+    energy: Sum
+    batch_size: int = static_field()
+
+    def __call__(self, key: jax.Array, position: PyTree) -> PyTree:
+        batch = self.draw(key)
+
+        def scaled(x: PyTree) -> jax.Array:
+            return self.energy.prior_at(x) + self.scale * self.energy.of(batch, x)
+
+        return jax.grad(scaled)(position)
+
+    @property
+    def scale(self) -> float:
+        """n / b."""
+        return self.energy.num_items / self.batch_size
+
+    def draw(self, key: jax.Array) -> PyTree:
+        """A batch of b items."""
+        chosen = jax.random.randint(key, (self.batch_size,), 0, self.energy.num_items)
+        return jax.tree.map(lambda leaf: jnp.take(leaf, chosen, axis=0), self.energy.data)
+
+
+def minibatch(energy_of_item: Any, data: PyTree, batch_size: int, prior: Any = None) -> Minibatch:
+    """The gradient on a few items drawn at random, scaled up to all of them.
+
+        E(x) = prior(x) + Σ_i e(x, item_i),    i = 1 … n
+        ĝ(x) = ∇prior(x) + n/b Σ_{i in batch} ∇e(x, item_i)
+
+    The b items are drawn anew at each key, independently: an item may occur twice, and b may be
+    larger than n. E[ĝ] = ∇E, and with V(x) the covariance of ∇e(x, item_i) over the n items, the
+    covariance of ĝ is n²/b V(x). b gradients of items an estimate, whatever n; nothing is
+    compiled anew for other data of the same shape.
+
+    `energy` of what is returned is E itself, a callable over all data.
+
+    Args:
+        energy_of_item: e, from a position and one item to a scalar.
+        data: a pytree of arrays whose first axis counts the items.
+        batch_size: b ≥ 1; another number compiles anew.
+        prior: from a position to a scalar; None for none.
+
+    Raises:
+        TypeError: e or the prior cannot be called, or b is no integer.
+        ValueError: b < 1, no items, or leaves of `data` that differ in how many.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jlangevin as jl
+        >>> items = jnp.arange(100.0)
+        >>> batches = jl.estimators.minibatch(lambda x, y: 0.5 * (x - y)**2 / 100, items, 10)
+        >>> keys = jax.random.split(jax.random.key(0), 10_000)
+        >>> estimates = jax.vmap(batches, (0, None))(keys, jnp.float32(50.0))
+        >>> gradient = jax.grad(batches.energy)(50.0)
+        >>> round(float(gradient), 1), round(float(estimates.mean()), 1)
+        (0.5, 0.5)
+    """
+    for name, function in (("energy_of_item", energy_of_item), ("prior", prior)):
+        if not callable(function) and not (name == "prior" and function is None):
+            raise TypeError(f"{name}: expected a callable, got {type(function).__name__}")
+    data = trees.as_position("data", data)
+    leaves = jax.tree.leaves(data)
+    if not leaves or any(leaf.ndim == 0 for leaf in leaves):
+        raise ValueError("data: expected arrays whose first axis counts the items")
+    numbers = {leaf.shape[0] for leaf in leaves}
+    if len(numbers) > 1 or numbers == {0}:
+        raise ValueError(f"data: expected one number of items, got {sorted(numbers)}")
+    batch_size = check_count("batch_size", batch_size, minimum=1)
+    return Minibatch(Sum(energy_of_item, data, prior), batch_size)
+
+
+@pytree_dataclass
+class ControlVariate:
+    """See `control_variate`."""
+
+    minibatch: Minibatch
+    center: Any
+    gradient: Any  # Σ_i ∇e(center, item_i)
+
+    def __call__(self, key: jax.Array, position: PyTree) -> PyTree:
+        trees.assert_like("center", self.center, position)
+        energy, batch = self.minibatch.energy, self.minibatch.draw(key)
+
+        def combine(
+            x: jax.Array, p: jax.Array, whole: jax.Array, g: jax.Array, h: jax.Array
+        ) -> jax.Array:
+            return p + (whole.astype(x.dtype) + self.minibatch.scale * (g - h))
+
+        def cast(c: jax.Array, x: jax.Array) -> jax.Array:
+            return c.astype(x.dtype)
+
+        slope = jax.grad(lambda x: energy.of(batch, x))
+        center = jax.tree.map(cast, self.center, position)
+        prior = jax.grad(energy.prior_at)(position)
+        return jax.tree.map(combine, position, prior, self.gradient, slope(position), slope(center))
+
+
+def control_variate(minibatch: Minibatch, center: PyTree) -> ControlVariate:
+    """Minibatches of what differs from the gradient at a center (Baker et al. 2019).
+
+        ĝ(x) = ∇prior(x) + Σ_i ∇e(c, item_i) + n/b Σ_{i in batch} (∇e(x, item_i) - ∇e(c, item_i))
+
+    It is unbiased, with the covariance n²/b V(x), V that of the differences over the items: near
+    the center it vanishes with the square of the distance. A center near the mode of p makes
+    the noise small where the chain is. 2b gradients of items an estimate; n of them once, here.
+
+    Args:
+        minibatch: as `minibatch` makes it.
+        center: c, one position.
+
+    Raises:
+        TypeError: `minibatch` is none.
+        ValueError: the gradient at the center is not finite; or, when it is run, the center does
+            not fit the position.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jlangevin as jl
+        >>> batches = jl.estimators.minibatch(lambda x, y: (x - y)**2, jnp.arange(100.0), 10)
+        >>> exact = jl.estimators.control_variate(batches, 49.5)  # quadratic, with one curvature
+        >>> float(exact(jax.random.key(0), jnp.float32(50.5)))
+        200.0
+    """
+    if not isinstance(minibatch, Minibatch):
+        raise TypeError(
+            f"minibatch: expected what jlangevin.estimators.minibatch makes, "
+            f"got {type(minibatch).__name__}"
+        )
+    center = trees.as_position("center", center)
+    energy = minibatch.energy
+    gradient = jax.grad(lambda x: energy.of(energy.data, x))(center)
+    check_finite("center: the gradient there", gradient)
+    return ControlVariate(minibatch, center, gradient)

@@ -1,0 +1,122 @@
+"""Annealed Langevin dynamics: one level of noise after another."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jlangevin import trees
+from jlangevin._checks import as_array, check_count, check_positive
+from jlangevin.kernels.base import Energy, Info, Schedule, hyperparameter
+from jlangevin.kernels.ula import ULA, ULAState
+from jlangevin.noise import Want
+from jlangevin.trees import PyTree, pytree_dataclass
+
+__all__ = ["Annealed", "Levels", "annealed", "as_sigmas", "level", "step_at"]
+
+
+@pytree_dataclass
+class Levels:
+    """The level of a step: each for `steps_each` steps, and the last for ever."""
+
+    sigmas: jax.Array
+    steps_each: jax.Array
+
+    def __call__(self, step: Any) -> jax.Array:
+        index = jnp.asarray(step, jnp.int32) // self.steps_each
+        return self.sigmas[jnp.minimum(index, len(self.sigmas) - 1)]
+
+
+@pytree_dataclass
+class Annealed:
+    """See `annealed`."""
+
+    sigma: Any
+    last: jax.Array
+    step_size: Any
+    temperature: Any
+
+    init_noise: ClassVar[None] = None
+    step_noise: ClassVar[Want] = Want.NORMAL
+
+    def init(self, energy: Energy, position: PyTree, noise: None) -> ULAState:
+        return ULAState(position)
+
+    def step(self, energy: Energy, state: ULAState, noise: PyTree) -> tuple[ULAState, Info]:
+        ula = ULA(step_at(self.step_size, self.sigma, self.last), self.temperature, None)
+        return ula.step(level(energy, self.sigma), state, noise)
+
+
+def step_at(step_size: Any, sigma: jax.Array, last: jax.Array) -> jax.Array:
+    """η σ²/σ_L²."""
+    return jnp.asarray(step_size, sigma.dtype) * (sigma / last) ** 2
+
+
+def level(energy: Any, sigma: Any) -> Energy:
+    """`energy` at a level, or a refusal of what has none."""
+    if not hasattr(energy, "at"):
+        raise TypeError(
+            f"energy: {type(energy).__name__} has no levels; pass "
+            "jlangevin.scores.level_score(s, sigma) for a score s(x, sigma), or any energy with a "
+            "method at(sigma)"
+        )
+    leveled: Energy = energy.at(sigma)
+    return leveled
+
+
+def as_sigmas(value: Any) -> jax.Array:
+    """`value` checked to be levels, one below the other."""
+    sigmas = as_array("sigmas", value, ndim=1)
+    if len(sigmas) == 0:
+        raise ValueError("sigmas: expected at least one level")
+    check_positive("sigmas", sigmas)
+    if trees.is_concrete(sigmas) and not bool(np.all(np.diff(np.asarray(sigmas)) < 0)):
+        raise ValueError(f"sigmas: expected levels that fall, got {np.asarray(sigmas)}")
+    return sigmas
+
+
+def annealed(sigmas: Any, steps_each: int, step_size: Any, *, temperature: Any = 1.0) -> Annealed:
+    """Annealed Langevin dynamics (Song and Ermon 2019).
+
+        x' = x + η_l s(x, σ_l) + sqrt(2 η_l T) ξ,    η_l = η σ_l²/σ_L²,    ξ ~ N(0, I)
+
+    K steps at each of the levels σ_1 > … > σ_L, L K steps in all; those after that stay at σ_L.
+    s(x, σ) is the score of the density that noise of variance σ² has smoothed, and what comes out
+    is from near that of σ_L. One score a step. Where the score is affine in x at every level, as it
+    is for Gaussian data, `exact.law` gives the law of the whole anneal.
+
+    The energy to run it on is a `scores.level_score`, or any other with a method `at(sigma)` that
+    gives the energy at a level.
+
+    Args:
+        sigmas: σ_1 > … > σ_L > 0, an array (L,).
+        steps_each: K ≥ 1.
+        step_size: η > 0, the step at the last level, a scalar or a function of the step. Where
+            others write x + (α_l/2) s + sqrt(α_l) ξ with α_l = ε σ_l²/σ_L², η is ε/2.
+        temperature: T > 0, a scalar or a function of the step, which may end at 0.
+
+    Raises:
+        TypeError: K is no integer; or, when it is run, the energy has no levels.
+        ValueError: levels that do not fall or are not positive; K < 1; a hyper-parameter that is
+            not finite and positive.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jlangevin as jl
+        >>> sigmas = jnp.geomspace(3.0, 0.1, 10)
+        >>> smoothed = jl.scores.level_score(lambda x, sigma: (5 - x) / (1 + sigma**2), sigmas[0])
+        >>> kernel, start = jl.annealed(sigmas, 50, 0.002), jl.Gaussian(jnp.zeros(1), jnp.eye(1))
+        >>> run = jl.sample(jax.random.key(0), smoothed, kernel, start, num_steps=500, num_chains=9)
+        >>> round(float(jl.exact.law(kernel, smoothed, start, 500).mean[0]), 1)
+        5.0
+    """
+    sigmas = as_sigmas(sigmas)
+    each = jnp.asarray(check_count("steps_each", steps_each, minimum=1), jnp.int32)
+    return Annealed(
+        Schedule(Levels(sigmas, each)),
+        sigmas[-1],
+        hyperparameter("step_size", step_size),
+        hyperparameter("temperature", temperature),
+    )

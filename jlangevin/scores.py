@@ -1,0 +1,120 @@
+"""Scores s(x) = -∇E(x) where no energy is known: stand-ins for one, with a gradient alone.
+
+A kernel that asks for gradients runs on one as on an energy. Whatever asks for the value, to accept
+or reject by it for instance, is refused by name while it is traced.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jlangevin._checks import check_scalar
+from jlangevin.errors import NoEnergyError
+from jlangevin.trees import PyTree, pytree_dataclass
+
+__all__ = ["GivenGradient", "LevelScore", "Score", "level_score", "score"]
+
+
+class GivenGradient:
+    """An energy that gives its own gradient; its value is refused unless overridden."""
+
+    def __call__(self, position: PyTree) -> jax.Array:
+        raise NoEnergyError(
+            "energy: only its score is known, and its value was asked for; take a kernel that "
+            "needs the gradient alone, such as jlangevin.ula. A kernel of your own gets it from "
+            "jlangevin.kernels.gradient(energy, x), where it would say jax.grad(energy)(x)"
+        )
+
+    def gradient(self, position: PyTree) -> PyTree:
+        """∇E at one position, like it."""
+        raise NotImplementedError
+
+
+@pytree_dataclass
+class Score(GivenGradient):
+    """See `score`."""
+
+    function: Any
+
+    def gradient(self, position: PyTree) -> PyTree:
+        return jax.tree.map(jnp.negative, self.function(position))
+
+
+def score(function: Any) -> Score:
+    """What stands for an energy E of which only the score is known.
+
+        s(x) = ∇ log p(x) = -∇E(x)
+
+    It goes wherever an energy goes. At temperature T a kernel samples p^{1/T}: s is the score at
+    T = 1. Nothing checks that s is a gradient; `exact.law` takes any affine s.
+
+    Args:
+        function: s, from one position to a pytree like it. A `jax.tree_util.Partial` or another
+            pytree callable keeps its parameters traced.
+
+    Raises:
+        TypeError: `function` cannot be called.
+        NoEnergyError: later, where the energy's value is asked for.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jlangevin as jl
+        >>> normal = jl.scores.score(lambda x: -x)
+        >>> run = jl.sample(jax.random.key(0), normal, jl.ula(0.1), jnp.zeros((3, 2)), num_steps=10)
+        >>> run.draws.shape
+        (3, 10, 2)
+        >>> round(float(jl.exact.stationary(jl.ula(1.0), normal, jnp.zeros(1)).cov[0, 0]), 6)
+        2.0
+    """
+    _check_callable(function)
+    return Score(function)
+
+
+@pytree_dataclass
+class LevelScore(GivenGradient):
+    """See `level_score`."""
+
+    function: Any
+    sigma: Any
+
+    def gradient(self, position: PyTree) -> PyTree:
+        return jax.tree.map(jnp.negative, self.function(position, self.sigma))
+
+    def at(self, sigma: Any) -> LevelScore:
+        """The same at another level."""
+        return LevelScore(self.function, sigma)
+
+
+def level_score(function: Any, sigma: Any) -> LevelScore:
+    """The score of a density smoothed by noise at many levels, standing at one of them.
+
+        s(x, σ) = ∇ log ∫ p(y) N(x; y, σ² I) dy
+
+    Kernels that run through levels, such as `annealed`, choose their own; for all others, and where
+    a start is checked, it is at `sigma`.
+
+    Args:
+        function: s(x, σ), from one position and a scalar to a pytree like the position.
+        sigma: σ > 0.
+
+    Raises:
+        TypeError: `function` cannot be called.
+        ValueError: σ is not finite and positive.
+        NoEnergyError: later, where the energy's value is asked for.
+
+    Example:
+        >>> import jax.numpy as jnp, jlangevin as jl
+        >>> smoothed = jl.scores.level_score(lambda x, sigma: -x / (1 + sigma**2), sigma=2.0)
+        >>> float(jl.exact.target(smoothed, jnp.zeros(1)).cov[0, 0])
+        5.0
+    """
+    _check_callable(function)
+    check_scalar("sigma", sigma, positive=True)
+    return LevelScore(function, sigma)
+
+
+def _check_callable(function: Any) -> None:
+    if not callable(function):
+        raise TypeError(f"function: expected a score x -> s(x), got {type(function).__name__}")
