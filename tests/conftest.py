@@ -8,7 +8,21 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_debug_key_reuse", True)
 
 
-LONG_MODULES = ("test_energies", "test_noise", "test_exact")
+LONG_MODULES = (
+    "test_adaptation",
+    "test_devices",
+    "test_energies",
+    "test_exact",
+    "test_kernel_mutants",
+    "test_long_runs",
+    "test_malt",
+    "test_metropolis",
+    "test_noise",
+    "test_noise_quality",
+    "test_processes",
+    "test_stein",
+    "test_weak_order",
+)
 
 
 @pytest.hookimpl(tryfirst=True)
