@@ -5,6 +5,7 @@ chains show, with probability 0.99, a shift of 0.06 standard deviations or a var
 """
 
 from dataclasses import replace
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -44,7 +45,7 @@ def recursion(corrector_steps=M, more=0, heat=1.0, at_next=False):
         F = eye - size * np.linalg.inv(DATA_COV + sigma**2 * eye)
         mean, cov = DATA_MEAN + F @ (mean - DATA_MEAN), F @ cov @ F.T + variance * eye
 
-    for sigma, following in zip(SIGMAS[:-1], SIGMAS[1:], strict=True):
+    for sigma, following in pairwise(SIGMAS):
         fall = sigma**2 - following**2
         move(fall, heat * fall, following if at_next else sigma)
         for _ in range(corrector_steps):
