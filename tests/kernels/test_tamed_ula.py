@@ -62,9 +62,11 @@ def test_one_gradient_a_step():
 def test_chains_come_in_from_afar_where_ula_explodes(energy, far, coordinatewise, dtype):
     starts = jnp.full((100, 2), far)
     tamed = jl.tamed_ula(0.05, coordinatewise=coordinatewise)
-    for kernel, exploded in ((jl.ula(0.05), 100), (tamed, 0)):
-        run = jl.sample(jax.random.key(0), energy, kernel, starts, num_steps=200, observe=None)
-        assert int(run.info.num_divergent.sum()) == exploded
+    options = {"num_steps": 200, "observe": None}
+    with pytest.warns(jl.DivergenceWarning, match="100 of 100 chains"):
+        jl.sample(jax.random.key(0), energy, jl.ula(0.05), starts, **options)
+    run = jl.sample(jax.random.key(0), energy, tamed, starts, **options)
+    assert int(run.info.num_divergent.sum()) == 0
     assert float(jnp.max(jnp.abs(run.position))) < 4
 
 
