@@ -266,8 +266,8 @@ def moments(of: Of = position, *, covariance: bool = False) -> MomentsReducer:
         >>> run = jl.sample(
         ...     jax.random.key(0), energy, jl.ula(0.1), energy, num_steps=100, num_chains=1000,
         ...     observe=None, reducers=jl.reducers.pooled(jl.reducers.moments()))
-        >>> [round(float(v), 1) for v in run.summary.value.variance]
-        [1.1, 1.1]
+        >>> bool(jnp.allclose(run.summary.value.variance, 1 / 0.95, atol=0.05))
+        True
     """
     _check_of(of)
     return MomentsReducer(of, bool(covariance))
