@@ -93,7 +93,8 @@ class Store:
             for step in reversed(steps):
                 found = self._load(step, start)
                 if found is not None:
-                    return found[0], []
+                    state = found[0]
+                    break
                 self._manager.delete(step)
         else:
             for place, step in enumerate(steps):

@@ -37,6 +37,13 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.slow)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def forget_compiled_programs():
+    """Those of a module are of no use to the next, and take gigabytes by the end."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture(params=["float32", "float64"])
 def dtype(request):
     """The default floating dtype: float32 as JAX ships, or float64 with x64 enabled."""

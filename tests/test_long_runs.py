@@ -479,10 +479,11 @@ def test_an_edited_function_is_another_run(tmp_path):
             go(other)
 
 
-def test_fewer_steps_than_there_are_is_refused(tmp_path):
-    run(40, checkpoint=tmp_path, every=20)
+@pytest.mark.parametrize("observe", [jl.position, None])
+def test_fewer_steps_than_there_are_is_refused(tmp_path, observe):
+    run(40, checkpoint=tmp_path, every=20, observe=observe)
     with pytest.raises(jl.CheckpointError, match="holds 40 steps of this run, and only 20"):
-        run(20, checkpoint=tmp_path, every=20)
+        run(20, checkpoint=tmp_path, every=20, observe=observe)
 
 
 def test_every_without_checkpoint_is_refused():
