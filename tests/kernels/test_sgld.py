@@ -52,7 +52,8 @@ def prior(x):
 
 
 def batches(size=B):
-    data = {"a": jnp.array(INPUTS), "y": jnp.array(TARGETS)}
+    # Copies: JAX remembers what it made of a NumPy array under jit, in the precision of that time.
+    data = {"a": jnp.array(INPUTS.copy()), "y": jnp.array(TARGETS.copy())}
     return minibatch(energy_of_item, data, size, prior)
 
 
