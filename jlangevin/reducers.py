@@ -700,10 +700,10 @@ def custom(
         >>> crossings = jl.reducers.custom(
         ...     init=lambda state: (state.position[0], jnp.int32(0)),
         ...     update=lambda acc, state, n: (
-        ...         state.position[0], acc[1] + (acc[0] * state.position[0] < 0)),
+        ...         state.position[0], acc[1] + jnp.int32(acc[0] * state.position[0] < 0)),
         ...     finish=lambda acc, n: acc[1])
         >>> run = jl.sample(
-        ...     jax.random.key(0), jl.energies.double_well(), jl.ula(0.05), jnp.ones((4, 1)),
+        ...     jax.random.key(0), jl.energies.double_well(), jl.ula(0.01), jnp.ones((4, 1)),
         ...     num_steps=1000, observe=None, reducers=crossings)
         >>> run.summary.shape
         (4,)
