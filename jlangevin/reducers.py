@@ -27,6 +27,7 @@ from jax import lax
 from jlangevin import trees
 from jlangevin._checks import as_array, check_count, check_finite
 from jlangevin.diagnostics import integrated_time
+from jlangevin.kernels.base import position
 from jlangevin.rounding import apart
 from jlangevin.trees import PyTree, pytree_dataclass, static_field
 
@@ -59,11 +60,6 @@ class Reducer(Protocol):
     def update(self, accumulator: Any, state: Any, n: jax.Array) -> Any: ...
 
     def finish(self, accumulator: Any, n: jax.Array) -> Any: ...
-
-
-def position(state: Any) -> Any:
-    """The default of `of`: a kernel state's position."""
-    return state.position
 
 
 # What the reducers below share ----------------------------------------------------------------

@@ -23,7 +23,7 @@ from jlangevin._checks import check_count, check_key
 from jlangevin.checkpoint import Store
 from jlangevin.distribution import Drawable
 from jlangevin.errors import DivergenceError, DivergenceWarning
-from jlangevin.kernels.base import Energy, Info, Kernel, check_callable, check_kernel
+from jlangevin.kernels.base import Energy, Info, Kernel, check_callable, check_kernel, position
 from jlangevin.program import Layout, Outcome, Plan, SamplerState, Trouble, Work
 from jlangevin.progress import Progress
 from jlangevin.trees import PyTree, pytree_dataclass
@@ -54,11 +54,6 @@ class Run:
     def position(self) -> Any:
         """Where the chains are now, leaves of shape (chain, …)."""
         return self.state.kernel.position
-
-
-def position(state: Any) -> Any:
-    """The default of `observe`: a kernel state's position."""
-    return state.position
 
 
 def sample(

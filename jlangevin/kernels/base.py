@@ -26,6 +26,7 @@ __all__ = [
     "gradient",
     "has_schedule",
     "hyperparameter",
+    "position",
     "value_and_gradient",
 ]
 
@@ -123,6 +124,11 @@ def has_schedule(kernel: Any) -> bool:
     """Whether any hyper-parameter of `kernel` depends on the step."""
     leaves = jax.tree.leaves(kernel, is_leaf=lambda leaf: isinstance(leaf, Schedule))
     return any(isinstance(leaf, Schedule) for leaf in leaves)
+
+
+def position(state: Any) -> Any:
+    """A kernel state's position: what is observed and reduced if nothing else is asked for."""
+    return state.position
 
 
 def check_kernel(kernel: Any) -> None:
