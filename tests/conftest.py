@@ -28,7 +28,7 @@ LONG_MODULES = (
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """The fast subset, -m "not slow", leaves out what runs under x64, the long modules but for the
-    recorded laws, and the replications of `test_verify`."""
+    recorded laws, and the replications of `verify`."""
     for item in items:
         under_x64 = "x64" in getattr(item, "fixturenames", ()) or "float64" in item.name
         long = item.path.stem in LONG_MODULES and "recorded" not in item.name
