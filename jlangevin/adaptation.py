@@ -18,13 +18,15 @@ from jax.flatten_util import ravel_pytree
 from jlangevin import reducers, trees
 from jlangevin._checks import check_count, check_key, check_scalar
 from jlangevin.errors import AdaptationError
-from jlangevin.kernels.base import Energy, has_schedule
+from jlangevin.kernels.base import Energy, Info, has_schedule
 from jlangevin.kernels.preconditioner import as_preconditioner
 from jlangevin.sampling import Run, SamplerState, resume, sample
+from jlangevin.trees import PyTree, pytree_dataclass
 
 __all__ = ["WarmUp", "curvature", "warm_up"]
 
-_PIECE = 10  # steps between two looks at the acceptance rate
+_PIECE = 20  # steps between two looks at the acceptance rate, and the unit of windows
+_GAIN = 0.3  # by how much a log step size moves, for a step that is accepted or not
 
 
 class WarmUp(NamedTuple):
@@ -32,25 +34,8 @@ class WarmUp(NamedTuple):
 
     kernel: Any  # the kernel given, with step size and preconditioner set
     state: SamplerState  # for `resume` with that kernel
-    step_sizes: np.ndarray[Any, Any]  # tried, one for each ten steps
-    acceptance: np.ndarray[Any, Any]  # their mean acceptance rates
-
-
-class _DualAveraging:
-    """Nesterov's dual averaging of log η (Hoffman and Gelman 2014), with their constants."""
-
-    def __init__(self, step_size: float, target: float) -> None:
-        self.centre = math.log(10 * step_size)
-        self.target, self.count, self.error = target, 0, 0.0
-        self.log_step, self.log_mean = math.log(step_size), 0.0
-
-    def update(self, acceptance: float) -> None:
-        self.count += 1
-        weight = 1 / (self.count + 10)
-        self.error += weight * (self.target - acceptance - self.error)
-        self.log_step = self.centre - math.sqrt(self.count) / 0.05 * self.error
-        forget = self.count**-0.75
-        self.log_mean += forget * (self.log_step - self.log_mean)
+    step_sizes: np.ndarray[Any, Any]  # geometric means over chains, after each twenty steps
+    acceptance: np.ndarray[Any, Any]  # mean rates over chains and those steps
 
 
 def warm_up(
@@ -67,20 +52,24 @@ def warm_up(
 ) -> WarmUp:
     """Find a step size, and a preconditioner, for a kernel that accepts or rejects.
 
-    Every ten steps the step size is moved towards `target_acceptance` by dual averaging. The rate
-    is a mean over all chains; in the first 15% of the steps over the tenth of them that accepts
-    least, so that few stay behind at bad starts. The preconditioner is the covariance of all chains
-    over windows that double in length; the first 15% and the last 10% of the steps are for the
-    step size alone. A proposal that is not finite counts as one that is rejected, no more.
+    Each chain has a step size of its own while this lasts, and every step moves it towards
+    `target_acceptance`: log η increases by 0.3 (rate - target) (Robbins and Monro 1951). So chains
+    settle from starts that suit no common step size, and none that is left behind holds up the
+    others. For the first 30% of the steps that is all. Then the preconditioner, or the inverse of
+    the mass, becomes the covariance of all chains over windows that double in length; the last 10%
+    are for the step size alone, and the kernel is given its geometric mean over the second half of
+    these and over the chains. A proposal that is not finite counts as one that is rejected, no
+    more.
 
-    A chain that was left behind all the same (its own acceptance rate is near 0) widens the
-    preconditioner for all: look at `run.info.acceptance_rate` of the run that follows.
+    A chain that has not settled by then widens the preconditioner for all: look at R-hat, and at
+    `run.info.acceptance_rate` of the run that follows. From far starts `malt` settles in the
+    fewest gradients.
 
     Args:
         key: a typed Threefry key. The run that follows by `resume` goes on in its streams.
         energy, init, num_chains, sharding: as in `sample`.
         kernel: one with a step size and acceptance rates (`mala`, `barker`, `malt`), the step size
-            the first that is tried.
+            the first that is tried. What its preconditioner or mass is counts in the first phase.
         num_steps: steps in all, at least 200.
         target_acceptance: in (0, 1). 0.574 is best for `mala` in many dimensions (Roberts and
             Rosenthal 1998).
@@ -116,99 +105,153 @@ def warm_up(
         raise TypeError(f"kernel: {type(kernel).__name__} has no step size to adapt")
     if has_schedule(kernel):
         raise ValueError("kernel: a scheduled hyper-parameter cannot be adapted; pass a number")
-    if precondition is not None and not hasattr(kernel, "preconditioner"):
+    if precondition is not None and _shape_field(kernel) is None:
         raise TypeError(
-            f"kernel: {type(kernel).__name__} has no preconditioner; pass precondition=None"
+            f"kernel: {type(kernel).__name__} has no preconditioner and no mass; pass "
+            "precondition=None"
         )
-    covariance = reducers.pooled(reducers.moments(_raveled, covariance=precondition == "dense"))
-    averaging = _DualAveraging(float(kernel.step_size), float(target_acceptance))
-    pieces = num_steps // _PIECE
-    settled = math.ceil(0.15 * pieces)
-    begins, ends = _windows(pieces) if precondition is not None else ([], [])
-    tried: list[float] = []
-    rates: list[float] = []
-    state: SamplerState | None = None
-    for piece in range(pieces):
-        kernel = _with_step(kernel, math.exp(averaging.log_step))
-        if state is None:
-            run = sample(
-                key,
-                energy,
-                kernel,
-                init,
-                num_steps=_PIECE,
-                num_chains=num_chains,
-                observe=None,
-                reducers=covariance,
-                sharding=sharding,
+    settle, windows, last = _phases(num_steps // _PIECE)
+    moving = _Moving(kernel, np.float32(target_acceptance))
+    run = sample(
+        key,
+        energy,
+        moving,
+        init,
+        num_steps=_PIECE + num_steps % _PIECE,
+        num_chains=num_chains,
+        observe=None,
+        sharding=sharding,
+    )
+    history = _History([], [])
+    state = history.note(run)
+    for _ in range(settle - 1):
+        state, _ = _go_on(state, energy, moving, 1, history)
+        # So small a step is accepted wherever the energy is continuous.
+        lost = history.step_sizes[-1] < 1e-9 * float(kernel.step_size)
+        if lost and max(history.acceptance) == 0:
+            break
+    if max(history.acceptance) == 0:
+        raise AdaptationError(
+            f"step_size: no proposal was accepted down to {history.step_sizes[-1]:.1e}; is the "
+            "energy finite around the starts?"
+        )
+    if precondition is not None:
+        covariance = reducers.pooled(reducers.moments(_raveled, covariance=precondition == "dense"))
+        for window in windows:
+            state, run = _go_on(state, energy, moving, window, history, covariance)
+            moving = dataclasses.replace(moving, kernel=_preconditioned(kernel, run, precondition))
+            state = _with_steps(state, run.summary.value.mean.shape[0] ** (-1 / 3))
+    else:
+        last += sum(windows)
+    log_step = reducers.pooled(reducers.expectation(_log_step))
+    state, _ = _go_on(state, energy, moving, last // 2, history)
+    state, run = _go_on(state, energy, moving, last - last // 2, history, log_step)
+    found = dataclasses.replace(
+        moving.kernel, step_size=np.float32(math.exp(float(run.summary.value)))
+    )
+    state = state._replace(kernel=state.kernel.chain)
+    return WarmUp(found, state, np.array(history.step_sizes), np.array(history.acceptance))
+
+
+class _MovingState(NamedTuple):
+    chain: Any  # the kernel's own state
+    log_step: jax.Array  # of this chain
+
+    @property
+    def position(self) -> Any:
+        return self.chain.position
+
+
+@pytree_dataclass
+class _Moving:
+    """`kernel` with a step size to each chain, which moves to where `target` is accepted.
+
+    It depends on the chain's past, so no law is kept.
+    """
+
+    kernel: Any
+    target: Any
+
+    @property
+    def init_noise(self) -> PyTree:
+        return self.kernel.init_noise
+
+    @property
+    def step_noise(self) -> PyTree:
+        return self.kernel.step_noise
+
+    def init(self, energy: Energy, position: PyTree, noise: Any) -> _MovingState:
+        log_step = jnp.log(jnp.asarray(self.kernel.step_size, trees.float_dtype(position)))
+        return _MovingState(self.kernel.init(energy, position, noise), log_step)
+
+    def step(self, energy: Energy, state: _MovingState, noise: Any) -> tuple[_MovingState, Info]:
+        kernel = dataclasses.replace(self.kernel, step_size=jnp.exp(state.log_step))
+        chain, info = kernel.step(energy, state.chain, noise)
+        if info.acceptance_rate is None:
+            raise TypeError(
+                f"kernel: {type(kernel).__name__} accepts everything, so there is no acceptance "
+                "rate to aim at; see adaptation.curvature for its step size"
             )
-        else:
-            run = resume(state, energy, kernel, num_steps=_PIECE, observe=None, reducers=covariance)
-        rate = _acceptance(run, kernel, cautious=piece < settled)
-        tried.append(math.exp(averaging.log_step))
-        rates.append(rate)
-        averaging.update(rate)
-        if averaging.log_step < averaging.centre - math.log(1e9) and max(rates[-5:]) == 0:
-            raise AdaptationError(
-                f"step_size: no proposal was accepted down to {tried[-1]:.1e}; is the energy "
-                "finite around the starts?"
+        rate = info.acceptance_rate.astype(state.log_step.dtype)
+        error = rate - jnp.asarray(self.target, rate.dtype)
+        return _MovingState(chain, state.log_step + _GAIN * error), info
+
+
+class _History(NamedTuple):
+    step_sizes: list[float]
+    acceptance: list[float]
+
+    def note(self, run: Run) -> SamplerState:
+        """Its state, with nothing counted yet."""
+        self.step_sizes.append(math.exp(float(jnp.mean(run.state.kernel.log_step))))
+        self.acceptance.append(float(jnp.mean(run.info.acceptance_rate)))
+        tally = run.state.tally
+        return run.state._replace(
+            tally=tally._replace(
+                num_steps=jnp.zeros_like(tally.num_steps),
+                acceptance=jnp.zeros_like(tally.acceptance),
             )
-        state = _forget(run.state)
-        if piece + 1 in ends:
-            kernel = _preconditioned(kernel, run, precondition)
-            dim = run.summary.value.mean.shape[0]
-            averaging = _DualAveraging(dim ** (-1 / 3), float(target_acceptance))
-        if piece + 1 in begins:
-            state = state._replace(reducers=None)
-    assert state is not None
-    kernel = _with_step(kernel, math.exp(averaging.log_mean))
-    return WarmUp(kernel, state._replace(reducers=None), np.array(tried), np.array(rates))
+        )
+
+
+def _go_on(
+    state: SamplerState,
+    energy: Energy,
+    kernel: _Moving,
+    pieces: int,
+    history: _History,
+    reducer: Any = None,
+) -> tuple[SamplerState, Any]:
+    """Run pieces, which `reducer` sees as one run: the state after them, and the last of them."""
+    run = None
+    for _ in range(pieces):
+        run = resume(state, energy, kernel, num_steps=_PIECE, observe=None, reducers=reducer)
+        state = history.note(run)
+    return state._replace(reducers=None), run
+
+
+def _with_steps(state: SamplerState, step_size: float) -> SamplerState:
+    """With the same step size for each chain to start from."""
+    log_step = jnp.full_like(state.kernel.log_step, math.log(step_size))
+    return state._replace(kernel=state.kernel._replace(log_step=log_step))
+
+
+def _log_step(state: Any) -> jax.Array:
+    return state.log_step
 
 
 def _raveled(state: Any) -> jax.Array:
     return trees.ravel(state.position)
 
 
-def _windows(pieces: int) -> tuple[list[int], list[int]]:
-    """After which pieces windows begin and end, each twice as long as the one before."""
-    first, last = math.ceil(0.15 * pieces), pieces - math.ceil(0.1 * pieces)
-    bounds, length = [first], 5
-    while bounds[-1] + 3 * length <= last:
-        bounds.append(bounds[-1] + length)
-        length *= 2
-    return bounds, [*bounds[1:], last]
-
-
-def _with_step(kernel: Any, step_size: float) -> Any:
-    return dataclasses.replace(kernel, step_size=np.float32(step_size))
-
-
-def _acceptance(run: Run, kernel: Any, cautious: bool) -> float:
-    """The mean over chains; if `cautious` over the tenth that accepts least.
-
-    While chains are on their way from bad starts, a step that suits most of them leaves a few
-    where they are, and these would then be taken for the width of the target.
-    """
-    if run.info.acceptance_rate is None:
-        raise TypeError(
-            f"kernel: {type(kernel).__name__} accepts everything, so there is no acceptance rate "
-            "to aim at; see adaptation.curvature for its step size"
-        )
-    rates = run.info.acceptance_rate
-    if cautious:
-        rates = jnp.sort(rates)[: math.ceil(rates.size / 10)]
-    return float(jnp.mean(rates))
-
-
-def _forget(state: SamplerState) -> SamplerState:
-    """`state` with nothing counted yet, as at the start of a run."""
-    tally = state.tally
-    return state._replace(
-        tally=tally._replace(
-            num_steps=jnp.zeros_like(tally.num_steps),
-            acceptance=jnp.zeros_like(tally.acceptance),
-        )
-    )
+def _phases(pieces: int) -> tuple[int, list[int], int]:
+    """How many pieces to settle in, in each window, twice as long as the one before, and last."""
+    settle, last = math.ceil(0.3 * pieces), math.ceil(0.1 * pieces)
+    rest, windows = pieces - settle - last, [2]
+    while sum(windows) + 3 * 2 * windows[-1] <= rest:
+        windows.append(2 * windows[-1])
+    windows.append(rest - sum(windows))
+    return settle, windows, last
 
 
 def _preconditioned(kernel: Any, run: Run, precondition: str | None) -> Any:
@@ -222,7 +265,14 @@ def _preconditioned(kernel: Any, run: Run, precondition: str | None) -> Any:
     else:
         one_chain = jax.tree.map(lambda leaf: leaf[0], run.position)
         shape = ravel_pytree(one_chain)[1](shrunk + little)
-    return dataclasses.replace(kernel, preconditioner=as_preconditioner(shape))
+    found: Any = {_shape_field(kernel): as_preconditioner(shape)}
+    return dataclasses.replace(kernel, **found)
+
+
+def _shape_field(kernel: Any) -> str | None:
+    """Where a kernel holds what is the covariance at best: its preconditioner or inverse mass."""
+    names = (name for name in ("preconditioner", "inverse_mass") if hasattr(kernel, name))
+    return next(names, None)
 
 
 def curvature(energy: Energy, position: Any, *, num_iterations: int = 50) -> jax.Array:

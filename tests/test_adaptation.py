@@ -1,5 +1,7 @@
 """Warm-up: what it finds, that it is frozen, and what it refuses."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,7 +31,7 @@ def test_the_step_size_reaches_its_acceptance_rate(kernel, first):
     )
     run = jl.resume(found.state, energy, found.kernel, num_steps=200, observe=None)
     assert abs(float(run.info.acceptance_rate.mean()) - 0.6) < 0.05
-    assert found.step_sizes.shape == found.acceptance.shape == (100,)
+    assert found.step_sizes.shape == found.acceptance.shape == (50,)
 
 
 def test_a_dense_preconditioner_is_the_covariance():
@@ -58,6 +60,27 @@ def test_the_run_after_it_has_the_exact_law(x64):
     )
     run = jl.resume(found.state, energy, found.kernel, num_steps=60, observe=None)
     jl.verify.assert_law(run.position, jl.Gaussian(jnp.zeros(3), cov))
+
+
+def test_the_mass_of_malt_becomes_the_inverse_covariance():
+    energy, cov = badly_scaled()
+    kernel = jl.malt(1e-3, 1.0, 4)
+    found = jl.warm_up(key(), energy, kernel, energy, num_chains=200, precondition="dense")
+    lower = found.kernel.inverse_mass.lower
+    root = jnp.linalg.inv(jnp.linalg.cholesky(cov))
+    whitened = root @ lower @ lower.T @ root.T
+    assert np.abs(np.linalg.eigvalsh(np.asarray(whitened)) - 1).max() < 0.3
+
+
+@pytest.mark.parametrize("kernel", [jl.mala(1e-3), jl.barker(1e-3)])
+def test_starts_that_suit_no_common_step_size_settle(kernel):
+    """x⁴ from 0.01 to 100: the curvatures differ by 10⁸, and the moves that fit by 10⁴."""
+    start = jnp.geomspace(0.01, 100.0, 100)[:, None]
+    found = jl.warm_up(key(), lambda x: jnp.sum(x**4), kernel, start, num_steps=2_000)
+    position = found.state.kernel.position
+    assert jnp.abs(position).max() < 4
+    run = jl.resume(found.state, lambda x: jnp.sum(x**4), found.kernel, num_steps=200)
+    assert run.info.acceptance_rate.min() > 0.3
 
 
 def test_pytree_positions_are_warmed_up():
@@ -105,6 +128,13 @@ def test_the_curvature_is_the_largest_eigenvalue_of_the_hessian(dtype):
     np.testing.assert_allclose(jl.adaptation.curvature(energy, jnp.zeros(3)), expected, rtol=1e-2)
 
 
+class Bare(NamedTuple):
+    """A kernel with a step size and no more."""
+
+    step_size: float = 0.1
+    init_noise = step_noise = init = step = None
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
@@ -112,7 +142,7 @@ def test_the_curvature_is_the_largest_eigenvalue_of_the_hessian(dtype):
         ({"target_acceptance": 1.0}, ValueError, "target_acceptance: expected a rate below 1"),
         ({"precondition": "some"}, ValueError, "precondition: expected"),
         ({"kernel": jl.ula(0.1)}, TypeError, "kernel: ULA accepts everything"),
-        ({"kernel": jl.barker(0.1)}, TypeError, "kernel: Barker has no preconditioner"),
+        ({"kernel": Bare()}, TypeError, "kernel: Bare has no preconditioner and no mass"),
         ({"kernel": jl.mala(lambda t: 0.1)}, ValueError, "kernel: a scheduled"),
     ],
 )

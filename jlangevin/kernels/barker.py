@@ -18,6 +18,7 @@ from jlangevin.kernels.metropolis import (
     evaluate,
     total,
 )
+from jlangevin.kernels.preconditioner import Dense, Diagonal, as_preconditioner
 from jlangevin.noise import Want
 from jlangevin.trees import PyTree, pytree_dataclass
 
@@ -30,6 +31,7 @@ class Barker(Metropolis):
 
     step_size: Any
     temperature: Any
+    preconditioner: Diagonal | Dense | None
 
     step_noise: ClassVar[tuple[Want, Want, Want]] = (Want.NORMAL, Want.NORMAL, Want.UNIFORM)
 
@@ -37,48 +39,60 @@ class Barker(Metropolis):
         self, energy: Energy, state: MetropolisState, noise: tuple[PyTree, PyTree, jax.Array]
     ) -> tuple[MetropolisState, Info]:
         xi, zeta, uniform = noise
-        position = jax.tree.map(self._move, state.position, state.gradient, xi, zeta)
-        proposed = evaluate(energy, position)
-        return accept_or_keep(
-            state, proposed, self._work(state, proposed), self.temperature, uniform
-        )
+        slope = self._slope(state.gradient)
+        move = jax.tree.map(self._move, slope, xi, zeta)
+        proposed = evaluate(energy, self._moved(state.position, move))
+        work = self._work(move, slope, self._slope(proposed.gradient))
+        return accept_or_keep(state, proposed, work, self.temperature, uniform)
 
-    def _move(self, x: jax.Array, g: jax.Array, xi: jax.Array, zeta: jax.Array) -> jax.Array:
-        eta, temperature = (jnp.asarray(h, x.dtype) for h in (self.step_size, self.temperature))
+    def _slope(self, gradient: PyTree) -> PyTree:
+        """∂E along the columns of L."""
+        if self.preconditioner is None:
+            return gradient
+        return self.preconditioner.transposed_factor(gradient)
+
+    def _moved(self, position: PyTree, move: PyTree) -> PyTree:
+        if self.preconditioner is not None:
+            move = self.preconditioner.factor(move)
+        return jax.tree.map(jnp.add, position, move)
+
+    def _move(self, slope: jax.Array, xi: jax.Array, zeta: jax.Array) -> jax.Array:
+        dtype = slope.dtype
+        eta, temperature = (jnp.asarray(h, dtype) for h in (self.step_size, self.temperature))
         size = jnp.sqrt(2 * eta * temperature) * jnp.abs(xi)
         # Decided on is the rarer way, uphill: its probability is right however small it is, and
         # so is the uniform, the probability that a normal is larger than ζ, either way.
         uniform = erfc(jnp.abs(zeta) * math.sqrt(0.5))
-        uphill = uniform < expit(-size * jnp.abs(g) / temperature)
-        return x + jnp.where(uphill == (g > 0), size, -size)
+        uphill = uniform < expit(-size * jnp.abs(slope) / temperature)
+        return jnp.where(uphill == (slope > 0), size, -size)
 
-    def _work(self, before: MetropolisState, after: MetropolisState) -> jax.Array:
-        """T Σ (log(1 + exp(w g/T)) - log(1 + exp(-w g'/T))), w = x' - x."""
+    def _work(self, move: PyTree, slope: PyTree, slope_there: PyTree) -> jax.Array:
+        """T Σ (log(1 + exp(w g/T)) - log(1 + exp(-w g'/T)))."""
 
-        def terms(x: jax.Array, y: jax.Array, g: jax.Array, h: jax.Array) -> jax.Array:
-            temperature = jnp.asarray(self.temperature, x.dtype)
-            slope, slope_back = (y - x) * g / temperature, (x - y) * h / temperature
-            return temperature * (softplus(slope) - softplus(slope_back))
+        def terms(w: jax.Array, g: jax.Array, h: jax.Array) -> jax.Array:
+            temperature = jnp.asarray(self.temperature, w.dtype)
+            rise, rise_back = w * g / temperature, -w * h / temperature
+            return temperature * (softplus(rise) - softplus(rise_back))
 
-        return total(terms, before.position, after.position, before.gradient, after.gradient)
+        return total(terms, move, slope, slope_there)
 
 
-def barker(step_size: Any, *, temperature: Any = 1.0) -> Barker:
+def barker(step_size: Any, *, temperature: Any = 1.0, preconditioner: Any = None) -> Barker:
     """The Barker proposal, accepted or rejected (Livingstone and Zanella 2022).
 
-        y_i = x_i + b_i z_i,    z_i ~ N(0, 2 η T),    b_i = ±1
-        P(b_i = 1 | z_i) = 1 / (1 + exp(z_i ∂_i E(x) / T))
+        y = x + L w,    w_i = b_i z_i,    z_i ~ N(0, 2 η T),    b_i = ±1,    L Lᵀ = P
+        P(b_i = 1 | z_i) = 1 / (1 + exp(z_i g_i / T)),    g = Lᵀ∇E(x)
         x' = y with probability min(1, p(y) q(x|y) / (p(x) q(y|x))), else x
 
     where q is the law of y given x. It samples p(x) ∝ exp(-E(x)/T) without bias. The gradient
     decides on the sign of a move, not on its size, so that a step too large for the steepest
-    direction, or a start far out, costs acceptance where MALA is stuck. With w = y - x the log of
-    the ratio is
+    direction, or a start far out, costs acceptance where MALA is stuck. With g' = Lᵀ∇E(y) the log
+    of the ratio is
 
-        -(E(y) - E(x))/T + Σ_i (log(1 + exp(w_i ∂_i E(x)/T)) - log(1 + exp(-w_i ∂_i E(y)/T)))
+        -(E(y) - E(x))/T + Σ_i (log(1 + exp(w_i g_i/T)) - log(1 + exp(-w_i g'_i/T)))
 
-    η is that of `ula` for small steps: E[b z] = E[z tanh(-z ∂E/(2T))] is to first order
-    -E[z²] ∂E/(2T) = -η ∂E, and the noise's variance is 2ηT. One gradient a step, and two normals
+    η is that of `ula` for small steps: E[b z] = E[z tanh(-z g/(2T))] is to first order
+    -E[z²] g/(2T) = -η g, and the noise's variance is 2ηT. One gradient a step, and two normals
     a coordinate, one for |z| and one for b. In many dimensions η is best where 57% are
     accepted (Vogrinc, Livingstone and Zanella 2023). A proposal at which the energy or its
     gradient is not finite is rejected. `Info.acceptance_rate` is the probability above, not
@@ -88,9 +102,11 @@ def barker(step_size: Any, *, temperature: Any = 1.0) -> Barker:
         step_size: η > 0, a scalar or a function of the step (see `Schedule`). Where others choose
             the noise's scale σ, η is σ²/(2T).
         temperature: T > 0, a scalar or a function of the step; where one ends at 0, moves do too.
+        preconditioner: P, as in `mala`: None for I, a matrix, or a diagonal like the position.
 
     Raises:
-        ValueError: a hyper-parameter that is not finite and positive.
+        ValueError: a hyper-parameter that is not finite and positive, or P not symmetric
+            positive definite. A P that does not fit the position is refused when it is run.
 
     Example:
         >>> import jax, jax.numpy as jnp, jlangevin as jl
@@ -101,5 +117,7 @@ def barker(step_size: Any, *, temperature: Any = 1.0) -> Barker:
         ((3, 10, 2), (3,))
     """
     return Barker(
-        hyperparameter("step_size", step_size), hyperparameter("temperature", temperature)
+        hyperparameter("step_size", step_size),
+        hyperparameter("temperature", temperature),
+        as_preconditioner(preconditioner),
     )

@@ -18,6 +18,7 @@ from jlangevin.kernels.metropolis import (
     evaluate,
     langevin_work,
 )
+from jlangevin.kernels.preconditioner import Dense, Diagonal, Scalar, as_mass
 from jlangevin.noise import Want
 from jlangevin.trees import PyTree, pytree_dataclass, static_field
 
@@ -31,7 +32,7 @@ class MALT(Metropolis):
     step_size: Any
     friction: Any
     temperature: Any
-    mass: Any
+    inverse_mass: Scalar | Diagonal | Dense
     trajectory_length: int = static_field()
 
     @property
@@ -45,11 +46,10 @@ class MALT(Metropolis):
 
         def later(carry: Any, xi: PyTree) -> tuple[Any, None]:
             now, velocity, work = carry
-            velocity = jax.tree.map(self._thermostat, velocity, xi)
-            now, velocity, more = self._leapfrog(energy, now, velocity)
+            now, velocity, more = self._leapfrog(energy, now, self._thermalize(velocity, xi))
             return (now, velocity, work + more), None
 
-        moved = self._leapfrog(energy, state, jax.tree.map(self._fresh, first))
+        moved = self._leapfrog(energy, state, self._fresh(first))
         if others:
             stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *others)
             moved, _ = lax.scan(later, moved, stacked)
@@ -59,36 +59,46 @@ class MALT(Metropolis):
     def _leapfrog(
         self, energy: Energy, state: MetropolisState, velocity: PyTree
     ) -> tuple[MetropolisState, PyTree, jax.Array]:
-        """B A B, and by how much the kinetic energy ½ m |v|² falls in it."""
+        """B A B, and by how much the kinetic energy ½ vᵀMv falls in it."""
 
         def kick(v: jax.Array, g: jax.Array) -> jax.Array:
-            h, mass = (jnp.asarray(p, v.dtype) for p in (self.step_size, self.mass))
-            return v - 0.5 * h / mass * g
+            return v - 0.5 * jnp.asarray(self.step_size, v.dtype) * g
 
         def drift(x: jax.Array, v: jax.Array) -> jax.Array:
             return x + jnp.asarray(self.step_size, x.dtype) * v
 
-        half = jax.tree.map(kick, velocity, state.gradient)
+        half = jax.tree.map(kick, velocity, self.inverse_mass.apply(state.gradient))
         moved = evaluate(energy, jax.tree.map(drift, state.position, half))
-        dtype = trees.float_dtype(state.position)
-        h, mass = (jnp.asarray(p, dtype) for p in (self.step_size, self.mass))
+        h = jnp.asarray(self.step_size, trees.float_dtype(state.position))
         # A leapfrog is a step of Langevin's with the velocity for noise.
-        work = langevin_work(state, moved, 0.5 * h**2 / mass)
-        return moved, jax.tree.map(kick, half, moved.gradient), work
+        work = langevin_work(state, moved, 0.5 * h**2, self.inverse_mass)
+        after = jax.tree.map(kick, half, self.inverse_mass.apply(moved.gradient))
+        return moved, after, work
 
-    def _fresh(self, xi: jax.Array) -> jax.Array:
-        temperature, mass = (jnp.asarray(p, xi.dtype) for p in (self.temperature, self.mass))
-        return jnp.sqrt(temperature / mass) * xi
+    def _fresh(self, noise: PyTree) -> PyTree:
+        """v ~ N(0, T M⁻¹)."""
 
-    def _thermostat(self, v: jax.Array, xi: jax.Array) -> jax.Array:
-        """O: e^{-γh} v + sqrt((1 - e^{-2γh}) T/m) ξ."""
-        h, friction = (jnp.asarray(p, v.dtype) for p in (self.step_size, self.friction))
-        kept = jnp.exp(-friction * h)
-        scale = jnp.sqrt(-jnp.expm1(-2 * friction * h)) * self._fresh(jnp.ones((), v.dtype))
-        # No sum of two products, of which compilers may contract either.
-        still = scale == 0  # without friction, or at a temperature of 0
-        ratio = kept / jnp.where(still, 1, scale)
-        return jnp.where(still, kept * v, scale * (xi + ratio * v))
+        def hot(xi: jax.Array) -> jax.Array:
+            return jnp.sqrt(jnp.asarray(self.temperature, xi.dtype)) * xi
+
+        return jax.tree.map(hot, self.inverse_mass.factor(noise))
+
+    def _thermalize(self, velocity: PyTree, noise: PyTree) -> PyTree:
+        """O: e^{-γh} v + sqrt((1 - e^{-2γh}) T) M^{-1/2} ξ."""
+
+        def move(v: jax.Array, xi: jax.Array, scale: jax.Array) -> jax.Array:
+            h, friction, temperature = (
+                jnp.asarray(p, v.dtype) for p in (self.step_size, self.friction, self.temperature)
+            )
+            kept = jnp.exp(-friction * h)
+            sigma = scale * jnp.sqrt(-jnp.expm1(-2 * friction * h) * temperature)
+            # No sum of two products, of which compilers may contract either.
+            still = sigma == 0  # without friction, or at a temperature of 0
+            ratio = kept / jnp.where(still, 1, sigma)
+            return jnp.where(still, kept * v, sigma * (xi + ratio * v))
+
+        scales, noise = self.inverse_mass.apart(noise)
+        return jax.tree.map(move, velocity, noise, scales)
 
 
 def malt(
@@ -101,35 +111,39 @@ def malt(
 ) -> MALT:
     """Metropolis-adjusted Langevin trajectories (Riou-Durand and Vogrinc 2022).
 
-    One step is a trajectory: v ~ N(0, T/m I) afresh, then L times O B A B O, and the end is
+    One step is a trajectory: v ~ N(0, T M⁻¹) afresh, then L times O B A B O, and the end is
     accepted or the start kept. h is the step size, ξ ~ N(0, I) anew each time:
 
-        O   v ← e^{-γh/2} v + sqrt((1 - e^{-γh}) T/m) ξ
-        B   v ← v - (h/2m) ∇E(x)
+        O   v ← e^{-γh/2} v + sqrt((1 - e^{-γh}) T) M^{-1/2} ξ
+        B   v ← v - (h/2) M⁻¹ ∇E(x)
         A   x ← x + h v
         x' = x_L with probability min(1, exp(-Δ/T)), else x_0
 
-    Δ is the rise of E(x) + ½ m |v|² in the parts B A B alone, summed over the trajectory; what O
+    Δ is the rise of E(x) + ½ vᵀMv in the parts B A B alone, summed over the trajectory; what O
     does is in balance by itself. The O's of neighbouring steps are made one, and the first and
     the last, which change no law, are left out: L normals a coordinate. It samples
     p(x) ∝ exp(-E(x)/T) without bias, whatever h, γ and L.
 
     L gradients a step, one for each leapfrog. With γ = 0 it is Hamiltonian Monte Carlo; with
-    L = 1 it is `mala` of step size h²/(2m). A trajectory whose end is not finite in energy or
-    gradient is rejected. `Info.acceptance_rate` is the probability above, not whether it came to
-    pass.
+    L = 1 it is `mala` of step size h²/2 and preconditioner M⁻¹. A trajectory whose end is not
+    finite in energy or gradient is rejected. `Info.acceptance_rate` is the probability above, not
+    whether it came to pass.
 
     Args:
         step_size: h > 0, a scalar or a function of the step (see `Schedule`), a step being a
-            trajectory. It is a time: on a quadratic energy h² λ_max < 4m is stable.
+            trajectory. It is a time: on a quadratic energy h² λ_max < 4 is stable, λ
+            the eigenvalues of M⁻¹∇²E.
         friction: γ ≥ 0, a scalar or a function of the step.
         trajectory_length: L ≥ 1, how many leapfrogs; another number compiles anew.
         temperature: T > 0, a scalar or a function of the step, which may end at 0.
-        mass: m > 0, a scalar or a function of the step.
+        mass: M, constant, symmetric and positive definite: a number, a (d, d) matrix over the
+            raveled position, or M's diagonal as a pytree like the position.
 
     Raises:
-        TypeError: L is no integer.
-        ValueError: L < 1; γ not finite or negative; any other not finite and positive.
+        TypeError: L is no integer, or a mass that is none.
+        ValueError: L < 1; γ not finite or negative; any other not finite and positive, or M not
+            symmetric positive definite. A mass that does not fit the position is refused when it
+            is run.
 
     Example:
         >>> import jax, jlangevin as jl
@@ -148,6 +162,6 @@ def malt(
         hyperparameter("step_size", step_size),
         friction,
         hyperparameter("temperature", temperature),
-        hyperparameter("mass", mass),
+        as_mass(mass).inverse(),
         check_count("trajectory_length", trajectory_length, minimum=1),
     )

@@ -29,6 +29,8 @@ class Scalar:
         """L vector."""
         return jax.tree.map(lambda v: self.scale.astype(v.dtype) * v, vector)
 
+    transposed_factor = factor
+
     def inverse(self) -> Scalar:
         """P⁻¹."""
         return Scalar(1 / self.scale)
@@ -57,6 +59,8 @@ class Diagonal:
         scales, vector = self.apart(vector)
         return jax.tree.map(lambda s, v: s * v, scales, vector)
 
+    transposed_factor = factor
+
     def inverse(self) -> Diagonal:
         """P⁻¹."""
         return Diagonal(jax.tree.map(lambda s: 1 / s, self.scale), self.name)
@@ -81,6 +85,10 @@ class Dense:
     def factor(self, vector: PyTree) -> PyTree:
         """L vector."""
         return self._times(lambda lower, flat: lower @ flat, vector)
+
+    def transposed_factor(self, vector: PyTree) -> PyTree:
+        """Lᵀ vector."""
+        return self._times(lambda lower, flat: lower.T @ flat, vector)
 
     def inverse(self) -> Dense:
         """P⁻¹."""

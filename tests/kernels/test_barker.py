@@ -50,7 +50,7 @@ def test_moves_go_uphill_with_barkers_probability(dtype):
     state = kernel.init(energy, jnp.zeros(num), None)
     zeta = jax.random.normal(jax.random.key(0), (num,))
     # All in one step: its chance is that of a million moves, so the proposal is looked at.
-    proposed = kernel._move(state.position, state.gradient, jnp.ones(num), zeta)
+    proposed = kernel._move(state.gradient, jnp.ones(num), zeta)
     np.testing.assert_allclose(jnp.abs(proposed), size, rtol=1e-5)
     uphill, expected = float(jnp.mean(proposed > 0)), special.expit(-size * slope)
     assert abs(uphill - expected) < 5 * (expected * (1 - expected) / num) ** 0.5
@@ -65,7 +65,7 @@ def test_a_small_step_has_the_drift_and_variance_of_ula(dtype):
     shape = jnp.full(40, slope)
     down, up = (
         np.asarray(
-            kernel._move(jnp.zeros(40), shape, jnp.asarray(xi, dtype), jnp.full(40, zeta)),
+            kernel._move(shape, jnp.asarray(xi, dtype), jnp.full(40, zeta)),
             np.float64,
         )
         for zeta in (0.0, 6.0)

@@ -294,6 +294,45 @@ def test_a_pytree_position_moves_as_its_raveled_vector(name, dtype):
     )
 
 
+LOWER = np.array([[0.15, 0.0], [0.25, 0.6]])
+PRECONDITIONED = {  # by P; a mass is an inverse P
+    "mala": lambda p: jl.mala(0.1, preconditioner=p),
+    "barker": lambda p: jl.barker(0.1, preconditioner=p),
+    "malt": lambda p: jl.malt(
+        0.4, 0.5, 3, mass=1.0 if p is None else jnp.linalg.inv(p) if p.ndim == 2 else 1 / p
+    ),
+}
+
+
+@pytest.mark.parametrize("lower", [LOWER, np.diag(np.diagonal(LOWER))], ids=["dense", "diagonal"])
+@pytest.mark.parametrize("name", KERNELS)
+def test_a_preconditioner_is_a_change_of_coordinates(name, lower, x64):
+    """x = L y, up to the rotation of the noise that a mass's own root makes."""
+    well = jl.energies.rosenbrock()
+    diagonal = np.count_nonzero(lower) == 2
+    p = jnp.asarray(np.diagonal(lower) ** 2) if diagonal else jnp.asarray(lower @ lower.T)
+    root = jnp.asarray(lower)
+    if name == "malt" and not diagonal:
+        root = PRECONDITIONED[name](p).inverse_mass.lower
+        np.testing.assert_allclose(root @ root.T, p, rtol=1e-12)
+
+    def straight(y):
+        return well(root @ y)
+
+    start = jnp.full((20, 2), 1.3)
+    run = jl.sample(jax.random.key(0), well, PRECONDITIONED[name](p), start, num_steps=8)
+    plain = jl.sample(
+        jax.random.key(0),
+        straight,
+        PRECONDITIONED[name](None),
+        jnp.linalg.solve(root, start.T).T,
+        num_steps=8,
+    )
+    np.testing.assert_allclose(run.draws, plain.draws @ root.T, rtol=1e-9, atol=1e-11)
+    np.testing.assert_allclose(run.info.acceptance_rate, plain.info.acceptance_rate, rtol=1e-9)
+    assert 0.1 < run.info.acceptance_rate.mean() < 0.99
+
+
 @pytest.mark.parametrize("name", KERNELS)
 def test_schedules_run_down_to_a_temperature_of_zero(name, dtype):
     energy = jl.energies.double_well(dim=2)
