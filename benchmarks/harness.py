@@ -16,7 +16,17 @@ from typing import Any
 
 import jax
 
-PACKAGES = ("jlangevin", "jax", "jaxlib", "numpy", "scipy", "blackjax", "torchebm", "torch")
+PACKAGES = (
+    "jlangevin",
+    "jax",
+    "jaxlib",
+    "numpy",
+    "scipy",
+    "blackjax",
+    "numpyro",
+    "torchebm",
+    "torch",
+)
 
 
 @dataclasses.dataclass(frozen=True)

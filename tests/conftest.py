@@ -19,6 +19,7 @@ LONG_MODULES = (
     "test_metropolis",
     "test_noise",
     "test_noise_quality",
+    "test_posteriors",
     "test_processes",
     "test_stein",
     "test_weak_order",
