@@ -10,8 +10,8 @@ variance over the squared Monte Carlo error, which is the variance of the m chai
 is reported is the least over all quantities, a second and a gradient, the repeats (under different
 keys) taken together, time by its median. Beside it stands the largest deviation of a mean or a mean
 square from the reference in combined Monte Carlo errors, and in posterior standard deviations,
-which shows the bias of those that accept everything. The reference is posteriordb's draws, or for the logistic
-regression a long run of BlackJAX's NUTS.
+which shows the bias of those that accept everything. The reference is posteriordb's draws, or for
+the logistic regression a long run of BlackJAX's NUTS.
 """
 
 from __future__ import annotations
