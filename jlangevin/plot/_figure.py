@@ -56,8 +56,9 @@ def axes_or_new(ax: Axes | None) -> Axes:
     return figure(1)[1][0] if ax is None else ax
 
 
-def legend(ax: Axes) -> None:
-    ax.legend(frameon=False, fontsize=8)
+def legend(ax: Axes, **options: Any) -> None:
+    """Without a frame, but readable on top of lines."""
+    ax.legend(fontsize=8, edgecolor="none", facecolor="white", framealpha=0.8, **options)
 
 
 # What is to be drawn ------------------------------------------------------------------------------

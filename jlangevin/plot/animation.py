@@ -62,6 +62,7 @@ def animate(
     check_scalar("seconds", seconds, positive=True)
     trail = check_count("trail", trail, minimum=0)
     span = span_of(chains) if span is None else span
+    own = ax is None
     ax = contours(energy, span, temperature=temperature, ax=ax)
     tails = [ax.plot([], [], color=COLORS[0], lw=0.5, alpha=0.5)[0] for _ in chains if trail]
     (points,) = ax.plot([], [], ".", color=COLORS[0], ms=4)
@@ -75,6 +76,10 @@ def animate(
 
     figure = ax.get_figure(root=True)
     assert figure is not None
+    if own:  # laid out once, not for every frame
+        show(0)
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
     return FuncAnimation(
         figure, show, frames=len(at), interval=1000 * seconds / len(at), repeat=True
     )

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["stationary_variance"]
 
 _CURVE = 60  # step sizes at which a curve is evaluated
-_STYLES = ("-", "--", ":")
-_MARKERS = "os^vDPX<>*"
+_STYLES = ("-", "--")
+_MARKERS = "os^vD<>ph*"
 
 
 def stationary_variance(
@@ -86,9 +86,10 @@ def stationary_variance(
     for i, (name, make) in enumerate(kernels.items()):
         color, style = COLORS[i % len(COLORS)], _STYLES[i // len(COLORS)]
         marker = _MARKERS[i % len(_MARKERS)]
+        width = 3.6 - 2.4 * i / len(kernels)  # where curves coincide, all of them are seen
         curve = _curve(make, precision, fine)
         if curve is not None:
-            ax.plot(fine, curve / unit, style, color=color, lw=1.4, label=name)
+            ax.plot(fine, curve / unit, style, color=color, lw=width, label=name)
         if name in measured:
             values = np.asarray(as_array(f"measured[{name!r}]", measured[name]), float) / unit
             if values.shape != eta.shape:
@@ -109,6 +110,9 @@ def stationary_variance(
                 label=name if curve is None else None,
             )
     ax.set(xlabel="step size", ylabel="stationary variance $/\\,(T/\\lambda)$")
+    if measured:
+        bars = f", {100 * level:g}% intervals" if num_draws is not None else ""
+        ax.set_title(f"curves: exact; points: measured{bars}", fontsize=9)
     legend(ax)
     return ax
 

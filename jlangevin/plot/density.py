@@ -8,7 +8,7 @@ import numpy as np
 
 from jlangevin._checks import check_count
 from jlangevin.distribution import Gaussian
-from jlangevin.plot._figure import COLORS, Array, as_chains, axes_or_new, figure
+from jlangevin.plot._figure import COLORS, Array, as_chains, axes_or_new, figure, legend
 from jlangevin.plot.landscape import Span, as_span, energy_on, grid, plane
 
 if TYPE_CHECKING:
@@ -85,8 +85,9 @@ def density(
         plane(panel, box)
         image = panel.imshow(values, origin="lower", extent=extent, cmap="Blues", vmin=0, vmax=most)
         panel.contour(x, y, p, _heights(p), colors=COLORS[1], linewidths=0.9)
+    name = {"histogram": "histogram", "kde": "kernel estimate"}[kind]
     beyond = f", {outside:,} outside" if outside else ""
-    left.set_title(f"{len(flat):,} draws, {kind}{beyond}")
+    left.set_title(f"{len(flat):,} draws, {name}{beyond}")
     right.set_title("$p(x)$; lines hold 50, 90, 99%")
     right.figure.colorbar(image, ax=[left, right], label="density (per unit area)", shrink=0.9)
     return left, right
@@ -141,6 +142,7 @@ def cloud(
     ax.set_aspect("equal", adjustable="datalim")
     ax.set_xlabel("$x_1$")
     ax.set_ylabel("$x_2$")
+    legend(ax, markerscale=3)
     return ax
 
 

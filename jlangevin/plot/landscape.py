@@ -147,7 +147,7 @@ def score_field(
         energy: E, a function of a position (2,), or a score as `jlangevin.scores` makes them.
         span: what part of the plane, ((from, to), (from, to)).
         temperature: T.
-        num: arrows an axis.
+        num: arrows an axis, in the middles of num × num cells.
         ax: where to draw.
 
     Returns:
@@ -159,29 +159,28 @@ def score_field(
     Example:
         >>> import jax.numpy as jnp, jlangevin as jl
         >>> energy = jl.energies.quadratic(jnp.eye(2))
-        >>> ax = jl.plot.score_field(energy, ((-2, 2), (-2, 2)), num=5)
-        >>> ax.collections[0].U[:2].tolist()
-        [2.0, 1.0]
+        >>> ax = jl.plot.score_field(energy, ((-2, 2), (-2, 2)), num=4)
+        >>> ax.collections[0].U.tolist()[:4]
+        [1.5, 0.5, -0.5, -1.5]
     """
     from matplotlib.quiver import QuiverKey
 
-    num = check_count("num", num, minimum=2)
-    ax, box = plane(ax, as_span(span)), as_span(span)
-    points = grid(box, num)
+    num = check_count("num", num, minimum=1)
+    box = as_span(span)
+    half = np.diff(box, axis=1) / (2 * num)
+    points = grid(box + half * np.array([[1, -1]]), num)  # the middles of num × num cells
     scores = np.asarray(-mapped(gradient, energy, points))
     scores = scores / float(check_temperature(temperature, points.dtype))
     check_finite("energy", scores)
+    ax = plane(ax, box)
     x, y = np.asarray(points).T
-    arrows = ax.quiver(x, y, *scores.T, color=COLORS[0], pivot="tail", angles="xy", width=0.004)
-    longest = float(np.max(np.hypot(*scores.T)))
-    unit = 10.0 ** np.floor(np.log10(longest)) if longest > 0 else 1.0
-    unit *= max(m for m in (1, 2, 5) if m * unit <= longest or m == 1)
-    text = f"$|s(x)|$ = {unit:g}, $s = -\\nabla E/T$"
-    key = QuiverKey(arrows, 0.62, 1.04, unit, text, labelpos="E", coordinates="axes")
-    ax.add_artist(key)
-    # Room for the arrows of the outermost points.
-    margin = np.diff(box, axis=1)[:, 0] / num
-    ax.set(xlim=box[0] + [-margin[0], margin[0]], ylim=box[1] + [-margin[1], margin[1]])
+    u, v = scores.T
+    arrows = ax.quiver(x, y, u, v, color=COLORS[0], pivot="mid", angles="xy", width=0.004)
+    unit = float(f"{np.hypot(u, v).max():.0e}") or 1.0  # the longest, to one digit
+    text = f"$|s| = |\\nabla E|/T = {unit:g}$"
+    ax.add_artist(
+        QuiverKey(arrows, 0.68, -0.135, unit, text, labelpos="E", fontproperties={"size": 8})
+    )
     return ax
 
 

@@ -71,7 +71,9 @@ def ecdf(
     )
     ax.plot(points, exact, color="black", lw=1, label="law")
     ax.ecdf(x, color=COLORS[0], lw=1.2, label=f"{len(x):,} draws")
-    ax.set(xlabel=f"${name}$", ylabel=f"distribution function $F({name})$", ylim=(0, 1))
+    ax.set(xlabel=f"${name}$", ylabel=f"distribution function $F({name})$", ylim=(-0.02, 1.02))
+    gap = stats.ks_1samp(x, law.cdf).statistic
+    ax.set_title(f"largest gap {gap:.2g}, band ±{radius:.2g}", fontsize=9)
     legend(ax)
     return ax
 
@@ -130,8 +132,10 @@ def qq(
     )
     ax.plot(edges, edges, color="black", lw=1, label="law")
     ax.plot(exact, x, ".", color=COLORS[0], ms=3, label=f"{n:,} draws", rasterized=True)
+    outside = int(np.sum((x < low) | (x > high)))
+    ax.set_title(f"{outside:,} of {n:,} draws outside the band", fontsize=9)
     ax.set(
-        xlim=edges,
+        xlim=exact[[0, -1]],
         ylim=edges,
         xlabel=f"quantiles of the law of ${name}$",
         ylabel=f"quantiles of the draws ${name}$",

@@ -101,7 +101,7 @@ def mean(
     chains, exact, var = _prepare(draws, law, minimum=1)
     half = stats.norm.isf((1 - level) / 2) * np.sqrt(var / len(chains))
     band = exact - half, exact + half
-    name = f"{level:.4g} of means of {len(chains):,} chains"
+    name = f"{100 * level:g}% of means of {len(chains):,} chains"
     ax = _draw(chains.mean(axis=0), exact, band, name, steps, coordinates, ax)
     ax.set_ylabel("mean of $x_i$")
     return ax
@@ -143,7 +143,7 @@ def variance(
     degrees = len(chains) - 1
     low, high = stats.chi2.ppf([(1 - level) / 2, (1 + level) / 2], degrees) / degrees
     band = exact * low, exact * high
-    name = f"{level:.4g} of variances of {len(chains):,} chains"
+    name = f"{100 * level:g}% of variances of {len(chains):,} chains"
     ax = _draw(chains.var(axis=0, ddof=1), exact, band, name, steps, coordinates, ax)
     ax.set_ylabel("variance of $x_i$")
     return ax

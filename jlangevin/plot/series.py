@@ -217,15 +217,16 @@ def ksd(
         energy: E, a function of a position (d,).
         temperature: T.
         steps: after how many steps each draw was taken; 1, 2, … if None.
-        exact: as many draws of p, (chain, d), for a dashed line at what they have.
+        exact: independent draws of p, (m, d), from which E k_p(X, X) is estimated; for a dashed
+            line at the level above.
         ax: where to draw.
 
     Returns:
         The Axes.
 
     Raises:
-        ValueError: draws without chains, or another number of exact ones; steps out of range; a
-            gradient that is not finite at a draw.
+        ValueError: draws without chains; steps out of range; exact draws of another shape, or a
+            single one; a gradient that is not finite at a draw.
 
     Example:
         >>> import jax, jax.numpy as jnp, jlangevin as jl
@@ -243,19 +244,19 @@ def ksd(
     if at[0] == 0:
         raise ValueError("steps: the axis is logarithmic; leave the start, 0, out")
 
-    def discrepancy(x: Any) -> float:
-        return float(diagnostics.ksd(jnp.asarray(x), energy, temperature=temperature)) ** 0.5
+    def square(x: Any, statistic: Any = "V") -> float:
+        found = diagnostics.ksd(x, energy, temperature=temperature, statistic=statistic)
+        return float(found)
 
-    found = [discrepancy(chains[:, k]) for k in range(len(at))]
+    found = [square(chains[:, k]) ** 0.5 for k in range(len(at))]
     ax = axes_or_new(ax)
     ax.loglog(at, found, ".-", color=COLORS[0], lw=1.2, label=f"{len(chains):,} chains")
     if exact is not None:
-        other = as_array("exact", exact)
-        if other.shape != chains[:, 0].shape:
-            raise ValueError(
-                f"exact: expected shape {chains[:, 0].shape}, as the chains, got {other.shape}"
-            )
-        ax.axhline(discrepancy(other), color="black", ls="--", lw=1, label="as many draws of $p$")
+        other = as_array("exact", exact, ndim=2)
+        m = len(other)
+        own = square(other) - (m - 1) / m * square(other, "U")  # Σ_i k_p(x_i, x_i) / m²
+        level = (own * m / len(chains)) ** 0.5
+        ax.axhline(level, color="black", ls="--", lw=1, label=f"{len(chains):,} draws of $p$")
     ax.set(xlabel="steps $N$", ylabel="kernel Stein discrepancy")
     legend(ax)
     return ax
