@@ -27,7 +27,7 @@ def main() -> None:
         exec(compile(code, str(PAGE), "exec"), namespace)
         if name.endswith(".png"):
             namespace["ax"].figure.savefig(name, dpi=110)
-            Image.open(name).convert("RGB").quantize(128).save(name, optimize=True)
+            Image.open(name).convert("RGB").quantize(256).save(name, optimize=True)
         size = Path(name).stat().st_size / 1e3
         print(f"{name}: {size:.0f} kB, {time.process_time() - begun:.1f} s", flush=True)
 

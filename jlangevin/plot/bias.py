@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["stationary_variance"]
 
 _CURVE = 60  # step sizes at which a curve is evaluated
-_STYLES = ("-", "--")
-_MARKERS = "os^vD<>ph*"
+_STYLES = ("-", "--", "-.", ":")
+_MARKERS = ("o", "s", "^", "v", "D", "<", ">", "p", "h", "X", "P", "*")
 
 
 def stationary_variance(
@@ -74,9 +74,8 @@ def stationary_variance(
     check_scalar("precision", precision, positive=True)
     check_scalar("temperature", temperature, positive=True)
     measured = {} if measured is None else measured
-    most = len(COLORS) * len(_STYLES)
-    if not 1 <= len(kernels) <= most:
-        raise ValueError(f"kernels: one picture holds 1 to {most}, got {len(kernels)}")
+    if not 1 <= len(kernels) <= len(_MARKERS):
+        raise ValueError(f"kernels: one picture holds 1 to {len(_MARKERS)}, got {len(kernels)}")
     if unknown := measured.keys() - kernels.keys():
         raise ValueError(f"measured: {sorted(unknown)} are not among the kernels {list(kernels)}")
     unit = float(temperature) / float(precision)
@@ -84,12 +83,11 @@ def stationary_variance(
     ax = axes_or_new(ax)
     ax.axhline(1, color="black", ls=":", lw=1, label="target, $T/\\lambda$")
     for i, (name, make) in enumerate(kernels.items()):
-        color, style = COLORS[i % len(COLORS)], _STYLES[i // len(COLORS)]
-        marker = _MARKERS[i % len(_MARKERS)]
-        width = 3.6 - 2.4 * i / len(kernels)  # where curves coincide, all of them are seen
+        # Styles differ too, so that curves which coincide are all seen.
+        color, style, marker = (of[i % len(of)] for of in (COLORS, _STYLES, _MARKERS))
         curve = _curve(make, precision, fine)
         if curve is not None:
-            ax.plot(fine, curve / unit, style, color=color, lw=width, label=name)
+            ax.plot(fine, curve / unit, style, color=color, lw=1.6, label=name)
         if name in measured:
             values = np.asarray(as_array(f"measured[{name!r}]", measured[name]), float) / unit
             if values.shape != eta.shape:
@@ -125,7 +123,7 @@ def _curve(make: Callable[[Any], Any], precision: Any, step_sizes: Array) -> Arr
         return exact.stationary(make(step_size), energy, jnp.zeros(1)).cov[0, 0]
 
     try:
-        values = np.asarray(jax.vmap(one)(jnp.asarray(step_sizes, float)), float)
+        values = np.asarray(jax.jit(jax.vmap(one))(jnp.asarray(step_sizes, float)), float)
     except NotAffineError:
         return None
     return values if np.isfinite(values).any() else None

@@ -9,14 +9,14 @@ import numpy as np
 from jlangevin._checks import check_count
 from jlangevin.distribution import Gaussian
 from jlangevin.plot._figure import COLORS, Array, as_chains, axes_or_new, figure, legend
-from jlangevin.plot.landscape import Span, as_span, energy_on, grid, plane
+from jlangevin.plot.landscape import Span, as_span, cells, energy_on, plane
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["cloud", "density"]
 
-_GRID = 120  # points an axis where p is evaluated, and a kernel estimate is
+_GRID = 120  # cells an axis in whose middles p is evaluated, and a kernel estimate is
 _MASSES = (0.5, 0.9, 0.99)
 
 
@@ -70,7 +70,7 @@ def density(
     outside = int(np.sum(~inside))
     if not inside.any():
         raise ValueError(f"span: none of the {len(flat)} draws lies in {box.tolist()}")
-    points = grid(box, _GRID)
+    points = cells(box, _GRID)
     p = _normalised(np.exp(-energy_on(points, energy, temperature)), box)
     if kind == "histogram":
         found, *_ = np.histogram2d(flat[:, 0], flat[:, 1], bins=bins, range=box, density=True)
@@ -79,7 +79,7 @@ def density(
         found = _normalised(_kernel_estimate(flat, np.asarray(points, float)), box)
     left, right = figure(2)[1] if ax is None else ax
     most = max(found.max(), p.max())
-    x, y = (np.linspace(low, high, _GRID) for low, high in box)
+    x, y = np.asarray(points).T.reshape(2, _GRID, _GRID)
     extent = (box[0, 0], box[0, 1], box[1, 0], box[1, 1])
     for panel, values in ((left, found), (right, p)):
         plane(panel, box)
@@ -87,8 +87,8 @@ def density(
         panel.contour(x, y, p, _heights(p), colors=COLORS[1], linewidths=0.9)
     name = {"histogram": "histogram", "kde": "kernel estimate"}[kind]
     beyond = f", {outside:,} outside" if outside else ""
-    left.set_title(f"{len(flat):,} draws, {name}{beyond}")
-    right.set_title("$p(x)$; lines hold 50, 90, 99%")
+    left.set_title(f"{len(flat):,} draws, {name}{beyond}", fontsize=9)
+    right.set_title("$p(x)$; lines hold 50, 90, 99%", fontsize=9)
     right.figure.colorbar(image, ax=[left, right], label="density (per unit area)", shrink=0.9)
     return left, right
 
@@ -147,7 +147,7 @@ def cloud(
 
 
 def _normalised(values: Array, box: Array) -> Array:
-    """Values on a grid, with the integral 1 over the box."""
+    """Values in cells, with the integral 1 over the box."""
     values = values.reshape(_GRID, _GRID)
     return np.asarray(values / (values.mean() * np.prod(np.diff(box, axis=1))))
 

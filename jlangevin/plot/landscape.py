@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 __all__ = [
     "Span",
     "as_span",
+    "cells",
     "contours",
     "energy_on",
-    "grid",
     "plane",
     "score_field",
     "span_of",
@@ -167,16 +167,27 @@ def score_field(
 
     num = check_count("num", num, minimum=1)
     box = as_span(span)
-    half = np.diff(box, axis=1) / (2 * num)
-    points = grid(box + half * np.array([[1, -1]]), num)  # the middles of num × num cells
+    points = cells(box, num)
     scores = np.asarray(-mapped(gradient, energy, points))
     scores = scores / float(check_temperature(temperature, points.dtype))
     check_finite("energy", scores)
     ax = plane(ax, box)
     x, y = np.asarray(points).T
     u, v = scores.T
-    arrows = ax.quiver(x, y, u, v, color=COLORS[0], pivot="mid", angles="xy", width=0.004)
-    unit = float(f"{np.hypot(u, v).max():.0e}") or 1.0  # the longest, to one digit
+    longest = float(np.hypot(u, v).max()) or 1.0
+    arrows = ax.quiver(
+        x,
+        y,
+        u,
+        v,
+        color=COLORS[0],
+        pivot="mid",
+        angles="xy",
+        scale_units="xy",
+        scale=longest / (0.9 * np.diff(box, axis=1).min() / num),  # nine tenths of a cell
+        width=0.004,
+    )
+    unit = float(f"{longest:.0e}")  # to one digit
     text = f"$|s| = |\\nabla E|/T = {unit:g}$"
     ax.add_artist(
         QuiverKey(arrows, 0.68, -0.135, unit, text, labelpos="E", fontproperties={"size": 8})
@@ -211,6 +222,12 @@ def grid(box: Array, num: int) -> jax.Array:
     axes = [np.linspace(low, high, num) for low, high in box]
     points = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 2)
     return jnp.asarray(points)
+
+
+def cells(box: Array, num: int) -> jax.Array:
+    """The middles of num × num cells, (num², 2), x_1 running fastest."""
+    half = np.diff(box, axis=1) / (2 * num)
+    return grid(box + half * np.array([[1, -1]]), num)
 
 
 def energy_on(points: jax.Array, energy: Any, temperature: Any) -> Array:

@@ -123,8 +123,9 @@ def autocorrelation(
     if max_lag >= n:
         raise ValueError(f"max_lag: {n} draws have no pairs {max_lag} apart")
     chosen = as_coordinates(coordinates, dim)
+    if (np.ptp(chains[..., chosen], axis=1) == 0).any():
+        raise ValueError("draws: a chain does not move, and has no autocorrelation")
     rho = np.asarray(diagnostics.autocorrelation(jnp.asarray(chains))).mean(axis=0)[: max_lag + 1]
-    check_finite("draws: a chain does not move; its autocorrelation", rho[:, chosen])
     known = None
     if exact is not None:
         known = np.asarray(as_array("exact", exact))
