@@ -262,7 +262,6 @@ def _draw(path: str, theta: Sequence[float], eta: float, rows: list[Row]) -> Non
         steps = [row.num_steps for row in mine]
         for i in range(len(theta)):
             plot.moment_against_steps(
-                axes[0],
                 steps,
                 [row.report.sample_mean[i] for row in mine],
                 curve,
@@ -270,9 +269,9 @@ def _draw(path: str, theta: Sequence[float], eta: float, rows: list[Row]) -> Non
                 label=f"{names[name]}, $x_{i + 1}$",
                 color=plot.COLORS[2 * k + i % 2],
                 band=[3 * np.sqrt(row.report.cov[i, i] / row.num_chains) for row in mine],
+                ax=axes[0],
             )
         plot.moment_against_steps(
-            axes[1],
             steps,
             [float(np.mean(np.diagonal(row.report.sample_cov))) for row in mine],
             curve,
@@ -280,6 +279,7 @@ def _draw(path: str, theta: Sequence[float], eta: float, rows: list[Row]) -> Non
             label="exact, $1 + 2\\eta N$" if k == 0 else "_",
             color=plot.COLORS[2 * k],
             marker="os"[k],
+            ax=axes[1],
         )
     axes[1].plot(
         curve, 2 * eta * (curve + 1), "--", color="black", lw=1, label="stated, $2\\eta(N+1)$"
@@ -294,7 +294,7 @@ def _draw(path: str, theta: Sequence[float], eta: float, rows: list[Row]) -> Non
         for k, name in enumerate(RECURSIONS):
             (row,) = (r for r in rows if r.recursion == name and r.num_steps == shown)
             color = plot.COLORS[2 * k]
-            plot.cloud(axes[2], row.samples, row.law, label=names[name], color=color)
+            plot.cloud(row.samples, row.law, label=names[name], color=color, ax=axes[2])
         axes[2].set_title(f"end points after {shown:,} steps; 50, 90, 99%")
         axes[2].legend(frameon=False, fontsize=7, markerscale=3)
     made.savefig(path, dpi=150)

@@ -5,12 +5,15 @@ from pathlib import Path
 
 import pytest
 
+import jlangevin as jl
+
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "pages").glob("*.md"))]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_the_code_of_a_page_runs(page, capsys):
+def test_the_code_of_a_page_runs(page, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where pages write what they write
     namespace = {"__name__": "page"}
     for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S):
         exec(compile(block, str(page), "exec"), namespace)
@@ -21,3 +24,11 @@ def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
         if "://" not in target:
             assert (page.parent / target).exists(), target
+
+
+def test_the_gallery_shows_every_picture():
+    page = (ROOT / "docs" / "pages" / "gallery.md").read_text()
+    made = set(re.findall(r"jl\.plot\.(\w+)\(", page))
+    assert set(jl.plot.__all__) - made == {"COLORS", "figure", "moment_against_steps"}
+    shown = {Path(name).name for name in re.findall(r"!\[[^]]+\]\((gallery/[^)]+)\)", page)}
+    assert shown == {file.name for file in (ROOT / "docs" / "pages" / "gallery").iterdir()}

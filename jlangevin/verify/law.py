@@ -27,10 +27,11 @@ from numpy.typing import NDArray
 from scipy import linalg, optimize, stats
 
 from jlangevin import trees
+from jlangevin._checks import check_count
 from jlangevin.distribution import Gaussian
 from jlangevin.trees import PyTree
 
-__all__ = ["Check", "Report", "assert_law", "compare"]
+__all__ = ["Check", "Report", "assert_law", "compare", "dkw_radius"]
 
 Floats = NDArray[np.float64]
 
@@ -249,6 +250,33 @@ def assert_law(samples: PyTree, law: Gaussian, *, false_alarm: float = 1e-6) -> 
         raise AssertionError(str(report))
 
 
+def dkw_radius(num_draws: int, false_alarm: float) -> float:
+    """Half the width of a band around a distribution function F.
+
+        ε = sqrt(log(2/α) / (2n)),    P(sup_x |F_n(x) - F(x)| > ε) ≤ α
+
+    for the empirical distribution function F_n of n independent draws of F, whatever F and n.
+
+    Args:
+        num_draws: n ≥ 1.
+        false_alarm: α in (0, 1).
+
+    Raises:
+        TypeError, ValueError: n or α out of range.
+
+    References: Dvoretzky, Kiefer, Wolfowitz (1956); Massart (1990).
+
+    Example:
+        >>> import jlangevin as jl
+        >>> round(jl.verify.dkw_radius(10_000, 0.05), 4)
+        0.0136
+    """
+    num_draws = check_count("num_draws", num_draws, minimum=1)
+    if not 0 < false_alarm < 1:
+        raise ValueError(f"false_alarm: expected a probability in (0, 1), got {false_alarm}")
+    return math.sqrt(math.log(2 / false_alarm) / (2 * num_draws))
+
+
 def _prepare(samples: PyTree, law: Any) -> tuple[Floats, Floats, Floats]:
     """Draws (n, d), mean (d,) and covariance (d, d) in float64 on the host."""
     if not isinstance(law, Gaussian):
@@ -362,6 +390,6 @@ def _check_shape(u: Floats, threshold: float) -> Check:
         gaps.append((max(np.max(above - expected), np.max(expected - above + 1 / n)), name))
     gap, worst = max(gaps)
     p = min(1.0, len(members) * 2 * math.exp(-2 * n * gap**2))
-    critical = math.sqrt(math.log(2 * len(members) / threshold) / (2 * n))
+    critical = dkw_radius(n, threshold / len(members))
     detectable = critical + math.sqrt(math.log(1 / (1 - _POWER)) / (2 * n))
     return Check("shape", worst, p, threshold, detectable if detectable < 1 else math.inf)

@@ -1,0 +1,39 @@
+"""Pictures, by Matplotlib (extra `plot`): each function draws on `ax`, and returns it.
+
+Without `ax` it makes a figure of its own, apart from pyplot's global state; `ax.figure.savefig`
+writes it to a file. Draws are (draw, d) or (chain, draw, d), as `jlangevin.sample` keeps them.
+Where a law is exact, it is drawn beside what was measured.
+
+The colours are those of Okabe and Ito (2008), which colour-blind readers can tell apart.
+Matplotlib is imported when the first picture is made, not before.
+"""
+
+from jlangevin.plot._figure import COLORS, figure
+from jlangevin.plot.animation import animate
+from jlangevin.plot.bias import stationary_variance
+from jlangevin.plot.density import cloud, density
+from jlangevin.plot.landscape import contours, score_field, trajectory
+from jlangevin.plot.law import ecdf, qq
+from jlangevin.plot.moments import mean, moment_against_steps, variance
+from jlangevin.plot.series import autocorrelation, energy_trace, ksd, occupancy
+
+__all__ = [
+    "COLORS",
+    "animate",
+    "autocorrelation",
+    "cloud",
+    "contours",
+    "density",
+    "ecdf",
+    "energy_trace",
+    "figure",
+    "ksd",
+    "mean",
+    "moment_against_steps",
+    "occupancy",
+    "qq",
+    "score_field",
+    "stationary_variance",
+    "trajectory",
+    "variance",
+]

@@ -1,0 +1,121 @@
+"""Figures and colours, and the checks of what is to be drawn."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jlangevin._checks import as_array, check_finite
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "COLORS",
+    "Array",
+    "as_chains",
+    "as_coordinates",
+    "as_probability",
+    "as_steps",
+    "axes_or_new",
+    "figure",
+    "legend",
+]
+
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+
+Array = NDArray[Any]
+
+
+def figure(num_panels: int, *, height: float = 3.6) -> tuple[Figure, list[Axes]]:
+    """A figure with panels side by side, apart from pyplot's global state.
+
+    Raises:
+        ImportError: Matplotlib is not installed.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("pictures need Matplotlib: pip install 'jlangevin[plot]'") from error
+    made = Figure(figsize=(1.25 * height * num_panels, height), layout="constrained")
+    FigureCanvasAgg(made)
+    axes = made.subplots(1, num_panels, squeeze=False)[0]
+    for ax in axes:
+        ax.spines[["top", "right"]].set_visible(False)
+    return made, list(axes)
+
+
+def axes_or_new(ax: Axes | None) -> Axes:
+    """`ax`, or the one panel of a new figure."""
+    return figure(1)[1][0] if ax is None else ax
+
+
+def legend(ax: Axes, **options: Any) -> None:
+    """Without a frame, but readable on top of lines."""
+    ax.legend(fontsize=8, edgecolor="none", facecolor="white", framealpha=0.8, **options)
+
+
+# What is to be drawn ------------------------------------------------------------------------------
+
+
+def as_chains(draws: Any, *, dim: int | None = None, minimum: int = 1) -> Array:
+    """Draws as (chain, draw, d) on the host, finite, at least `minimum` in all; d is `dim`."""
+    array = as_array("draws", draws)
+    if array.ndim not in (2, 3) or 0 in array.shape:
+        hint = "; for one dimension, draws[..., None]" if array.ndim == 1 else ""
+        raise ValueError(
+            f"draws: expected shape (draw, d) or (chain, draw, d), got {array.shape}{hint}"
+        )
+    if dim is not None and array.shape[-1] != dim:
+        raise ValueError(
+            f"draws: a picture of the plane needs d = {dim}, got shape {array.shape}; "
+            "choose two coordinates, for instance draws[..., :2]"
+        )
+    check_finite("draws", array)
+    chains = np.asarray(array[None] if array.ndim == 2 else array)
+    if chains.shape[0] * chains.shape[1] < minimum:
+        raise ValueError(f"draws: expected at least {minimum}, got shape {array.shape}")
+    return chains
+
+
+def as_steps(steps: Any, num_draws: int) -> Array:
+    """The number of steps after which each draw was taken: 1, 2, … if None."""
+    if steps is None:
+        return np.arange(1, num_draws + 1)
+    array = np.asarray(as_array("steps", steps))
+    if array.shape != (num_draws,):
+        raise ValueError(
+            f"steps: expected a number for each of the {num_draws} draws, got shape {array.shape}"
+        )
+    if (array < 0).any() or (np.diff(array) <= 0).any():
+        raise ValueError("steps: expected numbers from 0 on, each above the one before")
+    return array
+
+
+def as_coordinates(coordinates: Any, dim: int) -> list[int]:
+    """Which coordinates to draw: those named, or all of them; no more than there are colours."""
+    if coordinates is None:
+        chosen = list(range(dim))
+    else:
+        given = coordinates if isinstance(coordinates, Sequence) else [coordinates]
+        chosen = [operator.index(i) for i in given]
+    if not 1 <= len(chosen) <= len(COLORS):
+        raise ValueError(
+            f"coordinates: one picture holds 1 to {len(COLORS)}, got {len(chosen)}; "
+            "name those to draw, for instance coordinates=[0, 1]"
+        )
+    if not all(0 <= i < dim for i in chosen):
+        raise ValueError(f"coordinates: expected numbers in 0 … {dim - 1}, got {chosen}")
+    return chosen
+
+
+def as_probability(name: str, value: Any) -> float:
+    if not 0 < value < 1:
+        raise ValueError(f"{name}: expected a probability in (0, 1), got {value}")
+    return float(value)

@@ -1,0 +1,85 @@
+"""Chains in motion."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from jlangevin._checks import check_count, check_scalar
+from jlangevin.plot._figure import COLORS, as_chains, as_steps
+from jlangevin.plot.landscape import Span, contours, span_of
+
+if TYPE_CHECKING:
+    from matplotlib.animation import FuncAnimation
+    from matplotlib.axes import Axes
+
+__all__ = ["animate"]
+
+
+def animate(
+    draws: Any,
+    energy: Any,
+    *,
+    span: Span | None = None,
+    temperature: Any = 1.0,
+    steps: Any = None,
+    seconds: float = 4.0,
+    trail: int = 0,
+    ax: Axes | None = None,
+) -> FuncAnimation:
+    """The chains as points over the contours of the energy, a frame for each draw.
+
+    `animate(…).save("chains.gif", writer="pillow")` writes it, and draws it; Pillow comes with
+    Matplotlib.
+
+    Args:
+        draws: (draw, 2) or (chain, draw, 2).
+        energy: E, a function of a position (2,).
+        span: what part of the plane, ((from, to), (from, to)); what holds all draws if None.
+        temperature: T.
+        steps: after how many steps each draw was taken; 1, 2, … if None.
+        seconds: how long it lasts.
+        trail: how many of the draws before are drawn too, as a line.
+        ax: where to draw.
+
+    Returns:
+        Matplotlib's animation, to be kept until it is saved.
+
+    Raises:
+        ValueError: draws that are not in the plane; as `contours`.
+
+    Example:
+        >>> import tempfile, jax, jax.numpy as jnp, jlangevin as jl
+        >>> energy = jl.energies.ring()
+        >>> run = jl.sample(jax.random.key(0), energy, jl.ula(0.02), jnp.ones((9, 2)), num_steps=3)
+        >>> film = jl.plot.animate(run.draws, energy)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     film.save(f"{folder}/chains.gif", writer="pillow")
+    """
+    from matplotlib.animation import FuncAnimation
+
+    chains = as_chains(draws, dim=2)
+    at = as_steps(steps, chains.shape[1])
+    check_scalar("seconds", seconds, positive=True)
+    trail = check_count("trail", trail, minimum=0)
+    span = span_of(chains) if span is None else span
+    own = ax is None
+    ax = contours(energy, span, temperature=temperature, ax=ax)
+    tails = [ax.plot([], [], color=COLORS[0], lw=0.5, alpha=0.5)[0] for _ in chains if trail]
+    (points,) = ax.plot([], [], ".", color=COLORS[0], ms=4)
+
+    def show(k: int) -> list[Any]:
+        points.set_data(*chains[:, k].T)
+        for tail, chain in zip(tails, chains, strict=False):
+            tail.set_data(*chain[max(0, k - trail) : k + 1].T)
+        ax.set_title(f"after {at[k]:,g} steps")
+        return [points, *tails]
+
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    if own:  # laid out once, not for every frame
+        show(0)
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+    return FuncAnimation(
+        figure, show, frames=len(at), interval=1000 * seconds / len(at), repeat=True
+    )

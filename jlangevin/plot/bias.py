@@ -1,0 +1,139 @@
+"""The bias of a step size: what variance a kernel settles at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import stats
+
+from jlangevin import exact
+from jlangevin._checks import as_array, check_count, check_positive, check_scalar
+from jlangevin.energies import quadratic
+from jlangevin.errors import NotAffineError
+from jlangevin.plot._figure import COLORS, Array, as_probability, axes_or_new, legend
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["stationary_variance"]
+
+_CURVE = 60  # step sizes at which a curve is evaluated
+_STYLES = ("-", "--", "-.", ":")
+_MARKERS = ("o", "s", "^", "v", "D", "<", ">", "p", "h", "X", "P", "*")
+
+
+def stationary_variance(
+    kernels: Mapping[str, Callable[[Any], Any]],
+    step_sizes: Any,
+    *,
+    precision: Any = 1.0,
+    temperature: Any = 1.0,
+    measured: Mapping[str, Any] | None = None,
+    num_draws: int | None = None,
+    level: float = 0.99,
+    ax: Axes | None = None,
+) -> Axes:
+    """The variance that kernels settle at on E(x) = ½ λ x², relative to T/λ, against the step size.
+
+    The curves are `exact.stationary`'s, derived from each kernel's step; one ends where its kernel
+    becomes unstable. A kernel whose step is not affine has no curve; for those that accept and
+    reject, the dotted line at 1 is the theory. The points are measured.
+
+    Args:
+        kernels: by name, functions from a step size to a kernel, such as `{"ULA": jl.ula}`.
+        step_sizes: increasing, shape (k,).
+        precision: λ.
+        temperature: T, which the kernels must have too.
+        measured: sample variances (divisor n - 1) by the names of `kernels`, each (k,).
+        num_draws: n, how many independent draws each is of; error bars are then the χ² interval
+            that holds the true variance with probability `level`.
+        level: the probability of the error bars.
+        ax: where to draw.
+
+    Returns:
+        The Axes.
+
+    Raises:
+        ValueError: no kernels; step sizes, λ or T out of range; measured variances of another
+            shape or under another name.
+
+    Example:
+        >>> import jlangevin as jl
+        >>> ax = jl.plot.stationary_variance({"ULA": jl.ula}, [0.5, 1.0])
+        >>> round(float(ax.lines[1].get_ydata()[-1]), 4)  # 1 / (1 - η/2)
+        2.0
+    """
+    eta = np.asarray(as_array("step_sizes", step_sizes, ndim=1), float)
+    check_positive("step_sizes", eta)
+    if not len(eta) or (np.diff(eta) <= 0).any():
+        raise ValueError("step_sizes: expected at least one, each above the one before")
+    check_scalar("precision", precision, positive=True)
+    check_scalar("temperature", temperature, positive=True)
+    measured = {} if measured is None else measured
+    if not 1 <= len(kernels) <= len(_MARKERS):
+        raise ValueError(f"kernels: one picture holds 1 to {len(_MARKERS)}, got {len(kernels)}")
+    if unknown := measured.keys() - kernels.keys():
+        raise ValueError(f"measured: {sorted(unknown)} are not among the kernels {list(kernels)}")
+    unit = float(temperature) / float(precision)
+    fine = np.linspace(eta[0], eta[-1], _CURVE)
+    ax = axes_or_new(ax)
+    ax.axhline(1, color="black", ls=":", lw=1, label="target, $T/\\lambda$")
+    for i, (name, make) in enumerate(kernels.items()):
+        # Styles differ too, so that curves which coincide are all seen.
+        color, style, marker = (of[i % len(of)] for of in (COLORS, _STYLES, _MARKERS))
+        curve = _curve(make, precision, fine)
+        if curve is not None:
+            ax.plot(fine, curve / unit, style, color=color, lw=1.6, label=name)
+        if name in measured:
+            values = np.asarray(as_array(f"measured[{name!r}]", measured[name]), float) / unit
+            if values.shape != eta.shape:
+                raise ValueError(
+                    f"measured[{name!r}]: expected shape {eta.shape}, as step_sizes, got "
+                    f"{values.shape}"
+                )
+            ax.errorbar(
+                eta,
+                values,
+                yerr=_bars(values, num_draws, level),
+                fmt=marker,
+                ms=4.5,
+                mfc="white",
+                color=color,
+                capsize=2,
+                lw=1,
+                label=name if curve is None else None,
+            )
+    ax.set(xlabel="step size", ylabel="stationary variance $/\\,(T/\\lambda)$")
+    if measured:
+        bars = f", {100 * level:g}% intervals" if num_draws is not None else ""
+        ax.set_title(f"curves: exact; points: measured{bars}", fontsize=9)
+    legend(ax)
+    return ax
+
+
+def _curve(make: Callable[[Any], Any], precision: Any, step_sizes: Array) -> Array | None:
+    """Stationary variances, NaN where there are none; None for a kernel that is not affine."""
+    energy = quadratic(jnp.full((1, 1), precision, float))
+
+    def one(step_size: jax.Array) -> jax.Array:
+        return exact.stationary(make(step_size), energy, jnp.zeros(1)).cov[0, 0]
+
+    try:
+        values = np.asarray(jax.jit(jax.vmap(one))(jnp.asarray(step_sizes, float)), float)
+    except NotAffineError:
+        return None
+    return values if np.isfinite(values).any() else None
+
+
+def _bars(values: Array, num_draws: int | None, level: float) -> Array | None:
+    """The χ² interval of a variance, as lengths below and above it."""
+    if num_draws is None:
+        return None
+    degrees = check_count("num_draws", num_draws, minimum=2) - 1
+    level = as_probability("level", level)
+    high, low = stats.chi2.ppf([(1 - level) / 2, (1 + level) / 2], degrees) / degrees
+    return np.stack([values - values / low, values / high - values])

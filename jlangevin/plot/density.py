@@ -1,0 +1,173 @@
+"""Draws in the plane beside the density that they should have."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from jlangevin._checks import check_count
+from jlangevin.distribution import Gaussian
+from jlangevin.plot._figure import COLORS, Array, as_chains, axes_or_new, figure, legend
+from jlangevin.plot.landscape import Span, as_span, cells, energy_on, plane
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["cloud", "density"]
+
+_GRID = 120  # cells an axis in whose middles p is evaluated, and a kernel estimate is
+_MASSES = (0.5, 0.9, 0.99)
+
+
+def density(
+    draws: Any,
+    energy: Any,
+    span: Span,
+    *,
+    temperature: Any = 1.0,
+    kind: Literal["histogram", "kde"] = "histogram",
+    bins: int = 50,
+    ax: tuple[Axes, Axes] | None = None,
+) -> tuple[Axes, Axes]:
+    """The density of two-dimensional draws, left, beside p ∝ exp(-E/T), right, in one scale.
+
+    Both have the integral 1 over `span`; of draws outside, the histogram's title tells how many
+    there are. The lines in both panels are p's: they hold 50, 90 and 99% of it.
+
+    Args:
+        draws: (draw, 2) or (chain, draw, 2), pooled.
+        energy: E, a function of a position (2,).
+        span: what part of the plane, ((from, to), (from, to)).
+        temperature: T.
+        kind: "histogram", or "kde", an estimate by Gaussian kernels (width by Scott 1992), which
+            is smooth but blurs what is narrower than its kernel.
+        bins: of the histogram, on each axis.
+        ax: where to draw, two of them; a new figure with two panels if None.
+
+    Returns:
+        Both Axes.
+
+    Raises:
+        ValueError: draws that are not in the plane, or none of them in the span; a span that is
+            none; an energy that is not finite in it; T not positive; another kind.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jlangevin as jl
+        >>> energy = jl.energies.quadratic(jnp.eye(2))
+        >>> x = energy.sample(jax.random.key(0), 1000)
+        >>> left, right = jl.plot.density(x, energy, ((-4, 4), (-4, 4)), bins=20)
+        >>> left.get_title()
+        '1,000 draws, histogram'
+    """
+    if kind not in ("histogram", "kde"):
+        raise ValueError(f"kind: expected 'histogram' or 'kde', got {kind!r}")
+    bins = check_count("bins", bins, minimum=1)
+    chains = as_chains(draws, dim=2)
+    box = as_span(span)
+    flat = chains.reshape(-1, 2).astype(float)
+    inside = np.all((flat >= box[:, 0]) & (flat <= box[:, 1]), axis=1)
+    outside = int(np.sum(~inside))
+    if not inside.any():
+        raise ValueError(f"span: none of the {len(flat)} draws lies in {box.tolist()}")
+    points = cells(box, _GRID)
+    p = _normalised(np.exp(-energy_on(points, energy, temperature)), box)
+    if kind == "histogram":
+        found, *_ = np.histogram2d(flat[:, 0], flat[:, 1], bins=bins, range=box, density=True)
+        found = found.T
+    else:
+        found = _normalised(_kernel_estimate(flat, np.asarray(points, float)), box)
+    left, right = figure(2)[1] if ax is None else ax
+    most = max(found.max(), p.max())
+    x, y = np.asarray(points).T.reshape(2, _GRID, _GRID)
+    extent = (box[0, 0], box[0, 1], box[1, 0], box[1, 1])
+    for panel, values in ((left, found), (right, p)):
+        plane(panel, box)
+        image = panel.imshow(values, origin="lower", extent=extent, cmap="Blues", vmin=0, vmax=most)
+        panel.contour(x, y, p, _heights(p), colors=COLORS[1], linewidths=0.9)
+    name = {"histogram": "histogram", "kde": "kernel estimate"}[kind]
+    beyond = f", {outside:,} outside" if outside else ""
+    left.set_title(f"{len(flat):,} draws, {name}{beyond}", fontsize=9)
+    right.set_title("$p(x)$; lines hold 50, 90, 99%", fontsize=9)
+    right.figure.colorbar(image, ax=[left, right], label="density (per unit area)", shrink=0.9)
+    return left, right
+
+
+def cloud(
+    samples: Any,
+    law: Gaussian,
+    *,
+    label: str,
+    color: str = COLORS[0],
+    most: int = 2_000,
+    ax: Axes | None = None,
+) -> Axes:
+    """Two-dimensional draws on the ellipses that hold 50, 90 and 99% of the law.
+
+    Args:
+        samples: shape (n, 2); the first `most` are drawn.
+        law: a Gaussian in two dimensions.
+        label: of the cloud, in the legend.
+        color: of the points.
+        most: how many points at the most.
+        ax: where to draw.
+
+    Returns:
+        The Axes.
+
+    Raises:
+        ValueError: draws or law that are not two-dimensional.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jlangevin as jl
+        >>> law = jl.Gaussian(jnp.zeros(2), jnp.eye(2))
+        >>> ax = jl.plot.cloud(law.sample(jax.random.key(0), 100), law, label="draws")
+        >>> len(ax.lines)
+        3
+    """
+    mean, cov = np.asarray(law.mean), np.asarray(law.cov)
+    if mean.shape != (2,):
+        raise ValueError(f"law: expected two dimensions, got a mean of shape {mean.shape}")
+    points = as_chains(samples, dim=2).reshape(-1, 2)[:most]
+    ax = axes_or_new(ax)
+    ax.scatter(
+        points[:, 0], points[:, 1], s=3, lw=0, alpha=0.35, color=color, label=label, rasterized=True
+    )
+    angle = np.linspace(0, 2 * np.pi, 200)
+    circle = np.linalg.cholesky(cov) @ np.stack([np.cos(angle), np.sin(angle)])
+    for mass in _MASSES:
+        radius = np.sqrt(-2 * np.log1p(-mass))  # |u|² of two normals is exponential
+        x, y = mean[:, None] + radius * circle
+        ax.plot(x, y, color="black", lw=0.8)
+    ax.set_aspect("equal", adjustable="datalim")
+    ax.set_xlabel("$x_1$")
+    ax.set_ylabel("$x_2$")
+    legend(ax, markerscale=3)
+    return ax
+
+
+def _normalised(values: Array, box: Array) -> Array:
+    """Values in cells, with the integral 1 over the box."""
+    values = values.reshape(_GRID, _GRID)
+    return np.asarray(values / (values.mean() * np.prod(np.diff(box, axis=1))))
+
+
+def _heights(p: Array) -> list[float]:
+    """The densities that p exceeds on regions of given masses, increasing."""
+    ordered = np.sort(p.ravel())[::-1]
+    held = np.cumsum(ordered) / ordered.sum()
+    heights = {float(ordered[np.searchsorted(held, mass)]) for mass in _MASSES}
+    return sorted(heights)
+
+
+def _kernel_estimate(flat: Array, points: Array) -> Array:
+    from scipy.stats import gaussian_kde
+
+    try:
+        estimate = gaussian_kde(flat.T)
+    except (ValueError, np.linalg.LinAlgError) as error:
+        raise ValueError(
+            f"draws: a kernel estimate needs draws that spread over the plane, got {len(flat)} "
+            "with a singular covariance"
+        ) from error
+    return np.asarray(estimate(points.T))

@@ -1,0 +1,249 @@
+"""An energy in the plane: its contours, its score, and chains that move over it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jlangevin._checks import as_array, check_count, check_finite
+from jlangevin.diagnostics._points import check_temperature, mapped
+from jlangevin.kernels.base import gradient
+from jlangevin.plot._figure import COLORS, Array, as_chains, axes_or_new, legend
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = [
+    "Span",
+    "as_span",
+    "cells",
+    "contours",
+    "energy_on",
+    "plane",
+    "score_field",
+    "span_of",
+    "trajectory",
+]
+
+Span = Sequence[Sequence[float]] | Array
+
+_GRID = 160  # points an axis where the energy is evaluated
+_MOST_LEVELS = 10
+
+
+def contours(
+    energy: Any,
+    span: Span,
+    *,
+    temperature: Any = 1.0,
+    levels: Any = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Contours of E/T, each labelled with its height above the least value in the picture.
+
+    By default at ½ k², k = 1, …, 10: for a Gaussian, the ellipses at k standard deviations.
+
+    Args:
+        energy: E, a function of a position (2,).
+        span: what part of the plane, ((from, to), (from, to)).
+        temperature: T.
+        levels: heights above the least value, increasing, in units of T.
+        ax: where to draw.
+
+    Returns:
+        The Axes.
+
+    Raises:
+        ValueError: a span that is none, an energy that is not finite in it, T not positive.
+
+    Example:
+        >>> import jax.numpy as jnp, jlangevin as jl
+        >>> ax = jl.plot.contours(jl.energies.ring(), ((-3, 3), (-3, 3)))
+        >>> ax.get_xlabel(), ax.get_xlim() == (-3, 3)
+        ('$x_1$', True)
+    """
+    box = as_span(span)
+    points = grid(box, _GRID)
+    heights = energy_on(points, energy, temperature)
+    if levels is None:
+        levels = 0.5 * np.arange(1, _MOST_LEVELS + 1) ** 2
+    levels = np.asarray(as_array("levels", levels, ndim=1))
+    if (np.diff(levels) <= 0).any():
+        raise ValueError("levels: expected increasing heights")
+    levels = levels[levels < heights.max()]
+    ax = plane(ax, box)
+    if len(levels):
+        x, y = np.asarray(points).T.reshape(2, _GRID, _GRID)
+        heights = heights.reshape(_GRID, _GRID)
+        lines = ax.contour(x, y, heights, levels, colors="0.6", linewidths=0.7, zorder=0)
+        ax.clabel(lines, fontsize=6, fmt="%g")
+    ax.set_title("contours: $(E - \\min E)/T$", fontsize=9)
+    return ax
+
+
+def trajectory(
+    draws: Any,
+    energy: Any,
+    *,
+    span: Span | None = None,
+    temperature: Any = 1.0,
+    levels: Any = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """The path of a chain, or of up to six, over the contours of the energy.
+
+    A circle is the first draw of a chain, a square the last.
+
+    Args:
+        draws: (draw, 2) or (chain, draw, 2).
+        energy, temperature, levels, ax: as in `contours`.
+        span: as in `contours`; what holds all draws if None.
+
+    Returns:
+        The Axes.
+
+    Raises:
+        ValueError: draws that are not in the plane, or of more than six chains; as `contours`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jlangevin as jl
+        >>> energy = jl.energies.ring()
+        >>> run = jl.sample(jax.random.key(0), energy, jl.ula(0.02), jnp.ones((2, 2)), num_steps=50)
+        >>> len(jl.plot.trajectory(run.draws, energy).lines)
+        6
+    """
+    chains = as_chains(draws, dim=2)
+    if len(chains) > len(COLORS):
+        raise ValueError(
+            f"draws: one picture holds {len(COLORS)} paths, got {len(chains)} chains; "
+            f"take draws[:{len(COLORS)}]"
+        )
+    span = span_of(chains) if span is None else span
+    ax = contours(energy, span, temperature=temperature, levels=levels, ax=ax)
+    for i, (path, color) in enumerate(zip(chains, COLORS, strict=False)):
+        ax.plot(*path.T, color=color, lw=0.7, alpha=0.8, label=f"chain {i}")
+        for at, marker in ((0, "o"), (-1, "s")):
+            ax.plot(*path[at], marker, color=color, mec="black", mew=0.7, ms=6)
+    if len(chains) > 1:
+        legend(ax)
+    return ax
+
+
+def score_field(
+    energy: Any,
+    span: Span,
+    *,
+    temperature: Any = 1.0,
+    num: int = 17,
+    ax: Axes | None = None,
+) -> Axes:
+    """The score s(x) = -∇E(x)/T as arrows, with a key to their length.
+
+    Args:
+        energy: E, a function of a position (2,), or a score as `jlangevin.scores` makes them.
+        span: what part of the plane, ((from, to), (from, to)).
+        temperature: T.
+        num: arrows an axis, in the middles of num × num cells.
+        ax: where to draw.
+
+    Returns:
+        The Axes.
+
+    Raises:
+        ValueError: a span that is none, a score that is not finite in it, T not positive.
+
+    Example:
+        >>> import jax.numpy as jnp, jlangevin as jl
+        >>> energy = jl.energies.quadratic(jnp.eye(2))
+        >>> ax = jl.plot.score_field(energy, ((-2, 2), (-2, 2)), num=4)
+        >>> ax.collections[0].U.tolist()[:4]
+        [1.5, 0.5, -0.5, -1.5]
+    """
+    from matplotlib.quiver import QuiverKey
+
+    num = check_count("num", num, minimum=1)
+    box = as_span(span)
+    points = cells(box, num)
+    scores = np.asarray(-mapped(gradient, energy, points))
+    scores = scores / float(check_temperature(temperature, points.dtype))
+    check_finite("energy", scores)
+    ax = plane(ax, box)
+    x, y = np.asarray(points).T
+    u, v = scores.T
+    longest = float(np.hypot(u, v).max()) or 1.0
+    arrows = ax.quiver(
+        x,
+        y,
+        u,
+        v,
+        color=COLORS[0],
+        pivot="mid",
+        angles="xy",
+        scale_units="xy",
+        scale=longest / (0.9 * np.diff(box, axis=1).min() / num),  # nine tenths of a cell
+        width=0.004,
+    )
+    unit = float(f"{longest:.0e}")  # to one digit
+    text = f"$|s| = |\\nabla E|/T = {unit:g}$"
+    ax.add_artist(
+        QuiverKey(arrows, 0.68, -0.135, unit, text, labelpos="E", fontproperties={"size": 8})
+    )
+    return ax
+
+
+# The plane, for the other pictures too ------------------------------------------------------------
+
+
+def as_span(span: Any) -> Array:
+    """((from, to), (from, to)) as an array (2, 2)."""
+    box = np.asarray(as_array("span", span), float)
+    if box.shape != (2, 2):
+        raise ValueError(f"span: expected ((from, to), (from, to)), got shape {box.shape}")
+    check_finite("span", box)
+    if not (box[:, 0] < box[:, 1]).all():
+        raise ValueError(f"span: expected from < to on both axes, got {box.tolist()}")
+    return box
+
+
+def plane(ax: Axes | None, box: Array) -> Axes:
+    """Axes that show a part of the plane, a unit being as long on both."""
+    ax = axes_or_new(ax)
+    ax.set(xlim=box[0], ylim=box[1], xlabel="$x_1$", ylabel="$x_2$")
+    ax.set_aspect("equal", adjustable="box")
+    return ax
+
+
+def grid(box: Array, num: int) -> jax.Array:
+    """num × num points of a part of the plane, (num², 2), x_1 running fastest."""
+    axes = [np.linspace(low, high, num) for low, high in box]
+    points = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 2)
+    return jnp.asarray(points)
+
+
+def cells(box: Array, num: int) -> jax.Array:
+    """The middles of num × num cells, (num², 2), x_1 running fastest."""
+    half = np.diff(box, axis=1) / (2 * num)
+    return grid(box + half * np.array([[1, -1]]), num)
+
+
+def energy_on(points: jax.Array, energy: Any, temperature: Any) -> Array:
+    """E/T at points (n, 2), above its least value there."""
+    values = np.asarray(mapped(_value, energy, points), float)
+    values = values / float(check_temperature(temperature, points.dtype))
+    check_finite("energy", values)
+    return np.asarray(values - values.min())
+
+
+def _value(energy: Any, point: jax.Array) -> jax.Array:
+    return energy(point)
+
+
+def span_of(chains: Array) -> Array:
+    """What holds all draws, and a tenth more on each side."""
+    low, high = chains.min(axis=(0, 1)).astype(float), chains.max(axis=(0, 1)).astype(float)
+    margin = 0.1 * np.maximum(high - low, 0.1 * np.max(high - low) + 1e-3)
+    return np.stack([low - margin, high + margin], axis=1)

@@ -1,0 +1,201 @@
+"""Means and variances over many chains against the number of steps, with the exact curve."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import stats
+
+from jlangevin.distribution import Gaussian
+from jlangevin.plot._figure import (
+    COLORS,
+    Array,
+    as_chains,
+    as_coordinates,
+    as_probability,
+    as_steps,
+    axes_or_new,
+    legend,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["mean", "moment_against_steps", "variance"]
+
+
+def moment_against_steps(
+    steps: Any,
+    measured: Any,
+    exact_steps: Any,
+    exact: Any,
+    *,
+    label: str,
+    color: str = COLORS[0],
+    band: Any = None,
+    marker: str = "o",
+    ax: Axes | None = None,
+) -> Axes:
+    """A moment against the number of steps: points where it was measured, the exact curve behind.
+
+    Args:
+        steps, measured: shape (k,), the points.
+        exact_steps, exact: shape (m,), the curve.
+        label: of the curve, in the legend.
+        color, marker: of curve and points.
+        band: shape (k,), half the length of the error bars; none if None.
+        ax: where to draw.
+
+    Returns:
+        The Axes.
+    """
+    ax = axes_or_new(ax)
+    ax.plot(exact_steps, exact, color=color, lw=1.4, label=label)
+    ax.errorbar(
+        steps, measured, yerr=band, fmt=marker, ms=4.5, mfc="white", color=color, capsize=2, lw=1
+    )
+    ax.set_xlabel("steps $N$")
+    return ax
+
+
+def mean(
+    draws: Any,
+    law: Gaussian,
+    *,
+    steps: Any = None,
+    coordinates: Any = None,
+    level: float = 0.99,
+    ax: Axes | None = None,
+) -> Axes:
+    """The mean over chains against the number of steps, on the exact curve and its band.
+
+    Of n chains it is N(m, S_ii / n) exactly; the band, m ± z sqrt(S_ii / n), holds it with
+    probability `level` at each step by itself (not at all of them at once).
+
+    Args:
+        draws: (chain, draw, d), independent chains.
+        law: the exact laws after 0, 1, 2, … steps, as `exact.trajectory` gives them.
+        steps: after how many steps each draw was taken; 1, 2, … if None.
+        coordinates: which to draw, at most six; all of them if None.
+        level: the probability of the band.
+        ax: where to draw.
+
+    Returns:
+        The Axes.
+
+    Raises:
+        TypeError: `law` is no `Gaussian`.
+        ValueError: a law that is no trajectory, is shorter than the draws or of another dimension;
+            draws, steps, coordinates or a level out of range.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jlangevin as jl
+        >>> start = jl.Gaussian(jnp.zeros(1), jnp.eye(1))
+        >>> chain = (jl.ula(0.1), jl.energies.linear([1.0]), start)
+        >>> run = jl.sample(jax.random.key(0), *chain[1::-1], start, num_steps=50, num_chains=100)
+        >>> jl.plot.mean(run.draws, jl.exact.trajectory(*chain, 50)).get_ylabel()
+        'mean of $x_i$'
+    """
+    level = as_probability("level", level)
+    chains, exact, var = _prepare(draws, law, minimum=1)
+    half = stats.norm.isf((1 - level) / 2) * np.sqrt(var / len(chains))
+    band = exact - half, exact + half
+    name = f"{100 * level:g}% of means of {len(chains):,} chains"
+    ax = _draw(chains.mean(axis=0), exact, band, name, steps, coordinates, ax)
+    ax.set_ylabel("mean of $x_i$")
+    return ax
+
+
+def variance(
+    draws: Any,
+    law: Gaussian,
+    *,
+    steps: Any = None,
+    coordinates: Any = None,
+    level: float = 0.99,
+    ax: Axes | None = None,
+) -> Axes:
+    """The variance over chains against the number of steps, on the exact curve and its band.
+
+    Of n chains (n - 1) s² / S_ii is χ²_{n-1} exactly, s² having the divisor n - 1; the band,
+    between quantiles of that law, holds s² with probability `level` at each step by itself.
+
+    Args:
+        draws, law, steps, coordinates, level, ax: as in `mean`, with at least 2 chains.
+
+    Returns:
+        The Axes.
+
+    Raises:
+        TypeError, ValueError: as `mean`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jlangevin as jl
+        >>> start = jl.Gaussian(jnp.zeros(1), jnp.eye(1))
+        >>> chain = (jl.ula(0.1), jl.energies.linear([1.0]), start)
+        >>> run = jl.sample(jax.random.key(0), *chain[1::-1], start, num_steps=50, num_chains=100)
+        >>> jl.plot.variance(run.draws, jl.exact.trajectory(*chain, 50)).get_ylabel()
+        'variance of $x_i$'
+    """
+    level = as_probability("level", level)
+    chains, _, exact = _prepare(draws, law, minimum=2)
+    degrees = len(chains) - 1
+    low, high = stats.chi2.ppf([(1 - level) / 2, (1 + level) / 2], degrees) / degrees
+    band = exact * low, exact * high
+    name = f"{100 * level:g}% of variances of {len(chains):,} chains"
+    ax = _draw(chains.var(axis=0, ddof=1), exact, band, name, steps, coordinates, ax)
+    ax.set_ylabel("variance of $x_i$")
+    return ax
+
+
+def _prepare(draws: Any, law: Any, *, minimum: int) -> tuple[Array, Array, Array]:
+    """Chains (chain, draw, d), and the laws' means and variances (step, d)."""
+    if not isinstance(law, Gaussian):
+        raise TypeError(f"law: expected a jlangevin.Gaussian, got {type(law).__name__}")
+    chains = as_chains(draws).astype(float)
+    if np.ndim(draws) != 3 or len(chains) < minimum:
+        raise ValueError(
+            f"draws: expected shape (chain, draw, d) with at least {minimum} chain(s), got "
+            f"{np.shape(draws)}"
+        )
+    dim = chains.shape[-1]
+    if law.cov.ndim != 3 or np.shape(law.mean) != (len(law.cov), dim):
+        raise ValueError(
+            f"law: expected a trajectory of laws in {dim} dimension(s), as exact.trajectory gives; "
+            f"got a covariance of shape {law.cov.shape}"
+        )
+    diagonal = np.diagonal(np.asarray(law.cov, float), axis1=1, axis2=2)
+    return chains, np.asarray(law.mean, float), diagonal
+
+
+def _draw(
+    measured: Array,
+    exact: Array,
+    band: tuple[Array, Array],
+    name: str,
+    steps: Any,
+    coordinates: Any,
+    ax: Axes | None,
+) -> Axes:
+    at, curve = as_steps(steps, len(measured)), np.arange(len(exact))
+    if at[-1] > curve[-1]:
+        raise ValueError(
+            f"law: the trajectory ends after {curve[-1]} steps, the draws after {at[-1]:g}"
+        )
+    ax, (low, high) = axes_or_new(ax), band
+    for i, color in zip(as_coordinates(coordinates, measured.shape[1]), COLORS, strict=False):
+        ax.fill_between(curve, low[:, i], high[:, i], color=color, alpha=0.2, lw=0)
+        moment_against_steps(
+            at,
+            measured[:, i],
+            curve,
+            exact[:, i],
+            label=f"$x_{{{i + 1}}}$, exact",
+            color=color,
+            marker=".",
+            ax=ax,
+        )
+    ax.set_title(f"points: measured; band: {name}", fontsize=9)
+    legend(ax)
+    return ax

@@ -1,0 +1,267 @@
+"""What chains do over time: energies, correlations, modes, discrepancy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jlangevin import diagnostics
+from jlangevin._checks import as_array, check_count, check_finite, check_scalar
+from jlangevin.diagnostics._points import check_temperature, mapped
+from jlangevin.energies import GaussianMixture
+from jlangevin.plot._figure import (
+    COLORS,
+    as_chains,
+    as_coordinates,
+    as_steps,
+    axes_or_new,
+    legend,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["autocorrelation", "energy_trace", "ksd", "occupancy"]
+
+
+def energy_trace(
+    draws: Any,
+    energy: Any,
+    *,
+    temperature: Any = 1.0,
+    steps: Any = None,
+    expected: Any = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """E/T of each chain against the number of steps, and the mean over chains.
+
+    Args:
+        draws: (draw, d) or (chain, draw, d).
+        energy: E, a function of a position (d,).
+        temperature: T.
+        steps: after how many steps each draw was taken; 1, 2, … if None.
+        expected: the mean of E/T under p, where it is known, for a dashed line: d/2 above the
+            minimum for a quadratic energy.
+        ax: where to draw.
+
+    Returns:
+        The Axes.
+
+    Raises:
+        ValueError: draws, steps or T out of range, an energy that is not finite at a draw.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jlangevin as jl
+        >>> energy = jl.energies.quadratic(jnp.eye(2))
+        >>> run = jl.sample(jax.random.key(0), energy, jl.ula(0.1), jnp.ones((3, 2)), num_steps=50)
+        >>> len(jl.plot.energy_trace(run.draws, energy, expected=1.0).lines)
+        5
+    """
+    chains = as_chains(draws)
+    at = as_steps(steps, chains.shape[1])
+    values = np.asarray(mapped(_value, energy, jnp.asarray(chains.reshape(-1, chains.shape[-1]))))
+    values = values / float(check_temperature(temperature, values.dtype))
+    check_finite("energy", values)
+    values = values.reshape(chains.shape[:2])
+    ax = axes_or_new(ax)
+    single = len(values) == 1
+    ax.plot(at, values.T, color=COLORS[0], lw=0.6, alpha=1 if single else 0.35)
+    ax.lines[-1].set_label("a chain")
+    if not single:
+        ax.plot(at, values.mean(axis=0), color=COLORS[1], lw=1.4, label=f"mean of {len(values):,}")
+    if expected is not None:
+        check_scalar("expected", expected)
+        ax.axhline(float(expected), color="black", ls="--", lw=1, label="expected under $p$")
+    ax.set(xlabel="steps $N$", ylabel="energy $E(x_N)/T$")
+    legend(ax)
+    return ax
+
+
+def autocorrelation(
+    draws: Any,
+    *,
+    max_lag: int | None = None,
+    exact: Any = None,
+    coordinates: Any = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """The autocorrelation ρ_t of each coordinate against the lag, the mean over chains.
+
+    As `diagnostics.autocorrelation`: each chain is taken about its own mean, which makes ρ_t too
+    small by about τ/n for chains of n draws.
+
+    Args:
+        draws: (draw, d) or (chain, draw, d).
+        max_lag: the greatest lag in draws; a tenth of the draws if None.
+        exact: ρ_t at lags 0 … max_lag, where it is known: (max_lag + 1,) for all coordinates, or
+            (max_lag + 1, d). For `ula` along an eigenvalue λ it is (1 - ηλ)^t.
+        coordinates: which to draw, at most six; all of them if None.
+        ax: where to draw.
+
+    Returns:
+        The Axes.
+
+    Raises:
+        ValueError: draws that do not move, or are no more than `max_lag`; coordinates or `exact`
+            of the wrong shape.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jlangevin as jl
+        >>> energy = jl.energies.quadratic(jnp.eye(1))
+        >>> run = jl.sample(jax.random.key(0), energy, jl.ula(0.1), energy, num_steps=1000,
+        ...                 num_chains=4)
+        >>> ax = jl.plot.autocorrelation(run.draws, max_lag=40, exact=0.9 ** jnp.arange(41.0))
+        >>> ax.get_xlabel()
+        'lag $t$ (draws)'
+    """
+    chains = as_chains(draws)
+    n, dim = chains.shape[1:]
+    max_lag = max(1, n // 10) if max_lag is None else check_count("max_lag", max_lag, minimum=1)
+    if max_lag >= n:
+        raise ValueError(f"max_lag: {n} draws have no pairs {max_lag} apart")
+    chosen = as_coordinates(coordinates, dim)
+    if (np.ptp(chains[..., chosen], axis=1) == 0).any():
+        raise ValueError("draws: a chain does not move, and has no autocorrelation")
+    rho = np.asarray(diagnostics.autocorrelation(jnp.asarray(chains))).mean(axis=0)[: max_lag + 1]
+    known = None
+    if exact is not None:
+        known = np.asarray(as_array("exact", exact))
+        known = np.tile(known[:, None], dim) if known.ndim == 1 else known
+        if known.shape != (max_lag + 1, dim):
+            raise ValueError(
+                f"exact: expected shape ({max_lag + 1},) or ({max_lag + 1}, {dim}), got "
+                f"{np.shape(exact)}"
+            )
+    ax = axes_or_new(ax)
+    lags = np.arange(max_lag + 1)
+    ax.axhline(0, color="0.6", lw=0.8)
+    for i, color in zip(chosen, COLORS, strict=False):
+        name = f"$x_{{{i + 1}}}$"
+        ax.plot(lags, rho[:, i], ".", color=color, label=f"{name}, measured")
+        if known is not None:
+            ax.plot(lags, known[:, i], color=color, lw=1.2, label=f"{name}, exact")
+    ax.set(xlabel="lag $t$ (draws)", ylabel="autocorrelation $\\rho_t$")
+    legend(ax)
+    return ax
+
+
+def occupancy(
+    draws: Any, mixture: GaussianMixture, *, steps: Any = None, ax: Axes | None = None
+) -> Axes:
+    """The fraction of the chains in each mode of a mixture against the number of steps.
+
+    By responsibilities, as `diagnostics.mode_occupancy`; dashed is each mode's weight, which the
+    fraction tends to.
+
+    Args:
+        draws: (draw, d) or (chain, draw, d).
+        mixture: as made by `energies.gaussian_mixture`, of at most six components.
+        steps: after how many steps each draw was taken; 1, 2, … if None.
+        ax: where to draw.
+
+    Returns:
+        The Axes.
+
+    Raises:
+        TypeError: `mixture` is no `GaussianMixture`.
+        ValueError: draws of another dimension than the mixture's, steps out of range, more
+            components than there are colours.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jlangevin as jl
+        >>> mixture = jl.energies.gaussian_mixture([[-2.0], [2.0]], jnp.ones((2, 1, 1)))
+        >>> run = jl.sample(jax.random.key(0), mixture, jl.ula(0.1), -2 * jnp.ones((50, 1)),
+        ...                 num_steps=30)
+        >>> jl.plot.occupancy(run.draws, mixture).get_ylabel()
+        'fraction of chains'
+    """
+    chains = as_chains(draws)
+    at = as_steps(steps, chains.shape[1])
+
+    def fractions(x: jax.Array) -> jax.Array:
+        return diagnostics.mode_occupancy(x, mixture).fractions
+
+    found = np.asarray(jax.vmap(fractions, in_axes=1)(jnp.asarray(chains)))
+    if found.shape[1] > len(COLORS):
+        raise ValueError(
+            f"mixture: one picture holds {len(COLORS)} components, got {found.shape[1]}"
+        )
+    ax = axes_or_new(ax)
+    for j, color in zip(range(found.shape[1]), COLORS, strict=False):
+        ax.plot(at, found[:, j], color=color, lw=1.2, label=f"mode {j}")
+        ax.axhline(float(mixture.weights[j]), color=color, ls="--", lw=1)
+    ax.set(xlabel="steps $N$", ylabel="fraction of chains", ylim=(0, 1))
+    ax.set_title("dashed: the modes' weights", fontsize=9)
+    legend(ax)
+    return ax
+
+
+def ksd(
+    draws: Any,
+    energy: Any,
+    *,
+    temperature: Any = 1.0,
+    steps: Any = None,
+    exact: Any = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """The kernel Stein discrepancy of the chains against the number of steps, both logarithmic.
+
+    It is sqrt(V) of `diagnostics.ksd` over the chains at one time; n chains of the right law have
+    about sqrt(E k_p(X, X) / n), not 0. One evaluation, n² d operations, for each draw: thin them.
+
+    Args:
+        draws: (chain, draw, d).
+        energy: E, a function of a position (d,).
+        temperature: T.
+        steps: after how many steps each draw was taken; 1, 2, … if None.
+        exact: independent draws of p, (m, d), from which E k_p(X, X) is estimated; for a dashed
+            line at the level above.
+        ax: where to draw.
+
+    Returns:
+        The Axes.
+
+    Raises:
+        ValueError: draws without chains; steps out of range; exact draws of another shape, or a
+            single one; a gradient that is not finite at a draw.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jlangevin as jl
+        >>> energy = jl.energies.quadratic(jnp.eye(2))
+        >>> run = jl.sample(jax.random.key(0), energy, jl.ula(0.1), 3 * jnp.ones((50, 2)),
+        ...                 num_steps=50, thin=10)
+        >>> ax = jl.plot.ksd(run.draws, energy, steps=jnp.arange(10, 51, 10))
+        >>> ax.get_xscale(), len(ax.lines[0].get_xdata())
+        ('log', 5)
+    """
+    if np.ndim(draws) != 3:
+        raise ValueError(f"draws: expected shape (chain, draw, d), got {np.shape(draws)}")
+    chains = as_chains(draws)
+    at = as_steps(steps, chains.shape[1])
+    if at[0] == 0:
+        raise ValueError("steps: the axis is logarithmic; leave the start, 0, out")
+
+    def square(x: Any, statistic: Any = "V") -> float:
+        found = diagnostics.ksd(x, energy, temperature=temperature, statistic=statistic)
+        return float(found)
+
+    found = [square(chains[:, k]) ** 0.5 for k in range(len(at))]
+    ax = axes_or_new(ax)
+    ax.loglog(at, found, ".-", color=COLORS[0], lw=1.2, label=f"{len(chains):,} chains")
+    if exact is not None:
+        other = as_array("exact", exact, ndim=2)
+        m = len(other)
+        own = square(other) - (m - 1) / m * square(other, "U")  # Σ_i k_p(x_i, x_i) / m²
+        level = (own * m / len(chains)) ** 0.5
+        ax.axhline(level, color="black", ls="--", lw=1, label=f"{len(chains):,} draws of $p$")
+    ax.set(xlabel="steps $N$", ylabel="kernel Stein discrepancy")
+    legend(ax)
+    return ax
+
+
+def _value(energy: Any, point: jax.Array) -> jax.Array:
+    return energy(point)
