@@ -48,6 +48,7 @@ from jlangevin.kernels import (
     sghmc,
     sgld,
     tamed_ula,
+    tempered,
     ula,
     underdamped,
 )
@@ -95,6 +96,7 @@ __all__ = [
     "sghmc",
     "sgld",
     "tamed_ula",
+    "tempered",
     "ula",
     "underdamped",
     "verify",

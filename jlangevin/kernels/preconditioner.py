@@ -57,6 +57,10 @@ class Diagonal:
         scales, vector = self.apart(vector)
         return jax.tree.map(lambda s, v: s * v, scales, vector)
 
+    def transposed(self, vector: PyTree) -> PyTree:
+        """Lᵀ vector."""
+        return self.factor(vector)
+
     def inverse(self) -> Diagonal:
         """P⁻¹."""
         return Diagonal(jax.tree.map(lambda s: 1 / s, self.scale), self.name)
@@ -81,6 +85,10 @@ class Dense:
     def factor(self, vector: PyTree) -> PyTree:
         """L vector."""
         return self._times(lambda lower, flat: lower @ flat, vector)
+
+    def transposed(self, vector: PyTree) -> PyTree:
+        """Lᵀ vector."""
+        return self._times(lambda lower, flat: lower.T @ flat, vector)
 
     def inverse(self) -> Dense:
         """P⁻¹."""
