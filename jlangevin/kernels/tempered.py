@@ -205,8 +205,8 @@ def tempered(kernel: Any, temperatures: Any, *, step_sizes: Any = None) -> Tempe
     own = jnp.asarray(kernel.temperature, ladder.dtype)
     if trees.is_concrete(own, ladder) and own != ladder[0]:
         raise ValueError(
-            f"temperatures: the first is {ladder[0]} and the kernel's {own}; both are to be the one "
-            "that is wanted"
+            f"temperatures: the first is {ladder[0]} and the kernel's {own}; both are to be the "
+            "one that is wanted"
         )
     if step_sizes is not None:
         if not hasattr(kernel, "step_size"):
@@ -243,10 +243,10 @@ def swap_report(state: TemperedState) -> SwapReport:
 
     A round trip is from T_1 to T_K and back. The rejection rates of all pairs, averaged over
     chains, sum to Λ, an estimate of the communication barrier, which depends little on the
-    temperatures in between (Syed et al. 2022). Were energies from one step to the next independent, round trips
-    in n steps would be n / (2 + 2 Σ r/(1 - r)) for rejection rates r, and never more than
-    n / (2 + 2Λ). Far fewer mean that the kernel is slow at some temperature; none that the target
-    is not known to be sampled.
+    temperatures in between (Syed et al. 2022). Were energies from one step to the next
+    independent, round trips in n steps would be n / (2 + 2 Σ r/(1 - r)) for rejection rates r,
+    which is less than n / (2 + 2Λ). Far fewer mean that the kernel is slow at some temperature;
+    none, that T_1 may be stuck as if it were alone.
 
     Args:
         state: `run.state.kernel` of a run of a `tempered` kernel.
