@@ -21,6 +21,7 @@ LONG_MODULES = (
     "test_noise_quality",
     "test_processes",
     "test_stein",
+    "test_tempered",
     "test_weak_order",
 )
 
