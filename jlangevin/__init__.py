@@ -49,6 +49,7 @@ from jlangevin.kernels import (
     sghmc,
     sgld,
     tamed_ula,
+    tempered,
     ula,
     underdamped,
 )
@@ -97,6 +98,7 @@ __all__ = [
     "sghmc",
     "sgld",
     "tamed_ula",
+    "tempered",
     "ula",
     "underdamped",
     "verify",

@@ -20,6 +20,7 @@ Limits: 2**31 - 1 steps (`MAX_STEPS`), 2**30 elements a step (`MAX_SLOTS`), 2**3
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import math
 from typing import Any, NamedTuple
@@ -35,11 +36,13 @@ from jlangevin.trees import PyTree
 __all__ = [
     "MAX_SLOTS",
     "MAX_STEPS",
+    "Many",
     "Pairs",
     "Purpose",
     "Streams",
     "Want",
     "at_step",
+    "count",
     "pairs",
     "streams",
 ]
@@ -60,6 +63,14 @@ class Want(enum.Enum):
     NORMAL = "normal"  # independent standard normals, a pytree like the position
     UNIFORM = "uniform"  # one uniform in the open interval (0, 1), a scalar
     KEY = "key"  # one typed JAX key of its own
+
+
+@dataclasses.dataclass(frozen=True)
+class Many:
+    """`number` of one want, on a last axis before that of the chains. A leaf, as a `Want` is."""
+
+    want: Want
+    number: int
 
 
 class Purpose(enum.IntEnum):
@@ -113,7 +124,8 @@ class Pairs:
     """
 
     # As the wants. Normals and uniforms are complex, with axes (element axes …, chain axes …) and
-    # the pairs before or after them; keys are words, with axes (pair, 2, chain axes …, 2).
+    # the pairs before or after them; keys are words, with axes (pair, 2, chain axes …, 2). An axis
+    # of `Many` comes before the chain axes.
     packed: Any
     dtypes: tuple[Any, ...] = trees.static_field()  # of the leaves as they are handed out
     pairs_last: bool = trees.static_field()
@@ -136,6 +148,12 @@ class Pairs:
         return jax.tree.unflatten(structure, chosen)
 
 
+def count(wants: PyTree, like: PyTree) -> int:
+    """How many numbers `wants` are for one chain at a position `like`, about: all as normals."""
+    numbers = [w.number if isinstance(w, Many) else 1 for w in jax.tree.leaves(wants)]
+    return trees.size(like) * sum(numbers)
+
+
 def pairs(
     of: Streams,
     wants: PyTree,
@@ -146,9 +164,9 @@ def pairs(
 ) -> Pairs:
     """The noise of steps 2p and 2p + 1, for `num_pairs` consecutive p.
 
-    `wants` is a pytree of `Want`; in what `Pairs.at` gives, each leaf is replaced by what it asks
-    for, with axes (element axes of the position's leaf …, chain axes of `of` …). `like` gives the
-    position of one chain: its structure, leaf shapes and dtypes.
+    `wants` is a pytree of `Want` and `Many`; in what `Pairs.at` gives, each leaf is replaced by
+    what it asks for, with axes (element axes of the position's leaf …, chain axes of `of` …).
+    `like` gives the position of one chain: its structure, leaf shapes and dtypes.
     """
     steps = (jnp.arange(num_pairs, dtype=jnp.uint32) + jnp.asarray(first_pair, jnp.uint32)) * 2
     pairs_last = trees.size(like) * of.high.size < _SHORT
@@ -159,32 +177,34 @@ def pairs(
         shape = (*shape, *of.high.shape)
         return made.reshape((*shape, num_pairs) if pairs_last else (num_pairs, *shape))
 
-    def make(want: Want) -> PyTree:
+    def make(want: Want | Many) -> PyTree:
         nonlocal slot
+        want, many = (want.want, (want.number,)) if isinstance(want, Many) else (want, ())
         if want is Want.NORMAL:
             made = []
             for leaf in jax.tree.leaves(like):
-                size = int(np.prod(leaf.shape))
+                shape = (*leaf.shape, *many)
+                size = int(np.prod(shape))
                 flat = _normals(of, steps, slot, size, leaf.dtype, purpose, pairs_last)
-                made.append(shaped(flat, leaf.shape))
+                made.append(shaped(flat, shape))
                 dtypes.append(leaf.dtype)
                 slot += size
             return jax.tree.unflatten(jax.tree.structure(like), made)
         if want not in (Want.UNIFORM, Want.KEY):
             raise TypeError(f"wants: a leaf must be a jlangevin.noise.Want, got {want!r}")
         dtypes.append(trees.float_dtype(like))
-        first = slot
-        slot += 1
+        first, size = slot, math.prod(many)
+        slot += size
         if want is Want.UNIFORM:
-            words = _blocks(of, steps, first, 1, purpose, pairs_last)
+            words = _blocks(of, steps, first, size, purpose, pairs_last)
             even, odd = (_uniform(word, dtypes[-1]) for word in words)
-            return shaped(lax.complex(even, odd), ())
+            return shaped(lax.complex(even, odd), many)
         # A key takes both words, so each step has a block of its own.
         both = jnp.stack([steps, steps + np.uint32(1)], 1).reshape(-1)
-        stacked = jnp.stack(_blocks(of, both, first, 1, purpose), -1)[:, 0]
+        stacked = jnp.stack(_blocks(of, both, first, size, purpose), -1)
         # Words until a step takes them: an array of keys, of which a loop uses one at each turn,
         # is to JAX's check for keys used twice a key used at every turn.
-        return stacked.reshape(num_pairs, 2, *of.high.shape, 2)
+        return stacked.reshape(num_pairs, 2, *many, *of.high.shape, 2)
 
     packed = jax.tree.map(make, wants)
     if slot > MAX_SLOTS:

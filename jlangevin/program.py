@@ -332,7 +332,7 @@ def _local(
     current = trees.chains_last(state.kernel)
     like = _one_chain(current.position)
     num_chains = state.streams.high.shape[0]
-    wanted = max(1, len(jax.tree.leaves(kernel.step_noise))) * trees.size(like) * num_chains
+    wanted = max(1, noise.count(kernel.step_noise, like)) * num_chains
     block_steps = min(max(_BLOCK_NUMBERS // wanted, _MIN_BLOCK_STEPS), _MAX_BLOCK_STEPS)
 
     observe = _nothing if plan.observe is None else plan.observe

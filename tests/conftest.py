@@ -22,6 +22,7 @@ LONG_MODULES = (
     "test_posteriors",
     "test_processes",
     "test_stein",
+    "test_tempered",
     "test_weak_order",
 )
 

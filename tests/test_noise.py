@@ -13,7 +13,7 @@ from jax.extend.random import threefry2x32_p
 from scipy import stats
 
 from jlangevin import noise
-from jlangevin.noise import Purpose, Want
+from jlangevin.noise import Many, Purpose, Want
 
 RATE = 1e-6
 ULP32, ULP64 = 2.0**-24, 2.0**-53  # half the spacing of floats below 1: one rounding
@@ -332,6 +332,20 @@ def test_results_are_pytrees_like_the_wants_and_the_position():
     wants = [Want.NORMAL, {"u": Want.UNIFORM}, None]
     shapes = jax.tree.map(jnp.shape, noise.at_step(streams(0, np.arange(5)), wants, like))
     assert shapes == [{"a": (2, 3, 5), "b": (5,)}, {"u": (5,)}, None]
+
+
+def test_many_of_a_want_are_one_on_a_last_axis(dtype):
+    """The normals are those of a position with that axis, keys and uniforms each of their own."""
+    of, like = streams(0, range(5)), {"a": position((2,), dtype), "b": position((), dtype)}
+    wants = (Many(Want.NORMAL, 3), Many(Want.UNIFORM, 4), Many(Want.KEY, 2))
+    normals, uniforms, keys = noise.at_step(of, wants, like, 7)
+    wide = {"a": position((2, 3), dtype), "b": position((3,), dtype)}
+    assert_same_bits(normals, noise.at_step(of, Want.NORMAL, wide, 7))
+    singles = noise.at_step(of, (Many(Want.NORMAL, 3), (Want.UNIFORM,) * 4), like, 7)[1]
+    assert_same_bits(uniforms, jnp.stack(singles))
+    assert keys.shape == (2, 5)
+    assert len(np.unique(jax.random.key_data(keys).reshape(10, 2), axis=0)) == 10
+    assert noise.count(wants, like) == 3 * 9
 
 
 # One chain, one stream ----------------------------------------------------------------------

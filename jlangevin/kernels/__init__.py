@@ -17,6 +17,14 @@ from jlangevin.kernels.predictor_corrector import PredictorCorrector, predictor_
 from jlangevin.kernels.sghmc import SGHMC, SGHMCState, sghmc
 from jlangevin.kernels.sgld import SGLD, sgld
 from jlangevin.kernels.tamed_ula import TamedULA, TamedULAState, tamed_ula
+from jlangevin.kernels.tempered import (
+    SwapReport,
+    Tempered,
+    TemperedState,
+    equalized,
+    swap_report,
+    tempered,
+)
 from jlangevin.kernels.ula import ULA, ULAState, ula
 from jlangevin.kernels.underdamped import (
     ConfigurationalTemperature,
@@ -49,14 +57,18 @@ __all__ = [
     "PredictorCorrector",
     "SGHMCState",
     "Schedule",
+    "SwapReport",
     "TamedULA",
     "TamedULAState",
+    "Tempered",
+    "TemperedState",
     "ULAState",
     "Underdamped",
     "UnderdampedState",
     "annealed",
     "barker",
     "configurational_temperature",
+    "equalized",
     "gradient",
     "gradient_noise",
     "kinetic_temperature",
@@ -66,7 +78,9 @@ __all__ = [
     "predictor_corrector",
     "sghmc",
     "sgld",
+    "swap_report",
     "tamed_ula",
+    "tempered",
     "ula",
     "underdamped",
 ]

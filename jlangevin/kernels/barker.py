@@ -49,7 +49,7 @@ class Barker(Metropolis):
         """∂E along the columns of L."""
         if self.preconditioner is None:
             return gradient
-        return self.preconditioner.transposed_factor(gradient)
+        return self.preconditioner.transposed(gradient)
 
     def _moved(self, position: PyTree, move: PyTree) -> PyTree:
         if self.preconditioner is not None:

@@ -12,6 +12,7 @@ from jlangevin._checks import as_array, check_spd
 from jlangevin.distribution import factor
 from jlangevin.kernels.base import Energy, Info, gradient
 from jlangevin.kernels.metropolis import Metropolis
+from jlangevin.kernels.tempered import Tempered
 from jlangevin.noise import Want
 from jlangevin.scores import GivenGradient
 from jlangevin.trees import PyTree, pytree_dataclass
@@ -91,7 +92,7 @@ def gradient_noise(kernel: Any, cov: Any) -> GradientNoise:
         >>> round(float(jl.exact.stationary(kernel, energy, jnp.zeros(1)).cov[0, 0]), 4)
         1.6667
     """
-    if isinstance(kernel, Metropolis):
+    if isinstance(kernel, Metropolis | Tempered):
         raise TypeError(
             f"kernel: {type(kernel).__name__} accepts or rejects by the energy's value, which goes "
             "with no noisy gradient; take an unadjusted kernel such as jlangevin.ula"

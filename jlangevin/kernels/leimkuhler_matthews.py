@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any, ClassVar, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
-from jlangevin.kernels.base import Energy, Info, hyperparameter
+from jlangevin.kernels.base import Energy, Info, gradient, hyperparameter
 from jlangevin.kernels.preconditioner import Dense, Diagonal, as_preconditioner
 from jlangevin.kernels.ula import ULA, ULAState
 from jlangevin.noise import Want
+from jlangevin.rounding import apart, hidden_zero
 from jlangevin.trees import PyTree, pytree_dataclass
 
 __all__ = ["LeimkuhlerMatthews", "LeimkuhlerMatthewsState", "leimkuhler_matthews"]
@@ -44,6 +46,29 @@ class LeimkuhlerMatthews:
         both = jax.tree.map(lambda a, b: a + b, state.noise, noise)
         moved, info = ula.step(energy, ULAState(state.position), both)
         return LeimkuhlerMatthewsState(moved.position, noise), info
+
+    def adopt(
+        self, energy: Energy, state: LeimkuhlerMatthewsState, other: Any
+    ) -> LeimkuhlerMatthewsState:
+        """See `tempered`. Position and ξ are not independent, as ξ has moved the position.
+
+        What is left of ξ without sqrt(η/(2T)) Lᵀ ∇E is: it is, in units of its temperature's, the
+        velocity of the dynamics whose limit this is, after its last half kick.
+        """
+        slope = gradient(energy, state.position)
+        if self.preconditioner is not None:
+            slope = self.preconditioner.transposed(slope)
+
+        def shift(xi: jax.Array, g: jax.Array) -> jax.Array:
+            now, before = (
+                jnp.sqrt(
+                    jnp.asarray(k.step_size, g.dtype) / jnp.asarray(2 * k.temperature, g.dtype)
+                )
+                for k in (self, other)
+            )
+            return xi + apart((now - before) * g, hidden_zero(now))
+
+        return state._replace(noise=jax.tree.map(shift, state.noise, slope))
 
 
 def leimkuhler_matthews(

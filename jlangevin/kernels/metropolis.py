@@ -37,6 +37,10 @@ class Metropolis:
     def init(self, energy: Energy, position: PyTree, noise: None) -> MetropolisState:
         return evaluate(energy, position)
 
+    def adopt(self, energy: Energy, state: MetropolisState, other: Any) -> MetropolisState:
+        """See `tempered`."""
+        return state
+
 
 def evaluate(energy: Energy, position: PyTree) -> MetropolisState:
     """Value and gradient at `position`, at the cost of one gradient."""

@@ -29,7 +29,7 @@ class Scalar:
         """L vector."""
         return jax.tree.map(lambda v: self.scale.astype(v.dtype) * v, vector)
 
-    transposed_factor = factor
+    transposed = factor
 
     def inverse(self) -> Scalar:
         """P⁻¹."""
@@ -59,7 +59,7 @@ class Diagonal:
         scales, vector = self.apart(vector)
         return jax.tree.map(lambda s, v: s * v, scales, vector)
 
-    transposed_factor = factor
+    transposed = factor
 
     def inverse(self) -> Diagonal:
         """P⁻¹."""
@@ -86,7 +86,7 @@ class Dense:
         """L vector."""
         return self._times(lambda lower, flat: lower @ flat, vector)
 
-    def transposed_factor(self, vector: PyTree) -> PyTree:
+    def transposed(self, vector: PyTree) -> PyTree:
         """Lᵀ vector."""
         return self._times(lambda lower, flat: lower.T @ flat, vector)
 

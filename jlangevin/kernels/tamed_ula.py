@@ -55,6 +55,10 @@ class TamedULA:
         position = diffuse(self.step_size, self.temperature, state.position, drift, noise)
         return TamedULAState(position), Info()
 
+    def adopt(self, energy: Energy, state: TamedULAState, other: Any) -> TamedULAState:
+        """See `tempered`."""
+        return state
+
 
 def _norm(tree: PyTree) -> jax.Array:
     """The Euclidean norm over all elements; squares neither overflow nor vanish."""

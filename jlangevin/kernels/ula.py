@@ -60,6 +60,10 @@ class ULA:
         slope = gradient(energy, state.position)
         return ULAState(self.move(state.position, slope, noise)), Info()
 
+    def adopt(self, energy: Energy, state: ULAState, other: Any) -> ULAState:
+        """See `tempered`."""
+        return state
+
     def move(self, position: PyTree, gradient: PyTree, noise: PyTree) -> PyTree:
         """The update rule, given the gradient at `position`."""
         if self.preconditioner is not None:

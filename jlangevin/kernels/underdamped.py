@@ -75,6 +75,15 @@ class Underdamped:
         x = self._add("A", x, path)
         return UnderdampedState(x, v, acceleration if self._carries() else None), Info()
 
+    def adopt(self, energy: Energy, state: UnderdampedState, other: Any) -> UnderdampedState:
+        """See `tempered`: velocities keep their size relative to the temperature's."""
+
+        def warm(v: jax.Array) -> jax.Array:
+            now, before = (jnp.asarray(k.temperature, v.dtype) for k in (self, other))
+            return v * jnp.sqrt(now / before)
+
+        return state._replace(velocity=jax.tree.map(warm, state.velocity))
+
     def _carries(self) -> bool:
         """Whether a step's last force is the next one's first."""
         word = self.splitting

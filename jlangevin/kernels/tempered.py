@@ -1,0 +1,322 @@
+"""Parallel tempering: replicas of a chain at many temperatures, and swaps between neighbours."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import PchipInterpolator
+
+from jlangevin import trees
+from jlangevin._checks import as_array, check_count, check_positive
+from jlangevin.kernels.base import Energy, Info, Schedule
+from jlangevin.noise import Many, Want
+from jlangevin.trees import PyTree, pytree_dataclass
+
+__all__ = ["SwapReport", "Tempered", "TemperedState", "equalized", "swap_report", "tempered"]
+
+_WAITING, _RISING, _RETURNING = 0, 1, 2  # never at T_1, from there to T_K, and back
+
+
+class TemperedState(NamedTuple):
+    """One state a temperature, from T_1 to T_K, and where the replicas have been."""
+
+    position: Any  # a copy of that at T_1
+    states: Any  # the inner kernel's, leaves with the temperatures on the last axis
+    replica: jax.Array  # int32 (K,), which replica is at each temperature; k began at T_k
+    leg: jax.Array  # int32 (K,), of the replica there: on which leg of a round trip
+    steps: jax.Array  # int32, done so far: the parity says which pairs are next
+    acceptance: jax.Array  # (K - 1,), the mean probability of a swap of each pair
+    round_trips: jax.Array  # int32, of all replicas
+
+
+@pytree_dataclass
+class Tempered:
+    """See `tempered`."""
+
+    kernel: Any
+    temperatures: jax.Array
+    step_sizes: jax.Array | None
+
+    @property
+    def init_noise(self) -> PyTree:
+        return self._each(self.kernel.init_noise)
+
+    @property
+    def step_noise(self) -> PyTree:
+        """The inner kernel's for each temperature; a uniform for each pair that is offered."""
+        return self._each(self.kernel.step_noise), Many(Want.UNIFORM, len(self.temperatures) // 2)
+
+    def init(self, energy: Energy, position: PyTree, noise: Any) -> TemperedState:
+        def one(temperature: jax.Array, step_size: Any, z: Any) -> Any:
+            return self._at(temperature, step_size).init(energy, position, z)
+
+        states = _over(one)(self.temperatures, self.step_sizes, noise)
+        replica = jnp.arange(len(self.temperatures), dtype=jnp.int32)
+        zero = jnp.zeros((), jnp.int32)
+        mean = jnp.zeros(len(replica) - 1, trees.float_dtype(position))
+        leg = jnp.where(replica == 0, _RISING, _WAITING).astype(jnp.int32)
+        return TemperedState(position, states, replica, leg, zero, mean, zero)
+
+    def step(self, energy: Energy, state: TemperedState, noise: Any) -> tuple[TemperedState, Info]:
+        inner, uniforms = noise
+
+        def one(temperature: jax.Array, step_size: Any, s: Any, z: Any) -> tuple[Any, Info]:
+            stepped: tuple[Any, Info] = self._at(temperature, step_size).step(energy, s, z)
+            return stepped
+
+        settings = (self.temperatures, self.step_sizes)
+        states, info = _over(one)(*settings, state.states, inner)
+        rate = self._rate(energy, states).astype(state.acceptance.dtype)
+        pair = jnp.arange(len(rate), dtype=jnp.int32)
+        offered = (pair + state.steps) % 2 == 0
+        swapped = offered & (jnp.repeat(uniforms, 2)[: len(rate)] < rate)
+
+        def exchange(leaf: jax.Array) -> jax.Array:
+            """What is at each temperature after the swaps. No two pairs that swap have one in
+            common; pair by pair, as a roll or a gather leaves XLA's CPU backend no vector loop."""
+            parts = [leaf[..., k] for k in range(leaf.shape[-1])]
+            for k, chosen in enumerate(swapped):
+                chosen = jnp.broadcast_to(chosen, parts[k].shape)
+                low, high = parts[k], parts[k + 1]
+                parts[k], parts[k + 1] = jnp.where(chosen, high, low), jnp.where(chosen, low, high)
+            return jnp.stack(parts, -1)
+
+        def adopt(here: tuple[Any, Any], there: tuple[Any, Any], s: Any) -> Any:
+            return self._at(*here).adopt(energy, s, self._at(*there))
+
+        states = _over(adopt)(settings, *jax.tree.map(exchange, (settings, states)))
+        times = (state.steps // 2 + 1).astype(rate.dtype)  # that such a pair has been offered one
+        mean = state.acceptance + (rate - state.acceptance) / times
+        leg, back = _travel(exchange(state.leg))
+        after = TemperedState(
+            _coldest(states.position),
+            states,
+            exchange(state.replica),
+            leg,
+            state.steps + 1,
+            jnp.where(offered, mean, state.acceptance),
+            state.round_trips + back,
+        )
+        return after, _coldest(info)
+
+    def _each(self, wants: PyTree) -> PyTree:
+        """Of each want one a temperature."""
+        return jax.tree.map(lambda want: Many(want, len(self.temperatures)), wants)
+
+    def _at(self, temperature: Any, step_size: Any) -> Any:
+        """The inner kernel at one temperature."""
+        changes = {} if step_size is None else {"step_size": step_size}
+        return dataclasses.replace(self.kernel, temperature=temperature, **changes)
+
+    def _rate(self, energy: Energy, states: Any) -> jax.Array:
+        """min(1, exp((1/T_i - 1/T_{i+1}) (E_i - E_{i+1}))) for each pair; 0 for what is NaN."""
+        values = getattr(states, "energy", None)
+        if values is None:
+            values = _over(energy)(states.position)
+        cold, hot = self.temperatures[:-1], self.temperatures[1:]
+        fall = values[:-1] - values[1:]
+        log_ratio = ((hot - cold) / (cold * hot)).astype(fall.dtype) * fall
+        return jnp.where(jnp.isnan(log_ratio), 0, jnp.exp(jnp.minimum(log_ratio, 0)))
+
+
+def _over(function: Any) -> Any:
+    """`function` at every temperature, which are the last axis but for that of the chains."""
+    return jax.vmap(function, in_axes=-1, out_axes=-1)
+
+
+def _coldest(tree: PyTree) -> PyTree:
+    return jax.tree.map(lambda leaf: leaf[..., 0], tree)
+
+
+def _travel(leg: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The legs after a look at both ends, and whether a replica has come back to the cold one."""
+    back = leg[0] == _RETURNING
+    hottest = jnp.where(leg[-1] == _WAITING, _WAITING, _RETURNING)
+    leg = leg.at[0].set(_RISING).at[-1].set(hottest.astype(leg.dtype))
+    return leg, back.astype(jnp.int32)
+
+
+def tempered(kernel: Any, temperatures: Any, *, step_sizes: Any = None) -> Tempered:
+    """Parallel tempering (Geyer 1991; Hukushima and Nemoto 1996) around any kernel.
+
+    A chain is K replicas, one at each of the temperatures T_1 < … < T_K. In a step each makes one
+    of `kernel`, and then neighbours i and i + 1 swap with probability
+
+        min(1, exp((1/T_i - 1/T_{i+1}) (E_i - E_{i+1})))
+
+    pairs (1, 2), (3, 4), … after the first step, (2, 3), (4, 5), … after the second, and so on in
+    turn (Okabe, Kawata, Okamoto and Mikami 2001; Syed, Bouchard-Côté, Deligiannidis and Doucet
+    2022). Replicas then travel up and down rather than diffuse. A swap leaves the product of the
+    densities p(x)^(1/T_k) as it is, so that of `kernel` is the only bias. `position`, and with it
+    all that is observed, reduced and verified, is that at T_1; so is `Info.acceptance_rate`. Other
+    temperatures are in `states`, for instance `observe=lambda state: state.states.position`, with
+    the temperatures on the last axis. All replicas begin where the chain does.
+
+    A swap exchanges all that belongs to a position, then `kernel.adopt(energy, state, other)` makes
+    of a state of `other`, the same kernel at another temperature, one of its own. Positions and
+    energies stay as they are, velocities are multiplied by sqrt(T/T'), and the noise that
+    `leimkuhler_matthews` carries is shifted, at the cost of one gradient. On a Gaussian, swaps add
+    no bias to that kernel if its step sizes are equal, and none to `underdamped` in any case where
+    its own positions have none.
+
+    K steps of `kernel` a step, and K values of the energy where its state has no member `energy`
+    to take them from, as those that accept or reject have.
+
+    Args:
+        kernel: one with a temperature, which is T_1, and `adopt`: `ula`, `tamed_ula`,
+            `leimkuhler_matthews`, `underdamped`, `mala`, `barker` or `malt`.
+        temperatures: T_1 < … < T_K, K ≥ 2; another K compiles anew. See `kernels.equalized`.
+        step_sizes: one a temperature, (K,). By default all have the kernel's, which is right as far
+            as the energy is quadratic: the noise grows with T by itself.
+
+    Raises:
+        TypeError: a kernel that cannot be tempered, as those are that know no energy (`sgld`,
+            `sghmc`) or have levels of their own (`annealed`).
+        ValueError: temperatures that do not rise, are not positive or do not begin with the
+            kernel's; a scheduled temperature; step sizes that are not positive, or of another
+            number.
+        NoEnergyError: later, where only a score is known.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jlangevin as jl
+        >>> modes = jl.energies.gaussian_mixture([[-5.0], [5.0]], jnp.ones((2, 1, 1)), [0.2, 0.8])
+        >>> kernel = jl.tempered(jl.mala(0.5), [1.0, 3.0, 9.0])
+        >>> run = jl.sample(jax.random.key(0), modes, kernel, jnp.full((400, 1), -5.0),
+        ...                 num_steps=500, observe=None)
+        >>> bool(jnp.abs(jnp.mean(run.position > 0) - 0.8) < 0.1)
+        True
+        >>> jl.kernels.swap_report(run.state.kernel).acceptance.shape
+        (400, 2)
+    """
+    name = type(kernel).__name__
+    if not hasattr(kernel, "temperature") or not hasattr(kernel, "adopt"):
+        raise TypeError(
+            f"kernel: {name} cannot be tempered, as its states mean nothing at another temperature "
+            "or are weighed by no energy; take for instance jlangevin.mala or jlangevin.ula"
+        )
+    if isinstance(kernel.temperature, Schedule):
+        raise ValueError("kernel: its temperature is scheduled; give a number, which is T_1")
+    ladder = _ladder(temperatures)
+    own = jnp.asarray(kernel.temperature, ladder.dtype)
+    if trees.is_concrete(own, ladder) and own != ladder[0]:
+        raise ValueError(
+            f"temperatures: the first is {ladder[0]} and the kernel's {own}; both are to be the "
+            "one that is wanted"
+        )
+    if step_sizes is not None:
+        if not hasattr(kernel, "step_size"):
+            raise TypeError(f"step_sizes: {name} has no step size")
+        step_sizes = as_array("step_sizes", step_sizes, ndim=1)
+        check_positive("step_sizes", step_sizes)
+        if len(step_sizes) != len(ladder):
+            raise ValueError(
+                f"step_sizes: expected {len(ladder)}, one a temperature, got {len(step_sizes)}"
+            )
+    return Tempered(kernel, ladder, step_sizes)
+
+
+def _ladder(temperatures: Any) -> jax.Array:
+    ladder = as_array("temperatures", temperatures, ndim=1)
+    if len(ladder) < 2:
+        raise ValueError(f"temperatures: expected at least two, got {len(ladder)}")
+    check_positive("temperatures", ladder)
+    if trees.is_concrete(ladder) and not bool(np.all(np.diff(np.asarray(ladder)) > 0)):
+        raise ValueError(f"temperatures: expected them to rise, got {np.asarray(ladder)}")
+    return ladder
+
+
+class SwapReport(NamedTuple):
+    """The result of `swap_report`."""
+
+    acceptance: jax.Array  # (chain, K - 1), the mean probability of a swap of each pair
+    round_trips: jax.Array  # (chain,), of all replicas of a chain
+    barrier: jax.Array  # Λ, the pairs' rejection rates summed
+
+
+def swap_report(state: TemperedState) -> SwapReport:
+    """How well replicas travel, over all steps that the state has made, burn-in included.
+
+    A round trip is from T_1 to T_K and back. The rejection rates of all pairs, averaged over
+    chains, sum to Λ, an estimate of the communication barrier, which depends little on the
+    temperatures in between (Syed et al. 2022). Were energies from one step to the next
+    independent, round trips in n steps would be n / (2 + 2 Σ r/(1 - r)) for rejection rates r,
+    which is less than n / (2 + 2Λ). Far fewer mean that the kernel is slow at some temperature;
+    none, that T_1 may be stuck as if it were alone.
+
+    Args:
+        state: `run.state.kernel` of a run of a `tempered` kernel.
+
+    Raises:
+        TypeError: the state of another kernel.
+        ValueError: fewer than two steps, in which each pair is offered a swap once.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jlangevin as jl
+        >>> energy = jl.energies.quadratic(jnp.eye(3))
+        >>> kernel = jl.tempered(jl.mala(0.5), [1.0, 2.0])
+        >>> run = jl.sample(jax.random.key(0), energy, kernel, energy, num_steps=300, num_chains=99)
+        >>> report = jl.kernels.swap_report(run.state.kernel)
+        >>> round(float(report.acceptance.mean()), 1), bool(report.round_trips.min() > 0)
+        (0.6, True)
+    """
+    if not isinstance(state, TemperedState):
+        raise TypeError(
+            f"state: expected run.state.kernel of a tempered kernel, got {type(state).__name__}"
+        )
+    if trees.is_concrete(state) and bool(jnp.any(state.steps < 2)):
+        raise ValueError("state: in fewer than two steps not every pair has been offered a swap")
+    barrier = jnp.sum(1 - jnp.mean(state.acceptance.reshape(-1, state.acceptance.shape[-1]), 0))
+    return SwapReport(state.acceptance, state.round_trips, barrier)
+
+
+def equalized(
+    temperatures: Any, acceptance: Any, num_temperatures: int | None = None
+) -> NDArray[np.float64]:
+    """Temperatures between the same ends, at which all pairs should be swapped equally often.
+
+    The rejection rates summed from T_1 up to T_k are the communication barrier Λ(T_k), whatever
+    the temperatures are: between them it is interpolated monotonically, as log T by Λ, and the new
+    ones are equally far apart in it (Syed et al. 2022). On a Gaussian they are geometric. A pair
+    that is hardly ever swapped tells little of the barrier in it, as no rate is above 1; do it
+    again with the rates of the new temperatures then, and take more of them. About 2Λ + 1, with
+    half of the swaps accepted, give the most round trips for the work.
+
+    Args:
+        temperatures: T_1 < … < T_K, at which the rates were measured.
+        acceptance: the rates, (K - 1,) or (chain, K - 1) as in `SwapReport`, then averaged.
+        num_temperatures: how many are wanted, at least 2; by default K.
+
+    Returns:
+        An array of them, on the host.
+
+    Raises:
+        ValueError: temperatures that are none; rates of another number, outside of [0, 1], or of a
+            pair that is swapped always, between which there is no barrier to divide.
+
+    Example:
+        >>> import jax.numpy as jnp, jlangevin as jl
+        >>> jl.kernels.equalized([1.0, 2.0, 16.0], [0.75, 0.25], 3).round(2).tolist()
+        [1.0, 4.0, 16.0]
+    """
+    ladder = np.asarray(_ladder(temperatures), np.float64)
+    rates = np.asarray(as_array("acceptance", acceptance), np.float64)
+    if rates.ndim not in (1, 2) or rates.shape[-1] != len(ladder) - 1:
+        raise ValueError(
+            f"acceptance: expected shape ({len(ladder) - 1},) or (chain, {len(ladder) - 1}) for "
+            f"{len(ladder)} temperatures, got {rates.shape}"
+        )
+    rates = rates.reshape(-1, len(ladder) - 1).mean(axis=0)
+    if not np.all((rates >= 0) & (rates < 1)):
+        raise ValueError(f"acceptance: expected mean rates in [0, 1), got {rates}")
+    number = len(ladder)
+    if num_temperatures is not None:
+        number = check_count("num_temperatures", num_temperatures, minimum=2)
+    barrier = np.concatenate([[0.0], np.cumsum(1 - rates)])
+    wanted = np.linspace(0, barrier[-1], number)[1:-1]
+    between = np.exp(PchipInterpolator(barrier, np.log(ladder))(wanted))
+    return np.concatenate([ladder[:1], between, ladder[-1:]])
