@@ -57,6 +57,11 @@ class Diagonal:
         scales, vector = self.apart(vector)
         return jax.tree.map(lambda s, v: s * v, scales, vector)
 
+    def solve(self, vector: PyTree) -> PyTree:
+        """L⁻¹ vector."""
+        scales, vector = self.apart(vector)
+        return jax.tree.map(lambda s, v: v / s, scales, vector)
+
     def inverse(self) -> Diagonal:
         """P⁻¹."""
         return Diagonal(jax.tree.map(lambda s: 1 / s, self.scale), self.name)
@@ -81,6 +86,10 @@ class Dense:
     def factor(self, vector: PyTree) -> PyTree:
         """L vector."""
         return self._times(lambda lower, flat: lower @ flat, vector)
+
+    def solve(self, vector: PyTree) -> PyTree:
+        """L⁻¹ vector."""
+        return self._times(jnp.linalg.solve, vector)
 
     def inverse(self) -> Dense:
         """P⁻¹."""
