@@ -150,12 +150,13 @@ def coupled(
 ) -> Coupled:
     """Two chains of `kernel` in one, the second L steps behind the first, that are made to meet.
 
-    The leading chain X is to the last draw of noise the chain that `kernel` alone makes under the
-    same key. The lagging one Y starts where X did, waits for L steps, and then moves along with it:
-    from (X_t, Y_{t-L}) to (X_{t+1}, Y_{t+1-L}). Alone it has the law of any other chain of the
-    kernel, and no bound asks for starts apart from each other. The first t > L at which X_t = Y_{t-L} is the meeting time τ; from then on they stay
-    together, to the last bit. What τ says of the distance to stationarity is in
-    `jlangevin.diagnostics.total_variation_bound`.
+    The leading chain X is, bit for bit, the chain that `kernel` alone makes under the same key. The
+    lagging one, Y, starts where X did, waits for L steps, and then moves along with X: from
+    (X_t, Y_{t-L}) to (X_{t+1}, Y_{t+1-L}). Alone it has the law of any other chain of the kernel.
+    The first t > L at which X_t = Y_{t-L} is the meeting time τ; from then on they stay together, to
+    the last bit. What τ says of the distance to stationarity is in
+    `jlangevin.diagnostics.total_variation_bound`, which asks of each chain for its law alone: that
+    both have one start is no loss.
 
     "reflection" is the reflection-maximal coupling of the proposals N(m, σ²P) and N(m', σ²P),
     σ² = 2ηT, P = L Lᵀ (Bou-Rabee, Eberle and Zimmer 2020; Jacob, O'Leary and Atchadé 2020). With
@@ -170,8 +171,7 @@ def coupled(
     so do they, and meet only where rounding ends the difference.
 
     A state is a `CoupledState`, its `position` that of X: draws, reducers and `Info` are X's. Two
-    steps of the kernel a step, and for "reflection" with `ula` two gradients beside them which
-    compilers find to be the same.
+    steps of the kernel, and so two gradients, a step.
 
     Args:
         kernel: `ula` or `mala`; for "common" any kernel. No schedules, under which there is no

@@ -336,7 +336,7 @@ def test_another_lag_compiles_nothing():
 def test_what_cannot_be_coupled_is_refused():
     with pytest.raises(TypeError, match="is no kernel"):
         jl.coupled("ula", 1)
-    with pytest.raises(TypeError, match='LeimkuhlerMatthews cannot be reflected.*how="common"'):
+    with pytest.raises(TypeError, match=r'LeimkuhlerMatthews cannot be reflected.*how="common"'):
         jl.coupled(jl.leimkuhler_matthews(0.1), 1)
     with pytest.raises(ValueError, match="schedule has no stationary law"):
         jl.coupled(jl.ula(lambda t: 0.1 / (1 + t)), 1)
