@@ -60,9 +60,9 @@ class Run:
     def to_datatree(self, *, energy: Any = None, coords: Any = None, dims: Any = None) -> Any:
         """The draws as an `xarray.DataTree`, which ArviZ takes from version 1.
 
-        Its groups are "posterior" and "sample_stats". A leaf of the draws is a variable named by its
-        path, joined by dots as in "layer.weight"; draws that are one array are "x". Of the draws
-        are known, with dimensions (chain, draw):
+        Its groups are "posterior" and "sample_stats". A leaf of the draws is a variable named by
+        its path, joined by dots as in "layer.weight"; draws that are one array are "x". Of the
+        draws are known, with dimensions (chain, draw):
 
             diverging   the chain has failed, and the draw repeats where it was last finite, or is
                         not finite itself

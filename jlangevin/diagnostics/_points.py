@@ -42,7 +42,7 @@ def check_temperature(temperature: Any, dtype: Any) -> jax.Array:
 
 
 def mapped(function: Callable[[Any, Any], Any], energy: Any, x: Any) -> Any:
-    """`function(energy, point)` for every point of x, leaves (n, …); compiled for each structure."""
+    """`function(energy, point)` at each of n points, x's leaves (n, …); compiled by structure."""
     arrays, structure = trees.partition(energy)
     return _mapped(arrays, x, structure=structure, function=function)
 

@@ -153,8 +153,8 @@ def coupled(
     The leading chain X is, bit for bit, the chain that `kernel` alone makes under the same key. The
     lagging one, Y, starts where X did, waits for L steps, and then moves along with X: from
     (X_t, Y_{t-L}) to (X_{t+1}, Y_{t+1-L}). Alone it has the law of any other chain of the kernel.
-    The first t > L at which X_t = Y_{t-L} is the meeting time τ; from then on they stay together, to
-    the last bit. What τ says of the distance to stationarity is in
+    The first t > L at which X_t = Y_{t-L} is the meeting time τ; from then on they stay together,
+    to the last bit. What τ says of the distance to stationarity is in
     `jlangevin.diagnostics.total_variation_bound`, which asks of each chain for its law alone: that
     both have one start is no loss.
 
