@@ -26,7 +26,7 @@ from jlangevin.errors import DivergenceError, DivergenceWarning
 from jlangevin.kernels.base import Energy, Info, Kernel, check_callable, check_kernel, position
 from jlangevin.program import Layout, Outcome, Plan, SamplerState, Trouble, Work
 from jlangevin.progress import Progress
-from jlangevin.trees import PyTree, pytree_dataclass
+from jlangevin.trees import PyTree, pytree_dataclass, static_field
 
 __all__ = ["Run", "SamplerState", "position", "resume", "sample"]
 
@@ -43,17 +43,60 @@ class Run:
         info: per chain, over all steps after burn-in, see `Info`.
         summary: the results of the reducers, in the structure they were given in; None without.
         state: where to go on from.
+        thin: steps from one draw to the next.
     """
 
     draws: Any
     info: Info
     summary: Any
     state: SamplerState
+    thin: int = static_field(default=1)
 
     @property
     def position(self) -> Any:
         """Where the chains are now, leaves of shape (chain, …)."""
         return self.state.kernel.position
+
+    def to_datatree(self, *, energy: Any = None, coords: Any = None, dims: Any = None) -> Any:
+        """The draws as an `xarray.DataTree`, which ArviZ takes from version 1.
+
+        Its groups are "posterior" and "sample_stats". A leaf of the draws is a variable named by
+        its path, joined by dots as in "layer.weight"; draws that are one array are "x". Of the
+        draws are known, with dimensions (chain, draw):
+
+            diverging   the chain has failed, and the draw repeats where it was last finite, or is
+                        not finite itself
+            energy      E(x), if an energy is given; it has no kinetic part, so BFMI is not for it
+
+        and with dimension (chain,), where the kernel rejects:
+
+            acceptance_rate   the mean over all steps after burn-in
+
+        Args:
+            energy: evaluated at every draw, which then has to be a position.
+            coords: values along dimensions by their names, as in ArviZ.
+            dims: names of the dimensions after (chain, draw), by variables, as in ArviZ.
+
+        Raises:
+            ValueError: the run kept no draws, or two leaves have one name.
+            ImportError: ArviZ is not installed, see the extra `arviz`.
+        """
+        from jlangevin import interop
+
+        return interop.to_datatree(self, energy, coords, dims)
+
+    def to_inference_data(self, *, energy: Any = None, coords: Any = None, dims: Any = None) -> Any:
+        """The draws as an `arviz.InferenceData`, for ArviZ before version 1.
+
+        Arguments, groups and variables are those of `to_datatree`.
+
+        Raises:
+            ValueError: as `to_datatree`.
+            ImportError: ArviZ is not installed, or one that has no `InferenceData`.
+        """
+        from jlangevin import interop
+
+        return interop.to_inference_data(self, energy, coords, dims)
 
 
 def sample(
@@ -270,7 +313,7 @@ def _go_on(
     ignore = loop.on_divergence == "ignore"
     if trees.is_concrete(state, work.arrays):
         memory.check_draws(state, plan, layout)
-        return _finish(_in_blocks(advance, state, work, plan, loop, parity), work)
+        return _finish(_in_blocks(advance, state, work, plan, loop, parity), work, plan)
     if loop.on_divergence == "raise":
         raise ValueError(
             'on_divergence: "raise" cannot be under jit or another transformation, where no value '
@@ -281,7 +324,7 @@ def _go_on(
             "progress, block_steps, checkpoint: a run under jit or another transformation is one "
             "program and cannot be cut; call sample outside of it"
         )
-    return _finish(advance(state, plan, parity, False if ignore else None), work)
+    return _finish(advance(state, plan, parity, False if ignore else None), work, plan)
 
 
 def _in_blocks(
@@ -339,14 +382,14 @@ def _in_blocks(
     return out._replace(draws=_join(kept))
 
 
-def _finish(out: Outcome, work: Work) -> Run:
+def _finish(out: Outcome, work: Work, plan: Plan) -> Run:
     tally = out.state.tally
     info = Info(tally.acceptance, out.num_divergent, tally.first_bad_step)
     arrays, structure = work.arrays[2], work.structures[2]
     summary = None
     if jax.tree.leaves(out.state.reducers):
         summary = program.summarise(out.state, out.num_divergent, arrays, structure=structure)
-    return Run(out.draws, info, summary, out.state)
+    return Run(out.draws, info, summary, out.state, plan.thin)
 
 
 def _pieces(plan: Plan, loop: _Loop, done: int) -> Iterator[tuple[Plan, bool]]:

@@ -10,12 +10,14 @@ jax.config.update("jax_debug_key_reuse", True)
 
 LONG_MODULES = (
     "test_adaptation",
+    "test_coupled",
     "test_devices",
     "test_energies",
     "test_exact",
     "test_kernel_mutants",
     "test_long_runs",
     "test_malt",
+    "test_meetings",
     "test_metropolis",
     "test_noise",
     "test_noise_quality",

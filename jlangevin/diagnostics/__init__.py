@@ -1,15 +1,18 @@
 """What draws say about themselves: arrays in, arrays out, all of it under jit.
 
-`series` asks whether chains have mixed and what they are worth (ESS, R-hat, Monte Carlo error);
+`series` asks whether chains have mixed and what they are worth (ESS, R-hat, Monte Carlo error),
+`meetings` how near coupled chains are to stationarity after any number of steps;
 `stein`, `identities` and `modes` ask whether the draws have the law that an energy stands for.
 """
 
 from jlangevin.diagnostics.identities import Identities, Identity, identities
+from jlangevin.diagnostics.meetings import Bound, meeting_times, total_variation_bound
 from jlangevin.diagnostics.modes import ModeOccupancy, mode_occupancy
 from jlangevin.diagnostics.series import autocorrelation, ess, integrated_time, mcse, rhat
 from jlangevin.diagnostics.stein import KSDTest, ksd, ksd_test, stein_thinning
 
 __all__ = [
+    "Bound",
     "Identities",
     "Identity",
     "KSDTest",
@@ -21,7 +24,9 @@ __all__ = [
     "ksd",
     "ksd_test",
     "mcse",
+    "meeting_times",
     "mode_occupancy",
     "rhat",
     "stein_thinning",
+    "total_variation_bound",
 ]

@@ -41,13 +41,14 @@ def check_temperature(temperature: Any, dtype: Any) -> jax.Array:
     return jnp.asarray(temperature, dtype)
 
 
-def mapped(function: Callable[[Any, jax.Array], Any], energy: Any, x: jax.Array) -> Any:
-    """`function(energy, point)` for every point of x (n, d); compiled once for each structure."""
+def mapped(function: Callable[[Any, Any], Any], energy: Any, x: Any) -> Any:
+    """`function(energy, point)` at each of n points, x's leaves (n, …); compiled by structure."""
     arrays, structure = trees.partition(energy)
     return _mapped(arrays, x, structure=structure, function=function)
 
 
 @functools.partial(jax.jit, static_argnames=("structure", "function"))
-def _mapped(arrays: Any, x: jax.Array, *, structure: Any, function: Any) -> Any:
+def _mapped(arrays: Any, x: Any, *, structure: Any, function: Any) -> Any:
     energy = trees.combine(arrays, structure)
-    return jax.lax.map(lambda point: function(energy, point), x, batch_size=min(_BATCH, len(x)))
+    batch = min(_BATCH, len(jax.tree.leaves(x)[0]))
+    return jax.lax.map(lambda point: function(energy, point), x, batch_size=batch)

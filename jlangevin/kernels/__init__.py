@@ -3,6 +3,7 @@
 from jlangevin.kernels.annealed import Annealed, Levels, annealed
 from jlangevin.kernels.barker import Barker, barker
 from jlangevin.kernels.base import Energy, Info, Kernel, Schedule, gradient
+from jlangevin.kernels.coupled import Coupled, CoupledState, coupled
 from jlangevin.kernels.gradient_noise import GradientNoise, gradient_noise
 from jlangevin.kernels.leimkuhler_matthews import (
     LeimkuhlerMatthews,
@@ -44,6 +45,8 @@ __all__ = [
     "Annealed",
     "Barker",
     "ConfigurationalTemperature",
+    "Coupled",
+    "CoupledState",
     "Dense",
     "Diagonal",
     "Energy",
@@ -68,6 +71,7 @@ __all__ = [
     "annealed",
     "barker",
     "configurational_temperature",
+    "coupled",
     "equalized",
     "gradient",
     "gradient_noise",

@@ -61,6 +61,11 @@ class Diagonal:
 
     transposed = factor
 
+    def solve(self, vector: PyTree) -> PyTree:
+        """L⁻¹ vector."""
+        scales, vector = self.apart(vector)
+        return jax.tree.map(lambda s, v: v / s, scales, vector)
+
     def inverse(self) -> Diagonal:
         """P⁻¹."""
         return Diagonal(jax.tree.map(lambda s: 1 / s, self.scale), self.name)
@@ -89,6 +94,10 @@ class Dense:
     def transposed(self, vector: PyTree) -> PyTree:
         """Lᵀ vector."""
         return self._times(lambda lower, flat: lower.T @ flat, vector)
+
+    def solve(self, vector: PyTree) -> PyTree:
+        """L⁻¹ vector."""
+        return self._times(jnp.linalg.solve, vector)
 
     def inverse(self) -> Dense:
         """P⁻¹."""

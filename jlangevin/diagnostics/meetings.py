@@ -1,0 +1,121 @@
+"""What the meeting times of coupled chains say of the distance to stationarity."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jlangevin import trees
+from jlangevin._checks import check_count
+from jlangevin.kernels.coupled import CoupledState
+
+__all__ = ["Bound", "meeting_times", "total_variation_bound"]
+
+
+class Bound(NamedTuple):
+    """An estimate of an upper bound."""
+
+    value: jax.Array  # the mean over pairs of chains, in the shape of the times asked for
+    mcse: jax.Array  # its Monte Carlo standard error
+
+
+def meeting_times(state: CoupledState) -> jax.Array:
+    """After how many steps each pair of coupled chains met, where all of them have.
+
+    Args:
+        state: `run.state.kernel` of a run of `jlangevin.coupled`.
+
+    Returns:
+        τ, int32 (chain,). Under `jit`, where nothing can be raised, -1 for pairs that have not met.
+
+    Raises:
+        TypeError: the state of another kernel.
+        ValueError: pairs that have not met. To leave them out would be to leave out the slow ones;
+            `state.meeting_time` has -1 for them.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jlangevin as jl
+        >>> energy, kernel = jl.energies.quadratic(jnp.eye(2)), jl.coupled(jl.ula(0.2), lag=10)
+        >>> run = jl.sample(jax.random.key(0), energy, kernel, jnp.ones((20, 2)), num_steps=200)
+        >>> jl.diagnostics.meeting_times(run.state.kernel).shape
+        (20,)
+    """
+    if not isinstance(state, CoupledState):
+        raise TypeError(
+            f"state: expected run.state.kernel of a run of jlangevin.coupled, got "
+            f"{type(state).__name__}"
+        )
+    if trees.is_concrete(state):
+        apart = np.asarray(state.meeting_time) < 0
+        if apart.any():
+            raise ValueError(
+                f"state: {apart.sum()} of {apart.size} pairs have not met after "
+                f"{int(np.max(state.steps))} steps, and no bound is to be had without them; go on "
+                "with jlangevin.resume(run.state, …), or, if run.info.num_divergent counts them, "
+                "take a smaller step size"
+            )
+    return jnp.asarray(state.meeting_time)
+
+
+def total_variation_bound(meeting_times: Any, lag: int, times: Any) -> Bound:
+    """How far from stationarity a chain still is, at the most (Biswas, Jacob and Vanetti 2019).
+
+        TV(law of X_t, π) ≤ E[ max(0, ⌈(τ - L - t)/L⌉) ]
+
+    π is the stationary law of the kernel that was coupled: p itself for `mala`; for `ula` the law
+    that its steps leave as they are, whose own distance to p is not in the bound. The law of X_t is
+    over the starts of the run. A greater L makes the bound sharper. It may exceed 1, where it says
+    nothing.
+
+    Args:
+        meeting_times: τ of independent pairs, (chain,), as `meeting_times` gives them.
+        lag: L, as given to `jlangevin.coupled`.
+        times: t, whole numbers of any shape.
+
+    Returns:
+        A `Bound`: mean and standard error over the n pairs, in the shape of `times`. After the last
+        pair has met both are 0, as n pairs cannot see what happens to fewer than 1 in n. Under
+        `jit`, where nothing can be raised, NaN if a pair has not met.
+
+    Raises:
+        TypeError: numbers that are not whole.
+        ValueError: fewer than two pairs, a pair that has not met, a τ that is not above L, a
+            negative t.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jlangevin as jl
+        >>> energy, kernel = jl.energies.quadratic(jnp.eye(2)), jl.coupled(jl.ula(0.2), lag=10)
+        >>> start = jnp.full((500, 2), 5.0)
+        >>> run = jl.sample(jax.random.key(0), energy, kernel, start, num_steps=200, observe=None)
+        >>> tau = jl.diagnostics.meeting_times(run.state.kernel)
+        >>> bound = jl.diagnostics.total_variation_bound(tau, 10, jnp.array([0, 10, 30]))
+        >>> [round(float(value), 1) for value in bound.value]
+        [1.3, 0.3, 0.0]
+    """
+    lag = check_count("lag", lag, minimum=1)
+    tau, t = _whole("meeting_times", meeting_times), _whole("times", times)
+    if tau.ndim != 1 or tau.size < 2:
+        raise ValueError(
+            f"meeting_times: expected those of two pairs or more, (chain,), got shape {tau.shape}"
+        )
+    if trees.is_concrete(tau) and bool(np.any(np.asarray(tau) <= lag)):
+        raise ValueError(
+            f"meeting_times: expected times above the lag {lag}, got {int(np.min(tau))}; pairs "
+            "that have not met have -1, and no bound is to be had without them"
+        )
+    if trees.is_concrete(t) and bool(np.any(np.asarray(t) < 0)):
+        raise ValueError(f"times: expected steps of a chain, 0 or more, got {int(np.min(t))}")
+    late = jnp.expand_dims(tau, tuple(range(1, 1 + t.ndim))) - lag - t[None]
+    terms = jnp.maximum(-(-late // lag), 0).astype(float)
+    terms = jnp.where(jnp.all(tau > lag), terms, jnp.nan)
+    return Bound(terms.mean(0), terms.std(0, ddof=1) / tau.size**0.5)
+
+
+def _whole(name: str, value: Any) -> jax.Array:
+    array = jnp.asarray(value)
+    if not jnp.issubdtype(array.dtype, jnp.integer):
+        raise TypeError(f"{name}: expected whole numbers, got dtype {array.dtype}")
+    return array.astype(jnp.int32)

@@ -1,0 +1,96 @@
+"""Runs as what ArviZ takes: a group of draws, and one of what is known of each draw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jlangevin import trees
+from jlangevin.diagnostics._points import mapped
+from jlangevin.kernels.base import Energy, check_energy
+
+if TYPE_CHECKING:
+    from jlangevin.sampling import Run
+
+__all__ = ["to_datatree", "to_inference_data"]
+
+
+def to_datatree(run: Run, energy: Any, coords: Any, dims: Any) -> Any:
+    """See `Run.to_datatree`."""
+    try:
+        import arviz_base
+        import xarray
+    except ImportError as error:
+        raise ImportError("a DataTree needs ArviZ 1: pip install 'jlangevin[arviz]'") from error
+    groups = _groups(run, energy, coords, dims, arviz_base.dict_to_dataset)
+    return xarray.DataTree.from_dict(groups)
+
+
+def to_inference_data(run: Run, energy: Any, coords: Any, dims: Any) -> Any:
+    """See `Run.to_inference_data`."""
+    wanted = "an InferenceData needs ArviZ before 1: pip install 'arviz<1', or use to_datatree"
+    try:
+        import arviz
+    except ImportError as error:
+        raise ImportError(wanted) from error
+    if not hasattr(arviz, "InferenceData"):
+        raise ImportError(f"{wanted}; installed is ArviZ {arviz.__version__}")
+    return arviz.InferenceData(**_groups(run, energy, coords, dims, arviz.dict_to_dataset))
+
+
+def _groups(
+    run: Run, energy: Any, coords: Any, dims: Any, to_dataset: Callable[..., Any]
+) -> dict[str, Any]:
+    """The datasets of a run by the names that ArviZ has for them."""
+    if run.draws is None:
+        raise ValueError(
+            "draws: the run kept none; pass observe=jlangevin.position, or another function of the "
+            "kernel's state, to sample"
+        )
+    known: dict[str, Any] = {"diverging": _diverging(run)}
+    if energy is not None:
+        known["energy"] = np.asarray(_energies(energy, run.draws))
+    stats = to_dataset(known, coords=coords)
+    if run.info.acceptance_rate is not None:
+        stats["acceptance_rate"] = ("chain", np.asarray(run.info.acceptance_rate))
+    posterior = to_dataset(_named(run.draws), coords=coords, dims=dims)
+    return {"posterior": posterior, "sample_stats": stats}
+
+
+def _named(draws: Any) -> dict[str, Any]:
+    """The leaves by their paths, joined by dots; "x" for draws that are one array."""
+    leaves, _ = jax.tree.flatten_with_path(draws)
+    paths = [jax.tree_util.keystr(path, simple=True, separator=".") or "x" for path, _ in leaves]
+    if len(set(paths)) < len(paths):
+        raise ValueError(f"draws: two leaves have one name, among {sorted(paths)}; rename keys")
+    return {path: np.asarray(leaf) for path, (_, leaf) in zip(paths, leaves, strict=True)}
+
+
+def _diverging(run: Run) -> np.ndarray[Any, Any]:
+    """(chain, draw): whether a draw repeats where its chain was before it failed, or is NaN."""
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(run.draws)]
+    num_draws = leaves[0].shape[1]
+    steps = int(run.state.step) - run.thin * np.arange(num_draws)[::-1]
+    failed = np.asarray(run.info.first_bad_step)[:, None]
+    bad = (failed >= 0) & (steps > failed)
+    for leaf in leaves:
+        bad |= ~np.isfinite(leaf).all(axis=tuple(range(2, leaf.ndim)))
+    return bad
+
+
+def _energies(energy: Energy, draws: Any) -> jax.Array:
+    """E of every draw, (chain, draw)."""
+    num_chains, num_draws = jax.tree.leaves(draws)[0].shape[:2]
+    flat = jax.tree.map(lambda x: x.reshape(num_chains * num_draws, *x.shape[2:]), draws)
+    check_energy(energy, jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), flat))
+    if num_chains * num_draws == 0:
+        return jnp.zeros((num_chains, num_draws), trees.float_dtype(flat))
+    return mapped(_value, energy, flat).reshape(num_chains, num_draws)
+
+
+def _value(energy: Energy, position: Any) -> jax.Array:
+    return energy(position)

@@ -1,0 +1,207 @@
+"""Two chains of one kernel, each with its own law, that are made to meet."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+
+from jlangevin._checks import check_count
+from jlangevin.kernels.base import Energy, Info, check_kernel, gradient, has_schedule
+from jlangevin.kernels.mala import MALA
+from jlangevin.kernels.metropolis import total
+from jlangevin.kernels.ula import ULA
+from jlangevin.noise import Want
+from jlangevin.rounding import apart, hidden_zero
+from jlangevin.trees import PyTree, pytree_dataclass, static_field
+
+__all__ = ["Coupled", "CoupledState", "coupled"]
+
+
+@pytree_dataclass
+class CoupledState:
+    """Both chains, and when they met."""
+
+    leading: Any  # the kernel's state X_t
+    lagging: Any  # the kernel's state Y_{t-L}, the start until t = L
+    steps: Any  # t, int32
+    meeting_time: Any  # the first t > L at which the two were the same, int32; -1 before
+
+    @property
+    def position(self) -> Any:
+        """That of the leading chain."""
+        return self.leading.position
+
+
+@pytree_dataclass
+class Coupled:
+    """See `coupled`."""
+
+    kernel: Any
+    lag: Any
+    how: str = static_field()
+
+    @property
+    def init_noise(self) -> PyTree:
+        return self.kernel.init_noise
+
+    @property
+    def step_noise(self) -> PyTree:
+        # The kernel's noise comes first, and so is what it would be if the kernel were alone.
+        wants = self.kernel.step_noise
+        return (wants, Want.UNIFORM) if self.how == "reflection" else wants
+
+    def init(self, energy: Energy, position: PyTree, noise: Any) -> CoupledState:
+        start = self.kernel.init(energy, position, noise)
+        return CoupledState(start, start, jnp.int32(0), jnp.int32(-1))
+
+    def step(self, energy: Energy, state: CoupledState, noise: Any) -> tuple[CoupledState, Info]:
+        if self.how == "reflection":
+            leading, lagging, same, info = self._reflected(energy, state, *noise)
+        else:
+            leading, lagging, same, info = self._common(energy, state, noise)
+        waits = state.steps < self.lag
+        met = state.meeting_time >= 0
+        meets = (same | _equal(leading, lagging)) & ~waits & ~met
+
+        def follow(old: jax.Array, moved: jax.Array, other: jax.Array) -> jax.Array:
+            return jnp.where(waits, old, jnp.where(met | meets, other, moved))
+
+        lagging = jax.tree.map(follow, state.lagging, lagging, leading)
+        steps = state.steps + 1
+        return CoupledState(
+            leading, lagging, steps, jnp.where(meets, steps, state.meeting_time)
+        ), info
+
+    def _common(self, energy: Energy, state: CoupledState, noise: Any) -> tuple[Any, ...]:
+        """Both chains on the same noise."""
+        leading, info = self.kernel.step(energy, state.leading, noise)
+        lagging, _ = self.kernel.step(energy, state.lagging, jax.tree.map(_again, noise))
+        return leading, lagging, jnp.zeros((), bool), info
+
+    def _reflected(
+        self, energy: Energy, state: CoupledState, noise: Any, uniform: jax.Array
+    ) -> tuple[Any, ...]:
+        """Both chains, and whether they are now the same but for rounding."""
+        adjusted = isinstance(self.kernel, MALA)
+        xi = noise[0] if adjusted else noise
+        other, same = reflect(xi, self._gap(energy, state), uniform)
+        leading, info = self.kernel.step(energy, state.leading, noise)
+        lagging, report = self.kernel.step(
+            energy, state.lagging, (other, noise[1]) if adjusted else other
+        )
+        if adjusted:  # one proposal for both must be accepted by both
+            same &= noise[1] < jnp.minimum(info.acceptance_rate, report.acceptance_rate)
+        return leading, lagging, same, info
+
+    def _gap(self, energy: Energy, state: CoupledState) -> PyTree:
+        """How far apart the proposals' means are, in units of their noise: z = L⁻¹(m - m')/σ."""
+        kernel, pair = self.kernel, (state.leading, state.lagging)
+        x, y = (each.position for each in pair)
+        g, h = (
+            each.gradient if isinstance(kernel, MALA) else gradient(energy, each.position)
+            for each in pair
+        )
+        turn = jax.tree.map(jnp.subtract, g, h)
+        if kernel.preconditioner is not None:
+            turn = kernel.preconditioner.apply(turn)
+
+        def mean(x: jax.Array, y: jax.Array, turn: jax.Array) -> jax.Array:
+            eta = jnp.asarray(kernel.step_size, x.dtype)
+            sigma = jnp.sqrt(2 * eta * jnp.asarray(kernel.temperature, x.dtype))
+            return (x - y - apart(eta * turn, hidden_zero(eta))) / sigma
+
+        gap = jax.tree.map(mean, x, y, turn)
+        return gap if kernel.preconditioner is None else kernel.preconditioner.solve(gap)
+
+
+def reflect(xi: PyTree, gap: PyTree, uniform: jax.Array) -> tuple[PyTree, jax.Array]:
+    """The second chain's normals from the first's, and whether the two proposals are one.
+
+    ξ' = ξ + z with probability min(1, φ(ξ + z)/φ(ξ)), else ξ - 2 (ξ·z) z / |z|².
+    """
+    log_ratio = -total(lambda z, xi: z * (xi + z / 2), gap, xi)
+    same = jnp.log(uniform) < log_ratio
+    square = total(lambda z: z * z, gap)
+    along = total(lambda z, xi: z * xi, gap, xi)
+    times = jnp.where(same, 1, -2 * along / jnp.where(square > 0, square, 1))
+    zero = hidden_zero(uniform)
+
+    def move(xi: jax.Array, z: jax.Array) -> jax.Array:
+        return xi + apart(times.astype(z.dtype) * z, zero)
+
+    return jax.tree.map(move, xi, gap), same
+
+
+def _equal(one: PyTree, other: PyTree) -> jax.Array:
+    """Whether two states are the same to the last bit."""
+    equal = jax.tree.map(lambda x, y: jnp.all(x == y), one, other)
+    return jnp.all(jnp.stack(jax.tree.leaves(equal)))
+
+
+def _again(noise: jax.Array) -> jax.Array:
+    """`noise` to be used a second time, which of keys has to be said."""
+    return jax.random.clone(noise) if jnp.issubdtype(noise.dtype, jax.dtypes.prng_key) else noise
+
+
+def coupled(
+    kernel: Any, lag: int, *, how: Literal["reflection", "common"] = "reflection"
+) -> Coupled:
+    """Two chains of `kernel` in one, the second L steps behind the first, that are made to meet.
+
+    The leading chain X is, bit for bit, the chain that `kernel` alone makes under the same key. The
+    lagging one, Y, starts where X did, waits for L steps, and then moves along with X: from
+    (X_t, Y_{t-L}) to (X_{t+1}, Y_{t+1-L}). Alone it has the law of any other chain of the kernel.
+    The first t > L at which X_t = Y_{t-L} is the meeting time τ; from then on they stay together,
+    to the last bit. What τ says of the distance to stationarity is in
+    `jlangevin.diagnostics.total_variation_bound`, which asks of each chain for its law alone: that
+    both have one start is no loss.
+
+    "reflection" is the reflection-maximal coupling of the proposals N(m, σ²P) and N(m', σ²P),
+    σ² = 2ηT, P = L Lᵀ (Bou-Rabee, Eberle and Zimmer 2020; Jacob, O'Leary and Atchadé 2020). With
+    z = L⁻¹(m - m')/σ and φ the density of N(0, I), Y's normals are made from X's:
+
+        ξ' = ξ + z with probability min(1, φ(ξ + z)/φ(ξ)), which is one proposal for both,
+        ξ' = ξ - 2 (ξ·z) z/|z|² otherwise
+
+    No coupling of the two proposals makes them one with a higher probability, which is
+    2Φ(-|z|/2). For `mala` the uniform that accepts is common, and they meet where both accept.
+    "common" gives both chains the same noise, whatever the kernel wants. Where the drift contracts,
+    so do they, and meet only where rounding ends the difference.
+
+    A state is a `CoupledState`, its `position` that of X: draws, reducers and `Info` are X's. Two
+    steps of the kernel, and so two gradients, a step.
+
+    Args:
+        kernel: `ula` or `mala`; for "common" any kernel. No schedules, under which there is no
+            stationary law to be near to.
+        lag: L ≥ 1. The greater, the sharper the bound, up to about where it falls below 1.
+        how: "reflection" or "common".
+
+    Raises:
+        TypeError: `kernel` is none, or not of a kind that can be reflected; L is no integer.
+        ValueError: L < 1, a kernel with a schedule, another `how`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jlangevin as jl
+        >>> energy, kernel = jl.energies.double_well(), jl.coupled(jl.mala(0.1), lag=50)
+        >>> run = jl.sample(jax.random.key(0), energy, kernel, jnp.ones((100, 1)), num_steps=1000)
+        >>> times = jl.diagnostics.meeting_times(run.state.kernel)
+        >>> times.shape, bool(times.min() > 50)
+        ((100,), True)
+    """
+    check_kernel(kernel)
+    if how not in ("reflection", "common"):
+        raise ValueError(f'how: expected "reflection" or "common", got {how!r}')
+    if how == "reflection" and not isinstance(kernel, ULA | MALA):
+        raise TypeError(
+            f"kernel: {type(kernel).__name__} cannot be reflected, which is for jlangevin.ula and "
+            'jlangevin.mala; how="common" couples any kernel'
+        )
+    if has_schedule(kernel):
+        raise ValueError(
+            "kernel: one with a schedule has no stationary law for its chains to meet in; give "
+            "numbers"
+        )
+    return Coupled(kernel, jnp.asarray(check_count("lag", lag, minimum=1), jnp.int32), how)
