@@ -22,7 +22,7 @@ from jax import lax
 from jax.scipy.linalg import solve_triangular
 from jax.scipy.special import erf
 
-from jlangevin import distribution
+from jlangevin import distribution, trees
 from jlangevin._checks import (
     as_array,
     check_count,
@@ -385,8 +385,10 @@ def gaussian_mixture(means: Any, covs: Any, weights: Any = None) -> GaussianMixt
     if weights.shape != (k,):
         raise ValueError(f"weights: expected shape ({k},) to match means, got {weights.shape}")
     check_positive("weights", weights)
-    if not isinstance(weights, jax.core.Tracer) and abs(float(jnp.sum(weights)) - 1) > 1e-5:
-        raise ValueError(f"weights: expected a sum of 1, got {float(jnp.sum(weights)):.6g}")
+    if trees.is_concrete(weights):
+        total = float(np.sum(np.asarray(weights)))
+        if abs(total - 1) > 1e-5:
+            raise ValueError(f"weights: expected a sum of 1, got {total:.6g}")
     eye = jnp.eye(d, dtype=covs.dtype)
     whitening = jax.vmap(lambda s: solve_triangular(jnp.linalg.cholesky(s), eye, lower=True))(covs)
     return GaussianMixture(means, whitening, weights)
