@@ -9,6 +9,7 @@ from importlib.metadata import version as _version
 
 from jlangevin import (
     adaptation,
+    conventions,
     diagnostics,
     energies,
     estimators,
@@ -79,6 +80,7 @@ __all__ = [
     "adaptation",
     "annealed",
     "barker",
+    "conventions",
     "coupled",
     "diagnostics",
     "energies",

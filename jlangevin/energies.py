@@ -19,10 +19,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.scipy.linalg import solve_triangular
 from jax.scipy.special import erf
 
-from jlangevin import distribution
+from jlangevin import distribution, trees
 from jlangevin._checks import (
     as_array,
     check_count,
@@ -191,7 +190,9 @@ class Quadratic(Analytic):
     @property
     def cov(self) -> jax.Array:
         lower = jnp.linalg.cholesky(self.precision)
-        inverse = solve_triangular(lower, jnp.eye(lower.shape[0], dtype=lower.dtype), lower=True)
+        inverse = jax.scipy.linalg.solve_triangular(
+            lower, jnp.eye(lower.shape[0], dtype=lower.dtype), lower=True
+        )
         return inverse.T @ inverse
 
     def template(self) -> jax.ShapeDtypeStruct:
@@ -200,7 +201,7 @@ class Quadratic(Analytic):
     def from_noise(self, noise: jax.Array) -> jax.Array:
         """μ + L⁻ᵀ ξ with L Lᵀ = A."""
         lower = jnp.linalg.cholesky(self.precision)
-        return self.center + solve_triangular(lower, noise, lower=True, trans=1)
+        return self.center + jax.scipy.linalg.solve_triangular(lower, noise, lower=True, trans=1)
 
 
 def quadratic(precision: Any, mean: Any = None) -> Quadratic:
@@ -351,7 +352,9 @@ class GaussianMixture(Analytic):
         normals, uniform = noise
         edges = jnp.cumsum(self.weights)[:-1]
         k = jnp.sum((uniform > edges).astype(jnp.int32))
-        return self.means[k] + solve_triangular(self.whitening[k], normals, lower=True)
+        return self.means[k] + jax.scipy.linalg.solve_triangular(
+            self.whitening[k], normals, lower=True
+        )
 
 
 def gaussian_mixture(means: Any, covs: Any, weights: Any = None) -> GaussianMixture:
@@ -385,10 +388,14 @@ def gaussian_mixture(means: Any, covs: Any, weights: Any = None) -> GaussianMixt
     if weights.shape != (k,):
         raise ValueError(f"weights: expected shape ({k},) to match means, got {weights.shape}")
     check_positive("weights", weights)
-    if not isinstance(weights, jax.core.Tracer) and abs(float(jnp.sum(weights)) - 1) > 1e-5:
-        raise ValueError(f"weights: expected a sum of 1, got {float(jnp.sum(weights)):.6g}")
+    if trees.is_concrete(weights):
+        total = float(np.sum(np.asarray(weights)))
+        if abs(total - 1) > 1e-5:
+            raise ValueError(f"weights: expected a sum of 1, got {total:.6g}")
     eye = jnp.eye(d, dtype=covs.dtype)
-    whitening = jax.vmap(lambda s: solve_triangular(jnp.linalg.cholesky(s), eye, lower=True))(covs)
+    whitening = jax.vmap(
+        lambda s: jax.scipy.linalg.solve_triangular(jnp.linalg.cholesky(s), eye, lower=True)
+    )(covs)
     return GaussianMixture(means, whitening, weights)
 
 

@@ -24,7 +24,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.flatten_util import ravel_pytree
-from jax.scipy.linalg import cho_solve, solve_triangular
 
 from jlangevin import trees
 from jlangevin._checks import check_count, check_scalar
@@ -246,8 +245,8 @@ def target(energy: Energy, position: PyTree, temperature: Any = 1.0) -> Gaussian
                 "so exp(-E/T) has no finite integral"
             )
     lower = jnp.linalg.cholesky(hessian)
-    mean = -cho_solve((lower, True), slope)
-    cov = cho_solve((lower, True), jnp.eye(len(slope), dtype=slope.dtype))
+    mean = -jax.scipy.linalg.cho_solve((lower, True), slope)
+    cov = jax.scipy.linalg.cho_solve((lower, True), jnp.eye(len(slope), dtype=slope.dtype))
     cov = jnp.asarray(temperature, cov.dtype) * cov
     return _gaussian(trees.unraveler(position)(mean), cov)
 
@@ -346,8 +345,8 @@ def kl(p: Gaussian, q: Gaussian) -> jax.Array:
     """
     m, n = _pair(p, q)
     lower_p, lower_q = jnp.linalg.cholesky(p.cov), jnp.linalg.cholesky(q.cov)
-    ratio = solve_triangular(lower_q, lower_p, lower=True)
-    shift = solve_triangular(lower_q, m - n, lower=True)
+    ratio = jax.scipy.linalg.solve_triangular(lower_q, lower_p, lower=True)
+    shift = jax.scipy.linalg.solve_triangular(lower_q, m - n, lower=True)
     # x - 1 - log x of each squared diagonal entry, and the rest: no large terms cancel.
     diagonal = jnp.diagonal(ratio)
     off = jnp.sum(jnp.tril(ratio, -1) ** 2)

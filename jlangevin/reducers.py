@@ -307,6 +307,12 @@ class ExtremaReducer(_EachLeaf):
 def extrema(of: Of = position) -> ExtremaReducer:
     """The least and the greatest value that each element of `of(state)` takes.
 
+    Args:
+        of: a function of one chain's kernel state; the position by default.
+
+    Raises:
+        TypeError: `of` that is no function.
+
     Example:
         >>> import jax, jax.numpy as jnp, jlangevin as jl
         >>> run = jl.sample(jax.random.key(0), jl.energies.double_well(), jl.ula(0.01),
@@ -662,8 +668,19 @@ def pooled(reducer: Any) -> PooledReducer:
     `pool(accumulators, keep, n)`, which is given a leading chain axis and a mask of the chains that
     count; all reducers of this module have one.
 
+    Args:
+        reducer: any reducer of this module, or another with `pool`.
+
     Raises:
         TypeError: a reducer that cannot be pooled.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jlangevin as jl
+        >>> widest = jl.reducers.pooled(jl.reducers.extrema())
+        >>> run = jl.sample(jax.random.key(0), jl.energies.double_well(), jl.ula(0.01),
+        ...                 jnp.ones((5, 1)), num_steps=100, observe=None, reducers=widest)
+        >>> run.summary.value.maximum.shape, int(run.summary.num_chains)
+        ((1,), 5)
     """
     if not isinstance(reducer, Reducer) or not hasattr(reducer, "pool"):
         raise TypeError(
@@ -688,6 +705,11 @@ def custom(
     finish: Callable[[Any, jax.Array], Any],
 ) -> Custom:
     """A reducer from three pure functions; see the module for what each is given.
+
+    Args:
+        init: from one chain's kernel state to its accumulator.
+        update: from accumulator, state and the number of draws, this one counted, to the next.
+        finish: from accumulator and the number of draws to the result.
 
     Example:
         How often a chain changes sides:

@@ -8,10 +8,10 @@ import pytest
 import jlangevin as jl
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "pages").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "pages").rglob("*.md"))]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_code_of_a_page_runs(page, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # where pages write what they write
     namespace = {"__name__": "page"}
@@ -19,7 +19,7 @@ def test_the_code_of_a_page_runs(page, capsys, tmp_path, monkeypatch):
         exec(compile(block, str(page), "exec"), namespace)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
         if "://" not in target:
@@ -32,3 +32,10 @@ def test_the_gallery_shows_every_picture():
     assert set(jl.plot.__all__) - made == {"COLORS", "figure", "moment_against_steps"}
     shown = {Path(name).name for name in re.findall(r"!\[[^]]+\]\((gallery/[^)]+)\)", page)}
     assert shown == {file.name for file in (ROOT / "docs" / "pages" / "gallery").iterdir()}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_page_is_in_the_navigation(page):
+    if page.name != "README.md":
+        path = page.relative_to(ROOT / "docs" / "pages").as_posix()
+        assert re.search(rf"\s{re.escape(path)}$", (ROOT / "docs" / "mkdocs.yml").read_text(), re.M)

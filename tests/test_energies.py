@@ -648,6 +648,13 @@ def test_energies_are_made_and_drawn_from_under_jit(one, other):
     np.testing.assert_allclose(made, A.sum(), rtol=1e-6)
 
 
+def test_a_mixture_with_known_weights_is_made_under_jit():
+    """As the score of a smoothed mixture is: the covariances are traced, the weights are not."""
+    means, weights = jnp.zeros((2, 1)), jnp.array([0.2, 0.8])
+    made = jax.jit(lambda s: gaussian_mixture(means, s * jnp.ones((2, 1, 1)), weights)(jnp.ones(1)))
+    np.testing.assert_allclose(made(2.0), 0.25 + 0.5 * np.log(4 * np.pi), rtol=1e-6)
+
+
 def test_parameters_of_every_kind_are_leaves_and_dimensions_are_not():
     assert len(jax.tree.leaves(ring(2.0, 0.3, dim=3))) == 2
     assert len(jax.tree.leaves(double_well(dim=3))) == 2

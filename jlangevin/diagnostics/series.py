@@ -15,9 +15,8 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import scipy
 from jax.scipy.special import ndtri
-from jax.scipy.stats import rankdata
-from scipy.fft import next_fast_len
 
 from jlangevin._checks import as_array
 
@@ -300,7 +299,7 @@ def _split(x: jax.Array) -> jax.Array:
 
 def _normal_scores(x: jax.Array) -> jax.Array:
     """Normal quantiles of the ranks among all of `x`, ties averaged (Blom 1958)."""
-    rank = rankdata(x).reshape(x.shape)
+    rank = jax.scipy.stats.rankdata(x).reshape(x.shape)
     scores = ndtri((rank - 0.375) / (x.size + 0.25)).astype(x.dtype)
     return jnp.where(jnp.max(x) == jnp.min(x), 0, scores)  # zeros, without rounding
 
@@ -326,7 +325,7 @@ def _median(x: jax.Array) -> jax.Array:
 def _autocovariance(x: jax.Array) -> jax.Array:
     """Along the last axis, with divisor n at every lag."""
     n = x.shape[-1]
-    length = next_fast_len(2 * n, real=True)
+    length = scipy.fft.next_fast_len(2 * n, real=True)
     spectrum = jnp.fft.rfft(_centred(x, -1), n=length)
     power = jnp.real(spectrum) ** 2 + jnp.imag(spectrum) ** 2
     return jnp.fft.irfft(power.astype(spectrum.dtype), n=length)[..., :n] / n

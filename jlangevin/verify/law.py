@@ -23,8 +23,8 @@ from typing import Any
 import chex
 import jax
 import numpy as np
+import scipy  # its parts are imported when first used: scipy.stats takes as long as JAX
 from numpy.typing import NDArray
-from scipy import linalg, optimize, stats
 
 from jlangevin import trees
 from jlangevin._checks import check_count
@@ -67,7 +67,7 @@ class Check:
     @property
     def z_score(self) -> float:
         """The size of a normal deviate with this two-sided p-value."""
-        return float(stats.norm.isf(self.p_value / 2)) if self.p_value > 0 else math.inf
+        return float(scipy.stats.norm.isf(self.p_value / 2)) if self.p_value > 0 else math.inf
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,7 +198,7 @@ def compare(samples: PyTree, law: Gaussian, *, false_alarm: float = 1e-6) -> Rep
     if n < 2:
         raise ValueError(f"samples: {n} finite draws are left of {len(finite)}; give at least 2")
     deviation = x - mean
-    whitened = linalg.solve_triangular(_cholesky(cov), deviation.T, lower=True).T
+    whitened = scipy.linalg.solve_triangular(_cholesky(cov), deviation.T, lower=True).T
     # Finite draws may be so large that their squares are not; an infinite statistic has p = 0.
     with np.errstate(over="ignore", invalid="ignore"):
         checks = [
@@ -313,9 +313,9 @@ def _cholesky(cov: Floats) -> Floats:
         raise ValueError("law: its covariance is not finite")
     try:
         if not (scale > 0).all():
-            raise linalg.LinAlgError
-        lower: Floats = linalg.cholesky(cov / np.outer(scale, scale), lower=True)
-    except linalg.LinAlgError:
+            raise scipy.linalg.LinAlgError
+        lower: Floats = scipy.linalg.cholesky(cov / np.outer(scale, scale), lower=True)
+    except scipy.linalg.LinAlgError:
         raise ValueError(
             "law: its covariance is singular, so there is no density to test against; "
             "compare after at least one step, or over the coordinates that vary"
@@ -327,19 +327,19 @@ def _check_mean(u: Floats, threshold: float) -> Check:
     n, d = u.shape
     average = u.mean(axis=0)
     statistic = n * float(average @ average)
-    critical = stats.chi2.isf(threshold, d)
+    critical = scipy.stats.chi2.isf(threshold, d)
 
     def missed(noncentrality: float) -> float:
-        return float(stats.ncx2.cdf(critical, d, noncentrality)) - (1 - _POWER)
+        return float(scipy.stats.ncx2.cdf(critical, d, noncentrality)) - (1 - _POWER)
 
     high = critical
     while missed(high) > 0:
         high *= 2
-    noncentrality = optimize.brentq(missed, 0.0, high)
+    noncentrality = scipy.optimize.brentq(missed, 0.0, high)
     return Check(
         "mean",
         f"direction {int(np.argmax(np.abs(average)))} of χ² = {statistic:.4g}",
-        float(stats.chi2.sf(statistic, d)),
+        float(scipy.stats.chi2.sf(statistic, d)),
         threshold,
         math.sqrt(noncentrality / n),
     )
@@ -351,7 +351,8 @@ def _check_covariance(u: Floats, threshold: float) -> Check:
     variances = np.diagonal(c)
 
     def two_sided(statistic: Any, degrees: float) -> Any:
-        below, above = stats.chi2.cdf(statistic, degrees), stats.chi2.sf(statistic, degrees)
+        chi2 = scipy.stats.chi2(degrees)
+        below, above = chi2.cdf(statistic), chi2.sf(statistic)
         return np.minimum(1.0, 2 * np.minimum(below, above))
 
     total = float(two_sided(n * variances.sum(), n * d))
@@ -365,24 +366,24 @@ def _check_covariance(u: Floats, threshold: float) -> Check:
         r = c[rows, cols] / np.sqrt(variances[rows] * variances[cols])
         t = r * np.sqrt((n - 1) / np.maximum(1 - r**2, 0))
     # Without variance there is no correlation; the variance has failed by then.
-    each = np.where(np.isnan(t), 1.0, 2 * stats.t.sf(np.abs(t), n - 1))
+    each = np.where(np.isnan(t), 1.0, 2 * scipy.stats.t.sf(np.abs(t), n - 1))
     if d > 1:
         k = int(each.argmin())
         found.append((float(each[k]), f"correlation of {cols[k]} and {rows[k]}"))
     members = 1 + d + len(rows)
     p, worst = min(found)
     alpha = threshold / members / 2
-    excess = stats.chi2.isf(alpha, n) / stats.chi2.ppf(1 - _POWER, n) - 1
-    deficit = 1 - stats.chi2.ppf(alpha, n) / stats.chi2.isf(1 - _POWER, n)
+    excess = scipy.stats.chi2.isf(alpha, n) / scipy.stats.chi2.ppf(1 - _POWER, n) - 1
+    deficit = 1 - scipy.stats.chi2.ppf(alpha, n) / scipy.stats.chi2.isf(1 - _POWER, n)
     detectable = float(max(excess, deficit))
     return Check("covariance", worst, min(1.0, p * members), threshold, detectable)
 
 
 def _check_shape(u: Floats, threshold: float) -> Check:
     n, d = u.shape
-    members = [(u[:, i], stats.norm.cdf, f"direction {i}") for i in range(d)]
+    members = [(u[:, i], scipy.stats.norm.cdf, f"direction {i}") for i in range(d)]
     if d > 1:
-        members.append((np.sum(u * u, axis=1), stats.chi2(d).cdf, "distance from the mean"))
+        members.append((np.sum(u * u, axis=1), scipy.stats.chi2(d).cdf, "distance from the mean"))
     above = np.arange(1, n + 1) / n
     gaps = []
     for values, cdf, name in members:
