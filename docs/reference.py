@@ -1,7 +1,8 @@
 """The API reference, made from the package: a page for each public module, none kept by hand.
 
-A hook of MkDocs. The public modules are `jlangevin`, those in its `__all__`, and theirs in turn. A name is documented on the page of the deepest of them
-that exports it, and the others link there; so does code in running text that is nothing but a name.
+A hook of MkDocs. The public modules are `jlangevin`, those in its `__all__`, and theirs in turn.
+A name is documented on the page of the deepest of them that exports it, and the others link there;
+so does code in running text that is nothing but a name.
 """
 
 from __future__ import annotations
