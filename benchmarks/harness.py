@@ -16,7 +16,19 @@ from typing import Any
 
 import jax
 
-PACKAGES = ("jlangevin", "jax", "jaxlib", "numpy", "scipy", "blackjax", "torchebm", "torch")
+PACKAGES = (
+    "jlangevin",
+    "jax",
+    "jaxlib",
+    "numpy",
+    "scipy",
+    "blackjax",
+    "numpyro",
+    "SGMCMCJax",
+    "thermox",
+    "torchebm",
+    "torch",
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -124,8 +124,8 @@ class AuditReport:
 
     def __str__(self) -> str:
         lines = [
-            f"{self.num_chains:,} chains, step {self.step_size:g}, temperature {self.temperature:g}; "
-            f"a correct sampler fails with probability {self.false_alarm:.0e}",
+            f"{self.num_chains:,} chains, step {self.step_size:g}, temperature "
+            f"{self.temperature:g}; the right one fails with probability {self.false_alarm:.0e}",
             f"convention: {self.convention}",
             "",
             f"{'check':<22}{'verdict':<9}{'p-value':<9}what was found",
@@ -423,7 +423,7 @@ class _Fit(NamedTuple):
     reading: _Reading
     p_value: float  # the smallest; of those that were tested until one was rejected
     rejected: bool
-    report: Report | None  # the last
+    report: Report | None  # the last; None if there was nothing to test
 
 
 def _fit(reading: _Reading, trials: Sequence[_Trial], level: float) -> _Fit:
@@ -433,10 +433,10 @@ def _fit(reading: _Reading, trials: Sequence[_Trial], level: float) -> _Fit:
         if law is None:
             continue
         report = _against(trial, law, level)
-        p_value = min(p_value, 0.0 if report is None else report.p_value)
-        if p_value < level:
-            return _Fit(reading, p_value, True, report)
-    return _Fit(reading, p_value, report is None, report)
+        if report is None or not report.passed:
+            return _Fit(reading, report.p_value if report else 0.0, True, report)
+        p_value = min(p_value, report.p_value)
+    return _Fit(reading, p_value, False, report)
 
 
 _NOTHING: tuple[_Fit | None, _Fit | None] = (None, None)
@@ -512,9 +512,8 @@ class _Audit:
         readings = _readings(self.rules, lab.step_size, lab.temperature)
         linear = [t for t in (self.slope, self.slope_many) if t]
         bowls = [t for t in (self.once, self.few, self.many) if t]
-        fits = [
-            f for f in (_fit(r, linear or bowls, lab.level) for r in readings) if not f.rejected
-        ]
+        fits = [_fit(reading, linear or bowls, lab.level) for reading in readings]
+        fits = [fit for fit in fits if fit.report and not fit.rejected]
         # The true reading is among those left; of several, one that explains the rest, at T.
         settled = [(fit, _fit(fit.reading, bowls, lab.level)) for fit in fits]
         settled.sort(key=lambda pair: (pair[1].rejected, bool(pair[0].reading.fault)))
@@ -647,17 +646,14 @@ class _Audit:
         if self.fit is not None and self.rest is not None and self.explained:
             reading, report, p = self.fit.reading, self.rest.report, self.rest.p_value
             if report is None:
-                return Finding(
-                    name, "n/a", f"{reading.name} has no exact law on a quadratic energy"
-                )
+                return Finding(name, "n/a", f"{reading.name} has no exact law here")
             says = f"after 1, {_FEW} and {_MANY} steps from N(m, S) the law of {reading.name}"
             if reading.fault:
                 return Finding(name, "FAIL", f"{says}, but its temperature is {reading.fault}", p)
             return Finding(name, "pass", says, p, _power(report))
         if self.exact:
             return Finding(name, "n/a", "no affine rule, as it is where steps are rejected")
-        p = self.rest.p_value if self.rest else None
-        return Finding(name, "FAIL", "no rule has this law on a quadratic energy", p)
+        return Finding(name, "FAIL", "no rule has this law on a quadratic energy")
 
     def _stationary(self) -> Finding:
         name = "stationary"
@@ -669,7 +665,8 @@ class _Audit:
         p = 0.0 if report is None else report.p_value
         if self.right:
             if off:
-                return Finding(name, "pass", f"biased as its rule is: {says}")
+                verdict: Any = "pass" if self.rest and self.rest.report else "info"
+                return Finding(name, verdict, f"biased, as its rule is: {says}")
             return Finding(name, "pass", f"no bias was found: {says}", p, _power(report))
         if off:
             tolerance = 6 / math.sqrt(self.lab.num_chains)
