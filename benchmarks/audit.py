@@ -234,6 +234,7 @@ def numpyro_hmc() -> jl.verify.Draw:
                 0,
                 step_size=step,
                 num_steps=1,
+                trajectory_length=None,
                 adapt_step_size=False,
                 adapt_mass_matrix=False,
                 rng_key=key,

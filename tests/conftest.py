@@ -10,6 +10,7 @@ jax.config.update("jax_debug_key_reuse", True)
 
 LONG_MODULES = (
     "test_adaptation",
+    "test_audit",
     "test_devices",
     "test_energies",
     "test_exact",

@@ -27,6 +27,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -263,6 +264,11 @@ class _Trial(NamedTuple):
         return np.asarray(np.isfinite(np.concatenate(parts, axis=1)).all(axis=1))
 
 
+@partial(jax.jit, static_argnames="num_draws")
+def _sample(law: Any, key: jax.Array, num_draws: int) -> Any:
+    return law.sample(key, num_draws)
+
+
 @dataclasses.dataclass
 class _Lab:
     """A sampler, and how it is run."""
@@ -292,8 +298,8 @@ class _Lab:
     def _fresh(self) -> Iterator[jax.Array]:
         yield from jax.random.split(self.key, 32)
 
-    def starts(self, law: Any, num_chains: int | None = None) -> jax.Array:
-        drawn: jax.Array = law.sample(next(self.keys), num_chains or self.num_chains)
+    def starts(self, law: Any) -> jax.Array:
+        drawn: jax.Array = _sample(law, next(self.keys), self.num_chains)
         return drawn
 
     def run(
@@ -345,7 +351,7 @@ def _heats(temperature: float) -> list[tuple[float, str]]:
     root = math.sqrt(temperature)
     return [
         (1.0, ""),
-        (temperature, "T², not T (T stands where √T belongs, or the argument is a scale √T)"),
+        (temperature, "T², not T (T stands where √T belongs)"),
         (1 / temperature, "1, not T (the temperature is ignored)"),
         (1 / root, "√T, not T"),
         (0.5, "T/2, not T (√2 is missing from the noise)"),
@@ -668,6 +674,9 @@ class _Audit:
                 verdict: Any = "pass" if self.rest and self.rest.report else "info"
                 return Finding(name, verdict, f"biased, as its rule is: {says}")
             return Finding(name, "pass", f"no bias was found: {says}", p, _power(report))
+        if off and self.exact:
+            says = f"{_MANY} steps from afar it is not yet the target, which it keeps: {says}"
+            return Finding(name, "info", says)
         if off:
             tolerance = 6 / math.sqrt(self.lab.num_chains)
             named = {self._named(float(ratio), tolerance) for ratio in ratios}
