@@ -690,6 +690,8 @@ class _Audit:
         """Along the eigenvectors of the quadratic energy, as multiples of the target's."""
         values, vectors = linalg.eigh(_PRECISION)
         along = (trial.position[trial.finite] - _CENTER) @ vectors
+        if len(along) < 2:
+            return np.full(2, np.nan), "no finite draws"
         ratios = along.var(axis=0) * values / self.lab.temperature
         text = " and ".join(f"{ratio:.3g}" for ratio in ratios)
         return ratios, f"its variances are {text} × T/λ"
