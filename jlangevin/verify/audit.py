@@ -605,7 +605,7 @@ class _Audit:
         reading, p = self.fit.reading, self.fit.p_value
         if reading.fault:
             says = f"{reading.name}, but its temperature is {reading.fault}"
-            return Finding(name, "FAIL", f"{says}; {self._measured()}", p)
+            return Finding(name, "FAIL", f"{says}; {self._measured()}")
         return Finding(name, "pass", f"the law of {reading.name}", p, _power(self.fit.report))
 
     def _step(self) -> tuple[float, float, float, float]:
@@ -655,7 +655,7 @@ class _Audit:
                 return Finding(name, "n/a", f"{reading.name} has no exact law here")
             says = f"after 1, {_FEW} and {_MANY} steps from N(m, S) the law of {reading.name}"
             if reading.fault:
-                return Finding(name, "FAIL", f"{says}, but its temperature is {reading.fault}", p)
+                return Finding(name, "FAIL", f"{says}, but its temperature is {reading.fault}")
             return Finding(name, "pass", says, p, _power(report))
         if self.exact:
             return Finding(name, "n/a", "no affine rule, as it is where steps are rejected")
