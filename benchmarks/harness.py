@@ -24,6 +24,8 @@ PACKAGES = (
     "scipy",
     "blackjax",
     "numpyro",
+    "SGMCMCJax",
+    "thermox",
     "torchebm",
     "torch",
 )

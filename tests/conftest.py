@@ -10,6 +10,7 @@ jax.config.update("jax_debug_key_reuse", True)
 
 LONG_MODULES = (
     "test_adaptation",
+    "test_audit",
     "test_coupled",
     "test_devices",
     "test_energies",
