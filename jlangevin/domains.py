@@ -144,6 +144,17 @@ def _fit(name: str, bound: PyTree, tree: PyTree) -> PyTree:
     return jax.tree.map(fit, bound, tree)
 
 
+def _pairs(lower: PyTree, upper: PyTree) -> list[tuple[Any, Any]]:
+    """The bounds of each leaf, of which either may stand for all."""
+    lows, highs = ([np.asarray(x) for x in jax.tree.leaves(bound)] for bound in (lower, upper))
+    if len(lows) != len(highs):
+        lows = lows * len(highs) if len(lows) == 1 else lows
+        highs = highs * len(lows) if len(highs) == 1 else highs
+    if len(lows) != len(highs):
+        raise ValueError(f"upper: {len(highs)} leaves do not fit the {len(lows)} of lower")
+    return list(zip(lows, highs, strict=True))
+
+
 def _fold(low: jax.Array, high: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Where y is folded to, and 1 or -1 for the direction from which it gets there.
 
@@ -236,11 +247,8 @@ def box(lower: Any, upper: Any) -> Box:
         for name, bound in (("lower", lower), ("upper", upper)):
             if any(bool(np.any(np.isnan(leaf))) for leaf in jax.tree.leaves(bound)):
                 raise ValueError(f"{name}: expected bounds, got NaN")
-        scalar = trees.is_array(lower) and lower.ndim == 0
-        least = _fit("lower", lower, upper) if scalar else lower
-        most = upper if scalar else _fit("upper", upper, lower)
-        for low, high in zip(jax.tree.leaves(least), jax.tree.leaves(most), strict=True):
-            if not bool(np.all(np.asarray(low) < np.asarray(high))):
+        for low, high in _pairs(lower, upper):
+            if not bool(np.all(low < high)):
                 raise ValueError(f"lower: expected bounds below upper, got {low} and {high}")
     return Box(lower, upper)
 
@@ -284,9 +292,14 @@ class Ball:
         # Once more, for a head-on move leaves little but rounding.
         sine, tangent = _polar(across - jnp.sum(across * normal) * normal)
         number = jnp.floor(rest / (2 * cosine))
-        angle = number * (2 * jnp.arctan2(cosine, sine))
-        turned_normal = jnp.cos(angle) * normal + jnp.sin(angle) * tangent
-        turned_tangent = jnp.cos(angle) * tangent - jnp.sin(angle) * normal
+        # A chord turns by π - 2α; where that is near π, as it is on a line, π is left out and made
+        # up for by signs.
+        steep = sine < cosine
+        angle = jnp.where(steep, -jnp.arctan2(sine, cosine), jnp.arctan2(cosine, sine))
+        sign = jnp.where(steep & (jnp.mod(number, 2) == 1), -1, 1).astype(x.dtype)
+        cos, sin = sign * jnp.cos(2 * number * angle), sign * jnp.sin(2 * number * angle)
+        turned_normal = cos * normal + sin * tangent
+        turned_tangent = cos * tangent - sin * normal
         onward = sine * turned_tangent - cosine * turned_normal
         end = center + radius * (turned_normal + (rest - 2 * cosine * number) * onward)
         inside = self.contains(y)
