@@ -8,7 +8,8 @@ Each domain is a frozen dataclass whose parameters are pytree leaves, with
                     move as it is after the last of them: as long as y - x, but turned
     primal(u)       a smooth map of all of space onto the interior, the gradient of a convex
                     function: ∇h* of a mirror map h
-    dual(x)         its inverse; not finite on the boundary
+    dual(x, noise)  its inverse; not finite on the boundary. Where x does not say all of u, as on a
+                    simplex, the rest is made of `noise`, normals like x, and is 0 without
     log_det(u)      log |det ∂x/∂u|
 
 for one position; any other object with these is a domain too. What `project`, `reflect` and
@@ -31,6 +32,7 @@ from jax.nn import log_sigmoid, log_softmax, sigmoid, softmax, softplus
 
 from jlangevin import trees
 from jlangevin._checks import as_array, check_finite, check_scalar
+from jlangevin.rounding import apart, hidden_zero
 from jlangevin.trees import PyTree, pytree_dataclass
 
 __all__ = [
@@ -57,7 +59,7 @@ class Domain(Protocol):
     def project(self, x: PyTree) -> PyTree: ...
     def reflect(self, x: PyTree, y: PyTree) -> tuple[PyTree, PyTree]: ...
     def primal(self, u: PyTree) -> PyTree: ...
-    def dual(self, x: PyTree) -> PyTree: ...
+    def dual(self, x: PyTree, noise: PyTree = None) -> PyTree: ...
     def log_det(self, u: PyTree) -> jax.Array: ...
 
 
@@ -111,7 +113,7 @@ class Box:
     def primal(self, u: PyTree) -> PyTree:
         return self._map(_primal, u)
 
-    def dual(self, x: PyTree) -> PyTree:
+    def dual(self, x: PyTree, noise: PyTree = None) -> PyTree:
         return self._map(_dual, x)
 
     def log_det(self, u: PyTree) -> jax.Array:
@@ -162,7 +164,11 @@ def _fold(low: jax.Array, high: jax.Array, y: jax.Array) -> tuple[jax.Array, jax
     """
     width = high - low
     beyond = jnp.maximum(jnp.maximum(low - y, y - high), 0)
-    way = jnp.mod(beyond, 2 * width)  # 2 width is infinite where a bound is
+    # Not `mod`, which is a call for each element, and apart, so that runs have the same bits
+    # however they are cut.
+    period = jnp.where(jnp.isfinite(width), 2 * width, 1)
+    turns = jnp.where(jnp.isfinite(width), jnp.floor(beyond / period), 0)
+    way = jnp.maximum(beyond - apart(turns * period, hidden_zero(period)), 0)
     back = way > width
     depth = jnp.where(back, 2 * width - way, way)
     end = jnp.where(y < low, low + depth, jnp.where(y > high, high - depth, y))
@@ -311,7 +317,7 @@ class Ball:
         v = self._scaled(u)
         return self.project(center + radius * _tanh_ratio(jnp.sum(v * v)) * v)
 
-    def dual(self, x: jax.Array) -> jax.Array:
+    def dual(self, x: jax.Array, noise: jax.Array | None = None) -> jax.Array:
         center, radius, _ = self._parameters(x)
         size, direction = _polar(self._scaled(x))
         return center + radius * jnp.arctanh(size) * direction
@@ -419,7 +425,7 @@ class HalfSpace:
         normal, depth, size = self._depth(u)
         return self.project(u - softplus(-depth) / size * normal)
 
-    def dual(self, x: jax.Array) -> jax.Array:
+    def dual(self, x: jax.Array, noise: jax.Array | None = None) -> jax.Array:
         normal, depth, size = self._depth(x)
         # The depth a of u from the depth s = log(1 + e^a) of x.
         return x + -jnp.log(-jnp.expm1(-depth)) / size * normal
@@ -526,9 +532,10 @@ class Simplex:
     def primal(self, u: jax.Array) -> jax.Array:
         return self._settle(softmax(_array(u, 1)))
 
-    def dual(self, x: jax.Array) -> jax.Array:
+    def dual(self, x: jax.Array, noise: jax.Array | None = None) -> jax.Array:
         logs = jnp.log(_array(x, 1))
-        return logs - jnp.mean(logs)
+        spare = 0 if noise is None else jnp.mean(noise)
+        return logs - jnp.mean(logs) + spare
 
     def log_det(self, u: jax.Array) -> jax.Array:
         """Within the planes, log n + Σ log x_i; and a normal law for what has no part in x."""

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from jlangevin.domains import Domain, admit, check_domain
 from jlangevin.kernels.base import Energy, Info, Schedule, check_kernel, gradient
+from jlangevin.noise import Want
 from jlangevin.scores import GivenGradient
 from jlangevin.trees import PyTree, pytree_dataclass
 
@@ -53,16 +54,17 @@ class Mirrored:
 
     @property
     def init_noise(self) -> PyTree:
-        return self.kernel.init_noise
+        return self.kernel.init_noise, Want.NORMAL
 
     @property
     def step_noise(self) -> PyTree:
         return self.kernel.step_noise
 
     def init(self, energy: Energy, position: PyTree, noise: Any) -> MirroredState:
-        u = self.domain.dual(position)
+        inner, spare = noise
+        u = self.domain.dual(position, spare)
         return MirroredState(
-            admit(self.domain, position), self.kernel.init(self._dual(energy), u, noise)
+            admit(self.domain, position), self.kernel.init(self._dual(energy), u, inner)
         )
 
     def step(self, energy: Energy, state: MirroredState, noise: Any) -> tuple[MirroredState, Info]:

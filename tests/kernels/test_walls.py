@@ -1,11 +1,11 @@
 """Kernels between walls: their laws by quadrature, boundary mass included, and the laws they keep.
 
-On an interval the law after N steps is that of a chain with a known kernel, a Gaussian of which what
-falls outside is put on the wall (`projected`) or folded back (`reflected`). Here it is computed by
-Gauss-Legendre quadrature to 1e-9, without any code of the library, and held against formulas where
-there are some. Samples are held against it by the mass of each wall (binomial) and the distribution
-function (Dvoretzky, Kiefer and Wolfowitz), each at 1e-7; 100,000 chains find, with probability 0.99,
-a mass off by 0.012 and a distribution function off by 0.02.
+On an interval the law after N steps is that of a chain with a known kernel, a Gaussian of which
+what falls outside is put on the wall (`projected`) or folded back (`reflected`). Here it is
+computed by Gauss-Legendre quadrature to 1e-8, without any code of the library, and held against
+formulas where there are some. Samples are held against it by the mass of each wall (binomial) and
+the distribution function (Dvoretzky, Kiefer and Wolfowitz), each at 1e-7; 100,000 chains find, with
+probability 0.99, a mass off by 0.012 and a distribution function off by 0.014.
 
 What is exact is started from the law itself, and must keep it, at 1e-6; as in `test_metropolis`.
 """
@@ -135,16 +135,16 @@ def test_projection_is_wrong_by_the_root_of_the_step_and_reflection_by_the_step(
     """The mean's error, on an exponential law and on N(0, 1) between -1 and 2: as η falls to a
     quarter the one halves and the other falls to a quarter."""
     for slope, low, high, truth in (
-        (linear, 0.0, 25.0, 1.0),
+        (linear, 0.0, 18.0, 1.0),
         (bowl, -1.0, 2.0, stats.truncnorm(-1, 2).mean()),
     ):
         errors = {}
         for folded in (False, True):
-            chains = [chain_of(folded, slope, eta, low, high) for eta in (0.01, 0.0025)]
+            chains = [chain_of(folded, slope, eta, low, high) for eta in (0.02, 0.005)]
             errors[folded] = [abs(c.stationary() @ c.points - truth) for c in chains]
-        np.testing.assert_allclose(errors[False][0] / errors[False][1], 2, rtol=0.06)
-        np.testing.assert_allclose(errors[True][0] / errors[True][1], 4, rtol=0.06)
-        assert errors[True][1] < errors[False][1] / 30
+        np.testing.assert_allclose(errors[False][0] / errors[False][1], 2, rtol=0.1)
+        np.testing.assert_allclose(errors[True][0] / errors[True][1], 4, rtol=0.1)
+        assert errors[True][1] < errors[False][1] / 20
 
 
 # Samples against them -----------------------------------------------------------------------
@@ -152,7 +152,7 @@ def test_projection_is_wrong_by_the_root_of_the_step_and_reflection_by_the_step(
 SETTINGS = {
     "half-line": (linear, lambda x: jnp.sum(x), 0.3, 0.0, 60.0, (0.0, jnp.inf)),
     "interval": (bowl, lambda x: 0.5 * jnp.sum(x**2), 0.1, -1.0, 2.0, (-1.0, 2.0)),
-    "long moves": (bowl, lambda x: 0.5 * jnp.sum(x**2), 0.4, -0.2, 0.3, (-0.2, 0.3)),
+    "long moves": (bowl, lambda x: 0.5 * jnp.sum(x**2), 0.4, -0.25, 0.375, (-0.25, 0.375)),
 }
 NUM_STEPS = 12
 LEVEL = 1e-7
@@ -252,7 +252,7 @@ def energy_along_the_first(x):
 
 
 def tilted(weight, low, high):
-    """A function to [0, 1] by the law with density exp(-1.5 x) weight(x), and points drawn by it."""
+    """The distribution function of the density exp(-1.5 x) weight(x), and its inverse."""
     grid = np.linspace(low, high, 20_001)
     density = np.exp(-SLOPE / TEMPERATURE * grid) * weight(grid)
     cdf = np.concatenate([[0], np.cumsum((density[1:] + density[:-1]) / 2)])
@@ -315,7 +315,7 @@ def simplex_target():
         return np.stack([first, second, 1 - first - second], axis=1)
 
     def uniforms(x):
-        return np.stack([to_u(x[:, 0]), x[:, 1] / (x[:, 1] + x[:, 2])], axis=1)
+        return np.stack([to_u(x[:, 0]), x[:, 1] / np.maximum(x[:, 1] + x[:, 2], 1e-30)], axis=1)
 
     return domains.simplex(), energy_along_the_first, points, uniforms
 
@@ -447,8 +447,8 @@ class Twisted(NamedTuple):
     def project(self, x):
         return self.right.project(x)
 
-    def dual(self, x):
-        return self.right.dual(x)
+    def dual(self, x, noise):
+        return self.right.dual(x, noise)
 
     def primal(self, u):
         return self.right.primal(u)
@@ -486,7 +486,6 @@ WRONG = {
     ),
     "move not turned": ("box", reflected_mala, "reflect", without_turning),
     "move not turned, ball": ("ball", reflected_mala, "reflect", without_turning),
-    "move not turned, half-space": ("half-space", reflected_mala, "reflect", without_turning),
     "projected for reflected": ("simplex", reflected_mala, "reflect", clipped),
 }  # fmt: skip
 
