@@ -16,7 +16,7 @@ from jlangevin.kernels.metropolis import (
     evaluate,
     total,
 )
-from jlangevin.kernels.ula import ULA
+from jlangevin.kernels.reflected import free_step
 from jlangevin.noise import Want
 from jlangevin.trees import PyTree, pytree_dataclass
 
@@ -40,8 +40,7 @@ class ReflectedMALA(Metropolis):
         self, energy: Energy, state: MetropolisState, noise: tuple[PyTree, jax.Array]
     ) -> tuple[MetropolisState, Info]:
         xi, uniform = noise
-        ula = ULA(self.step_size, self.temperature, None)
-        target = ula.move(state.position, state.gradient, xi)
+        target = free_step(self.step_size, self.temperature, state.position, state.gradient, xi)
         end, turned = self.domain.reflect(state.position, target)
         move = jax.tree.map(jnp.subtract, target, state.position)
         proposed = evaluate(energy, end)
