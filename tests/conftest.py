@@ -11,6 +11,7 @@ jax.config.update("jax_debug_key_reuse", True)
 LONG_MODULES = (
     "test_adaptation",
     "test_devices",
+    "test_domains",
     "test_energies",
     "test_exact",
     "test_kernel_mutants",
@@ -21,6 +22,7 @@ LONG_MODULES = (
     "test_noise_quality",
     "test_processes",
     "test_stein",
+    "test_walls",
     "test_weak_order",
 )
 

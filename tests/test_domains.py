@@ -22,7 +22,7 @@ DOMAINS = {
     "triangle": (lambda: domains.simplex(), 3),
     "simplex": (lambda: domains.simplex(), 7),
 }
-NUM = 1_000
+NUM = 500
 
 
 def moves(name, dtype, sizes=(0.1, 1.0, 10.0)):
@@ -78,8 +78,8 @@ def test_nothing_is_outside_in_exact_arithmetic(name, dtype):
 
 
 @pytest.mark.parametrize("name", DOMAINS)
-def test_inside_and_outside_are_told_apart(name, dtype):
-    domain, x, y = moves(name, dtype, (1.0,))
+def test_inside_and_outside_are_told_apart(name):
+    domain, x, y = moves(name, np.float32, (1.0,))
     assert bool(jax.vmap(domain.contains)(x).all())
     inside = np.asarray(jax.vmap(domain.contains)(y))
     expected = [exactly_inside(name, domain, point) for point in np.asarray(y)]
@@ -269,7 +269,7 @@ def test_dual_is_the_inverse_of_primal(name, x64):
     np.testing.assert_allclose(again, expected, rtol=1e-7, atol=1e-7)
 
 
-@pytest.mark.parametrize("name", ["ball", "far ball", "line"])
+@pytest.mark.parametrize("name", ["ball", "line"])
 def test_the_balls_map_is_smooth_at_the_centre(name, dtype):
     domain = DOMAINS[name][0]()
     at = jnp.broadcast_to(domain.center, (DOMAINS[name][1],)).astype(dtype)

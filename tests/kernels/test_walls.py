@@ -353,7 +353,7 @@ def kept(name, make, confine=False, num_chains=50_000, num_steps=8):
     """The report on chains that start from the law, and their run."""
     domain, energy, points, uniforms = TARGETS[name]()
     rng = np.random.default_rng(0)
-    dim = uniforms(points(np.full((1, 3), 0.5))).shape[1] if name in ("ball",) else 2
+    dim = 3 if name == "ball" else 2
     x = jnp.asarray(points(rng.uniform(1e-4, 1 - 1e-4, (num_chains, dim))), float)
     x = jax.jit(jax.vmap(domain.project))(x)
     energy = domains.confine(energy, domain) if confine else energy
@@ -381,7 +381,7 @@ def test_a_law_inside_walls_is_kept(make, name, dtype):
 
 
 @pytest.mark.parametrize("name", ["box", "ball", "half-space"])
-def test_mala_on_a_confined_energy_keeps_the_law(name, dtype):
+def test_mala_on_a_confined_energy_keeps_the_law(name):
     """What is proposed outside has the energy +∞ and is rejected; nothing more is needed."""
 
     def mala(eta, domain, name):
@@ -402,7 +402,7 @@ def test_other_exact_kernels_are_mirrored_too(inner):
 
 
 @pytest.mark.parametrize("name", ["box", "ball", "simplex"])
-def test_reflected_moves_keep_the_uniform_law_at_any_step(name, dtype):
+def test_reflected_moves_keep_the_uniform_law_at_any_step(name):
     """Without an energy, and with moves as long as the domain is wide."""
     domain = TARGETS[name]()[0]
     rng = np.random.default_rng(0)
@@ -413,7 +413,7 @@ def test_reflected_moves_keep_the_uniform_law_at_any_step(name, dtype):
         x *= (rng.uniform(size=(50_000, 1)) ** (1 / 3)) / np.linalg.norm(x, axis=1, keepdims=True)
     else:
         x = rng.uniform([0, -1], [1, 2], (50_000, 2))
-    x = jax.jit(jax.vmap(domain.project))(jnp.asarray(x, dtype))
+    x = jax.jit(jax.vmap(domain.project))(jnp.asarray(x, jnp.float32))
     run = jl.sample(
         jax.random.key(0), lambda x: 0 * jnp.sum(x), jl.reflected(1.0, domain), x,
         num_steps=3, observe=None,
@@ -511,7 +511,7 @@ KERNELS = {
 
 
 @pytest.mark.parametrize("name", KERNELS)
-def test_a_start_outside_is_refused(name, dtype):
+def test_a_start_outside_is_refused(name):
     kernel = KERNELS[name](domains.ball(0.0, 1.0))
     start = jnp.array([[0.5, 0.5], [0.8, 0.8], [0.0, 0.0]])
     with pytest.raises(
@@ -562,10 +562,9 @@ def test_other_domains_and_steps_compile_nothing_anew(name):
 
 def test_no_kernel_between_walls_claims_an_affine_law():
     energy, start = jl.energies.quadratic(jnp.eye(2)), jl.Gaussian(jnp.zeros(2), jnp.eye(2))
-    for make in KERNELS.values():
-        for domain in (domains.box(-1.0, 1.0), domains.box(1.0, 2.0)):
-            with pytest.raises(jl.NotAffineError):
-                jl.exact.law(make(domain), energy, start, 3)
+    for name, low in (("projected", -1.0), ("projected", 1.0), ("reflected", -1.0)):
+        with pytest.raises(jl.NotAffineError):
+            jl.exact.law(KERNELS[name](domains.box(low, 2.0)), energy, start, 3)
 
 
 @pytest.mark.parametrize("make", [jl.projected, jl.reflected, jl.reflected_mala])
