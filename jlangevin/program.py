@@ -163,7 +163,7 @@ def begin(
     structures: tuple[Structure, ...],
     layout: Layout,
 ) -> tuple[SamplerState, Trouble]:
-    """The state before the first step, and the chains whose energy is not finite there."""
+    """The state before the first step, and the chains of which it or the energy is not finite."""
 
     def local(
         key: jax.Array, stream_ids: jax.Array, arrays: tuple[list[Any], ...]
@@ -186,8 +186,9 @@ def begin(
         chained = stream_ids.shape[0]
         acceptance = jax.tree.map(lambda x: jnp.zeros(chained, x.dtype), info.acceptance_rate)
         tally = Tally(jnp.int32(0), jnp.int32(0), acceptance, jnp.full(chained, -1, jnp.int32))
+        finite = _finite((positions, values, state))
         state, sums = trees.chains_first((state, sums))
-        return SamplerState(streams, jnp.int32(0), state, tally, sums), _finite((positions, values))
+        return SamplerState(streams, jnp.int32(0), state, tally, sums), finite
 
     init_is_law = isinstance(trees.combine(arrays[2], structures[2]), Drawable)
     one, each = PartitionSpec(), layout.chains

@@ -611,6 +611,6 @@ def _check_finite_start(bad: Trouble, num_chains: int) -> None:
         return
     raise ValueError(
         f"init: the energy or its gradient is not finite at the start of {int(bad.number)} of "
-        f"{num_chains} chains (the first is chain {int(bad.chain)}); start where the energy is "
-        "finite"
+        f"{num_chains} chains (the first is chain {int(bad.chain)}), or the kernel does not admit "
+        "it; start where the energy is finite, and inside of the domain where there is one"
     )

@@ -13,6 +13,7 @@ LONG_MODULES = (
     "test_audit",
     "test_coupled",
     "test_devices",
+    "test_domains",
     "test_energies",
     "test_exact",
     "test_kernel_mutants",
@@ -26,6 +27,7 @@ LONG_MODULES = (
     "test_processes",
     "test_stein",
     "test_tempered",
+    "test_walls",
     "test_weak_order",
 )
 

@@ -130,8 +130,6 @@ def test_every_public_class_is_documented():
 def test_every_public_function_is_documented(function):
     doc, name = inspect.getdoc(function) or "", path(function)
     assert doc, "no docstring"
-    if name.startswith(OPTIONAL):
-        return
     assert re.search(r"^Example:\n(.*\n)* *>>> ", doc, re.M) or name in NO_EXAMPLE
     assert re.search(r"^Args:\n", doc, re.M) or name in NO_ARGS
 

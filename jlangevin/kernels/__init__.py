@@ -13,8 +13,12 @@ from jlangevin.kernels.leimkuhler_matthews import (
 from jlangevin.kernels.mala import MALA, mala
 from jlangevin.kernels.malt import MALT, malt
 from jlangevin.kernels.metropolis import MetropolisState
+from jlangevin.kernels.mirrored import Mirrored, MirroredState, mirrored
 from jlangevin.kernels.preconditioner import Dense, Diagonal
 from jlangevin.kernels.predictor_corrector import PredictorCorrector, predictor_corrector
+from jlangevin.kernels.projected import Projected, projected
+from jlangevin.kernels.reflected import Reflected, reflected
+from jlangevin.kernels.reflected_mala import ReflectedMALA, reflected_mala
 from jlangevin.kernels.sghmc import SGHMC, SGHMCState, sghmc
 from jlangevin.kernels.sgld import SGLD, sgld
 from jlangevin.kernels.tamed_ula import TamedULA, TamedULAState, tamed_ula
@@ -57,7 +61,12 @@ __all__ = [
     "LeimkuhlerMatthewsState",
     "Levels",
     "MetropolisState",
+    "Mirrored",
+    "MirroredState",
     "PredictorCorrector",
+    "Projected",
+    "Reflected",
+    "ReflectedMALA",
     "SGHMCState",
     "Schedule",
     "SwapReport",
@@ -79,7 +88,11 @@ __all__ = [
     "leimkuhler_matthews",
     "mala",
     "malt",
+    "mirrored",
     "predictor_corrector",
+    "projected",
+    "reflected",
+    "reflected_mala",
     "sghmc",
     "sgld",
     "swap_report",

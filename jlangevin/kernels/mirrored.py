@@ -1,0 +1,129 @@
+"""Any kernel, run in the dual coordinates of a domain."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jlangevin.domains import Domain, admit, check_domain
+from jlangevin.kernels.base import Energy, Info, Schedule, check_kernel, gradient
+from jlangevin.noise import Want
+from jlangevin.scores import GivenGradient
+from jlangevin.trees import PyTree, pytree_dataclass
+
+__all__ = ["Mirrored", "MirroredState", "mirrored"]
+
+
+class MirroredState(NamedTuple):
+    """Where a chain is, and the state of the kernel that moves it, whose position is u."""
+
+    position: Any  # x = x(u)
+    dual: Any
+
+
+@pytree_dataclass
+class DualEnergy(GivenGradient):
+    """W(u) = E(x(u)) - T log |det ∂x/∂u|, of which exp(-W/T) is the density of u."""
+
+    energy: Any
+    domain: Any
+    temperature: Any
+
+    def __call__(self, u: PyTree) -> jax.Array:
+        value: jax.Array = self.energy(self.domain.primal(u))
+        return value - self._volume(u).astype(value.dtype)
+
+    def gradient(self, u: PyTree) -> PyTree:
+        x, pull = jax.vjp(self.domain.primal, u)
+        (slope,) = pull(gradient(self.energy, x))
+        return jax.tree.map(jnp.subtract, slope, jax.grad(self._volume)(u))
+
+    def _volume(self, u: PyTree) -> jax.Array:
+        log_det = self.domain.log_det(u)
+        return jnp.asarray(self.temperature, log_det.dtype) * log_det
+
+
+@pytree_dataclass
+class Mirrored:
+    """See `mirrored`."""
+
+    kernel: Any
+    domain: Any
+
+    @property
+    def init_noise(self) -> PyTree:
+        return self.kernel.init_noise, Want.NORMAL
+
+    @property
+    def step_noise(self) -> PyTree:
+        return self.kernel.step_noise
+
+    def init(self, energy: Energy, position: PyTree, noise: Any) -> MirroredState:
+        inner, spare = noise
+        u = self.domain.dual(position, spare)
+        return MirroredState(
+            admit(self.domain, position), self.kernel.init(self._dual(energy), u, inner)
+        )
+
+    def step(self, energy: Energy, state: MirroredState, noise: Any) -> tuple[MirroredState, Info]:
+        moved, info = self.kernel.step(self._dual(energy), state.dual, noise)
+        return MirroredState(self.domain.primal(moved.position), moved), info
+
+    def _dual(self, energy: Energy) -> DualEnergy:
+        return DualEnergy(energy, self.domain, self.kernel.temperature)
+
+
+def mirrored(kernel: Any, domain: Domain) -> Mirrored:
+    """`kernel` in coordinates u that are free, x = x(u) being inside of the domain.
+
+    It is run on the energy whose law at the kernel's temperature T is that of u:
+
+        W(u) = E(x(u)) - T log |det ∂x/∂u|
+
+    with x(u) = ∇h*(u) the domain's mirror map. With `ula` this is mirrored Langevin (Hsieh,
+    Kavis, Rolland and Cevher 2018), biased as `ula` is on W; with `mala`, `barker` or `malt` it
+    is without bias. What an energy does at the boundary does not matter as long as it is
+    integrable: x gets there only by rounding, and a Dirichlet law, infinite at the faces, is
+    smooth in u. Step sizes and preconditioners are those of u; but for the simplex u and x move
+    alike away from the walls.
+
+    Args:
+        kernel: any with a constant `temperature` that takes its gradients from the energy.
+        domain: one of `jlangevin.domains`.
+
+    Raises:
+        TypeError: no kernel or no domain; a kernel without a temperature, by which log det has to
+            be multiplied; one whose gradients come from an estimator, which knows nothing of u.
+        ValueError: a temperature that is a schedule: energies and forces that a kernel carries
+            from step to step would be of another W. A start outside of the domain, or on its
+            boundary, is refused when it is run.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jlangevin as jl
+        >>> dirichlet = lambda x: -jnp.sum(jnp.array([-0.5, 0.0, 1.0]) * jnp.log(x))
+        >>> kernel = jl.mirrored(jl.mala(0.5), jl.domains.simplex())
+        >>> run = jl.sample(jax.random.key(0), dirichlet, kernel, jnp.full((10_000, 3), 1 / 3),
+        ...                 num_steps=100, observe=None)
+        >>> [round(float(x), 1) for x in run.position.mean(axis=0)]  # 1/7, 2/7, 4/7
+        [0.1, 0.3, 0.6]
+    """
+    check_kernel(kernel)
+    check_domain(domain)
+    if not hasattr(kernel, "temperature"):
+        raise TypeError(
+            f"kernel: {type(kernel).__name__} has no temperature, by which the change of volume is "
+            "to be multiplied; where it wraps a kernel, wrap the mirrored kernel instead"
+        )
+    if hasattr(kernel, "estimator"):
+        raise TypeError(
+            f"kernel: the estimator of {type(kernel).__name__} gives the gradient in x, not in u; "
+            "take a kernel that asks the energy for it, such as jlangevin.ula"
+        )
+    if isinstance(kernel.temperature, Schedule):
+        raise ValueError(
+            "temperature: expected a number; the energy of u depends on it, and must not change "
+            "from step to step"
+        )
+    return Mirrored(kernel, domain)

@@ -1,0 +1,79 @@
+"""Reflected Langevin."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from jlangevin.domains import Domain, admit, check_domain
+from jlangevin.kernels.base import Energy, Info, gradient, hyperparameter
+from jlangevin.kernels.ula import ULA, ULAState
+from jlangevin.noise import Want
+from jlangevin.rounding import apart, hidden_zero
+from jlangevin.trees import PyTree, pytree_dataclass
+
+__all__ = ["Reflected", "free_step", "reflected"]
+
+
+@pytree_dataclass
+class Reflected:
+    """See `reflected`."""
+
+    step_size: Any
+    temperature: Any
+    domain: Any
+
+    init_noise: ClassVar[None] = None
+    step_noise: ClassVar[Want] = Want.NORMAL
+
+    def init(self, energy: Energy, position: PyTree, noise: None) -> ULAState:
+        return ULAState(admit(self.domain, position))
+
+    def step(self, energy: Energy, state: ULAState, noise: PyTree) -> tuple[ULAState, Info]:
+        slope = gradient(energy, state.position)
+        target = free_step(self.step_size, self.temperature, state.position, slope, noise)
+        return ULAState(self.domain.reflect(state.position, target)[0]), Info()
+
+
+def free_step(
+    step_size: Any, temperature: Any, position: PyTree, gradient: PyTree, noise: PyTree
+) -> PyTree:
+    """Where `ula` would go, rounded before walls look at it, so that all see the same bits."""
+    target = ULA(step_size, temperature, None).move(position, gradient, noise)
+    return jax.tree.map(lambda y: apart(y, hidden_zero(jnp.asarray(step_size, y.dtype))), target)
+
+
+def reflected(step_size: Any, domain: Domain, *, temperature: Any = 1.0) -> Reflected:
+    """Reflected Langevin: a step of `ula` of which the walls are mirrors.
+
+        x' = R(x, x - η ∇E(x) + sqrt(2 η T) ξ),    ξ ~ N(0, I)
+
+    where R(x, y) is the end of the straight move from x to y with every wall on its way reflecting
+    it, however often. It samples p(x) ∝ exp(-E(x)/T) on the domain up to a bias of order η, and
+    where E is constant without any: then moves there and back are equally likely. One gradient a
+    step. `reflected_mala` is without bias for any E.
+
+    Args:
+        step_size: η > 0, a scalar or a function of the step, as in `ula`.
+        domain: one of `jlangevin.domains`.
+        temperature: T > 0, a scalar or a function of the step, which may end at 0.
+
+    Raises:
+        TypeError: `domain` is none.
+        ValueError: a hyper-parameter that is not finite and positive. A start outside of the
+            domain is refused when it is run.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jlangevin as jl
+        >>> energy, domain = jl.energies.linear([1.0, 1.0]), jl.domains.ball(0.0, 1.0)
+        >>> run = jl.sample(jax.random.key(0), energy, jl.reflected(0.01, domain),
+        ...                 jnp.zeros((100, 2)), num_steps=1_000)
+        >>> bool(jax.vmap(jax.vmap(domain.contains))(run.draws).all())
+        True
+    """
+    check_domain(domain)
+    return Reflected(
+        hyperparameter("step_size", step_size), hyperparameter("temperature", temperature), domain
+    )
