@@ -31,6 +31,7 @@ from jlangevin.errors import (
     NoEnergyError,
     NoStationaryLawError,
     NotAffineError,
+    NotAModeError,
     NotNormalizableError,
     UnstableStepError,
 )
@@ -67,6 +68,7 @@ __all__ = [
     "NoClosedFormError",
     "NoEnergyError",
     "NoStationaryLawError",
+    "NotAModeError",
     "NotAffineError",
     "NotNormalizableError",
     "Run",

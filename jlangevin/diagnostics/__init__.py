@@ -1,20 +1,24 @@
 """What draws say about themselves: arrays in, arrays out, all of it under jit.
 
 `series` asks whether chains have mixed and what they are worth (ESS, R-hat, Monte Carlo error);
-`stein`, `identities` and `modes` ask whether the draws have the law that an energy stands for.
+`stein`, `identities` and `modes` ask whether the draws have the law that an energy stands for;
+`bias` what a step size makes of it.
 """
 
+from jlangevin.diagnostics.bias import Bias, bias
 from jlangevin.diagnostics.identities import Identities, Identity, identities
 from jlangevin.diagnostics.modes import ModeOccupancy, mode_occupancy
 from jlangevin.diagnostics.series import autocorrelation, ess, integrated_time, mcse, rhat
 from jlangevin.diagnostics.stein import KSDTest, ksd, ksd_test, stein_thinning
 
 __all__ = [
+    "Bias",
     "Identities",
     "Identity",
     "KSDTest",
     "ModeOccupancy",
     "autocorrelation",
+    "bias",
     "ess",
     "identities",
     "integrated_time",
