@@ -86,7 +86,7 @@ def assert_streams_independent(
     def paths(key: jax.Array, **which: Any) -> tuple[Floats, Floats]:
         """Positions and noise, each (chain, step, element)."""
         draws = sample(
-            key,
+            jax.random.clone(key),
             energy,
             _Recorder(kernel),
             start,
@@ -97,10 +97,11 @@ def assert_streams_independent(
         ).draws
         return _elements(draws[0]), _elements(draws[1])
 
-    keys = jax.random.split(key)
-    (x, z), (y, w) = (paths(k, num_chains=num_chains) for k in keys)
+    key, other = jax.random.split(key)
+    x, z = paths(key, num_chains=num_chains)
+    y, w = paths(other, num_chains=num_chains)
     for i in (0, num_chains // 2, num_chains - 1):
-        alone, alone_z = paths(keys[0], chains=[i])
+        alone, alone_z = paths(key, chains=[i])
         if not np.array_equal(alone_z[0], z[i]):
             raise AssertionError(f"chain {i} has other noise alone than among {num_chains} chains")
         rounding = np.sqrt(jnp.finfo(trees.float_dtype(position)).eps) * np.abs(x[i]).max()

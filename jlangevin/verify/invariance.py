@@ -15,21 +15,23 @@ instead, which looks at its closed form.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from jlangevin import distribution, noise, trees
-from jlangevin._checks import check_count
+from jlangevin import trees
+from jlangevin._checks import check_count, check_key
 from jlangevin.distribution import Drawable, Gaussian
 from jlangevin.energies import Quadratic
 from jlangevin.kernels.base import Energy, Kernel
 from jlangevin.sampling import sample
 from jlangevin.scores import GivenGradient
+from jlangevin.trees import PyTree, Structure
 from jlangevin.verify.law import Report, check_probability, columns, compare
 
 __all__ = ["Crossings", "assert_invariant", "invariance"]
@@ -163,6 +165,7 @@ def invariance(
         >>> jl.verify.invariance(jl.ula(0.4), energy, energy, **options).passed
         False
     """
+    check_key("key", key)
     check_probability(false_alarm)
     if not isinstance(law, Drawable):
         raise TypeError(
@@ -172,34 +175,38 @@ def invariance(
     if isinstance(law, Quadratic):
         law = Gaussian(law.mean, law.cov)
     num_steps = check_count("num_steps", num_steps, minimum=1)
-    run = sample(
-        key,
-        energy,
-        kernel,
-        law,
-        num_steps=num_steps,
-        num_chains=num_chains,
-        observe=None,
-        on_divergence="ignore",
-    )
-    start = distribution.sample(law, key, num_chains)
-    before, after = columns(start), columns(run.position)
+    num_chains = check_count("num_chains", num_chains, minimum=1)
+
+    def positions(steps: int, first: int, count: int) -> PyTree:
+        return sample(
+            jax.random.clone(key),
+            energy,
+            kernel,
+            law,
+            num_steps=steps,
+            chains=first + np.arange(count),
+            observe=None,
+            on_divergence="ignore",
+        ).position
+
+    start, end = positions(0, 0, num_chains), positions(num_steps, 0, num_chains)
+    before, after = columns(start), columns(end)
     if np.array_equal(before, after):
         raise ValueError(
             f"kernel: no chain moved in {num_steps} step(s), and a kernel that stands still keeps "
             "every law; take a smaller step size or more steps"
         )
     if isinstance(law, Gaussian):
-        return compare(run.position, law, false_alarm=false_alarm)
-    others = noise.streams(key, num_chains + jnp.arange(_LEVEL_DRAWS))
-    levels = trees.chains_first(distribution.starts(law, others))
+        return compare(end, law, false_alarm=false_alarm)
+    others = positions(0, num_chains, _LEVEL_DRAWS)
+    levels = columns(others)
     names = [f"coordinate {i}" for i in range(before.shape[1])]
-    statistics = [before, after, columns(levels)]
     if not isinstance(energy, GivenGradient):
         names.append("energy")
-        values = (jax.vmap(energy)(x)[:, None] for x in (start, run.position, levels))
-        statistics = [np.hstack([s, v]) for s, v in zip(statistics, values, strict=True)]
-    before, after, levels = statistics
+        before, after, levels = (
+            np.hstack([known, _values(energy, x)])
+            for known, x in zip((before, after, levels), (start, end, others), strict=True)
+        )
     finite = np.isfinite(after).all(axis=1)
     at = np.quantile(levels, _QUANTILES, axis=0)[:, None]
     below, then_below = before[finite] <= at, after[finite] <= at
@@ -250,3 +257,14 @@ def assert_invariant(
     )
     if not report.passed:
         raise AssertionError(str(report))
+
+
+def _values(energy: Energy, positions: PyTree) -> NDArray[np.float64]:
+    """The energy at each position, (n, 1)."""
+    arrays, structure = trees.partition(energy)
+    return np.asarray(_mapped(arrays, positions, structure=structure), np.float64)[:, None]
+
+
+@functools.partial(jax.jit, static_argnames="structure")
+def _mapped(arrays: list[Any], positions: PyTree, *, structure: Structure) -> jax.Array:
+    return jax.vmap(trees.combine(arrays, structure))(positions)
