@@ -44,7 +44,7 @@ def compare(
     return p_value
 
 
-def invariance(kernel: jl.Kernel, energy: jl.energies.Analytic, num_steps: int) -> PValue:
+def invariance(kernel: jl.Kernel, energy: jl.energies.GaussianMixture, num_steps: int) -> PValue:
     return lambda seed: (
         jl.verify.invariance(
             kernel,

@@ -197,7 +197,6 @@ def main() -> None:
             results.append({"family": family, "kernel": name, "draws": found})
             rows.append([f"{family}: {name}", *(shown(found, battery) for battery in BATTERIES)])
             print(*rows[-1], sep="  ", flush=True)
-            jax.clear_caches()
     print(
         f"\nThe smallest number of draws, 100 to {sizes[-1]:,}, that is caught under each of "
         f"{args.seeds} seeds\n"

@@ -98,20 +98,22 @@ def antithetic(of, *rest):
     """The second of two chains has the noise of the first with the sign turned."""
     odd = of.high & jnp.uint32(1)
     made = right_normals(Streams(of.high - odd, of.low), *rest)
-    sign = 1 - 2 * odd.astype(made.real.dtype)
+    sign = 1 - 2 * odd.astype(made.dtype)
     pairs_last = rest[-1]
     return made * (sign[None, :, None] if pairs_last else sign[None, None, :])
 
 
 def marked_by_key(key, chains):
-    """Streams of which one word is the same for all chains of a key."""
+    """Streams of which half a word is the same for all chains of a key."""
     high, low = right_streams(key, chains)
-    return Streams(jnp.full_like(high, jax.random.key_data(key)[1]), low)
+    half = jnp.uint32(16)
+    return Streams(jax.random.key_data(key)[1] << half | high >> half, low)
 
 
 def common_part(of, *rest):
     """A tenth of each normal's variance is common to all chains."""
-    own, common = (right_normals(Streams(of.high, low), *rest) for low in (of.low, 0 * of.low))
+    common = Streams(of.high >> jnp.uint32(16), jnp.zeros_like(of.low))
+    own, common = right_normals(of, *rest), right_normals(common, *rest)
     return 0.9**0.5 * own + 0.1**0.5 * common
 
 
