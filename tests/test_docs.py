@@ -1,4 +1,4 @@
-"""Every Python block of the README and the documentation runs, page by page, and tests in it, too."""
+"""Every Python block of the README and the documentation runs, and so do the tests in them."""
 
 import re
 from pathlib import Path

@@ -100,7 +100,7 @@ def antithetic(of, *rest):
     made = right_normals(Streams(of.high - odd, of.low), *rest)
     sign = 1 - 2 * odd.astype(made.dtype)
     pairs_last = rest[-1]
-    return made * (sign[None, :, None] if pairs_last else sign[None, None, :])
+    return made * jnp.broadcast_to(sign[..., None] if pairs_last else sign, made.shape)
 
 
 def marked_by_key(key, chains):
