@@ -34,6 +34,7 @@ from jlangevin.errors import (
     NoEnergyError,
     NoStationaryLawError,
     NotAffineError,
+    NotAModeError,
     NotNormalizableError,
     UnstableStepError,
 )
@@ -76,6 +77,7 @@ __all__ = [
     "NoClosedFormError",
     "NoEnergyError",
     "NoStationaryLawError",
+    "NotAModeError",
     "NotAffineError",
     "NotNormalizableError",
     "Run",

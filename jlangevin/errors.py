@@ -11,6 +11,7 @@ __all__ = [
     "NoClosedFormError",
     "NoEnergyError",
     "NoStationaryLawError",
+    "NotAModeError",
     "NotAffineError",
     "NotNormalizableError",
     "UnstableStepError",
@@ -31,6 +32,10 @@ class NoEnergyError(ValueError):
 
 class NotAffineError(ValueError):
     """The step is not affine in state and noise, so its law is not Gaussian."""
+
+
+class NotAModeError(ValueError):
+    """The point is no minimum of the energy."""
 
 
 class UnstableStepError(ValueError):

@@ -1,4 +1,4 @@
-"""Every Python block of the README and the documentation runs, page by page."""
+"""Every Python block of the README and the documentation runs, and so do the tests in them."""
 
 import re
 from pathlib import Path
@@ -17,6 +17,9 @@ def test_the_code_of_a_page_runs(page, capsys, tmp_path, monkeypatch):
     namespace = {"__name__": "page"}
     for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S):
         exec(compile(block, str(page), "exec"), namespace)
+    for name, test in namespace.items():
+        if name.startswith("test_"):  # as pytest would
+            test()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

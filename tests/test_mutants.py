@@ -1,11 +1,13 @@
 """Wrong samplers, each of which verification must reject, and the right ones, which it must not.
 
-The setting is the same for all: two correlated dimensions, a large step, T ≠ 1, few steps, so
-that the start still matters, and 20,000 chains. At a false-alarm rate of 1e-6 that finds, with
-probability 0.99, a shift of 0.055 standard deviations or a variance off by 8%.
+They and their setting stand in `benchmarks/mutants.py`; here there are 20,000 chains. At a
+false-alarm rate of 1e-6 that finds, with probability 0.99, a shift of 0.055 standard deviations or
+a variance off by 8%.
 """
 
-from typing import Any, NamedTuple
+import importlib
+import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -13,100 +15,17 @@ import numpy as np
 import pytest
 
 import jlangevin as jl
-from jlangevin.noise import Want
+
+sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
+mutants = importlib.import_module("mutants")
 
 NUM_CHAINS = 20_000
-NUM_STEPS = 6
-ETA, TEMPERATURE = 0.4, 2.0
+NUM_STEPS, ETA, TEMPERATURE = mutants.NUM_STEPS, mutants.ETA, mutants.TEMPERATURE
+RIGHT, KERNEL_MUTANTS = mutants.ULA.right, mutants.ULA.mutants
 
 
 def setting():
-    energy = jl.energies.quadratic([[1.0, 0.6], [0.6, 2.0]], mean=[1.0, -2.0])
-    start = jl.Gaussian(jnp.array([3.0, 1.0]), jnp.array([[2.0, -0.5], [-0.5, 1.0]]))
-    return energy, start
-
-
-class Update(NamedTuple):
-    """A kernel by its update rule x' = rule(∇E, x, ξ)."""
-
-    rule: Any
-
-    init_noise = None
-    step_noise = Want.NORMAL
-
-    def init(self, energy, position, noise):
-        return State(position)
-
-    def step(self, energy, state, noise):
-        return State(self.rule(jax.grad(energy), state.position, noise)), jl.Info()
-
-
-class State(NamedTuple):
-    position: Any
-
-
-class ForgetsStart(NamedTuple):
-    """`ula`, but every chain starts at the origin."""
-
-    kernel: Any
-    init_noise = None
-    step_noise = Want.NORMAL
-
-    def init(self, energy, position, noise):
-        return self.kernel.init(energy, jnp.zeros_like(position), noise)
-
-    def step(self, energy, state, noise):
-        return self.kernel.step(energy, state, noise)
-
-
-SIGMA = (2 * ETA * TEMPERATURE) ** 0.5
-
-
-def heun(g, x, xi):
-    predicted = x - ETA * g(x)
-    return x - ETA * (g(x) + g(predicted)) / 2 + SIGMA * xi
-
-
-RIGHT = jl.ula(ETA, temperature=TEMPERATURE)
-KERNEL_MUTANTS = {
-    "drift sign flipped": Update(lambda g, x, xi: x + ETA * g(x) + SIGMA * xi),
-    "sqrt(2) dropped": Update(lambda g, x, xi: x - ETA * g(x) + SIGMA / 2**0.5 * xi),
-    "T for sqrt(T)": Update(lambda g, x, xi: x - ETA * g(x) + (2 * ETA) ** 0.5 * TEMPERATURE * xi),
-    "gradient halved": Update(lambda g, x, xi: x - ETA * g(x) / 2 + SIGMA * xi),
-    "Heun drift, noise added afterwards": Update(heun),
-    "x_0 ignored": ForgetsStart(RIGHT),
-}
-
-
-def drive(noise_at):
-    """`ula` under a driver that takes step t's noise from `noise_at(streams, t)`."""
-    energy, start = setting()
-    streams = jl.noise.streams(jax.random.key(0), jnp.arange(NUM_CHAINS))
-    x = jl.distribution.starts(start, streams)
-    step = jax.vmap(
-        lambda x, z: RIGHT.step(energy, jl.kernels.ULAState(x), z)[0].position,
-        in_axes=-1,
-        out_axes=-1,
-    )
-    for t in range(NUM_STEPS):
-        x = step(x, noise_at(streams, t))
-    return x.T
-
-
-def fresh(streams, t):
-    return jl.noise.at_step(
-        streams, Want.NORMAL, jax.ShapeDtypeStruct((2,), jnp.zeros(()).dtype), t
-    )
-
-
-def shared(streams, t):
-    return jnp.broadcast_to(fresh(streams, t)[:, :1], (2, NUM_CHAINS))
-
-
-DRIVER_MUTANTS = {
-    "noise shared between chains": shared,
-    "noise reused at every second step": lambda streams, t: fresh(streams, t - t % 2),
-}
+    return mutants.bowl(), mutants.start()
 
 
 def sampled(kernel):
@@ -127,7 +46,7 @@ def test_the_right_sampler_is_accepted(dtype):
 
 
 def test_the_right_driver_is_accepted_in_the_mutants_loop(dtype):
-    jl.verify.assert_law(drive(fresh), true_law())
+    jl.verify.assert_law(mutants.drive(mutants.fresh, 0, NUM_CHAINS), true_law())
 
 
 @pytest.mark.parametrize("name", KERNEL_MUTANTS)
@@ -136,10 +55,10 @@ def test_a_wrong_kernel_is_rejected(name, dtype):
         jl.verify.assert_law(sampled(KERNEL_MUTANTS[name]), true_law())
 
 
-@pytest.mark.parametrize("name", DRIVER_MUTANTS)
+@pytest.mark.parametrize("name", mutants.DRIVERS)
 def test_a_wrong_driver_is_rejected(name, dtype):
     with pytest.raises(AssertionError, match="REJECTED"):
-        jl.verify.assert_law(drive(DRIVER_MUTANTS[name]), true_law())
+        jl.verify.assert_law(mutants.drive(mutants.DRIVERS[name], 0, NUM_CHAINS), true_law())
 
 
 def test_the_notebooks_variance_is_rejected(dtype):

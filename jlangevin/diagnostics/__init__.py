@@ -1,10 +1,12 @@
 """What draws say about themselves: arrays in, arrays out, all of it under jit.
 
-`series` asks whether chains have mixed and what they are worth (ESS, R-hat, Monte Carlo error),
+`series` asks whether chains have mixed and what they are worth (ESS, R-hat, Monte Carlo error);
 `meetings` how near coupled chains are to stationarity after any number of steps;
-`stein`, `identities` and `modes` ask whether the draws have the law that an energy stands for.
+`stein`, `identities` and `modes` ask whether the draws have the law that an energy stands for;
+`bias` what a step size makes of it.
 """
 
+from jlangevin.diagnostics.bias import Bias, bias
 from jlangevin.diagnostics.identities import Identities, Identity, identities
 from jlangevin.diagnostics.meetings import Bound, meeting_times, total_variation_bound
 from jlangevin.diagnostics.modes import ModeOccupancy, mode_occupancy
@@ -12,12 +14,14 @@ from jlangevin.diagnostics.series import autocorrelation, ess, integrated_time, 
 from jlangevin.diagnostics.stein import KSDTest, ksd, ksd_test, stein_thinning
 
 __all__ = [
+    "Bias",
     "Bound",
     "Identities",
     "Identity",
     "KSDTest",
     "ModeOccupancy",
     "autocorrelation",
+    "bias",
     "ess",
     "identities",
     "integrated_time",

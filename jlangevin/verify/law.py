@@ -187,8 +187,7 @@ def compare(samples: PyTree, law: Gaussian, *, false_alarm: float = 1e-6) -> Rep
         >>> jl.verify.compare(1.1 * law.sample(jax.random.key(0), 10_000), law).passed
         False
     """
-    if not 0 < false_alarm < 1:
-        raise ValueError(f"false_alarm: expected a probability in (0, 1), got {false_alarm}")
+    check_probability(false_alarm)
     x, mean, cov = _prepare(samples, law)
     finite: NDArray[np.bool_] = np.all(np.isfinite(x), axis=1)
     num_nonfinite = int(np.sum(~finite))
@@ -272,9 +271,19 @@ def dkw_radius(num_draws: int, false_alarm: float) -> float:
         0.0136
     """
     num_draws = check_count("num_draws", num_draws, minimum=1)
+    check_probability(false_alarm)
+    return math.sqrt(math.log(2 / false_alarm) / (2 * num_draws))
+
+
+def columns(samples: PyTree) -> Floats:
+    """Leaves of shape (n, …) as one array (n, d) in float64 on the host."""
+    leaves = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(samples)]
+    return np.concatenate([leaf.reshape(len(leaf), -1) for leaf in leaves], axis=1)
+
+
+def check_probability(false_alarm: float) -> None:
     if not 0 < false_alarm < 1:
         raise ValueError(f"false_alarm: expected a probability in (0, 1), got {false_alarm}")
-    return math.sqrt(math.log(2 / false_alarm) / (2 * num_draws))
 
 
 def _prepare(samples: PyTree, law: Any) -> tuple[Floats, Floats, Floats]:
@@ -289,7 +298,6 @@ def _prepare(samples: PyTree, law: Any) -> tuple[Floats, Floats, Floats]:
         raise ValueError(f"samples: not a pytree like law.mean: {error}") from None
     means, leaves = jax.tree.leaves(law.mean), jax.tree.leaves(samples)
     n = np.shape(leaves[0])[0] if np.ndim(leaves[0]) else 0
-    columns = []
     for leaf, like in zip(leaves, means, strict=True):
         if np.shape(leaf) != (n, *like.shape):
             hint = ""
@@ -302,9 +310,8 @@ def _prepare(samples: PyTree, law: Any) -> tuple[Floats, Floats, Floats]:
                 f"samples: expected shape (n, {', '.join(map(str, like.shape))}) to match "
                 f"law.mean, got {np.shape(leaf)}{hint}"
             )
-        columns.append(np.asarray(leaf, np.float64).reshape(n, int(np.prod(like.shape))))
     mean = np.asarray(trees.ravel(law.mean), np.float64)
-    return np.concatenate(columns, axis=1), mean, np.asarray(law.cov, np.float64)
+    return columns(samples), mean, np.asarray(law.cov, np.float64)
 
 
 def _cholesky(cov: Floats) -> Floats:

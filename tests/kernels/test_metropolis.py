@@ -8,7 +8,10 @@ distribution function off by 0.02. Steps are so large that many are rejected, an
 wrong in the accept step are rejected by the same check, with p-values below 1e-10.
 """
 
+import importlib
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import chex
@@ -22,9 +25,12 @@ import jlangevin as jl
 from jlangevin.kernels import MetropolisState, Schedule
 from jlangevin.kernels.metropolis import accept_or_keep
 
+sys.path.append(str(Path(__file__).parent.parent.parent / "benchmarks"))
+mutants = importlib.import_module("mutants")
+
 NUM_CHAINS = 50_000
 NUM_STEPS = 10
-TEMPERATURE = 2.0
+TEMPERATURE = mutants.TEMPERATURE
 
 # By a step size that means the same for all: that of Langevin's for small steps.
 KERNELS = {
@@ -106,7 +112,7 @@ def test_a_law_that_is_no_gaussian_is_kept(name, target, dtype):
 
 def run_on_gaussian(make_kernel):
     """A run from N(μ, T A⁻¹), the law at temperature T, and that law."""
-    energy = jl.energies.quadratic([[1.0, 0.6], [0.6, 2.0]], mean=[1.0, -2.0])
+    energy = mutants.bowl()
     law = jl.exact.target(energy, jnp.zeros(2), TEMPERATURE)
     return sampled(energy, make_kernel(0.6, TEMPERATURE), law), law
 
@@ -121,77 +127,19 @@ def test_a_gaussian_law_at_a_temperature_is_kept(name, dtype):
 # Wrong kernels ------------------------------------------------------------------------------
 
 
-class Mutant(NamedTuple):
-    """A kernel whose next state is rule(state, proposed, rate, accepted)."""
-
-    kernel: Any
-    rule: Any
-
-    @property
-    def init_noise(self):
-        return self.kernel.init_noise
-
-    @property
-    def step_noise(self):
-        return self.kernel.step_noise
-
-    def init(self, energy, position, noise):
-        return self.kernel.init(energy, position, noise)
-
-    def step(self, energy, state, noise):
-        *proposal, uniform = noise
-        proposed, info = self.kernel.step(energy, state, (*proposal, jnp.zeros_like(uniform)))
-        return self.rule(state, proposed, info.acceptance_rate, uniform), info
-
-
-def choose(accepted, proposed, state):
-    return jax.tree.map(lambda new, old: jnp.where(accepted, new, old), proposed, state)
-
-
-def right(state, proposed, rate, uniform):
-    return choose(uniform < rate, proposed, state)
-
-
-def without_q(state, proposed, rate, uniform):
-    rise = proposed.energy - state.energy
-    return choose(uniform < jnp.exp(-rise / TEMPERATURE), proposed, state)
-
-
-def stale_gradient(state, proposed, rate, uniform):
-    return right(state, proposed, rate, uniform)._replace(gradient=state.gradient)
-
-
-def gradient_of_the_rejected(state, proposed, rate, uniform):
-    return right(state, proposed, rate, uniform)._replace(gradient=proposed.gradient)
-
-
-def energy_of_the_rejected(state, proposed, rate, uniform):
-    return right(state, proposed, rate, uniform)._replace(energy=proposed.energy)
-
-
-MUTANTS = {
-    "accept step dropped": lambda state, proposed, rate, uniform: proposed,
-    "accept inverted": lambda state, proposed, rate, u: choose(u >= rate, proposed, state),
-    "ratio of the proposals dropped": without_q,
-    "temperature 1 in the ratio": lambda state, proposed, rate, u: right(
-        state, proposed, rate**TEMPERATURE, u
-    ),
-    "gradient not renewed": stale_gradient,
-    "gradient of a rejected proposal kept": gradient_of_the_rejected,
-    "energy of a rejected proposal kept": energy_of_the_rejected,
-}
-
-
 @pytest.mark.parametrize("name", KERNELS)
 def test_the_right_rule_is_accepted_in_the_mutants_frame(name):
-    run, law = run_on_gaussian(lambda *args: Mutant(KERNELS[name](*args), right))
+    run, law = run_on_gaussian(
+        lambda *args: mutants.Accepting(KERNELS[name](*args), mutants.accept)
+    )
     jl.verify.assert_law(run.position, law)
 
 
-@pytest.mark.parametrize("mutant", MUTANTS)
+@pytest.mark.parametrize("mutant", mutants.RULES)
 @pytest.mark.parametrize("name", KERNELS)
 def test_a_wrong_rule_is_rejected(name, mutant):
-    run, law = run_on_gaussian(lambda *args: Mutant(KERNELS[name](*args), MUTANTS[mutant]))
+    rule = mutants.RULES[mutant]
+    run, law = run_on_gaussian(lambda *args: mutants.Accepting(KERNELS[name](*args), rule))
     with pytest.raises(AssertionError, match="REJECTED"):
         jl.verify.assert_law(run.position, law)
 

@@ -1,0 +1,238 @@
+"""The bias of a step size: what a quadratic at a mode predicts, beside what draws show.
+
+Near a minimum x* an energy is E(x*) + ½ (x - x*)ᵀA(x - x*) + …, A = ∇²E(x*), and on that quadratic
+the law of an affine kernel is exact: N(x*, S) where the target is N(x*, T A⁻¹). Along each
+eigenvector u of A, of eigenvalue λ, the variance is off by a relative
+
+    uᵀS u / (T/λ) - 1                                                 (ULA: (ηλ/2) / (1 - ηλ/2))
+
+This is exact on Gaussians; elsewhere it is the leading order for low temperatures, at which the
+draws see the quadratic alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from jlangevin import energies, exact
+from jlangevin._checks import as_array, check_finite, check_scalar, check_spd
+from jlangevin.diagnostics.series import mcse
+from jlangevin.errors import NotAModeError
+from jlangevin.kernels.base import Energy, Kernel, Schedule, check_energy, check_kernel, gradient
+
+__all__ = ["Bias", "bias"]
+
+Floats = NDArray[np.float64]
+
+_NEAR = 0.01  # of a standard deviation, from the minimum of the quadratic
+_ROWS = 12
+
+
+@dataclasses.dataclass(frozen=True)
+class Bias:
+    """The result of `bias`; printed, it is a table.
+
+    Attributes:
+        directions: the eigenvectors of the Hessian, one a row, (d, d).
+        curvature: their eigenvalues λ, ascending, (d,).
+        variance: of the local target, T/λ, (d,).
+        predicted: relative bias of the variance along each direction, (d,).
+        coordinates: likewise along each coordinate, (d,).
+        measured: relative bias of the draws' variance along each direction, (d,), or None.
+        error: its Monte Carlo standard error, that of the reference included, (d,), or None.
+    """
+
+    directions: Floats
+    curvature: Floats
+    variance: Floats
+    predicted: Floats
+    coordinates: Floats
+    measured: Floats | None = None
+    error: Floats | None = None
+
+    def __str__(self) -> str:
+        d = len(self.curvature)
+        header = f"{'direction':<28}{'curvature':>11}{'variance':>11}{'predicted':>11}"
+        if self.measured is not None:
+            header += f"{'measured':>11}{'± error':>10}"
+        lines = ["relative bias of the variance, by the quadratic at the mode", "", header]
+        most = np.sort(np.argsort(-np.abs(self.predicted), kind="stable")[:_ROWS])
+        for i in most:
+            line = f"{_named(self.directions[i]):<28}{self.curvature[i]:>11.4g}"
+            line += f"{self.variance[i]:>11.4g}{self.predicted[i]:>+11.2%}"
+            if self.measured is not None and self.error is not None:
+                line += f"{self.measured[i]:>+11.2%}{self.error[i]:>10.2%}"
+            lines.append(line)
+        if d > len(most):
+            lines.append(f"({d - len(most)} less biased directions are not shown)")
+        return "\n".join(lines)
+
+
+def bias(
+    kernel: Kernel,
+    energy: Energy,
+    mode: Any,
+    *,
+    draws: Any = None,
+    reference: Any = None,
+    temperature: Any = None,
+) -> Bias:
+    """Predict the bias of the stationary variance at a mode, and hold draws against it.
+
+    What is predicted is read off the kernel's own code: `exact.stationary` on the quadratic at the
+    mode, against `exact.target` of it. What is measured is, along each eigenvector,
+
+        Var(draws) / Var(reference) - 1
+
+    each variance about its own mean. The standard error is that of `mcse` for draws of chains.
+
+    Works on the host, on concrete values; in the position's precision, so enable x64 for a bias
+    below 1e-5.
+
+    Args:
+        kernel: an affine one, without schedules.
+        energy: any that is twice differentiable at the mode.
+        mode: a minimum of the energy, (d,).
+        draws: of the kernel, (chain, draw, d) after burn-in, or None to predict only.
+        reference: what the variance should be: the target's covariance, (d, d), or draws of an
+            unbiased run, (chain, draw, d), such as of `mala`. Goes with `draws`.
+        temperature: T; the kernel's own if None.
+
+    Returns:
+        A `Bias`.
+
+    Raises:
+        NotAModeError: the Hessian has an eigenvalue that is not positive, or the gradient is not
+            zero: Newton's step from `mode` is longer than 0.01 standard deviations.
+        NotAffineError: the kernel's step is not affine, as that of `mala`, which has no bias.
+        UnstableStepError: the step size is beyond the stability limit of the quadratic.
+        NoStationaryLawError: the kernel has a schedule.
+        ValueError: arrays of other shapes, or one of `draws` and `reference` without the other; a
+            kernel without a temperature of its own, and none given.
+
+    Example:
+        >>> import jax.numpy as jnp, jlangevin as jl
+        >>> energy = jl.energies.double_well(height=2.0)
+        >>> print(jl.diagnostics.bias(jl.ula(0.01), energy, jnp.array([1.0])))
+        relative bias of the variance, by the quadratic at the mode
+        <BLANKLINE>
+        direction                     curvature   variance  predicted
+        x0                                   16     0.0625     +8.70%
+    """
+    check_kernel(kernel)
+    mode = as_array("mode", mode, ndim=1)
+    check_finite("mode", mode)
+    check_energy(energy, mode)
+    temperature = _temperature(kernel, temperature)
+    hessian = _hessian_at_mode(energy, mode, temperature)
+    local = energies.quadratic(hessian, mean=mode)
+    found = exact.stationary(kernel, local, mode).cov
+    wanted = exact.target(local, mode, temperature).cov
+    curvature, columns = jnp.linalg.eigh(hessian)
+    variance = jnp.asarray(temperature, curvature.dtype) / curvature
+    predicted = jnp.sum(columns * (found @ columns), axis=0) / variance - 1
+    coordinates = jnp.diagonal(found) / jnp.diagonal(wanted) - 1
+    if (draws is None) != (reference is None):
+        raise ValueError("draws, reference: give both, or neither to predict only")
+    measured, error = (None, None) if draws is None else _measure(draws, reference, columns)
+    return Bias(
+        directions=np.asarray(columns.T, np.float64),
+        curvature=np.asarray(curvature, np.float64),
+        variance=np.asarray(variance, np.float64),
+        predicted=np.asarray(predicted, np.float64),
+        coordinates=np.asarray(coordinates, np.float64),
+        measured=measured,
+        error=error,
+    )
+
+
+def _temperature(kernel: Any, temperature: Any) -> Any:
+    if temperature is None:
+        temperature = getattr(kernel, "temperature", None)
+        if temperature is None:
+            raise ValueError(
+                f"temperature: {type(kernel).__name__} has none of its own; say at which T the "
+                "target is exp(-E/T)"
+            )
+        if isinstance(temperature, Schedule):
+            # Refused for what it is by `exact.stationary`; until then any value will do.
+            return 1.0
+    check_scalar("temperature", temperature, positive=True)
+    return temperature
+
+
+def _hessian_at_mode(energy: Energy, mode: jax.Array, temperature: Any) -> jax.Array:
+    slope = gradient(energy, mode)
+    hessian = jax.jacfwd(lambda x: gradient(energy, x))(mode)
+    check_finite("energy: its derivatives at mode", (slope, hessian))
+    hessian = (hessian + hessian.T) / 2
+    values = np.asarray(jnp.linalg.eigvalsh(hessian), np.float64)
+    if values[0] <= 10 * float(jnp.finfo(hessian.dtype).eps) * len(values) * max(values[-1], 0.0):
+        raise NotAModeError(
+            f"mode: the energy's Hessian there has the eigenvalue {values[0]:.3g}, which is not "
+            "above zero; give a minimum"
+        )
+    newton = jnp.linalg.solve(hessian, slope)
+    distance = math.sqrt(float(slope @ newton) / float(temperature))
+    if distance > _NEAR:
+        raise NotAModeError(
+            f"mode: the energy's gradient there is {np.asarray(slope)}; the minimum of the "
+            f"quadratic is {distance:.3g} standard deviations away. Go down to the minimum first, "
+            "for instance by mode -= solve(Hessian, gradient)"
+        )
+    return hessian
+
+
+def _measure(draws: Any, reference: Any, columns: jax.Array) -> tuple[Floats, Floats]:
+    """The relative bias along the columns and its standard error."""
+    d = len(columns)
+    variance, error = _variance("draws", draws, columns)
+    reference = as_array("reference", reference)
+    if reference.ndim == 2:
+        if reference.shape != (d, d):
+            raise ValueError(
+                f"reference: expected a covariance ({d}, {d}) or draws (chain, draw, {d}), got "
+                f"shape {reference.shape}"
+            )
+        check_spd("reference", reference)
+        axes = np.asarray(columns, np.float64)
+        true = np.sum(axes * (np.asarray(reference, np.float64) @ axes), axis=0)
+        true_error = np.zeros(d)
+    else:
+        true, true_error = _variance("reference", reference, columns)
+    ratio = variance / true
+    return ratio - 1, ratio * np.sqrt((error / variance) ** 2 + (true_error / true) ** 2)
+
+
+def _variance(name: str, draws: Any, columns: jax.Array) -> tuple[Floats, Floats]:
+    """The variance of draws (chain, draw, d) along the columns, and its standard error."""
+    x = as_array(name, draws)
+    if x.ndim != 3 or x.shape[2] != len(columns) or x.shape[1] < 4:
+        raise ValueError(
+            f"{name}: expected shape (chain, draw, {len(columns)}) with at least 4 draws a chain, "
+            f"got {x.shape}"
+        )
+    check_finite(name, x)
+    along = (x - jnp.mean(x, axis=(0, 1), keepdims=True)) @ columns.astype(x.dtype)
+    square = along**2
+    return np.asarray(jnp.mean(square, axis=(0, 1)), np.float64), np.asarray(
+        mcse(square), np.float64
+    )
+
+
+def _named(direction: Floats) -> str:
+    """A direction as a sum of its largest coordinates."""
+    largest = np.argsort(-np.abs(direction), kind="stable")[:3]
+    terms = [i for i in np.sort(largest) if abs(direction[i]) > 0.05]
+    if len(terms) == 1 and abs(direction[terms[0]]) > 0.999:
+        return f"x{terms[0]}"
+    text = " ".join(f"{direction[i]:+.2f} x{i}" for i in terms)
+    rest = 1 - sum(direction[i] ** 2 for i in terms)
+    return text + (" …" if rest > 0.01 else "")

@@ -1,0 +1,252 @@
+"""Assertions about runs rather than laws: streams are independent, and nothing compiles anew."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special, stats
+
+from jlangevin import noise, trees
+from jlangevin._checks import check_count, check_key
+from jlangevin.distribution import Gaussian
+from jlangevin.kernels.base import Energy, Info, Kernel, check_kernel
+from jlangevin.sampling import sample
+from jlangevin.trees import PyTree
+from jlangevin.verify.law import check_probability
+
+__all__ = ["assert_no_recompilation", "assert_streams_independent"]
+
+Floats = NDArray[np.float64]
+
+
+# Streams --------------------------------------------------------------------------------------
+
+
+def assert_streams_independent(
+    kernel: Kernel,
+    energy: Energy,
+    position: PyTree,
+    *,
+    key: jax.Array,
+    num_steps: int = 8,
+    num_chains: int = 4096,
+    false_alarm: float = 1e-6,
+) -> None:
+    """Raise AssertionError if chains begun at one point know of each other.
+
+    From `position`, under two keys:
+
+    1. Chain i run alone has the noise of chain i of the crowd, bit for bit, and its positions to
+       rounding.
+    2. No two chains have the same noise, nor, having moved, the same path.
+    3. Chains i and j whose numbers differ in one bit end above the median (the other key's) as if
+       by chance: Fisher's exact test over the n/2 such pairs, for every bit and coordinate.
+    4. The ends under both keys have one law, which noise common to all chains would make two:
+       the two-sample Kolmogorov-Smirnov test, exact for equal sizes (Gnedenko, Korolyuk 1951).
+
+    The last two share `false_alarm` (Bonferroni). With the defaults, in two dimensions, they find
+    with probability 0.99 a correlation of 0.3 in the pairs, or a shift of 0.3 standard deviations
+    that all chains have in common.
+
+    Args:
+        kernel, energy: what is run.
+        position: where all chains begin.
+        key: a typed key; two are made of it.
+        num_steps: at least 5, so that equal noise is no coincidence.
+        num_chains: n, at least 4.
+        false_alarm: the probability, at most, with which independent chains fail.
+
+    Raises:
+        AssertionError: chains depend on each other, or on how many they are.
+        DivergenceError: a chain turned non-finite.
+        ValueError: the kernel asks for no noise; other arguments as in `sample`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jlangevin as jl
+        >>> jl.verify.assert_streams_independent(
+        ...     jl.mala(0.1), jl.energies.double_well(), jnp.zeros(1), key=jax.random.key(0))
+    """
+    check_key("key", key)
+    check_kernel(kernel)
+    check_probability(false_alarm)
+    num_steps = check_count("num_steps", num_steps, minimum=5)
+    num_chains = check_count("num_chains", num_chains, minimum=4)
+    if not jax.tree.leaves(kernel.step_noise):
+        raise ValueError("kernel: it asks for no noise, so its chains have no streams")
+    position = trees.as_position("position", position)
+    d = trees.size(position)
+    start = Gaussian(position, jnp.zeros((d, d), trees.float_dtype(position)))
+
+    def paths(key: jax.Array, **which: Any) -> tuple[Floats, Floats]:
+        """Positions and noise, each (chain, step, element)."""
+        draws = sample(
+            jax.random.clone(key),
+            energy,
+            _Recorder(kernel),
+            start,
+            num_steps=num_steps,
+            observe=lambda state: (state.position, state.noise),
+            on_divergence="raise",
+            **which,
+        ).draws
+        return _elements(draws[0]), _elements(draws[1])
+
+    key, other = jax.random.split(key)
+    x, z = paths(key, num_chains=num_chains)
+    y, w = paths(other, num_chains=num_chains)
+    for i in (0, num_chains // 2, num_chains - 1):
+        alone, alone_z = paths(key, chains=[i])
+        if not np.array_equal(alone_z[0], z[i]):
+            raise AssertionError(f"chain {i} has other noise alone than among {num_chains} chains")
+        rounding = np.sqrt(jnp.finfo(trees.float_dtype(position)).eps) * np.abs(x[i]).max()
+        if not np.allclose(alone[0], x[i], rtol=0, atol=rounding):
+            raise AssertionError(f"chain {i} goes elsewhere alone than among {num_chains} chains")
+    _check_distinct("noise", z, w)
+    # Where proposals are rejected a path may hold a float or two, which coincide by chance.
+    moved = (np.any(np.diff(path, axis=1) != 0, axis=2).sum(axis=1) * d >= 4 for path in (x, y))
+    _check_distinct("path", *(path[rows] for path, rows in zip((x, y), moved, strict=True)))
+    _check_ends(x[:, -1], y[:, -1], false_alarm)
+
+
+class _Recorded(NamedTuple):
+    position: Any
+    inner: Any
+    noise: Any
+
+
+class _Recorder(NamedTuple):
+    """A kernel whose state shows the noise of its last step, too."""
+
+    kernel: Any
+
+    @property
+    def init_noise(self) -> PyTree:
+        return self.kernel.init_noise
+
+    @property
+    def step_noise(self) -> PyTree:
+        return self.kernel.step_noise
+
+    def init(self, energy: Energy, position: PyTree, made: Any) -> _Recorded:
+        zero = noise.Streams(jnp.uint32(0), jnp.uint32(0))
+        like = jax.eval_shape(lambda: _words(noise.at_step(zero, self.step_noise, position)))
+        return _Recorded(position, self.kernel.init(energy, position, made), trees.zeros(like))
+
+    def step(self, energy: Energy, state: _Recorded, made: Any) -> tuple[_Recorded, Info]:
+        inner, info = self.kernel.step(energy, state.inner, made)
+        return _Recorded(inner.position, inner, _words(made)), info
+
+
+def _words(made: PyTree) -> PyTree:
+    """Noise with keys as the words they are of."""
+
+    def words(leaf: jax.Array) -> jax.Array:
+        is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        return jax.random.key_data(leaf) if is_key else leaf
+
+    return jax.tree.map(words, made)
+
+
+def _elements(draws: PyTree) -> Floats:
+    """Leaves (chain, step, …) as one array (chain, step, element)."""
+    leaves = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(draws)]
+    return np.concatenate([leaf.reshape(*leaf.shape[:2], -1) for leaf in leaves], axis=2)
+
+
+def _check_distinct(what: str, first: Floats, second: Floats) -> None:
+    """No two rows equal, under one key or both."""
+    rows = np.concatenate([first, second])
+    same, counts = np.unique(rows.reshape(len(rows), -1), axis=0, return_counts=True)
+    if len(same) < len(rows):
+        raise AssertionError(
+            f"{what}: of {len(rows)} chains under two keys, {int(counts[counts > 1].sum())} have "
+            "one that some other chain has too"
+        )
+
+
+def _check_ends(x: Floats, y: Floats, false_alarm: float) -> None:
+    """Whether the rows of `x` (n, d) are independent of each other, and have the law of `y`'s."""
+    n, d = x.shape
+    above, index = x > np.median(y, axis=0), np.arange(n)
+    found = [(_two_sample(x[:, k], y[:, k]), f"element {k} under both keys") for k in range(d)]
+    for bit in range((n - 1).bit_length()):
+        left = index[(index & 1 << bit == 0) & (index + (1 << bit) < n)]
+        each = _fisher(above[left], above[left + (1 << bit)])
+        found += [
+            (float(each[k]), f"element {k} of chains that differ in bit {bit}") for k in range(d)
+        ]
+    p, worst = min(found)
+    if p * len(found) < false_alarm:
+        raise AssertionError(
+            f"the ends of chains depend on each other: p = {min(1.0, p * len(found)):.2g}, below "
+            f"{false_alarm:.0e}; the worst of {len(found)} tests is that of {worst}"
+        )
+
+
+def _fisher(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> Floats:
+    """The p-value of independence of the rows of two arrays (n, d), for each column."""
+    both, n = np.sum(a & b, axis=0), len(a)
+    law = stats.hypergeom(n, a.sum(axis=0), b.sum(axis=0))
+    return np.asarray(2 * np.minimum(law.cdf(both), law.sf(both - 1)))
+
+
+def _two_sample(x: Floats, y: Floats) -> float:
+    """The p-value of equal laws of n and n draws: 2 C(2n, n - k) / C(2n, n) bounds
+    P(max |#{x ≤ t} - #{y ≤ t}| ≥ k), and ties make it smaller."""
+    n, at = len(x), np.concatenate([x, y])
+    counts = (np.searchsorted(np.sort(s), at, side="right") for s in (x, y))
+    k = np.abs(np.subtract(*counts)).max()
+    log_ratio = 2 * special.gammaln(n + 1) - special.gammaln(n - k + 1) - special.gammaln(n + k + 1)
+    return min(1.0, 2 * float(np.exp(log_ratio)))
+
+
+# Compilation ----------------------------------------------------------------------------------
+
+_COMPILED = "/jax/core/compile/backend_compile_duration"
+
+
+@contextlib.contextmanager
+def assert_no_recompilation() -> Iterator[None]:
+    """A context in which nothing may be compiled, by whatever is called.
+
+    Run once with the shapes that matter, then again with other values in this context. JAX
+    reports what it compiles (`jax.monitoring`); programs of other threads count, too. Small
+    operations outside of `jit` are programs as well: make the arguments in the first run like those
+    of the second. `chex.assert_max_traces` counts the traces of one function instead.
+
+    Raises:
+        AssertionError: on leaving, naming what was compiled.
+        RuntimeError: this JAX does not report compilations.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jlangevin as jl
+        >>> def go(seed, step_size):
+        ...     return jl.sample(jax.random.key(seed), jl.energies.double_well(),
+        ...                      jl.ula(step_size), jnp.zeros((3, 1)), num_steps=5)
+        >>> run = go(0, 0.1)
+        >>> with jl.verify.assert_no_recompilation():
+        ...     run = go(1, 0.2)
+    """
+    compiled: list[str] = []
+
+    def listen(event: str, duration_secs: float, **details: str | int) -> None:
+        if event == _COMPILED:
+            compiled.append(str(details.get("fun_name", "a program")))
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        jax.jit(lambda: 0)()  # a new function, which has to be compiled
+        if not compiled:
+            raise RuntimeError(f"jax {jax.__version__} does not report the event {_COMPILED}")
+        compiled.clear()
+        yield
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    if compiled:
+        raise AssertionError(f"{len(compiled)} program(s) compiled: {', '.join(compiled)}")
