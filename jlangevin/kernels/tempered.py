@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.interpolate import PchipInterpolator
 
 from jlangevin import trees
 from jlangevin._checks import as_array, check_count, check_positive
@@ -318,5 +318,5 @@ def equalized(
         number = check_count("num_temperatures", num_temperatures, minimum=2)
     barrier = np.concatenate([[0.0], np.cumsum(1 - rates)])
     wanted = np.linspace(0, barrier[-1], number)[1:-1]
-    between = np.exp(PchipInterpolator(barrier, np.log(ladder))(wanted))
+    between = np.exp(scipy.interpolate.PchipInterpolator(barrier, np.log(ladder))(wanted))
     return np.concatenate([ladder[:1], between, ladder[-1:]])

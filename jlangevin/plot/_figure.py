@@ -35,6 +35,10 @@ Array = NDArray[Any]
 def figure(num_panels: int, *, height: float = 3.6) -> tuple[Figure, list[Axes]]:
     """A figure with panels side by side, apart from pyplot's global state.
 
+    Args:
+        num_panels: how many axes.
+        height: in inches; a panel is a quarter wider.
+
     Raises:
         ImportError: Matplotlib is not installed.
     """

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import stats
+import scipy
 
 from jlangevin import exact
 from jlangevin._checks import as_array, check_count, check_positive, check_scalar
@@ -135,5 +135,5 @@ def _bars(values: Array, num_draws: int | None, level: float) -> Array | None:
         return None
     degrees = check_count("num_draws", num_draws, minimum=2) - 1
     level = as_probability("level", level)
-    high, low = stats.chi2.ppf([(1 - level) / 2, (1 + level) / 2], degrees) / degrees
+    high, low = scipy.stats.chi2.ppf([(1 - level) / 2, (1 + level) / 2], degrees) / degrees
     return np.stack([values - values / low, values / high - values])

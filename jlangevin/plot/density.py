@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import scipy
 
 from jlangevin._checks import check_count
 from jlangevin.distribution import Gaussian
@@ -161,10 +162,9 @@ def _heights(p: Array) -> list[float]:
 
 
 def _kernel_estimate(flat: Array, points: Array) -> Array:
-    from scipy.stats import gaussian_kde
 
     try:
-        estimate = gaussian_kde(flat.T)
+        estimate = scipy.stats.gaussian_kde(flat.T)
     except (ValueError, np.linalg.LinAlgError) as error:
         raise ValueError(
             f"draws: a kernel estimate needs draws that spread over the plane, got {len(flat)} "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from jlangevin._checks import as_array, check_count, check_finite
 from jlangevin.distribution import Gaussian
@@ -72,7 +72,7 @@ def ecdf(
     ax.plot(points, exact, color="black", lw=1, label="law")
     ax.ecdf(x, color=COLORS[0], lw=1.2, label=f"{len(x):,} draws")
     ax.set(xlabel=f"${name}$", ylabel=f"distribution function $F({name})$", ylim=(-0.02, 1.02))
-    gap = stats.ks_1samp(x, law.cdf).statistic
+    gap = scipy.stats.ks_1samp(x, law.cdf).statistic
     ax.set_title(f"largest gap {gap:.2g}, band ±{radius:.2g}", fontsize=9)
     legend(ax)
     return ax
@@ -171,7 +171,7 @@ def _prepare(samples: Any, law: Any, coordinate: int) -> tuple[Array, Any, str]:
         variance = float(law.cov[coordinate, coordinate])
         if not variance > 0:
             raise ValueError(f"law: coordinate {coordinate} has no variance, so no density")
-        law = stats.norm(float(law.mean[coordinate]), variance**0.5)
+        law = scipy.stats.norm(float(law.mean[coordinate]), variance**0.5)
     elif not (callable(getattr(law, "cdf", None)) and callable(getattr(law, "ppf", None))):
         raise TypeError(
             f"law: expected a jlangevin.Gaussian or a law with cdf and ppf, such as scipy.stats "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from jlangevin.distribution import Gaussian
 from jlangevin.plot._figure import (
@@ -99,7 +99,7 @@ def mean(
     """
     level = as_probability("level", level)
     chains, exact, var = _prepare(draws, law, minimum=1)
-    half = stats.norm.isf((1 - level) / 2) * np.sqrt(var / len(chains))
+    half = scipy.stats.norm.isf((1 - level) / 2) * np.sqrt(var / len(chains))
     band = exact - half, exact + half
     name = f"{100 * level:g}% of means of {len(chains):,} chains"
     ax = _draw(chains.mean(axis=0), exact, band, name, steps, coordinates, ax)
@@ -141,7 +141,7 @@ def variance(
     level = as_probability("level", level)
     chains, _, exact = _prepare(draws, law, minimum=2)
     degrees = len(chains) - 1
-    low, high = stats.chi2.ppf([(1 - level) / 2, (1 + level) / 2], degrees) / degrees
+    low, high = scipy.stats.chi2.ppf([(1 - level) / 2, (1 + level) / 2], degrees) / degrees
     band = exact * low, exact * high
     name = f"{100 * level:g}% of variances of {len(chains):,} chains"
     ax = _draw(chains.var(axis=0, ddof=1), exact, band, name, steps, coordinates, ax)

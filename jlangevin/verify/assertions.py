@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import special, stats
 
 from jlangevin import noise, trees
 from jlangevin._checks import check_count, check_key
@@ -192,7 +192,7 @@ def _check_ends(x: Floats, y: Floats, false_alarm: float) -> None:
 def _fisher(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> Floats:
     """The p-value of independence of the rows of two arrays (n, d), for each column."""
     both, n = np.sum(a & b, axis=0), len(a)
-    law = stats.hypergeom(n, a.sum(axis=0), b.sum(axis=0))
+    law = scipy.stats.hypergeom(n, a.sum(axis=0), b.sum(axis=0))
     return np.asarray(2 * np.minimum(law.cdf(both), law.sf(both - 1)))
 
 
@@ -202,7 +202,11 @@ def _two_sample(x: Floats, y: Floats) -> float:
     n, at = len(x), np.concatenate([x, y])
     counts = (np.searchsorted(np.sort(s), at, side="right") for s in (x, y))
     k = np.abs(np.subtract(*counts)).max()
-    log_ratio = 2 * special.gammaln(n + 1) - special.gammaln(n - k + 1) - special.gammaln(n + k + 1)
+    log_ratio = (
+        2 * scipy.special.gammaln(n + 1)
+        - scipy.special.gammaln(n - k + 1)
+        - scipy.special.gammaln(n + k + 1)
+    )
     return min(1.0, 2 * float(np.exp(log_ratio)))
 
 

@@ -33,9 +33,9 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy
 from jax.flatten_util import ravel_pytree
 from numpy.typing import NDArray
-from scipy import linalg, stats
 
 from jlangevin import energies, exact
 from jlangevin._checks import check_count, check_key, check_positive
@@ -399,7 +399,7 @@ def _against(trial: _Trial, law: Gaussian, level: float) -> Report | None:
             both = np.concatenate([keep, np.asarray(where.velocity, int)])
             # A first velocity of zero leaves one noise for two of a first step.
             cov = np.asarray(law.cov, np.float64)[np.ix_(both, both)]
-            values = linalg.eigvalsh(cov)
+            values = scipy.linalg.eigvalsh(cov)
             if values[0] > 1e-4 * values[-1]:
                 keep, draws = both, np.concatenate([draws, trial.velocity], axis=1)
     law = Gaussian(mean[keep], law.cov[np.ix_(keep, keep)])
@@ -456,7 +456,9 @@ def _signs(values: Sequence[Floats]) -> float:
     p_values = []
     for value in values:
         above, below = int(np.sum(value > 0)), int(np.sum(value < 0))
-        p_values.append(stats.binomtest(above, above + below).pvalue if above + below else 1.0)
+        p_values.append(
+            scipy.stats.binomtest(above, above + below).pvalue if above + below else 1.0
+        )
     return float(min(1.0, len(values) * min(p_values)))
 
 
@@ -465,7 +467,7 @@ def _independent(x: Floats, y: Floats) -> float:
     p_values = []
     for a, b in zip(x.T, y.T, strict=True):
         up, right = a > np.median(a), b > np.median(b)
-        law = stats.hypergeom(len(a), int(up.sum()), int(right.sum()))
+        law = scipy.stats.hypergeom(len(a), int(up.sum()), int(right.sum()))
         both = int((up & right).sum())
         p_values.append(min(1.0, 2 * min(law.cdf(both), law.sf(both - 1))))
     return float(min(1.0, len(p_values) * min(p_values)))
@@ -478,7 +480,7 @@ def _same_law(x: Floats, y: Floats, center: Floats) -> float:
         return np.column_stack([z, np.sum((z - center) ** 2, axis=1)])
 
     gaps = [
-        stats.ks_2samp(a, b, method="asymp").statistic
+        scipy.stats.ks_2samp(a, b, method="asymp").statistic
         for a, b in zip(columns(x).T, columns(y).T, strict=True)
     ]
     n = min(len(x), len(y))
@@ -494,8 +496,8 @@ def _repeated(trial: _Trial) -> float:
 def _normalized(x: Floats) -> Floats:
     """Φ⁻¹(F(x)) for the distribution function F of the mixture, without loss in its tails."""
     z = (x - _MEANS) / _SCALES  # (n, 2)
-    below, above = stats.norm.cdf(z) @ _WEIGHTS, stats.norm.sf(z) @ _WEIGHTS
-    return np.where(below < 0.5, stats.norm.ppf(below), stats.norm.isf(above))[:, None]
+    below, above = scipy.stats.norm.cdf(z) @ _WEIGHTS, scipy.stats.norm.sf(z) @ _WEIGHTS
+    return np.where(below < 0.5, scipy.stats.norm.ppf(below), scipy.stats.norm.isf(above))[:, None]
 
 
 def _times(energy: Energy, factor: jax.Array, x: jax.Array) -> jax.Array:
@@ -688,7 +690,7 @@ class _Audit:
 
     def _variances(self, trial: _Trial) -> tuple[Floats, str]:
         """Along the eigenvectors of the quadratic energy, as multiples of the target's."""
-        values, vectors = linalg.eigh(_PRECISION)
+        values, vectors = scipy.linalg.eigh(_PRECISION)
         along = (trial.position[trial.finite] - _CENTER) @ vectors
         if len(along) < 2:
             return np.full(2, np.nan), "no finite draws"
@@ -738,7 +740,7 @@ class _Audit:
             lower = np.linalg.cholesky(np.asarray(self.lab.target.cov, np.float64))
             good = self.kept_once.finite
             x, y = (
-                linalg.solve_triangular(lower, (part[good] - _CENTER).T, lower=True)
+                scipy.linalg.solve_triangular(lower, (part[good] - _CENTER).T, lower=True)
                 for part in (self.kept_once.first, self.kept_once.position)
             )
             values += [x[0] * y[1] - x[1] * y[0], *(x[i] * y[i] * (x[i] - y[i]) for i in (0, 1))]
@@ -749,7 +751,9 @@ class _Audit:
         p = _signs(values)
         n = min(int(np.sum(value != 0)) for value in values)
         alpha = self.lab.level / len(values) / 2
-        finds = (stats.norm.isf(alpha) + stats.norm.isf(0.01)) / (2 * math.sqrt(max(n, 1)))
+        finds = (scipy.stats.norm.isf(alpha) + scipy.stats.norm.isf(0.01)) / (
+            2 * math.sqrt(max(n, 1))
+        )
         power = f"x_0 and x_1 in one order with probability {0.5 + finds:.2f}"
         if p >= self.lab.level:
             return Finding(name, "pass", "(x_0, x_1) has the law of (x_1, x_0)", p, power)
@@ -773,7 +777,9 @@ class _Audit:
         if p < self.lab.level:
             says = f"E at T is neither {found[0][1]}, nor {found[1][1]}"
             return Finding(name, "FAIL", says, p)
-        gap = math.sqrt(math.log(6 / self.lab.level) / n) + stats.norm.isf(0.01) / math.sqrt(2 * n)
+        gap = math.sqrt(math.log(6 / self.lab.level) / n) + scipy.stats.norm.isf(0.01) / math.sqrt(
+            2 * n
+        )
         power = f"a gap of {gap:.2g} in a distribution function"
         return Finding(name, "pass", f"E at T is {energy}", p, power)
 
@@ -786,7 +792,7 @@ class _Audit:
         if len(v) < 2:
             return Finding(name, "FAIL", "no finite draws", 0.0)
         degrees, ratios = len(v) - 1, v.var(axis=0, ddof=1) / self.lab.temperature
-        law = stats.chi2(degrees)
+        law = scipy.stats.chi2(degrees)
         p = min(1.0, 2 * 2 * min(min(law.cdf(degrees * r), law.sf(degrees * r)) for r in ratios))
         text = " and ".join(f"{ratio:.4g}" for ratio in ratios)
         says = f"its variances are {text} × T after {_MANY} steps"
@@ -812,7 +818,7 @@ class _Audit:
         return Finding(name, verdict, says, p, self._correlation(half, 4))
 
     def _correlation(self, pairs: int, members: int) -> str:
-        z = stats.norm.isf(self.lab.level / members / 2) + stats.norm.isf(0.01)
+        z = scipy.stats.norm.isf(self.lab.level / members / 2) + scipy.stats.norm.isf(0.01)
         return f"signs that agree with probability {0.5 + z / (2 * math.sqrt(pairs)):.2f}"
 
     def _seeds(self) -> Finding:

@@ -21,8 +21,8 @@ from typing import Any
 
 import jax
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 from jlangevin import trees
 from jlangevin._checks import check_count, check_key
@@ -66,7 +66,7 @@ class Crossings:
     @property
     def p_values(self) -> NDArray[np.float64]:
         """Of each level by itself, exact and two-sided, (statistic, level)."""
-        fewer = stats.binom.cdf(np.minimum(self.up, self.down), self.up + self.down, 0.5)
+        fewer = scipy.stats.binom.cdf(np.minimum(self.up, self.down), self.up + self.down, 0.5)
         return np.asarray(np.minimum(1.0, 2 * fewer))
 
     @property
@@ -83,8 +83,8 @@ class Crossings:
         """The smallest change of the distribution function at each level that is found with
         probability 0.99, if as many chains cross it; infinite where too few do."""
         crossed = self.up + self.down
-        critical = stats.binom.isf(self.false_alarm / self.up.size / 2, crossed, 0.5) + 1
-        upwards = stats.beta.ppf(_POWER, critical, crossed - critical + 1)
+        critical = scipy.stats.binom.isf(self.false_alarm / self.up.size / 2, crossed, 0.5) + 1
+        upwards = scipy.stats.beta.ppf(_POWER, critical, crossed - critical + 1)
         gap = (2 * upwards - 1) * crossed / self.num_chains
         return np.where(critical <= crossed, gap, math.inf)
 
