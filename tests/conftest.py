@@ -10,9 +10,12 @@ jax.config.update("jax_debug_key_reuse", True)
 
 LONG_MODULES = (
     "test_adaptation",
+    "test_assertions",
+    "test_bias",
     "test_devices",
     "test_energies",
     "test_exact",
+    "test_invariance",
     "test_kernel_mutants",
     "test_long_runs",
     "test_malt",
