@@ -368,16 +368,22 @@ def kept(name, make, confine=False, num_chains=50_000, num_steps=8):
     return jl.verify.compare(special.ndtri(u), law), run, moved, inside
 
 
-@pytest.mark.parametrize("name", TARGETS)
-@pytest.mark.parametrize(
-    "make", [reflected_mala, mirrored(jl.mala)], ids=["reflected_mala", "mirrored mala"]
-)
-def test_a_law_inside_walls_is_kept(make, name, dtype):
+def assert_kept(name, make):
     report, run, moved, inside = kept(name, make)
     assert report.passed, str(report)
     assert inside
     assert moved > 0.8
     assert 0.2 < run.info.acceptance_rate.mean() < 1
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_reflected_mala_keeps_the_law(name, dtype):
+    assert_kept(name, reflected_mala)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_mirrored_mala_keeps_the_law(name):
+    assert_kept(name, mirrored(jl.mala))
 
 
 @pytest.mark.parametrize("name", ["box", "ball", "half-space"])
@@ -470,7 +476,6 @@ def clipped(domain, x, y):
 
 WRONG = {
     "no Jacobian": ("box", mirrored(jl.mala), "log_det", lambda domain, u: 0 * jnp.sum(u)),
-    "no Jacobian, ball": ("ball", mirrored(jl.mala), "log_det", lambda domain, u: 0 * jnp.sum(u)),
     "no Jacobian, half-space": (
         "half-space", mirrored(jl.mala), "log_det", lambda domain, u: 0 * jnp.sum(u),
     ),
@@ -531,7 +536,7 @@ def test_a_run_in_two_is_the_run_in_one(name):
     assert whole.draws.max() <= 1.0
 
 
-@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("name", ["reflected", "mirrored"])
 def test_a_pytree_in_a_box_moves_as_its_vector(name):
     kernel = KERNELS[name](domains.box(0.0, 1.0))
     start = {"a": jnp.full((20,), 0.5), "b": jnp.full((20, 2), 0.5)}
