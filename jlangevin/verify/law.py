@@ -251,7 +251,9 @@ def assert_law(samples: PyTree, law: Gaussian, *, false_alarm: float = 1e-6) -> 
 def columns(samples: PyTree) -> Floats:
     """Leaves of shape (n, …) as one array (n, d) in float64 on the host."""
     leaves = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(samples)]
-    return np.concatenate([leaf.reshape(len(leaf), -1) for leaf in leaves], axis=1)
+    return np.concatenate(
+        [leaf.reshape(len(leaf), math.prod(leaf.shape[1:])) for leaf in leaves], axis=1
+    )
 
 
 def check_probability(false_alarm: float) -> None:
