@@ -278,7 +278,9 @@ def dkw_radius(num_draws: int, false_alarm: float) -> float:
 def columns(samples: PyTree) -> Floats:
     """Leaves of shape (n, …) as one array (n, d) in float64 on the host."""
     leaves = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(samples)]
-    return np.concatenate([leaf.reshape(len(leaf), -1) for leaf in leaves], axis=1)
+    return np.concatenate(
+        [leaf.reshape(len(leaf), math.prod(leaf.shape[1:])) for leaf in leaves], axis=1
+    )
 
 
 def check_probability(false_alarm: float) -> None:

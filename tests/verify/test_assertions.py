@@ -15,7 +15,6 @@ from jlangevin.noise import Streams, Want
 KERNELS = {
     "ula": lambda: jl.ula(0.1),
     "mala": lambda: jl.mala(0.3),
-    "underdamped": lambda: jl.underdamped(0.3, 1.0),
     "a key": lambda: Keyed(),
 }
 
@@ -49,8 +48,12 @@ def assert_independent(kernel, dim=2, **options):
 
 
 @pytest.mark.parametrize("name", KERNELS)
-def test_streams_of_the_driver_are_independent(name, dtype):
-    assert_independent(KERNELS[name]())
+def test_streams_of_the_driver_are_independent(name):
+    assert_independent(KERNELS[name](), num_chains=512)
+
+
+def test_they_are_in_both_precisions(dtype):
+    assert_independent(jl.underdamped(0.3, 1.0))
 
 
 def test_one_dimension_and_a_number_of_chains_that_is_no_power_of_two():
@@ -69,8 +72,8 @@ def test_positions_may_be_pytrees():
 
 
 def test_a_kernel_that_leaves_its_noise_alone_fails():
-    with pytest.raises(AssertionError, match=r"path: of 8192 chains under two keys, 8192"):
-        assert_independent(Keyed(own=True))
+    with pytest.raises(AssertionError, match=r"path: of 1024 chains under two keys, 1024"):
+        assert_independent(Keyed(own=True), num_chains=512)
 
 
 right_streams, right_normals = jl.noise.streams, jl.noise._normals

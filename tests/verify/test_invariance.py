@@ -31,21 +31,21 @@ def options(**changes):
     return defaults | changes
 
 
-@pytest.mark.parametrize("name", STEPS)
+@pytest.mark.parametrize("name", ["mixture", "ring"])
 def test_an_adjusted_kernel_keeps_the_law(name, dtype):
     energy = targets()[name]
     jl.verify.assert_invariant(jl.mala(STEPS[name]), energy, energy, **options())
 
 
 @pytest.mark.parametrize("name", STEPS)
-def test_without_the_accept_step_it_is_rejected(name, dtype):
+def test_without_the_accept_step_it_is_rejected(name):
     """ULA is MALA of which every proposal is accepted."""
     energy = targets()[name]
     with pytest.raises(AssertionError, match="REJECTED"):
         jl.verify.assert_invariant(jl.ula(STEPS[name]), energy, energy, **options())
 
 
-def test_a_wrong_temperature_is_rejected(dtype):
+def test_a_wrong_temperature_is_rejected():
     """By 5%, one step: the funnel's law is kept by one of them alone."""
     energy = targets()["funnel"]
     for temperature, passes in ((1.0, True), (1.05, False)):
@@ -84,7 +84,7 @@ def test_a_gaussian_at_a_temperature_is_held_against_its_closed_form():
     assert not jl.verify.invariance(jl.mala(0.4), energy, law, **options()).passed
 
 
-def test_positions_may_be_pytrees(dtype):
+def test_positions_may_be_pytrees():
     law = jl.Gaussian({"a": jnp.zeros(()), "b": jnp.ones((2, 1))}, jnp.diag(jnp.arange(1.0, 4.0)))
 
     def energy(x):
