@@ -38,13 +38,13 @@ LONG_MODULES = (
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """The fast subset, -m "not slow", leaves out what runs under x64, the long modules but for the
-    recorded laws, the replications of `verify`, and the gallery, which compiles every kernel."""
+    recorded laws, the replications of `verify`, and the pages but for the README."""
     for item in items:
         under_x64 = "x64" in getattr(item, "fixturenames", ()) or "float64" in item.name
         long = item.path.stem in LONG_MODULES and "recorded" not in item.name
         replicated = "detectable" in item.name or "p_values" in item.name
-        gallery = item.name.endswith("runs[gallery.md]")
-        if under_x64 or long or replicated or gallery:
+        page = "code_of_a_page" in item.name and "README" not in item.name
+        if under_x64 or long or replicated or page:
             item.add_marker(pytest.mark.slow)
 
 

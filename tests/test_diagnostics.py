@@ -260,6 +260,13 @@ def test_identities_at_a_temperature(dtype):
         assert abs(float(identity.z_score)) < BOUND
 
 
+def test_identities_of_draws_far_out_do_not_pass_by_an_overflow():
+    """In float32 the squares of squares of 1e10 are infinite, and so is the standard error."""
+    x = jnp.asarray(1e10 * np.random.default_rng(0).normal(size=(100, 2)), jnp.float32)
+    for identity in diagnostics.identities(x, jl.energies.quadratic(jnp.eye(2))):
+        assert identity.z_score > 5
+
+
 def test_identities_see_the_bias_of_a_large_step():
     # ULA's stationary variance at ηλ = 0.4 is 1 / (1 - 0.2) too large, and both ratios with it.
     energy = jl.energies.quadratic(jnp.eye(2))

@@ -120,8 +120,10 @@ def _identities(
             error = mcse(difference)
         else:
             error = jnp.std(difference, ddof=1) / jnp.sqrt(jnp.asarray(shape[0], draws.dtype))
-        left, right = jnp.mean(estimate), jnp.mean(expected)
-        return Identity(left, right, left / right, jnp.mean(difference) / error)
+        left, right, off = jnp.mean(estimate), jnp.mean(expected), jnp.mean(difference)
+        # Draws so far out that squares of these overflow are no draws of p.
+        z_score = jnp.where(jnp.isfinite(error), off / error, jnp.copysign(jnp.inf, off))
+        return Identity(left, right, left / right, z_score)
 
     known = jnp.broadcast_to(draws.shape[-1] * temperature, shape)
     return Identities(identity(virial, known), identity(square, curvature))

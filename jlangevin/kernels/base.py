@@ -55,6 +55,9 @@ class Kernel(Protocol):
     A kernel draws nothing. `init_noise` and `step_noise` are pytrees of `noise.Want` that say
     what `init` and `step` are to be given (None for nothing); the driver makes it. A state is
     a pytree with a member `position`.
+
+    Those that `tempered` may wrap also have `adopt(energy, state, other)`: a state of `other`, the
+    same kernel at another temperature, made one of its own.
     """
 
     @property
