@@ -296,8 +296,41 @@ def thermox_drift(num_draws: int) -> dict[str, Any]:
     return {"exact": true.tolist(), "report": report.to_dict()}
 
 
-def no_adapter() -> jl.verify.Draw:
-    raise NotImplementedError("an adapter is to be written where this can be imported")
+# TorchEBM -------------------------------------------------------------------------------------
+
+
+def torchebm_langevin() -> jl.verify.Draw:
+    """Written by the source of 0.8.9, whose noise_scale² is the temperature; not yet run."""
+    import torch
+    from torchebm.core import BaseModel
+    from torchebm.samplers import LangevinDynamics
+
+    class Model(BaseModel):  # type: ignore[misc]
+        def __init__(self, energy: Any) -> None:
+            super().__init__()
+            self.slopes = jax.jit(jax.vmap(jax.grad(energy)))
+
+        def forward(self, x: Any) -> Any:
+            raise RuntimeError("Langevin dynamics is expected to ask for the gradient alone")
+
+        def gradient(self, x: Any, model_kwargs: Any = None) -> Any:
+            return torch.from_numpy(np.array(self.slopes(jnp.asarray(x.numpy()))))
+
+    def draw(key: Any, energy: Any, step: Any, heat: Any, init: Any, num_steps: int) -> Any:
+        seed = int(jax.random.randint(key, (), 0, 2**31 - 1))
+        sampler = LangevinDynamics(Model(energy), float(step), float(heat) ** 0.5)
+        moved = sampler.sample(
+            x=torch.from_numpy(np.array(init)),
+            n_steps=num_steps,
+            generator=torch.Generator().manual_seed(seed),
+        )
+        return jnp.asarray(moved.numpy())
+
+    return draw
+
+
+def not_importable() -> jl.verify.Draw:
+    raise ImportError("the module can be imported, for which there is no adapter yet")
 
 
 # The table ------------------------------------------------------------------------------------
@@ -359,13 +392,13 @@ def cases() -> dict[str, Case]:
                 "step_size": 1.0,
             },
         ),
-        "sgmcmcjax samplers": Case("sgmcmcjax.samplers", no_adapter),
+        "sgmcmcjax samplers": Case("sgmcmcjax.samplers", not_importable),
         "numpyro BarkerMH": Case("numpyro", numpyro_barker, {**reversible, "step_size": 1.0}),
         "numpyro HMC, one step": Case(
             "numpyro", numpyro_hmc, {**reversible, "rules": leapfrog, "step_size": 0.8}
         ),
         "thermox, symmetric drift": Case("thermox", thermox_ou, reversible),
-        "torchebm LangevinDynamics": Case("torchebm", no_adapter),
+        "torchebm LangevinDynamics": Case("torchebm", torchebm_langevin),
     }
 
 
@@ -382,11 +415,12 @@ def main() -> None:
         print(f"\n{name}\n{'=' * len(name)}")
         try:
             importlib.import_module(case.needs)
+            draw = case.make()
         except ImportError as error:
             print(f"not audited: {error}")
             rows.append([name, "not audited", str(error).split(" (")[0]])
             continue
-        report = jl.verify.audit(case.make(), num_chains=args.chains, **case.options)
+        report = jl.verify.audit(draw, num_chains=args.chains, **case.options)
         print(report)
         results[name] = report.to_dict()
         rows.append([name, "pass" if report.passed else "FAIL", report.convention])

@@ -227,11 +227,11 @@ def torchebm(problem: Problem, chains: int, steps: int) -> Program | None:
         return None
     try:
         import torch
-        from torchebm.core import DoubleWellEnergy
+        from torchebm.core import DoubleWellModel
         from torchebm.samplers import LangevinDynamics
     except ImportError:
         return None
-    sampler = LangevinDynamics(DoubleWellEnergy(barrier_height=1.0), step_size=ETA)
+    sampler = LangevinDynamics(DoubleWellModel(barrier_height=1.0), step_size=ETA)
     start = torch.zeros(chains, problem.dim)
     return lambda: sampler.sample(x=start, n_steps=steps)
 
