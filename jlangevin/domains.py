@@ -11,6 +11,8 @@ Each domain is a frozen dataclass whose parameters are pytree leaves, with
     dual(x, noise)  its inverse; not finite on the boundary. Where x does not say all of u, as on a
                     simplex, the rest is made of `noise`, normals like x, and is 0 without
     log_det(u)      log |det ∂x/∂u|
+    tangent(v)      the part of a direction along which the domain extends: all of it but on a
+                    simplex, which is flat
 
 for one position; any other object with these is a domain too. What `project`, `reflect` and
 `primal` give is inside in exact arithmetic, not up to rounding: a point within a few roundings of
@@ -59,11 +61,12 @@ class Domain(Protocol):
     def primal(self, u: PyTree) -> PyTree: ...
     def dual(self, x: PyTree, noise: PyTree = None) -> PyTree: ...
     def log_det(self, u: PyTree) -> jax.Array: ...
+    def tangent(self, v: PyTree) -> PyTree: ...
 
 
 def check_domain(domain: Any) -> None:
     """Raise TypeError unless `domain` has the members of a domain."""
-    wanted = ("contains", "project", "reflect", "primal", "dual", "log_det")
+    wanted = ("contains", "project", "reflect", "primal", "dual", "log_det", "tangent")
     missing = [name for name in wanted if not hasattr(domain, name)]
     if missing:
         raise TypeError(
@@ -113,6 +116,9 @@ class Box:
 
     def dual(self, x: PyTree, noise: PyTree = None) -> PyTree:
         return self._map(_dual, x)
+
+    def tangent(self, v: PyTree) -> PyTree:
+        return v
 
     def log_det(self, u: PyTree) -> jax.Array:
         dtype = trees.float_dtype(u)
@@ -320,6 +326,9 @@ class Ball:
         size, direction = _polar(self._scaled(x))
         return center + radius * jnp.arctanh(size) * direction
 
+    def tangent(self, v: jax.Array) -> jax.Array:
+        return v
+
     def log_det(self, u: jax.Array) -> jax.Array:
         v = self._scaled(u)
         square = jnp.sum(v * v)
@@ -428,6 +437,9 @@ class HalfSpace:
         # The depth a of u from the depth s = log(1 + e^a) of x.
         return x + -jnp.log(-jnp.expm1(-depth)) / size * normal
 
+    def tangent(self, v: jax.Array) -> jax.Array:
+        return v
+
     def log_det(self, u: jax.Array) -> jax.Array:
         _, depth, _ = self._depth(u)
         return log_sigmoid(depth)
@@ -534,6 +546,10 @@ class Simplex:
         logs = jnp.log(_array(x, 1))
         spare = 0 if noise is None else jnp.mean(noise)
         return logs - jnp.mean(logs) + spare
+
+    def tangent(self, v: jax.Array) -> jax.Array:
+        """Without the part across Σ x_i = 1."""
+        return v - jnp.mean(v)
 
     def log_det(self, u: jax.Array) -> jax.Array:
         """Within the planes, log n + Σ log x_i; and a normal law for what has no part in x."""

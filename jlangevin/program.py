@@ -25,6 +25,7 @@ from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
 from jlangevin import noise, reducers, trees
+from jlangevin.compiling import compiled
 from jlangevin.distribution import Drawable, starts
 from jlangevin.kernels.base import (
     Energy,
@@ -154,10 +155,10 @@ def trouble(bad: jax.Array, streams: jax.Array, steps: jax.Array) -> Trouble:
     return Trouble(jnp.sum(bad.astype(jnp.int32)), chain, earliest)
 
 
-@partial(jax.jit, static_argnames=("structures", "layout"))
+@partial(compiled, static_argnames=("structures", "layout"))
 def begin(
     key: jax.Array,
-    stream_ids: jax.Array,
+    stream_ids: Any,
     arrays: tuple[list[Any], ...],
     *,
     structures: tuple[Structure, ...],
@@ -298,7 +299,7 @@ def _replace_failed(quick: Outcome, careful: Outcome) -> Outcome:
     return jax.tree.map(choose, quick, careful)._replace(trouble=careful.trouble)
 
 
-@partial(jax.jit, static_argnames=("structures", "plan", "layout", "parity", "careful"))
+@partial(compiled, static_argnames=("structures", "plan", "layout", "parity", "careful"))
 def _advance(
     state: SamplerState,
     arrays: tuple[list[Any], ...],

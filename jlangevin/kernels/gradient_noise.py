@@ -92,9 +92,12 @@ def gradient_noise(kernel: Any, cov: Any) -> GradientNoise:
         >>> round(float(jl.exact.stationary(kernel, energy, jnp.zeros(1)).cov[0, 0]), 4)
         1.6667
     """
-    if isinstance(kernel, Metropolis | Tempered):
+    inner = kernel
+    while hasattr(inner, "kernel") and not isinstance(inner, Tempered):
+        inner = inner.kernel
+    if isinstance(inner, Metropolis | Tempered):
         raise TypeError(
-            f"kernel: {type(kernel).__name__} accepts or rejects by the energy's value, which goes "
+            f"kernel: {type(inner).__name__} accepts or rejects by the energy's value, which goes "
             "with no noisy gradient; take an unadjusted kernel such as jlangevin.ula"
         )
     matrix = as_array("cov", cov, ndim=2)

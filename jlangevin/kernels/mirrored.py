@@ -114,7 +114,7 @@ def mirrored(kernel: Any, domain: Domain) -> Mirrored:
     if not hasattr(kernel, "temperature"):
         raise TypeError(
             f"kernel: {type(kernel).__name__} has no temperature, by which the change of volume is "
-            "to be multiplied; where it wraps a kernel, wrap the mirrored kernel instead"
+            "to be multiplied"
         )
     if hasattr(kernel, "estimator"):
         raise TypeError(

@@ -42,15 +42,16 @@ class ReflectedMALA(Metropolis):
         xi, uniform = noise
         target = free_step(self.step_size, self.temperature, state.position, state.gradient, xi)
         end, turned = self.domain.reflect(state.position, target)
-        move = jax.tree.map(jnp.subtract, target, state.position)
+        move = self.domain.tangent(jax.tree.map(jnp.subtract, target, state.position))
         proposed = evaluate(energy, end)
+        slope, slope_there = (self.domain.tangent(s.gradient) for s in (state, proposed))
 
         def work(g: jax.Array, h: jax.Array, move: jax.Array, turned: jax.Array) -> jax.Array:
             """As in `langevin_work`, with what is left of the move for its end."""
             eta = jnp.asarray(self.step_size, g.dtype)
             return 0.5 * (g * move + h * turned) - 0.25 * eta * (h + g) * (h - g)
 
-        done = total(work, state.gradient, proposed.gradient, move, turned)
+        done = total(work, slope, slope_there, move, turned)
         return accept_or_keep(state, proposed, done, self.temperature, uniform)
 
 
@@ -64,9 +65,9 @@ def reflected_mala(step_size: Any, domain: Domain, *, temperature: Any = 1.0) ->
         Δ = E(y) - E(x) - ½ (g·d + g'·d') + ¼ η (|g'|² - |g|²),    g = ∇E(x), g' = ∇E(y)
 
     It samples p(x) ∝ exp(-E(x)/T) on the domain without bias. It is a leapfrog step of size
-    h = sqrt(2η) with -g·d and the like for the kinetic energy: reflections keep volume, lengths
-    and the way back. Where no wall is hit it is `mala`, and where E is constant nothing is
-    rejected. One gradient a step.
+    h = sqrt(2η), Δ being the rise of energy and kinetic energy: reflections keep volume, lengths
+    and the way back. On a simplex g, g' and d are their parts along it. Where no wall is hit it is
+    `mala`, and where E is constant nothing is rejected. One gradient a step.
 
     Args:
         step_size: η > 0, a scalar or a function of the step, as in `mala`.

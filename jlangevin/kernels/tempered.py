@@ -152,7 +152,7 @@ def tempered(kernel: Any, temperatures: Any, *, step_sizes: Any = None) -> Tempe
     pairs (1, 2), (3, 4), … after the first step, (2, 3), (4, 5), … after the second, and so on in
     turn (Okabe, Kawata, Okamoto and Mikami 2001; Syed, Bouchard-Côté, Deligiannidis and Doucet
     2022). Replicas then travel up and down rather than diffuse. A swap leaves the product of the
-    densities p(x)^(1/T_k) as it is, so that of `kernel` is the only bias. `position`, and with it
+    densities exp(-E(x)/T_k) as it is, so that of `kernel` is the only bias. `position`, and with it
     all that is observed, reduced and verified, is that at T_1; so is `Info.acceptance_rate`. Other
     temperatures are in `states`, for instance `observe=lambda state: state.states.position`, with
     the temperatures on the last axis. All replicas begin where the chain does.
@@ -169,7 +169,7 @@ def tempered(kernel: Any, temperatures: Any, *, step_sizes: Any = None) -> Tempe
 
     Args:
         kernel: one with a temperature, which is T_1, and `adopt`: `ula`, `tamed_ula`,
-            `leimkuhler_matthews`, `underdamped`, `mala`, `barker` or `malt`.
+            `leimkuhler_matthews`, `underdamped`, `mala`, `barker`, `malt` or `reflected_mala`.
         temperatures: T_1 < … < T_K, K ≥ 2; another K compiles anew. See `kernels.equalized`.
         step_sizes: one a temperature, (K,). By default all have the kernel's, which is right as far
             as the energy is quadratic: the noise grows with T by itself.

@@ -92,7 +92,7 @@ def qq(
         F⁻¹((k - 1)/n + ε)
 
     All draws are within the band if and only if the empirical distribution function is within
-    F ± ε. In the tails, where k ≤ nε or k > n(1 - ε), it has no lower or no upper bound.
+    F ± ε. In the tails, where k ≤ nε or k ≥ n(1 - ε) + 1, it has no lower or no upper bound.
 
     Args:
         samples, law, coordinate, false_alarm, ax: as in `ecdf`.

@@ -315,6 +315,8 @@ def test_no_affine_law_is_claimed(name):
 def test_noise_on_the_gradient_alone_is_refused(name):
     with pytest.raises(TypeError, match=r"kernel: .* accepts or rejects by the energy's value"):
         jl.gradient_noise(KERNELS[name](0.1), jnp.eye(2))
+    with pytest.raises(TypeError, match=r"kernel: .* accepts or rejects by the energy's value"):
+        jl.gradient_noise(jl.coupled(KERNELS[name](0.1), 1, how="common"), jnp.eye(2))
 
 
 @pytest.mark.parametrize(

@@ -317,7 +317,11 @@ def simplex_target():
     def uniforms(x):
         return np.stack([to_u(x[:, 0]), x[:, 1] / np.maximum(x[:, 1] + x[:, 2], 1e-30)], axis=1)
 
-    return domains.simplex(), energy_along_the_first, points, uniforms
+    def energy(x):
+        """With a slope across the simplex that differs along it, and is none of its business."""
+        return energy_along_the_first(x) + 20.0 * (jnp.sum(x) - 1) * x[0] ** 2
+
+    return domains.simplex(), energy, points, uniforms
 
 
 TARGETS = {
@@ -462,6 +466,9 @@ class Twisted(NamedTuple):
     def reflect(self, x, y):
         return self.wrong(self.right, x, y) if self.name == "reflect" else self.right.reflect(x, y)
 
+    def tangent(self, v):
+        return self.wrong(self.right, v) if self.name == "tangent" else self.right.tangent(v)
+
     def log_det(self, u):
         return self.wrong(self.right, u) if self.name == "log_det" else self.right.log_det(u)
 
@@ -491,6 +498,9 @@ WRONG = {
     ),
     "move not turned": ("box", reflected_mala, "reflect", without_turning),
     "move not turned, ball": ("ball", reflected_mala, "reflect", without_turning),
+    "slopes across the simplex": (
+        "simplex", reflected_mala, "tangent", lambda domain, v: v,
+    ),
     "projected for reflected": ("simplex", reflected_mala, "reflect", clipped),
 }  # fmt: skip
 
