@@ -55,10 +55,10 @@ def warm_up(
     Each chain has a step size of its own while this lasts, and every step moves it towards
     `target_acceptance`: log η increases by 0.3 (rate - target), after Robbins and Monro (1951). So
     chains settle from starts that suit no common step size, and none that is left behind holds up
-    the others. For the first 30% of the steps that is all. Then the preconditioner, or the inverse of
-    the mass, becomes the covariance of all chains over windows that double in length; the last 10%
-    are for the step size alone, and the kernel is given its geometric mean over the second half of
-    these and over the chains. A proposal that is not finite counts as one that is rejected, no
+    the others. For the first 30% of the steps that is all. Then the preconditioner, or the inverse
+    of the mass, becomes the covariance of all chains over windows that double in length; the last
+    10% are for the step size alone, and the kernel is given its geometric mean over the second half
+    of these and over the chains. A proposal that is not finite counts as one that is rejected, no
     more.
 
     A chain that has not settled by then widens the preconditioner for all: look at R-hat, and at
