@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jlangevin.compiling import compiled
 from jlangevin.errors import CheckpointError, CheckpointWarning
 from jlangevin.program import Plan, SamplerState, Work
 from jlangevin.trees import PyTree, Structure, is_array
@@ -230,7 +231,7 @@ def _like(tree: PyTree) -> _Named:
 # Identity and checksums -----------------------------------------------------------------------
 
 
-@jax.jit
+@compiled
 def _fingerprint(leaves: list[jax.Array]) -> list[jax.Array]:
     """A 32-bit checksum of each array, the same however it is spread over devices."""
 

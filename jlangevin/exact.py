@@ -15,8 +15,9 @@ the law's relative error is about eps / (ηλ). Enable x64 for laws to be relied
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
-from functools import partial
+from functools import partial, reduce
 from typing import Any, NamedTuple
 
 import jax
@@ -27,6 +28,7 @@ from jax.flatten_util import ravel_pytree
 
 from jlangevin import trees
 from jlangevin._checks import check_count, check_scalar
+from jlangevin.compiling import compiled
 from jlangevin.distribution import Gaussian
 from jlangevin.errors import (
     NoEnergyError,
@@ -136,14 +138,11 @@ def law(
     num_steps = check_count("num_steps", num_steps, minimum=0)
     _check_start(start)
     if has_schedule(kernel):
-        facts, mean, cov = _step_by_step(kernel, energy, start, num_steps, keep=False)
-        return _shown(facts, mean, cov, full)
+        return _step_by_step(kernel, energy, start, num_steps, full=full, keep=False)
     facts = _facts(kernel, energy, start.mean)
     if not allow_unstable:
-        facts = _refuse_unstable(facts)
-    bits = np.array([int(bit) for bit in f"{num_steps:b}"], bool)
-    mean, cov = _push(_power(facts.step, bits), *_push(facts.init, *_flat(start)))
-    return _shown(facts, mean, cov, full)
+        facts, _ = _refuse_unstable(facts)
+    return _by_doubling(facts, start, num_steps, full)
 
 
 def trajectory(
@@ -171,8 +170,7 @@ def trajectory(
     """
     num_steps = check_count("num_steps", num_steps, minimum=0)
     _check_start(start)
-    facts, mean, cov = _step_by_step(kernel, energy, start, num_steps, keep=True)
-    return jax.vmap(lambda m, s: _shown(facts, m, s, full))(mean, cov)
+    return _step_by_step(kernel, energy, start, num_steps, full=full, keep=True)
 
 
 def stationary(kernel: Kernel, energy: Energy, position: PyTree, *, full: bool = False) -> Gaussian:
@@ -198,20 +196,20 @@ def stationary(kernel: Kernel, energy: Energy, position: PyTree, *, full: bool =
             "kernel: a step that changes with time has no stationary law; "
             "ask for exact.law after a number of steps"
         )
-    facts = _refuse_unstable(_facts(kernel, energy, position))
-    radius = lax.stop_gradient(_spectral_radius(facts.step.matrix))
-    settles = radius < 1 - _rounding(facts.step.matrix)
-    if trees.is_concrete(settles) and not bool(settles):
+    facts, growth = _refuse_unstable(_facts(kernel, energy, position))
+    if trees.is_concrete(growth) and not bool(growth.settles):
         raise NoStationaryLawError(
-            f"energy: the step's map has spectral radius {float(radius):.9g}, so the chain never "
-            "settles: the energy is linear or flat in some direction (exp(-E) has no finite "
-            f"integral), or ηλ is too small for {radius.dtype} to tell. Ask for exact.law after "
-            "a number of steps, or enable x64"
+            f"energy: the step's map has spectral radius {float(growth.radius):.9g}, so the chain "
+            "never settles: the energy is linear or flat in some direction (exp(-E) has no finite "
+            f"integral), or ηλ is too small for {growth.radius.dtype} to tell. Ask for exact.law "
+            "after a number of steps, or enable x64"
         )
-    facts = _poison(facts, settles)
-    # 2**64 steps: whatever has a spectral radius that float64 can tell from 1 has settled.
-    limit = _power(facts.step, np.array([True] + [False] * 64))
-    return _shown(facts, limit.offset, limit.cov, full)
+    facts = _poison(facts, growth.settles)
+    # From anywhere: whatever has a spectral radius that float64 can tell from 1 has settled.
+    zero = trees.zeros(facts.position)
+    size = trees.size(zero)
+    anywhere = _gaussian(zero, jnp.zeros((size, size), trees.float_dtype(zero)))
+    return _by_doubling(facts, anywhere, 2 ** (_DIGITS - 1), full)
 
 
 def target(energy: Energy, position: PyTree, temperature: Any = 1.0) -> Gaussian:
@@ -389,6 +387,7 @@ def _pair(p: Gaussian, q: Gaussian) -> tuple[jax.Array, jax.Array]:
 
 _PROBE_SIZES = (1.0, 3.0, 10.0, 30.0, 1e2, 1e3, 1e4, 1e6)
 _PROBE_DIRECTIONS = 4  # and their opposites
+_DIGITS = 64  # of a number of steps
 
 
 class _Facts(NamedTuple):
@@ -414,10 +413,10 @@ def _facts(kernel: Kernel, energy: Energy, position: PyTree, step: int = 0) -> _
         zeros,
         jnp.int32(step),
     )
-    return _poison(_Facts(init, moved, state, like), quadratic & affine)
+    return _poison(_Facts(init, moved, state, like), quadratic, affine)
 
 
-@partial(jax.jit, static_argnames=("structures",))
+@partial(compiled, static_argnames=("structures",), quickly=True)
 def _linearize(
     arrays: tuple[list[Any], ...],
     zeros: PyTree,
@@ -528,31 +527,44 @@ def _refuse_not_affine(quadratic: jax.Array, affine: jax.Array) -> None:
         raise NotAffineError("kernel: its step is not affine in state and noise on this energy")
 
 
-def _poison(facts: _Facts, good: jax.Array) -> _Facts:
-    """`facts`, or NaN where `good` is false: a refusal that also works under tracing."""
-    step = AffineMap(*(jnp.where(good, leaf, jnp.nan) for leaf in facts.step))
+def _poison(facts: _Facts, *good: jax.Array) -> _Facts:
+    """`facts`, or NaN where not all are `good`: a refusal for traced values, of which none can be
+    made in Python."""
+    if trees.is_concrete(good):  # and not refused
+        return facts
+    all_good = reduce(operator.and_, good)
+    step = AffineMap(*(jnp.where(all_good, leaf, jnp.nan) for leaf in facts.step))
     return facts._replace(step=step)
 
 
-def _refuse_unstable(facts: _Facts) -> _Facts:
-    radius = lax.stop_gradient(_spectral_radius(facts.step.matrix))
-    stable = radius <= 1 + _rounding(facts.step.matrix)
-    if trees.is_concrete(stable) and not bool(stable):
+def _refuse_unstable(facts: _Facts) -> tuple[_Facts, _Growth]:
+    growth = _growth(facts.step.matrix)
+    if trees.is_concrete(growth) and not bool(growth.stable):
         raise UnstableStepError(
-            f"step_size: the step's map has spectral radius {float(radius):.6g}, so the chain "
-            "grows without bound. Either the step is beyond the stability limit (ULA needs "
+            f"step_size: the step's map has spectral radius {float(growth.radius):.6g}, so the "
+            "chain grows without bound. Either the step is beyond the stability limit (ULA needs "
             "step_size < 2/λ_max of PA; see exact.step_size_for), or the energy has no minimum. "
             "exact.law gives the law all the same with allow_unstable=True"
         )
-    return _poison(facts, stable)
+    return _poison(facts, growth.stable), growth
 
 
-def _rounding(matrix: jax.Array) -> float:
-    """How far from 1 a computed spectral radius may be when it is 1."""
-    return 10 * float(jnp.finfo(matrix.dtype).eps) * max(len(matrix), 1)
+class _Growth(NamedTuple):
+    """The spectral radius of a step's map, and whether it is not above 1, and below."""
+
+    radius: jax.Array
+    stable: jax.Array
+    settles: jax.Array
 
 
-@jax.jit
+@partial(compiled, quickly=True)
+def _growth(matrix: jax.Array) -> _Growth:
+    radius = _spectral_radius(lax.stop_gradient(matrix))
+    # How far from 1 a computed spectral radius may be when it is 1.
+    rounding = 10 * float(jnp.finfo(matrix.dtype).eps) * max(len(matrix), 1)
+    return _Growth(radius, radius <= 1 + rounding, radius < 1 - rounding)
+
+
 def _spectral_radius(matrix: jax.Array) -> jax.Array:
     """max |eigenvalue| = lim |F^n|^(1/n), n = 2, 4, 8, … (Gelfand): no eigensolver needed."""
 
@@ -595,19 +607,36 @@ def _is_symmetric(matrix: jax.Array) -> jax.Array:
 # Composition --------------------------------------------------------------------------------
 
 
-@jax.jit
+def _by_doubling(facts: _Facts, start: Gaussian, num_steps: int, full: bool) -> Gaussian:
+    """The law after `num_steps` equal steps."""
+    number = f"{num_steps:b}"
+    # As many for most numbers, so that one program serves them all.
+    digits = number.zfill(-(-len(number) // _DIGITS) * _DIGITS)
+    bits = np.array([bit == "1" for bit in digits])
+    _, state = trees.partition(facts.state)
+    return _composed(facts.init, facts.step, start, bits, state=state, full=full)
+
+
+@partial(compiled, static_argnames=("state", "full"), quickly=True)
+def _composed(
+    init: AffineMap, step: AffineMap, start: Gaussian, bits: Any, *, state: Structure, full: bool
+) -> Gaussian:
+    law = _push(_power(step, bits), *_push(init, *_flat(start)))
+    return _shown(state, *law, full)
+
+
 def _power(step: AffineMap, bits: jax.Array) -> AffineMap:
     """`step` composed with itself as often as the binary number `bits` says, first bit first."""
-    n = len(step.offset)
     zero = jnp.zeros_like(step.offset)
-    identity = AffineMap(jnp.eye(n, dtype=zero.dtype), zero, jnp.zeros_like(step.cov))
+    identity = AffineMap(jnp.eye(len(zero), dtype=zero.dtype), zero, jnp.zeros_like(step.cov))
 
-    def digit(power: AffineMap, bit: jax.Array) -> tuple[AffineMap, None]:
-        twice = _then(power, power)
-        once_more = _then(twice, step)
-        return jax.tree.map(lambda a, b: jnp.where(bit, a, b), once_more, twice), None
+    def digit(carry: tuple[AffineMap, Any], bit: jax.Array) -> tuple[Any, None]:
+        power, begun = carry
+        twice = lax.cond(begun, lambda p: _then(p, p), lambda p: p, power)
+        return (lax.cond(bit, lambda p: _then(p, step), lambda p: p, twice), begun | bit), None
 
-    return lax.scan(digit, identity, bits)[0]
+    (power, _), _ = lax.scan(digit, (identity, jnp.array(False)), bits)
+    return power
 
 
 def _then(first: AffineMap, second: AffineMap) -> AffineMap:
@@ -622,18 +651,21 @@ def _push(move: AffineMap, mean: jax.Array, cov: jax.Array) -> tuple[jax.Array, 
 
 
 def _step_by_step(
-    kernel: Kernel, energy: Energy, start: Gaussian, num_steps: int, *, keep: bool
-) -> tuple[_Facts, jax.Array, jax.Array]:
-    """The state's law after `num_steps` steps, or if `keep` after each of 0 … `num_steps`."""
+    kernel: Kernel, energy: Energy, start: Gaussian, num_steps: int, *, full: bool, keep: bool
+) -> Gaussian:
+    """The law after `num_steps` steps, or if `keep` after each of 0 … `num_steps`."""
     facts = _facts(kernel, energy, start.mean)
     arrays, structures = zip(*map(trees.partition, (kernel, energy)), strict=True)
-    (means, covs), first_bad = _walk(
+    _, state = trees.partition(facts.state)
+    law, first_bad = _walk(
         arrays,
+        facts.init,
         facts.step,
-        _push(facts.init, *_flat(start)),
-        trees.zeros(facts.position),
+        start,
         structures=structures,
+        state=state,
         num_steps=num_steps,
+        full=full,
         keep=keep,
     )
     if trees.is_concrete(first_bad) and int(first_bad) < num_steps:
@@ -641,23 +673,26 @@ def _step_by_step(
             f"kernel: at step {int(first_bad)} of its schedules the step is not affine or not "
             "finite; step_size and temperature must be finite and not below zero at every step"
         )
-    return facts, means, covs
+    return law
 
 
-@partial(jax.jit, static_argnames=("structures", "num_steps", "keep"))
+@partial(compiled, static_argnames=("structures", "state", "num_steps", "full", "keep"))
 def _walk(
     arrays: tuple[list[Any], ...],
+    init: AffineMap,
     constant: AffineMap,
-    first: tuple[jax.Array, jax.Array],
-    zeros: PyTree,
+    start: Gaussian,
     *,
     structures: tuple[Structure, ...],
+    state: Structure,
     num_steps: int,
+    full: bool,
     keep: bool,
-) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
-    """The law from `first` on, every step `constant` if nothing is scheduled, and the first step
+) -> tuple[Gaussian, jax.Array]:
+    """The law from `start` on, every step `constant` if nothing is scheduled, and the first step
     that is not affine (`num_steps` if all are), from which on the law is NaN."""
     scheduled = has_schedule(trees.combine(arrays[0], structures[0]))
+    zeros = trees.zeros(start.mean)
 
     def push(carry: tuple[Any, jax.Array], t: jax.Array) -> tuple[Any, Any]:
         law, first_bad = carry
@@ -669,20 +704,22 @@ def _walk(
         law = _push(move, *law)
         return (law, first_bad), law if keep else None
 
+    first = _push(init, *_flat(start))
     steps = jnp.arange(num_steps, dtype=jnp.int32)
     (last, first_bad), later = lax.scan(push, (first, jnp.int32(num_steps)), steps)
     if not keep:
-        return last, first_bad
-    return jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, later), first_bad
+        return _shown(state, *last, full), first_bad
+    each = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, later)
+    return jax.vmap(lambda mean, cov: _shown(state, mean, cov, full))(*each), first_bad
 
 
 def _flat(start: Gaussian) -> tuple[jax.Array, jax.Array]:
     return trees.ravel(start.mean), start.cov
 
 
-def _shown(facts: _Facts, mean: jax.Array, cov: jax.Array, full: bool) -> Gaussian:
+def _shown(state: Structure, mean: jax.Array, cov: jax.Array, full: bool) -> Gaussian:
     """The law over the state, or its marginal over the position."""
-    unravel = trees.unraveler(facts.state)
+    unravel = trees.unraveler(trees.combine([], state))
     if full:
         return _gaussian(unravel(mean), cov)
     select = jax.jacfwd(lambda z: trees.ravel(unravel(z).position))(mean)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jlangevin import trees
-from jlangevin.diagnostics._points import mapped
+from jlangevin.compiling import energy_values
 from jlangevin.kernels.base import Energy, check_energy
 
 if TYPE_CHECKING:
@@ -89,8 +89,4 @@ def _energies(energy: Energy, draws: Any) -> jax.Array:
     check_energy(energy, jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), flat))
     if num_chains * num_draws == 0:
         return jnp.zeros((num_chains, num_draws), trees.float_dtype(flat))
-    return mapped(_value, energy, flat).reshape(num_chains, num_draws)
-
-
-def _value(energy: Energy, position: Any) -> jax.Array:
-    return energy(position)
+    return energy_values(energy, flat).reshape(num_chains, num_draws)

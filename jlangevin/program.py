@@ -287,7 +287,7 @@ def advance(
     return quick
 
 
-@jax.jit
+@compiled
 def _replace_failed(quick: Outcome, careful: Outcome) -> Outcome:
     failed = careful.num_divergent > 0
 
@@ -460,7 +460,7 @@ def _draws_per_block(num_draws: int, thin: int, block_steps: int) -> int:
     return most + most % even
 
 
-@partial(jax.jit, static_argnames=("structure",))
+@partial(compiled, static_argnames=("structure",))
 def summarise(
     state: SamplerState, num_divergent: jax.Array, arrays: list[Any], *, structure: Structure
 ) -> Any:

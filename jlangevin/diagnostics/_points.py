@@ -1,20 +1,15 @@
-"""Draws as points in R^d, and functions of one point mapped over many."""
+"""Draws as points in R^d."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jlangevin import trees
 from jlangevin._checks import as_array, check_finite, check_scalar
 
-__all__ = ["as_draws", "check_temperature", "mapped", "positions"]
-
-_BATCH = 4096  # points at a time; results do not depend on it
+__all__ = ["as_draws", "check_temperature", "positions"]
 
 
 def as_draws(x: Any, *, minimum: int) -> jax.Array:
@@ -39,16 +34,3 @@ def positions(x: jax.Array) -> jax.Array:
 def check_temperature(temperature: Any, dtype: Any) -> jax.Array:
     check_scalar("temperature", temperature, positive=True)
     return jnp.asarray(temperature, dtype)
-
-
-def mapped(function: Callable[[Any, Any], Any], energy: Any, x: Any) -> Any:
-    """`function(energy, point)` at each of n points, x's leaves (n, …); compiled by structure."""
-    arrays, structure = trees.partition(energy)
-    return _mapped(arrays, x, structure=structure, function=function)
-
-
-@functools.partial(jax.jit, static_argnames=("structure", "function"))
-def _mapped(arrays: Any, x: Any, *, structure: Any, function: Any) -> Any:
-    energy = trees.combine(arrays, structure)
-    batch = min(_BATCH, len(jax.tree.leaves(x)[0]))
-    return jax.lax.map(lambda point: function(energy, point), x, batch_size=batch)

@@ -18,7 +18,8 @@ import jax
 import jax.numpy as jnp
 
 from jlangevin._checks import as_array, check_finite
-from jlangevin.diagnostics._points import as_draws, check_temperature, mapped, positions
+from jlangevin.compiling import compiled, mapped
+from jlangevin.diagnostics._points import as_draws, check_temperature, positions
 from jlangevin.diagnostics.series import mcse
 
 __all__ = ["Identities", "Identity", "identities"]
@@ -100,7 +101,7 @@ def _derivatives(energy: Any, point: jax.Array) -> tuple[jax.Array, jax.Array]:
     return gradient, jnp.trace(hessian)
 
 
-@jax.jit
+@compiled
 def _identities(
     draws: jax.Array,
     gradient: jax.Array,

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jlangevin.diagnostics._points import as_draws, mapped, positions
+from jlangevin.compiling import mapped
+from jlangevin.diagnostics._points import as_draws, positions
 from jlangevin.energies import GaussianMixture
 
 __all__ = ["ModeOccupancy", "mode_occupancy"]

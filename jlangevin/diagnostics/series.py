@@ -19,6 +19,7 @@ import scipy
 from jax.scipy.special import ndtri
 
 from jlangevin._checks import as_array
+from jlangevin.compiling import compiled
 
 __all__ = ["autocorrelation", "ess", "integrated_time", "mcse", "rhat"]
 
@@ -199,17 +200,17 @@ def _each(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array
     return jax.vmap(function, in_axes=2)(flat).reshape(x.shape[2:])
 
 
-@functools.partial(jax.jit, static_argnames="method")
+@functools.partial(compiled, static_argnames=("method",))
 def _ess(x: jax.Array, method: Method) -> jax.Array:
     return _each(_METHODS[method], x)
 
 
-@jax.jit
+@compiled
 def _rhat(x: jax.Array) -> jax.Array:
     return _each(_rhat_one, x)
 
 
-@jax.jit
+@compiled
 def _mcse(x: jax.Array) -> jax.Array:
     def one(x: jax.Array) -> jax.Array:
         deviation = _centred(x, (0, 1))
@@ -219,7 +220,7 @@ def _mcse(x: jax.Array) -> jax.Array:
     return _each(one, x)
 
 
-@jax.jit
+@compiled
 def _autocorrelation(x: jax.Array) -> jax.Array:
     moved = jnp.moveaxis(x, 1, -1)
     covariance = _autocovariance(moved)

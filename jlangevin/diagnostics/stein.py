@@ -34,7 +34,8 @@ from jax import lax
 
 from jlangevin import noise
 from jlangevin._checks import check_count, check_finite, check_key, check_scalar
-from jlangevin.diagnostics._points import as_draws, check_temperature, mapped, positions
+from jlangevin.compiling import compiled, mapped
+from jlangevin.diagnostics._points import as_draws, check_temperature, positions
 from jlangevin.noise import Want
 
 __all__ = ["KSDTest", "ksd", "ksd_test", "stein_thinning"]
@@ -301,7 +302,7 @@ def _diagonal(scores: jax.Array, c: jax.Array, beta: jax.Array) -> jax.Array:
     return c ** (2 * beta) * (square - 2 * beta * scores.shape[1] / (c * c))
 
 
-@functools.partial(jax.jit, static_argnames="block")
+@functools.partial(compiled, static_argnames=("block",))
 def _forms(
     x: jax.Array,
     s: jax.Array,
@@ -339,7 +340,7 @@ def _forms(
     return jnp.sum(sums, axis=0), jnp.sum(_diagonal(s, c, beta))
 
 
-@functools.partial(jax.jit, static_argnames=("num_draws", "restart", "num_bootstrap"))
+@functools.partial(compiled, static_argnames=("num_draws", "restart", "num_bootstrap"))
 def _signs(
     key: jax.Array, flip: jax.Array, *, num_draws: int, restart: int, num_bootstrap: int
 ) -> jax.Array:
@@ -367,7 +368,7 @@ def _signs(
     return jnp.concatenate([jnp.ones((num_draws, 1), jnp.int8), signs], axis=1)
 
 
-@functools.partial(jax.jit, static_argnames="num_points")
+@functools.partial(compiled, static_argnames=("num_points",))
 def _thin(
     x: jax.Array, s: jax.Array, c: jax.Array, beta: jax.Array, *, num_points: int
 ) -> jax.Array:

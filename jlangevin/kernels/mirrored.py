@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jlangevin.domains import Domain, admit, check_domain
+from jlangevin.domains.base import Domain, admit, check_domain
 from jlangevin.kernels.base import Energy, Info, Schedule, check_kernel, gradient
 from jlangevin.noise import Want
 from jlangevin.scores import GivenGradient

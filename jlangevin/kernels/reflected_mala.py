@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from jlangevin.domains import Domain, admit, check_domain
+from jlangevin.domains.base import Domain, admit, check_domain
 from jlangevin.kernels.base import Energy, Info, hyperparameter
 from jlangevin.kernels.metropolis import (
     Metropolis,
@@ -16,7 +16,7 @@ from jlangevin.kernels.metropolis import (
     evaluate,
     total,
 )
-from jlangevin.kernels.reflected import free_step
+from jlangevin.kernels.projected import free_step
 from jlangevin.noise import Want
 from jlangevin.trees import PyTree, pytree_dataclass
 

@@ -12,6 +12,7 @@ import scipy
 
 from jlangevin import exact
 from jlangevin._checks import as_array, check_count, check_positive, check_scalar
+from jlangevin.compiling import compiled
 from jlangevin.energies import quadratic
 from jlangevin.errors import NotAffineError
 from jlangevin.plot._figure import COLORS, Array, as_probability, axes_or_new, legend
@@ -123,7 +124,7 @@ def _curve(make: Callable[[Any], Any], precision: Any, step_sizes: Array) -> Arr
         return exact.stationary(make(step_size), energy, jnp.zeros(1)).cov[0, 0]
 
     try:
-        values = np.asarray(jax.jit(jax.vmap(one))(jnp.asarray(step_sizes, float)), float)
+        values = np.asarray(compiled(jax.vmap(one))(jnp.asarray(step_sizes, float)), float)
     except NotAffineError:
         return None
     return values if np.isfinite(values).any() else None

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jlangevin._checks import as_array, check_count, check_finite
-from jlangevin.diagnostics._points import check_temperature, mapped
+from jlangevin.compiling import energy_values, mapped
+from jlangevin.diagnostics._points import check_temperature
 from jlangevin.kernels.base import gradient
 from jlangevin.plot._figure import COLORS, Array, as_chains, axes_or_new, legend
 
@@ -232,14 +233,10 @@ def cells(box: Array, num: int) -> jax.Array:
 
 def energy_on(points: jax.Array, energy: Any, temperature: Any) -> Array:
     """E/T at points (n, 2), above its least value there."""
-    values = np.asarray(mapped(_value, energy, points), float)
+    values = np.asarray(energy_values(energy, points), float)
     values = values / float(check_temperature(temperature, points.dtype))
     check_finite("energy", values)
     return np.asarray(values - values.min())
-
-
-def _value(energy: Any, point: jax.Array) -> jax.Array:
-    return energy(point)
 
 
 def span_of(chains: Array) -> Array:

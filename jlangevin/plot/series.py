@@ -10,7 +10,8 @@ import numpy as np
 
 from jlangevin import diagnostics
 from jlangevin._checks import as_array, check_count, check_finite, check_scalar
-from jlangevin.diagnostics._points import check_temperature, mapped
+from jlangevin.compiling import energy_values
+from jlangevin.diagnostics._points import check_temperature
 from jlangevin.energies import GaussianMixture
 from jlangevin.plot._figure import (
     COLORS,
@@ -62,7 +63,7 @@ def energy_trace(
     """
     chains = as_chains(draws)
     at = as_steps(steps, chains.shape[1])
-    values = np.asarray(mapped(_value, energy, jnp.asarray(chains.reshape(-1, chains.shape[-1]))))
+    values = np.asarray(energy_values(energy, jnp.asarray(chains.reshape(-1, chains.shape[-1]))))
     values = values / float(check_temperature(temperature, values.dtype))
     check_finite("energy", values)
     values = values.reshape(chains.shape[:2])
@@ -261,7 +262,3 @@ def ksd(
     ax.set(xlabel="steps $N$", ylabel="kernel Stein discrepancy")
     legend(ax)
     return ax
-
-
-def _value(energy: Any, point: jax.Array) -> jax.Array:
-    return energy(point)

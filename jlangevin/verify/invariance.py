@@ -15,23 +15,21 @@ instead, which looks at its closed form.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
-from typing import Any
 
 import jax
 import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from jlangevin import trees
 from jlangevin._checks import check_count, check_key
+from jlangevin.compiling import energy_values
 from jlangevin.distribution import Drawable, Gaussian
 from jlangevin.energies import Quadratic
 from jlangevin.kernels.base import Energy, Kernel
 from jlangevin.sampling import sample
 from jlangevin.scores import GivenGradient
-from jlangevin.trees import PyTree, Structure
+from jlangevin.trees import PyTree
 from jlangevin.verify.law import Report, check_probability, columns, compare
 
 __all__ = ["Crossings", "assert_invariant", "invariance"]
@@ -204,7 +202,7 @@ def invariance(
     if not isinstance(energy, GivenGradient):
         names.append("energy")
         before, after, levels = (
-            np.hstack([known, _values(energy, x)])
+            np.hstack([known, np.asarray(energy_values(energy, x), np.float64)[:, None]])
             for known, x in zip((before, after, levels), (start, end, others), strict=True)
         )
     finite = np.isfinite(after).all(axis=1)
@@ -257,14 +255,3 @@ def assert_invariant(
     )
     if not report.passed:
         raise AssertionError(str(report))
-
-
-def _values(energy: Energy, positions: PyTree) -> NDArray[np.float64]:
-    """The energy at each position, (n, 1)."""
-    arrays, structure = trees.partition(energy)
-    return np.asarray(_mapped(arrays, positions, structure=structure), np.float64)[:, None]
-
-
-@functools.partial(jax.jit, static_argnames="structure")
-def _mapped(arrays: list[Any], positions: PyTree, *, structure: Structure) -> jax.Array:
-    return jax.vmap(trees.combine(arrays, structure))(positions)

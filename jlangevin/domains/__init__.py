@@ -1,0 +1,41 @@
+"""Closed convex sets that positions are confined to, and the maps that keep them there.
+
+Each domain is a frozen dataclass whose parameters are pytree leaves, with
+
+    contains(x)     whether x is inside, a boolean scalar
+    project(x)      the nearest point of the domain
+    reflect(x, y)   where the straight move from x to y ends if walls reflect it, as light, and the
+                    move as it is after the last of them: as long as y - x, but turned
+    primal(u)       a smooth map of all of space onto the interior, the gradient of a convex
+                    function: ∇h* of a mirror map h
+    dual(x, noise)  its inverse; not finite on the boundary. Where x does not say all of u, as on a
+                    simplex, the rest is made of `noise`, normals like x, and is 0 without
+    log_det(u)      log |det ∂x/∂u|
+    tangent(v)      the part of a direction along which the domain extends: all of it but on a
+                    simplex, which is flat
+
+for one position; any other object with these is a domain too. What `project`, `reflect` and
+`primal` give is inside in exact arithmetic, not up to rounding: a point within a few roundings of
+a curved or slanted wall is moved inwards by as much. What is not a number stays so.
+"""
+
+from jlangevin.domains.ball import Ball, ball
+from jlangevin.domains.base import Domain
+from jlangevin.domains.box import Box, box
+from jlangevin.domains.confined import Confined, confine
+from jlangevin.domains.half_space import HalfSpace, half_space
+from jlangevin.domains.simplex import Simplex, simplex
+
+__all__ = [
+    "Ball",
+    "Box",
+    "Confined",
+    "Domain",
+    "HalfSpace",
+    "Simplex",
+    "ball",
+    "box",
+    "confine",
+    "half_space",
+    "simplex",
+]

@@ -1,0 +1,69 @@
+"""What a domain is, and what all of them need."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jlangevin import trees
+from jlangevin.trees import PyTree
+
+__all__ = ["Domain", "admit", "check_domain", "fitted", "single_array"]
+
+
+class Domain(Protocol):
+    """A closed convex set; `jlangevin.domains` says what its members are."""
+
+    def contains(self, x: PyTree) -> jax.Array: ...
+    def project(self, x: PyTree) -> PyTree: ...
+    def reflect(self, x: PyTree, y: PyTree) -> tuple[PyTree, PyTree]: ...
+    def primal(self, u: PyTree) -> PyTree: ...
+    def dual(self, x: PyTree, noise: PyTree = None) -> PyTree: ...
+    def log_det(self, u: PyTree) -> jax.Array: ...
+    def tangent(self, v: PyTree) -> PyTree: ...
+
+
+def check_domain(domain: Any) -> None:
+    """Raise TypeError unless `domain` has the members of a domain."""
+    wanted = ("contains", "project", "reflect", "primal", "dual", "log_det", "tangent")
+    missing = [name for name in wanted if not hasattr(domain, name)]
+    if missing:
+        raise TypeError(
+            f"domain: {domain!r} is no domain (it lacks {', '.join(missing)}); pass for instance "
+            "jlangevin.domains.box(0.0, 1.0)"
+        )
+
+
+def admit(domain: Domain, position: PyTree) -> PyTree:
+    """`position` if it is inside, else NaN: as the start of a chain the driver refuses it."""
+    inside = domain.contains(position)
+    return jax.tree.map(lambda x: jnp.where(inside, x, jnp.nan), position)
+
+
+def single_array(position: PyTree, ndim: int | None = None) -> jax.Array:
+    if not isinstance(position, (jax.Array, np.ndarray)) or ndim not in (None, position.ndim):
+        what = "a single array" if ndim is None else f"a single array of {ndim} dimension(s)"
+        raise TypeError(f"position: this domain takes {what}; boxes take any pytree")
+    return jnp.asarray(position)
+
+
+def fitted(name: str, bound: PyTree, tree: PyTree) -> PyTree:
+    """`bound` for every element of `tree`, in its dtypes."""
+    if trees.is_array(bound) and jnp.ndim(bound) == 0:
+        return jax.tree.map(lambda x: jnp.full(jnp.shape(x), bound, x.dtype), tree)
+
+    def fit(bound: Any, x: jax.Array) -> jax.Array:
+        if jnp.shape(bound) not in ((), jnp.shape(x)):
+            raise ValueError(
+                f"{name}: of shape {jnp.shape(bound)}, does not fit a position of shape "
+                f"{jnp.shape(x)}"
+            )
+        return jnp.full(jnp.shape(x), bound, x.dtype)
+
+    given, wanted = str(jax.tree.structure(bound)), str(jax.tree.structure(tree))
+    if given != wanted:
+        raise ValueError(f"{name}: {given} does not fit a position that is {wanted}")
+    return jax.tree.map(fit, bound, tree)

@@ -1,0 +1,174 @@
+"""Boxes, whose walls are at right angles to the axes."""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.nn import log_sigmoid, sigmoid, softplus
+
+from jlangevin import trees
+from jlangevin._checks import as_array
+from jlangevin.domains.base import fitted
+from jlangevin.rounding import apart, hidden_zero
+from jlangevin.trees import PyTree, pytree_dataclass
+
+__all__ = ["Box", "box"]
+
+
+@pytree_dataclass
+class Box:
+    """See `box`."""
+
+    lower: Any
+    upper: Any
+
+    def contains(self, x: PyTree) -> jax.Array:
+        inside = self._map(lambda low, high, x: jnp.all((low <= x) & (x <= high)), x)
+        return functools.reduce(operator.and_, jax.tree.leaves(inside))
+
+    def project(self, x: PyTree) -> PyTree:
+        return self._map(lambda low, high, x: jnp.clip(x, low, high), x)
+
+    def reflect(self, x: PyTree, y: PyTree) -> tuple[PyTree, PyTree]:
+        """By folding each coordinate, however often it crosses the box."""
+        end = self._map(lambda low, high, y: _fold(low, high, y)[0], y)
+        turned = self._map(lambda low, high, y, x: (y - x) * _fold(low, high, y)[1], y, x)
+        return end, turned
+
+    def primal(self, u: PyTree) -> PyTree:
+        return self._map(_primal, u)
+
+    def dual(self, x: PyTree, noise: PyTree = None) -> PyTree:
+        return self._map(_dual, x)
+
+    def tangent(self, v: PyTree) -> PyTree:
+        return v
+
+    def log_det(self, u: PyTree) -> jax.Array:
+        dtype = trees.float_dtype(u)
+        sums = self._map(lambda *args: jnp.sum(_log_slope(*args)).astype(dtype), u)
+        return sum(jax.tree.leaves(sums), start=jnp.zeros((), dtype))
+
+    def _map(self, function: Callable[..., Any], tree: PyTree, *others: PyTree) -> PyTree:
+        """`function` of the bounds, as large as a leaf, and of the leaves."""
+        lower, upper = fitted("lower", self.lower, tree), fitted("upper", self.upper, tree)
+        return jax.tree.map(function, lower, upper, tree, *others)
+
+
+def _pairs(lower: PyTree, upper: PyTree) -> list[tuple[Any, Any]]:
+    """The bounds of each leaf, of which either may stand for all."""
+    lows, highs = ([np.asarray(x) for x in jax.tree.leaves(bound)] for bound in (lower, upper))
+    if len(lows) != len(highs):
+        lows = lows * len(highs) if len(lows) == 1 else lows
+        highs = highs * len(lows) if len(highs) == 1 else highs
+    if len(lows) != len(highs):
+        raise ValueError(f"upper: {len(highs)} leaves do not fit the {len(lows)} of lower")
+    return list(zip(lows, highs, strict=True))
+
+
+def _fold(low: jax.Array, high: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Where y is folded to, and 1 or -1 for the direction from which it gets there.
+
+    Counted from the wall crossed first, so that no digits are lost to the other one.
+    """
+    width = high - low
+    beyond = jnp.maximum(jnp.maximum(low - y, y - high), 0)
+    # Not `mod`, which is a call for each element, and apart, so that runs have the same bits
+    # however they are cut.
+    period = jnp.where(jnp.isfinite(width), 2 * width, 1)
+    turns = jnp.where(jnp.isfinite(width), jnp.floor(beyond / period), 0)
+    way = jnp.maximum(beyond - apart(turns * period, hidden_zero(period)), 0)
+    back = way > width
+    depth = jnp.where(back, 2 * width - way, way)
+    end = jnp.where(y < low, low + depth, jnp.where(y > high, high - depth, y))
+    outside = (y < low) | (y > high)
+    return jnp.clip(end, low, high), jnp.where(outside & ~back, -1, 1).astype(y.dtype)
+
+
+# The mirror map of one coordinate, with slope 1 far from its bounds or between them:
+# l + w σ(4 (u - m)/w) for two bounds of width w and middle m; l + log(1 + e^{u-l}) and its mirror
+# image for one; u for none.
+
+
+def _bounds(low: jax.Array, high: jax.Array) -> tuple[jax.Array, ...]:
+    """Which bounds there are, and harmless numbers for those, and for the width, that are not."""
+    below, above = jnp.isfinite(low), jnp.isfinite(high)
+    low, high = jnp.where(below, low, 0), jnp.where(above, high, 0)
+    return below, above, low, high, jnp.where(below & above, high - low, 1)
+
+
+def _arguments(low: jax.Array, high: jax.Array, u: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Of σ or softplus, as counted from the lower bound and from the upper."""
+    below, above, low, high, width = _bounds(low, high)
+    both = 4 * ((u - low) - 0.5 * width) / width
+    return jnp.where(above, both, u - low), jnp.where(below, -both, high - u)
+
+
+def _primal(low: jax.Array, high: jax.Array, u: jax.Array) -> jax.Array:
+    below, above, finite_low, finite_high, width = _bounds(low, high)
+    up, down = _arguments(low, high, u)
+    # From the nearer bound, where floats may be dense.
+    both = jnp.where(up < 0, finite_low + width * sigmoid(up), finite_high - width * sigmoid(down))
+    one = jnp.where(below, finite_low + softplus(up), finite_high - softplus(down))
+    return jnp.clip(jnp.where(below & above, both, jnp.where(below | above, one, u)), low, high)
+
+
+def _dual(low: jax.Array, high: jax.Array, x: jax.Array) -> jax.Array:
+    below, above, low, high, width = _bounds(low, high)
+    logit = jnp.log(x - low) - jnp.log(high - x)
+    both = low + 0.5 * width + 0.25 * width * logit
+    one = jnp.where(below, low + _softplus_inverse(x - low), high - _softplus_inverse(high - x))
+    return jnp.where(below & above, both, jnp.where(below | above, one, x))
+
+
+def _log_slope(low: jax.Array, high: jax.Array, u: jax.Array) -> jax.Array:
+    below, above, *_ = _bounds(low, high)
+    up, down = _arguments(low, high, u)
+    slopes = jnp.where(below, log_sigmoid(up), 0) + jnp.where(above, log_sigmoid(down), 0)
+    return slopes + jnp.where(below & above, np.log(4), 0).astype(u.dtype)
+
+
+def _softplus_inverse(y: jax.Array) -> jax.Array:
+    return y + jnp.log(-jnp.expm1(-y))
+
+
+def box(lower: Any, upper: Any) -> Box:
+    """The box lower ≤ x ≤ upper, in which either bound may be infinite; for any pytree position.
+
+    A move is reflected by folding each coordinate. The dual coordinates are a logit where there
+    are two bounds, x = l + w σ(4 (u - m)/w), where m is the middle and w the width, and
+    x = l + log(1 + e^{u-l}) where there is only the lower, its mirror image for the upper.
+
+    Args:
+        lower, upper: scalars, or pytrees like the position, with leaves that are scalars or of the
+            position's shape. Rounded to the position's dtype.
+
+    Raises:
+        ValueError: a bound that is NaN, or a lower bound that is not below the upper. Bounds that
+            do not fit the position are refused when they meet it.
+
+    Example:
+        >>> import jax.numpy as jnp, jlangevin as jl
+        >>> unit = jl.domains.box(0.0, 1.0)
+        >>> end, move = unit.reflect(jnp.array([0.5]), jnp.array([-2.75]))  # off three walls
+        >>> float(end[0]), float(move[0])
+        (0.75, 3.25)
+    """
+    lower, upper = (
+        jax.tree.map(functools.partial(as_array, name), trees.as_position(name, bound))
+        for name, bound in (("lower", lower), ("upper", upper))
+    )
+    if trees.is_concrete(lower, upper):
+        for name, bound in (("lower", lower), ("upper", upper)):
+            if any(bool(np.any(np.isnan(leaf))) for leaf in jax.tree.leaves(bound)):
+                raise ValueError(f"{name}: expected bounds, got NaN")
+        for low, high in _pairs(lower, upper):
+            if not bool(np.all(low < high)):
+                raise ValueError(f"lower: expected bounds below upper, got {low} and {high}")
+    return Box(lower, upper)

@@ -1,0 +1,54 @@
+"""Energies that are infinite outside of a domain."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jlangevin.domains.base import Domain, check_domain
+from jlangevin.domains.simplex import Simplex
+from jlangevin.trees import PyTree, pytree_dataclass
+
+__all__ = ["Confined", "confine"]
+
+
+@pytree_dataclass
+class Confined:
+    """See `confine`."""
+
+    energy: Any
+    domain: Any
+
+    def __call__(self, x: PyTree) -> jax.Array:
+        value: jax.Array = self.energy(x)
+        return jnp.where(self.domain.contains(x), value, jnp.inf)
+
+
+def confine(energy: Any, domain: Domain) -> Confined:
+    """E inside of `domain` and +∞ outside.
+
+    A kernel that accepts or rejects by the energy (`mala`, `barker`, `malt`) rejects what is not
+    finite, and so samples the law restricted to the domain, without bias. Others diverge when they
+    leave it, and are reported.
+
+    Args:
+        energy: any energy; outside of the domain it may be anything.
+        domain: any domain but a simplex, which has no inside that a move in space could hit.
+
+    Raises:
+        TypeError: no domain, or a simplex.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jlangevin as jl
+        >>> half_normal = jl.domains.confine(lambda x: 0.5 * x @ x, jl.domains.box(0.0, jnp.inf))
+        >>> run = jl.sample(jax.random.key(0), half_normal, jl.mala(0.5), jnp.ones((100, 1)),
+        ...                 num_steps=100)
+        >>> bool(run.draws.min() >= 0)
+        True
+    """
+    check_domain(domain)
+    if isinstance(domain, Simplex):
+        raise TypeError("domain: no move in space ends on a simplex; take jlangevin.mirrored")
+    return Confined(energy, domain)

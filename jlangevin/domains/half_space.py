@@ -1,0 +1,102 @@
+"""Half-spaces."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.nn import log_sigmoid, softplus
+
+from jlangevin import trees
+from jlangevin._checks import as_array, check_finite, check_scalar
+from jlangevin.domains.base import fitted, single_array
+from jlangevin.trees import pytree_dataclass
+
+__all__ = ["HalfSpace", "half_space"]
+
+
+@pytree_dataclass
+class HalfSpace:
+    """See `half_space`."""
+
+    normal: Any
+    offset: Any
+
+    def contains(self, x: jax.Array) -> jax.Array:
+        normal, offset, _ = self._parameters(x)
+        return jnp.sum(normal * x) <= offset
+
+    def project(self, x: jax.Array) -> jax.Array:
+        normal, offset, slack = self._parameters(x)
+        excess = jnp.sum(normal * x) - offset
+        on_wall = x - (excess + 2 * slack) / jnp.sum(normal * normal) * normal
+        return jnp.where(excess <= -slack, x, on_wall)
+
+    def reflect(self, x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+        normal, offset, _ = self._parameters(x)
+        square = jnp.sum(normal * normal)
+        excess, move = jnp.sum(normal * y) - offset, y - x
+        outside = excess > 0
+        end = jnp.where(outside, y - 2 * excess / square * normal, y)
+        turned = jnp.where(outside, move - 2 * jnp.sum(normal * move) / square * normal, move)
+        return self.project(end), turned
+
+    def primal(self, u: jax.Array) -> jax.Array:
+        normal, depth, size = self._depth(u)
+        return self.project(u - softplus(-depth) / size * normal)
+
+    def dual(self, x: jax.Array, noise: jax.Array | None = None) -> jax.Array:
+        normal, depth, size = self._depth(x)
+        # The depth a of u from the depth s = log(1 + e^a) of x.
+        return x + -jnp.log(-jnp.expm1(-depth)) / size * normal
+
+    def tangent(self, v: jax.Array) -> jax.Array:
+        return v
+
+    def log_det(self, u: jax.Array) -> jax.Array:
+        _, depth, _ = self._depth(u)
+        return log_sigmoid(depth)
+
+    def _depth(self, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """The normal, how deep x is inside, and the normal's length."""
+        normal, offset, _ = self._parameters(x)
+        size = jnp.sqrt(jnp.sum(normal * normal))
+        return normal, (offset - jnp.sum(normal * x)) / size, size
+
+    def _parameters(self, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Normal, offset, and what roundings of normal · x - offset amount to."""
+        x = single_array(x)
+        normal, offset = fitted("normal", self.normal, x), jnp.asarray(self.offset, x.dtype)
+        terms = jnp.sum(jnp.abs(normal * x)) + jnp.abs(offset)
+        return normal, offset, (x.size + 8) * jnp.finfo(x.dtype).eps * terms
+
+
+def half_space(normal: Any, offset: Any) -> HalfSpace:
+    """The half-space a · x ≤ b, for positions that are a single array.
+
+    A move is reflected at the plane. The dual coordinates have another depth below the plane,
+    s = log(1 + e^{s*}), and are the same otherwise. Where a has a single entry other than 0,
+    `box` with an infinite bound is the same, and exact at the wall.
+
+    Args:
+        normal: a ≠ 0, pointing outwards, an array like the position.
+        offset: b.
+
+    Raises:
+        TypeError: a position that is no single array, when it meets one.
+        ValueError: a or b not finite, or a = 0; later, a normal that does not fit the position.
+
+    Example:
+        >>> import jax.numpy as jnp, jlangevin as jl
+        >>> below = jl.domains.half_space([1.0, 1.0], 2.0)  # x_1 + x_2 ≤ 2
+        >>> [round(float(x), 4) for x in below.project(jnp.array([2.0, 3.0]))]
+        [0.5, 1.5]
+    """
+    normal = as_array("normal", normal)
+    check_finite("normal", normal)
+    check_scalar("offset", offset)
+    if trees.is_concrete(normal) and not bool(np.any(np.asarray(normal) != 0)):
+        raise ValueError("normal: expected a direction, got zeros")
+    return HalfSpace(normal, offset)

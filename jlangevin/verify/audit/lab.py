@@ -1,0 +1,177 @@
+"""A sampler, the problems that it is run on, and what came out of each run."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy
+from numpy.typing import NDArray
+
+from jlangevin import energies, exact
+from jlangevin.compiling import compiled
+from jlangevin.distribution import Gaussian
+from jlangevin.kernels.base import Energy, Kernel
+from jlangevin.sampling import sample
+
+__all__ = [
+    "CENTER",
+    "FEW",
+    "MANY",
+    "PRECISION",
+    "THETA",
+    "Draw",
+    "Floats",
+    "Lab",
+    "Trial",
+    "drawer",
+    "normalized",
+]
+
+Floats = NDArray[np.float64]
+Draw = Callable[[jax.Array, Any, float, float, jax.Array, int], Any]
+"""`draw(key, energy, step_size, temperature, init, num_steps)`; see `audit`."""
+Rule = Callable[[Any, Any], Kernel]
+"""A kernel by step size and temperature."""
+
+FEW, MANY = 8, 100  # steps
+THETA = np.array([3.0, 4.0])
+PRECISION = np.array([[1.4, 0.6], [0.6, 1.0]])  # eigenvalues 0.57 and 1.83
+CENTER = np.array([1.0, -2.0])
+START = np.array([3.0, 1.0])
+SPREAD = np.array([[2.0, -0.5], [-0.5, 1.0]])
+MEANS, SCALES, WEIGHTS = np.array([-2.0, 2.0]), np.array([0.9, 1.3]), np.array([0.3, 0.7])
+
+
+class Trial(NamedTuple):
+    """One run, on the host: where it began, its law then, and what came out."""
+
+    energy: Any
+    start: Any  # a Gaussian, None where it has another law
+    num_steps: int
+    first: Floats  # (n, d)
+    position: Floats  # (n, d)
+    velocity: Floats | None  # (n, d)
+
+    @property
+    def finite(self) -> NDArray[np.bool_]:
+        parts = [self.position] if self.velocity is None else [self.position, self.velocity]
+        return np.asarray(np.isfinite(np.concatenate(parts, axis=1)).all(axis=1))
+
+
+@partial(compiled, static_argnames=("num_draws",))
+def _sample(law: Any, key: jax.Array, num_draws: int) -> Any:
+    return law.sample(key, num_draws)
+
+
+@dataclasses.dataclass
+class Lab:
+    """A sampler, and how it is run."""
+
+    draw: Draw
+    key: jax.Array
+    step_size: float
+    temperature: float
+    num_chains: int
+    level: float
+
+    def __post_init__(self) -> None:
+        self.keys = self._fresh()
+        self.same = next(self.keys)  # that which is used twice
+        root = math.sqrt(self.temperature)
+        self.linear = energies.linear(THETA)
+        self.quadratic = energies.quadratic(PRECISION, CENTER)
+        self.scaled = energies.quadratic(PRECISION, CENTER / root)
+        self.divided = energies.quadratic(PRECISION / self.temperature, CENTER)
+        self.mixture = energies.gaussian_mixture(
+            MEANS[:, None], SCALES[:, None, None] ** 2, WEIGHTS
+        )
+        self.point = Gaussian(START, np.zeros((2, 2)))
+        self.spread = Gaussian(START, SPREAD)
+        self.target = exact.target(self.quadratic, jnp.zeros(2), self.temperature)
+
+    def _fresh(self) -> Iterator[jax.Array]:
+        yield from jax.random.split(self.key, 32)
+
+    def starts(self, law: Any) -> jax.Array:
+        drawn: jax.Array = _sample(law, next(self.keys), self.num_chains)
+        return drawn
+
+    def run(
+        self,
+        energy: Any,
+        init: jax.Array,
+        num_steps: int,
+        *,
+        start: Any = None,
+        temperature: float | None = None,
+        key: jax.Array | None = None,
+    ) -> Trial | None:
+        """None if the sampler has no notion of it."""
+        key = next(self.keys) if key is None else jax.random.clone(key)
+        temperature = self.temperature if temperature is None else temperature
+        try:
+            out = self.draw(key, energy, self.step_size, temperature, init, num_steps)
+        except NotImplementedError:
+            return None
+        pair = out if isinstance(out, tuple) else (out, None)
+        if len(pair) != 2:
+            raise ValueError(
+                f"draw: expected positions, or positions and velocities, got {len(pair)} things"
+            )
+        arrays = [None if part is None else np.asarray(part, np.float64) for part in pair]
+        for name, array in zip(("positions", "velocities"), arrays, strict=True):
+            if array is not None and array.shape != init.shape:
+                raise ValueError(
+                    f"draw: expected {name} of init's shape {init.shape}, got {array.shape}"
+                )
+        position, velocity = arrays
+        assert position is not None
+        return Trial(energy, start, num_steps, np.asarray(init, np.float64), position, velocity)
+
+
+def normalized(x: Floats) -> Floats:
+    """Φ⁻¹(F(x)) for the distribution function F of the mixture, without loss in its tails."""
+    z = (x - MEANS) / SCALES  # (n, 2)
+    below, above = scipy.stats.norm.cdf(z) @ WEIGHTS, scipy.stats.norm.sf(z) @ WEIGHTS
+    return np.where(below < 0.5, scipy.stats.norm.ppf(below), scipy.stats.norm.isf(above))[:, None]
+
+
+def drawer(make_kernel: Rule) -> Draw:
+    """The sampler that runs a kernel of this library, or one like them, for `audit`.
+
+    Where the kernel's state has a velocity, that is handed over too.
+
+    Args:
+        make_kernel: a function of step size and temperature, such as
+            `lambda step, temperature: jl.mala(step, temperature=temperature)`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jlangevin as jl
+        >>> draw = jl.verify.drawer(lambda step, temperature: jl.ula(step, temperature=temperature))
+        >>> energy = jl.energies.linear([1.0, 0.5])
+        >>> draw(jax.random.key(0), energy, 0.1, 1.0, jnp.zeros((3, 2)), 5).shape
+        (3, 2)
+    """
+
+    def draw(
+        key: jax.Array,
+        energy: Energy,
+        step_size: float,
+        temperature: float,
+        init: jax.Array,
+        num_steps: int,
+    ) -> Any:
+        kernel = make_kernel(step_size, temperature)
+        run = sample(key, energy, kernel, init, num_steps=num_steps, observe=None)
+        if hasattr(run.state.kernel, "velocity"):
+            return run.position, run.state.kernel.velocity
+        return run.position
+
+    return draw

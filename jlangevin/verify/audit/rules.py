@@ -1,0 +1,131 @@
+"""Rules with known laws, and the ways in which a sampler may read its step and temperature."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy
+from jax.flatten_util import ravel_pytree
+
+from jlangevin import exact
+from jlangevin.distribution import Gaussian
+from jlangevin.errors import NotAffineError
+from jlangevin.kernels import leimkuhler_matthews, ula
+from jlangevin.kernels.base import Kernel
+from jlangevin.verify.audit.lab import Rule, Trial
+from jlangevin.verify.law import Report, compare
+
+__all__ = ["Fit", "Reading", "against", "fit_of", "heats", "law_of", "readings"]
+
+
+class Reading(NamedTuple):
+    """A rule with step and temperature read in one way; `fault` says what is wrong, if it is."""
+
+    name: str
+    kernel: Kernel
+    fault: str
+
+
+def heats(temperature: float) -> list[tuple[float, str]]:
+    """What may stand where the temperature belongs, as a factor of it, and why."""
+    root = math.sqrt(temperature)
+    return [
+        (1.0, ""),
+        (temperature, "T², not T (T stands where √T belongs)"),
+        (1 / temperature, "1, not T (the temperature is ignored)"),
+        (1 / root, "√T, not T"),
+        (0.5, "T/2, not T (√2 is missing from the noise)"),
+        (2.0, "2T, not T (the gradient is halved, or the noise √2 too large)"),
+    ]
+
+
+def readings(rules: Mapping[str, Rule], step_size: float, temperature: float) -> list[Reading]:
+    steps = {
+        "step η": step_size,
+        "step h = 2η": step_size / 2,
+        "step η/T (it multiplies the score -∇E/T)": step_size / temperature,
+        "step h = 2η/T (half of it multiplies the score -∇E/T)": step_size / (2 * temperature),
+    }
+    overdamped: dict[str, Rule] = {
+        "ULA": lambda eta, heat: ula(eta, temperature=heat),
+        "Leimkuhler-Matthews": lambda eta, heat: leimkuhler_matthews(eta, temperature=heat),
+    }
+    made = []
+    for (name, rule), (reading, eta) in itertools.product(overdamped.items(), steps.items()):
+        scale = temperature / (2 * eta), "σ²/(2η): the argument is the scale σ of the noise, not T"
+        for factor, fault in [*heats(temperature), scale]:
+            made.append(Reading(f"{name}, {reading}", rule(eta, factor * temperature), fault))
+    for name, rule in rules.items():
+        for factor, fault in heats(temperature):
+            made.append(Reading(name, rule(step_size, factor * temperature), fault))
+    return made
+
+
+def against(trial: Trial, law: Gaussian, level: float) -> Report | None:
+    """`trial` held against a law, None if it has too few finite draws.
+
+    `law` is of a kernel's position, or of its whole state: position, velocity, and whatever else
+    it carries, which is left out.
+    """
+    good, draws = trial.finite, trial.position
+    if good.sum() < 2:
+        return None
+    mean, unravel = ravel_pytree(law.mean)
+    keep = np.arange(len(mean))
+    if hasattr(law.mean, "position"):
+        where = unravel(jnp.arange(len(mean), dtype=mean.dtype))
+        keep = np.asarray(where.position, int)
+        if trial.velocity is not None and hasattr(where, "velocity"):
+            both = np.concatenate([keep, np.asarray(where.velocity, int)])
+            # A first velocity of zero leaves one noise for two of a first step.
+            cov = np.asarray(law.cov, np.float64)[np.ix_(both, both)]
+            values = scipy.linalg.eigvalsh(cov)
+            if values[0] > 1e-4 * values[-1]:
+                keep, draws = both, np.concatenate([draws, trial.velocity], axis=1)
+    law = Gaussian(mean[keep], law.cov[np.ix_(keep, keep)])
+    return compare(draws[good], law, false_alarm=level)
+
+
+def law_of(reading: Reading, trial: Trial) -> Gaussian | None:
+    """None if it is no Gaussian, or too large for a float."""
+    try:
+        law = exact.law(
+            reading.kernel,
+            trial.energy,
+            trial.start,
+            trial.num_steps,
+            full=True,
+            allow_unstable=True,
+        )
+    except NotAffineError:
+        return None
+    finite = all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((law.mean, law.cov)))
+    return law if finite else None
+
+
+class Fit(NamedTuple):
+    """How well a reading explains some trials."""
+
+    reading: Reading
+    p_value: float  # the smallest; of those that were tested until one was rejected
+    rejected: bool
+    report: Report | None  # the last; None if there was nothing to test
+
+
+def fit_of(reading: Reading, trials: Sequence[Trial], level: float) -> Fit:
+    p_value, report = 1.0, None
+    for trial in trials:
+        law = law_of(reading, trial)
+        if law is None:
+            continue
+        report = against(trial, law, level)
+        if report is None or not report.passed:
+            return Fit(reading, report.p_value if report else 0.0, True, report)
+        p_value = min(p_value, report.p_value)
+    return Fit(reading, p_value, False, report)

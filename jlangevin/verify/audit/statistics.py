@@ -1,0 +1,55 @@
+"""Tests without a law to compare with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import scipy
+
+from jlangevin.verify.audit.lab import Floats, Trial
+
+__all__ = ["independent", "repeated", "same_law", "signs"]
+
+
+def signs(values: Sequence[Floats]) -> float:
+    """That each is as often above zero as below: the p-value of all together, exact."""
+    p_values = []
+    for value in values:
+        above, below = int(np.sum(value > 0)), int(np.sum(value < 0))
+        p_values.append(
+            scipy.stats.binomtest(above, above + below).pvalue if above + below else 1.0
+        )
+    return float(min(1.0, len(values) * min(p_values)))
+
+
+def independent(x: Floats, y: Floats) -> float:
+    """Fisher's exact test of each column of x against that of y, both cut at their medians."""
+    p_values = []
+    for a, b in zip(x.T, y.T, strict=True):
+        up, right = a > np.median(a), b > np.median(b)
+        law = scipy.stats.hypergeom(len(a), int(up.sum()), int(right.sum()))
+        both = int((up & right).sum())
+        p_values.append(min(1.0, 2 * min(law.cdf(both), law.sf(both - 1))))
+    return float(min(1.0, len(p_values) * min(p_values)))
+
+
+def same_law(x: Floats, y: Floats, center: Floats) -> float:
+    """Of two samples of one size: Wei and Dudley's bound, for each coordinate and the distance."""
+
+    def columns(z: Floats) -> Floats:
+        return np.column_stack([z, np.sum((z - center) ** 2, axis=1)])
+
+    gaps = [
+        scipy.stats.ks_2samp(a, b, method="asymp").statistic
+        for a, b in zip(columns(x).T, columns(y).T, strict=True)
+    ]
+    n = min(len(x), len(y))
+    return float(min(1.0, len(gaps) * 2 * math.exp(-n * max(gaps) ** 2)))
+
+
+def repeated(trial: Trial) -> float:
+    """The share of chains that ended, away from where they began, exactly where another did."""
+    moved = trial.position[(trial.position != trial.first).any(axis=1) & trial.finite]
+    return 1 - len(np.unique(moved, axis=0)) / len(moved) if len(moved) else 0.0
