@@ -155,7 +155,6 @@ def trouble(bad: jax.Array, streams: jax.Array, steps: jax.Array) -> Trouble:
     return Trouble(jnp.sum(bad.astype(jnp.int32)), chain, earliest)
 
 
-@partial(compiled, static_argnames=("structures", "layout"))
 def begin(
     key: jax.Array,
     stream_ids: Any,
@@ -164,14 +163,55 @@ def begin(
     structures: tuple[Structure, ...],
     layout: Layout,
 ) -> tuple[SamplerState, Trouble]:
-    """The state before the first step, and the chains of which it or the energy is not finite."""
+    """The state before the first step, and the chains of which it or the energy is not finite.
+
+    `arrays` and `structures` are of energy, kernel, start and reducers. There are three programs,
+    as the streams serve every kernel and energy, and starts every kernel.
+    """
+    streams = _streams(key, stream_ids, layout=layout)
+    init = trees.combine(arrays[2], structures[2])
+    if isinstance(init, Drawable):
+        init = _starts(streams, arrays[2], structure=structures[2], layout=layout)
+    work = Work((arrays[0], arrays[1], arrays[3]), (structures[0], structures[1], structures[3]))
+    state, finite = _begin(streams, init, work.arrays, structures=work.structures, layout=layout)
+    return state, _trouble_at_start(finite, stream_ids)
+
+
+@partial(compiled, static_argnames=("layout",))
+def _streams(key: jax.Array, stream_ids: jax.Array, *, layout: Layout) -> noise.Streams:
+    each = layout.chains
+    return layout.spread(noise.streams, (PartitionSpec(), each), each)(key, stream_ids)
+
+
+@partial(compiled, static_argnames=("structure", "layout"))
+def _starts(
+    streams: noise.Streams, arrays: list[Any], *, structure: Structure, layout: Layout
+) -> PyTree:
+    """Positions drawn from a law, (chain, …)."""
+
+    def local(streams: noise.Streams, arrays: list[Any]) -> PyTree:
+        return trees.chains_first(starts(trees.combine(arrays, structure), streams))
+
+    each = layout.chains
+    return layout.spread(local, (each, PartitionSpec()), each)(streams, arrays)
+
+
+@partial(compiled, static_argnames=("structures", "layout"))
+def _begin(
+    streams: noise.Streams,
+    init: PyTree,
+    arrays: tuple[list[Any], ...],
+    *,
+    structures: tuple[Structure, ...],
+    layout: Layout,
+) -> tuple[SamplerState, jax.Array]:
+    """The state at positions `init`, and for each chain whether it and the energy are finite."""
 
     def local(
-        key: jax.Array, stream_ids: jax.Array, arrays: tuple[list[Any], ...]
+        streams: noise.Streams, init: PyTree, arrays: tuple[list[Any], ...]
     ) -> tuple[SamplerState, jax.Array]:
-        energy, kernel, init, reduce = map(trees.combine, arrays, structures)
-        streams = noise.streams(key, stream_ids)
-        positions = starts(init, streams) if isinstance(init, Drawable) else trees.chains_last(init)
+        energy, kernel, reduce = map(trees.combine, arrays, structures)
+        positions = trees.chains_last(init)
         like = _one_chain(positions)
         check_energy(energy, like)
         made = noise.at_step(streams, kernel.init_noise, like, 0, noise.Purpose.INIT)
@@ -184,22 +224,21 @@ def begin(
 
         state, sums, values = jax.vmap(one, in_axes=-1, out_axes=-1)(positions, made)
         info = _check_step(start, energy, like, streams)
-        chained = stream_ids.shape[0]
+        chained = streams.high.shape[0]
         acceptance = jax.tree.map(lambda x: jnp.zeros(chained, x.dtype), info.acceptance_rate)
         tally = Tally(jnp.int32(0), jnp.int32(0), acceptance, jnp.full(chained, -1, jnp.int32))
         finite = _finite((positions, values, state))
         state, sums = trees.chains_first((state, sums))
         return SamplerState(streams, jnp.int32(0), state, tally, sums), finite
 
-    init_is_law = isinstance(trees.combine(arrays[2], structures[2]), Drawable)
-    one, each = PartitionSpec(), layout.chains
-    spread = layout.spread(
-        local,
-        (one, each, (one, one, one if init_is_law else each, one)),
-        (layout.state(), each),
-    )
-    state, finite = spread(key, stream_ids, arrays)
-    return state, trouble(~finite, stream_ids, jnp.zeros(finite.shape, jnp.int32))
+    each = layout.chains
+    spread = layout.spread(local, (each, each, PartitionSpec()), (layout.state(), each))
+    return spread(streams, init, arrays)
+
+
+@compiled
+def _trouble_at_start(finite: jax.Array, stream_ids: jax.Array) -> Trouble:
+    return trouble(~finite, stream_ids, jnp.zeros(finite.shape, jnp.int32))
 
 
 def _check_step(kernel: Kernel, energy: Energy, like: PyTree, streams: noise.Streams) -> Info:
