@@ -1,6 +1,11 @@
 """Strict JAX for every test, and a fixture that runs one under both precisions."""
 
+import os
 import resource
+
+# Before NumPy is loaded: a test process for each core leaves none for more threads of OpenBLAS,
+# which would wait for each other by spinning.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import jax
 import pytest
