@@ -342,6 +342,37 @@ def throughput(args: Any) -> list[dict[str, Any]]:
     return results
 
 
+def plot(results: list[dict[str, Any]], path: str) -> None:
+    """Of each energy and dimension the figures at the largest number of chains."""
+    import matplotlib.pyplot as plt
+
+    largest = list({(r["energy"], r["dim"]): r for r in results}.values())
+    largest.sort(key=lambda result: -result["ns"]["jlangevin"])
+    shown = (
+        ("jlangevin", "jlangevin", "o", "#0072B2"),
+        ("blackjax", "BlackJAX sgld", "s", "#D55E00"),
+        ("textbook", "textbook JAX loop", "^", "#009E73"),
+        ("numpy", "NumPy", "v", "#CC79A7"),
+        ("floor", "its random bits alone", "|", "black"),
+    )
+    figure, axes = plt.subplots(figsize=(7.6, 4.4), layout="constrained")
+    rows = range(len(largest))
+    for prefix, label, marker, color in shown:
+        at = [best(result["ns"], prefix) for result in largest]
+        axes.plot(at, rows, marker, color=color, label=label, ms=7, alpha=0.9)
+    for row, result in enumerate(largest):
+        ns = result["ns"]
+        peers = min(value for name, value in ns.items() if name.startswith(PEERS))
+        axes.plot([ns["jlangevin"], peers], [row, row], color="0.8", lw=1, zorder=0)
+    names = [f"{r['energy']}, d = {r['dim']}\n{r['chains']:,} chains" for r in largest]
+    axes.set_yticks(rows, names, fontsize=7)
+    axes.set(xscale="log", xlabel="ns for one element of one step of one chain (less is faster)")
+    axes.grid(axis="x", color="0.9")
+    axes.legend(frameon=False, fontsize=8)
+    figure.savefig(path, dpi=150)
+    print(f"\nPicture: {path}")
+
+
 def keeping(args: Any) -> list[dict[str, Any]]:
     """Few chains and every draw kept, in microseconds a step of all chains."""
     rows, results = [], []
@@ -419,10 +450,16 @@ def main() -> None:
     parser.add_argument("--only", metavar="NAME", help="energies whose name contains NAME")
     parser.add_argument("--keep", action="store_true", help="few chains, every draw kept")
     parser.add_argument("--recording", action="store_true", help="what keeping something costs")
+    parser.add_argument(
+        "--plot", metavar="FILE", help="draw the table, its largest numbers of chains"
+    )
     args = parser.parse_args()
     harness.print_environment()
     table = keeping if args.keep else recording if args.recording else throughput
-    harness.write_json(args.json, table(args))
+    results = table(args)
+    harness.write_json(args.json, results)
+    if args.plot and table is throughput:
+        plot(results, args.plot)
 
 
 if __name__ == "__main__":

@@ -50,13 +50,13 @@ def test_the_right_driver_is_accepted_in_the_mutants_loop(dtype):
 
 
 @pytest.mark.parametrize("name", KERNEL_MUTANTS)
-def test_a_wrong_kernel_is_rejected(name, dtype):
+def test_a_wrong_kernel_is_rejected(name):
     with pytest.raises(AssertionError, match="REJECTED"):
         jl.verify.assert_law(sampled(KERNEL_MUTANTS[name]), true_law())
 
 
 @pytest.mark.parametrize("name", mutants.DRIVERS)
-def test_a_wrong_driver_is_rejected(name, dtype):
+def test_a_wrong_driver_is_rejected(name):
     with pytest.raises(AssertionError, match="REJECTED"):
         jl.verify.assert_law(mutants.drive(mutants.DRIVERS[name], 0, NUM_CHAINS), true_law())
 
@@ -76,7 +76,7 @@ def test_the_notebooks_variance_is_rejected(dtype):
 
 
 @pytest.mark.parametrize("name", KERNEL_MUTANTS)
-def test_a_wrong_kernel_has_the_law_of_its_own_code(name, dtype):
+def test_a_wrong_kernel_has_the_law_of_its_own_code(name):
     """Samples against the derived law test noise and driver, which are right here. That the code
     is the wrong one shows in the other leg: the derived law against one derived by hand."""
     energy, start = setting()

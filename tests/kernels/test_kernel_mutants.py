@@ -54,6 +54,6 @@ def test_the_right_kernel_is_accepted(family, dtype):
 @pytest.mark.parametrize(
     ("family", "name"), [(f, name) for f, family in FAMILIES.items() for name in family.mutants]
 )
-def test_a_wrong_kernel_is_rejected(family, name, dtype):
+def test_a_wrong_kernel_is_rejected(family, name):
     family = FAMILIES[family]
     assert rejected(family.mutants[name], family, mutants.steps_to_see(name))
