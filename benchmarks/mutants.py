@@ -260,10 +260,13 @@ DRIVERS: dict[str, Callable[[Streams, int], Any]] = {
 
 
 class Accepting(NamedTuple):
-    """An adjusted kernel whose next state is rule(state, proposed, rate, uniform)."""
+    """An adjusted kernel whose next state is rule(state, proposed, rate, uniform).
+
+    The rule is the right one or one of `RULES`, by its number, so that one program has them all.
+    """
 
     kernel: Any
-    rule: Any
+    number: Any
 
     @property
     def init_noise(self) -> Any:
@@ -279,7 +282,15 @@ class Accepting(NamedTuple):
     def step(self, energy: Any, state: Any, noise: Any) -> tuple[Any, jl.Info]:
         *proposal, uniform = noise
         proposed, info = self.kernel.step(energy, state, (*proposal, jnp.zeros_like(uniform)))
-        return self.rule(state, proposed, info.acceptance_rate, uniform), info
+        number = jnp.asarray(self.number, jnp.int32)
+        rules = [accept, *RULES.values()]
+        after = jax.lax.switch(number, rules, state, proposed, info.acceptance_rate, uniform)
+        return after, info
+
+
+def accepting(kernel: Any, rule: str | None) -> Accepting:
+    """By the name of the rule; the right one if None."""
+    return Accepting(kernel, 0 if rule is None else 1 + list(RULES).index(rule))
 
 
 def choose(accepted: Any, proposed: Any, state: Any) -> Any:

@@ -156,8 +156,7 @@ def subjects(largest: int) -> dict[str, dict[str, dict[str, Caught]]]:
         found["ula"][name] = {"few steps": against(law, draws)}
     mala = jl.mala(0.6, temperature=TEMPERATURE)
     found["mala"] = {"right": adjusted(mala, largest)} | {
-        name: adjusted(mutants.Accepting(mala, rule), largest)
-        for name, rule in mutants.RULES.items()
+        name: adjusted(mutants.accepting(mala, name), largest) for name in mutants.RULES
     }
     return found
 

@@ -17,25 +17,34 @@ jax.config.update("jax_debug_key_reuse", True)
 
 LONG_MODULES = (
     "test_adaptation",
-    "test_audit",
-    "test_coupled",
+    "test_annealed",
     "test_assertions",
+    "test_audit",
     "test_bias",
+    "test_coupled",
     "test_devices",
+    "test_diagnostics",
     "test_domains",
     "test_energies",
     "test_exact",
+    "test_interop",
     "test_invariance",
     "test_kernel_mutants",
     "test_long_runs",
     "test_malt",
     "test_meetings",
     "test_metropolis",
+    "test_mirrored",
+    "test_mutants",
     "test_noise",
     "test_noise_quality",
     "test_posteriors",
+    "test_predictor_corrector",
     "test_processes",
+    "test_scores",
+    "test_sgld",
     "test_stein",
+    "test_tamed_ula",
     "test_tempered",
     "test_walls",
     "test_weak_order",
@@ -45,13 +54,14 @@ LONG_MODULES = (
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """The fast subset, -m "not slow", leaves out what runs under x64, the long modules but for the
-    recorded laws, the replications of `verify`, and the pages but for the README."""
+    recorded laws, the replications of `verify`, examples of docstrings, and the pages but for the
+    README."""
     for item in items:
         under_x64 = "x64" in getattr(item, "fixturenames", ()) or "float64" in item.name
         long = item.path.stem in LONG_MODULES and "recorded" not in item.name
         replicated = "detectable" in item.name or "p_values" in item.name
         page = "code_of_a_page" in item.name and "README" not in item.name
-        if under_x64 or long or replicated or page:
+        if under_x64 or long or replicated or page or isinstance(item, pytest.DoctestItem):
             item.add_marker(pytest.mark.slow)
 
 

@@ -59,7 +59,7 @@ def ula_distances(times):
 
 
 @pytest.mark.parametrize("lag", [1, 40])
-def test_the_bound_holds_for_ula_and_says_something(lag, dtype):
+def test_the_bound_holds_for_ula_and_says_something(lag):
     energy, kernel, start = ula_setting()
     times = np.arange(0, 60, 4)
     exact = ula_distances(times)
@@ -100,7 +100,7 @@ def mala_distances(energy, kernel, start, num_steps):
     return np.array(apart)
 
 
-def test_the_bound_holds_for_mala_on_two_wells(dtype):
+def test_the_bound_holds_for_mala_on_two_wells():
     energy, kernel = jl.energies.double_well(1.5), jl.mala(0.15)
     start, lag = jl.Gaussian(jnp.array([1.0]), 0.05 * jnp.eye(1)), 60
     exact = mala_distances(energy, kernel, start, 120)

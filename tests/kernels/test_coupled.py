@@ -212,7 +212,7 @@ def test_a_wrong_coupling_is_rejected(name, dtype, monkeypatch):
 
 @pytest.mark.parametrize("how", ["reflection", "common"])
 @pytest.mark.parametrize("name", ["ula, dense", "mala"])
-def test_the_leading_chain_is_the_kernels_own(name, how, dtype):
+def test_the_leading_chain_is_the_kernels_own(name, how):
     energy, kernel = jl.energies.double_well(dim=2), KERNELS[name]()
     kernel = type(kernel)(0.02, kernel.temperature, kernel.preconditioner)
     alone = run(kernel, energy, start(), 40, 50)
@@ -223,7 +223,7 @@ def test_the_leading_chain_is_the_kernels_own(name, how, dtype):
 
 @pytest.mark.parametrize("how", ["reflection", "common"])
 @pytest.mark.parametrize("name", ["ula", "ula, dense"])
-def test_the_lagging_chain_has_the_exact_law_of_fewer_steps(name, how, dtype):
+def test_the_lagging_chain_has_the_exact_law_of_fewer_steps(name, how):
     """At N = 9 and L = 3 most pairs have met under "reflection", and not all."""
     kernel = KERNELS[name]()
     after = run(jl.coupled(kernel, 3, how=how), bowl(), start(), 9, observe=None).state.kernel

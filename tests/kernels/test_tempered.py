@@ -285,7 +285,7 @@ def travelled(run):
 
 
 @pytest.mark.parametrize("name", ["mala", "barker", "malt"])
-def test_kernels_that_accept_or_reject_keep_the_law_of_every_replica(name, dtype):
+def test_kernels_that_accept_or_reject_keep_the_law_of_every_replica(name):
     run = of_metropolis(jl.tempered(KERNELS[name](), LADDER, step_sizes=(0.6, 0.7, 0.8, 0.9)))
     found = report(run.state.kernel.states.position, np.linalg.inv(A))
     assert found.passed, str(found)
@@ -299,7 +299,7 @@ def test_kernels_that_accept_or_reject_keep_the_law_of_every_replica(name, dtype
     assert run.info.acceptance_rate.shape == (NUM_CHAINS,)
 
 
-def test_baoab_keeps_the_settled_law_of_positions_and_velocities(dtype):
+def test_baoab_keeps_the_settled_law_of_positions_and_velocities():
     run = of_underdamped(jl.tempered(baoab(), LADDER))
     found = report(run.state.kernel.states.position, np.linalg.inv(A))
     assert found.passed, str(found)
@@ -309,7 +309,7 @@ def test_baoab_keeps_the_settled_law_of_positions_and_velocities(dtype):
 
 
 @pytest.mark.parametrize("preconditioner", [None, P])
-def test_leimkuhler_and_matthews_keep_the_settled_law(preconditioner, dtype):
+def test_leimkuhler_and_matthews_keep_the_settled_law(preconditioner):
     shape = None if preconditioner is None else jnp.array(preconditioner)
     run = of_leimkuhler_matthews(
         jl.tempered(jl.leimkuhler_matthews(ETA, preconditioner=shape), LADDER)
@@ -338,7 +338,7 @@ def distributions():
         yield steps / steps[-1]
 
 
-def test_two_modes_keep_the_law_at_every_temperature(dtype):
+def test_two_modes_keep_the_law_at_every_temperature():
     """Drawn by inversion, and taken to normals by the same distribution functions."""
     energy = modes()
     u = np.random.default_rng(0).uniform(size=(len(LADDER), NUM_CHAINS))

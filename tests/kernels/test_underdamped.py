@@ -190,7 +190,7 @@ def test_velocities_start_and_under_obabo_settle_at_the_inverse_mass(form, x64):
 
 @pytest.mark.parametrize("form", MASSES)
 @pytest.mark.parametrize("word", SYMMETRIC)
-def test_samples_have_the_exact_law(word, form, dtype):
+def test_samples_have_the_exact_law(word, form):
     energy, start = setting()
     kernel = jl.underdamped(0.8, 1.3, mass=mass_of(form), temperature=0.7, splitting=word)
     run = jl.sample(

@@ -186,7 +186,7 @@ def disagreement(setting, folded, make):
 
 @pytest.mark.parametrize("setting", SETTINGS)
 @pytest.mark.parametrize("make", [jl.projected, jl.reflected])
-def test_samples_have_the_law_of_the_chain_with_its_boundary_mass(make, setting, dtype):
+def test_samples_have_the_law_of_the_chain_with_its_boundary_mass(make, setting):
     assert disagreement(setting, make is jl.reflected, make) == []
 
 
