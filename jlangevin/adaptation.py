@@ -16,10 +16,10 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from jlangevin import reducers, trees
-from jlangevin._checks import check_count, check_key, check_scalar
+from jlangevin._checks import check_count, check_key, check_positive, check_scalar
 from jlangevin.errors import AdaptationError
 from jlangevin.kernels.base import Energy, Info, has_schedule
-from jlangevin.kernels.preconditioner import as_preconditioner
+from jlangevin.kernels.preconditioner import Dense, Diagonal, as_preconditioner
 from jlangevin.sampling import Run, SamplerState, resume, sample
 from jlangevin.trees import PyTree, pytree_dataclass
 
@@ -124,6 +124,9 @@ def warm_up(
     )
     history = _History([], [])
     state = history.note(run)
+    if precondition is not None:
+        # Of the form that is to be found, so that one program serves before and after.
+        moving = dataclasses.replace(moving, kernel=_in_form(kernel, run.position, precondition))
     for _ in range(settle - 1):
         state, _ = _go_on(state, energy, moving, 1, history)
         # So small a step is accepted wherever the energy is continuous.
@@ -135,20 +138,22 @@ def warm_up(
             f"step_size: no proposal was accepted down to {history.step_sizes[-1]:.1e}; is the "
             "energy finite around the starts?"
         )
-    if precondition is not None:
-        covariance = reducers.pooled(reducers.moments(_raveled, covariance=precondition == "dense"))
-        for window in windows:
-            state, run = _go_on(state, energy, moving, window, history, covariance)
-            moving = dataclasses.replace(moving, kernel=_preconditioned(kernel, run, precondition))
-            state = _with_steps(state, run.summary.value.mean.shape[0] ** (-1 / 3))
-    else:
-        last += sum(windows)
-    log_step = reducers.pooled(reducers.expectation(_log_step))
+    dense = precondition == "dense"
+    seen = {
+        "moments": reducers.pooled(reducers.moments(_raveled, covariance=dense)),
+        "log_step": reducers.pooled(reducers.expectation(_log_step)),
+    }
+    if precondition is None:
+        del seen["moments"]
+        windows, last = [], last + sum(windows)
+    for window in windows:
+        state, run = _go_on(state, energy, moving, window, history, seen)
+        moving = dataclasses.replace(moving, kernel=_preconditioned(kernel, run, precondition))
+        state = _with_steps(state, run.summary["moments"].value.mean.shape[0] ** (-1 / 3))
     state, _ = _go_on(state, energy, moving, last // 2, history)
-    state, run = _go_on(state, energy, moving, last - last // 2, history, log_step)
-    found = dataclasses.replace(
-        moving.kernel, step_size=np.float32(math.exp(float(run.summary.value)))
-    )
+    state, run = _go_on(state, energy, moving, last - last // 2, history, seen)
+    log_step = float(run.summary["log_step"].value)
+    found = dataclasses.replace(moving.kernel, step_size=np.float32(math.exp(log_step)))
     state = state._replace(kernel=state.kernel.chain)
     return WarmUp(found, state, np.array(history.step_sizes), np.array(history.acceptance))
 
@@ -254,19 +259,39 @@ def _phases(pieces: int) -> tuple[int, list[int], int]:
     return settle, windows, last
 
 
+def _in_form(kernel: Any, positions: PyTree, precondition: str) -> Any:
+    """What multiplies by a number, or by none, as a diagonal or a matrix."""
+    given = getattr(kernel, str(_shape_field(kernel)))
+    if isinstance(given, Diagonal | Dense):
+        return kernel
+    one_chain = jax.tree.map(lambda leaf: leaf[0], positions)
+    flat = jnp.ones_like(ravel_pytree(one_chain)[0])
+    if given is not None:
+        flat = flat * given.scale.astype(flat.dtype) ** 2
+    return _with_shape(kernel, flat if precondition == "diagonal" else jnp.diag(flat), one_chain)
+
+
 def _preconditioned(kernel: Any, run: Run, precondition: str | None) -> Any:
     """With the covariance of a window, drawn a little towards a small multiple of the identity."""
-    moments, num_chains, _ = run.summary
+    moments, num_chains, _ = run.summary["moments"]
     count = int(run.state.tally.num_draws) * int(num_chains)
     shrunk = moments.variance * (count / (count + 5))
     little = 5e-3 / (count + 5)
     if precondition == "dense":
-        shape: Any = shrunk + little * jnp.eye(shrunk.shape[0], dtype=shrunk.dtype)
+        shape = shrunk + little * jnp.eye(shrunk.shape[0], dtype=shrunk.dtype)
     else:
-        one_chain = jax.tree.map(lambda leaf: leaf[0], run.position)
-        shape = ravel_pytree(one_chain)[1](shrunk + little)
-    found: Any = {_shape_field(kernel): as_preconditioner(shape)}
-    return dataclasses.replace(kernel, **found)
+        shape = shrunk + little
+    return _with_shape(kernel, shape, jax.tree.map(lambda leaf: leaf[0], run.position))
+
+
+def _with_shape(kernel: Any, shape: jax.Array, like: PyTree) -> Any:
+    """With a diagonal, or a matrix, over the elements of a position `like`."""
+    if shape.ndim == 2:
+        found: Any = as_preconditioner(shape)
+    else:
+        check_positive("preconditioner", shape)
+        found = Diagonal(ravel_pytree(like)[1](jnp.sqrt(shape)))
+    return dataclasses.replace(kernel, **{str(_shape_field(kernel)): found})
 
 
 def _shape_field(kernel: Any) -> str | None:

@@ -52,6 +52,15 @@ def test_a_diagonal_preconditioner_holds_the_variances():
     )
 
 
+def test_a_position_that_is_a_matrix_has_a_diagonal_like_it():
+    """No matrix of its elements, which a square array given as a preconditioner would be."""
+    scales = jnp.array([[0.1, 1.0], [3.0, 0.5]])
+    found = jl.warm_up(
+        key(), lambda x: jnp.sum((x / scales) ** 2) / 2, jl.mala(1e-3), jnp.zeros((200, 2, 2))
+    )
+    np.testing.assert_allclose(found.kernel.preconditioner.scale, scales, rtol=0.3)
+
+
 def test_the_run_after_it_has_the_exact_law(x64):
     """Frozen and invariant: from the warmed-up state far enough on, the target's own moments."""
     energy, cov = badly_scaled()
