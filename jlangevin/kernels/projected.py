@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import jax
-import jax.numpy as jnp
-
 from jlangevin.domains.base import Domain, admit, check_domain
 from jlangevin.kernels.base import Energy, Info, gradient, hyperparameter
 from jlangevin.kernels.ula import ULA, ULAState
 from jlangevin.noise import Want
-from jlangevin.rounding import apart, hidden_zero
 from jlangevin.trees import PyTree, pytree_dataclass
 
-__all__ = ["Projected", "free_step", "projected"]
+__all__ = ["Projected", "projected"]
 
 
 @pytree_dataclass
@@ -32,21 +28,8 @@ class Projected:
         return ULAState(admit(self.domain, position))
 
     def step(self, energy: Energy, state: ULAState, noise: PyTree) -> tuple[ULAState, Info]:
-        slope = gradient(energy, state.position)
-        target = free_step(self.step_size, self.temperature, state.position, slope, noise)
-        return ULAState(self.kept_inside(state.position, target)), Info()
-
-    def kept_inside(self, x: PyTree, y: PyTree) -> PyTree:
-        """Where in the domain a step from x ends that would have led to y."""
-        return self.domain.project(y)
-
-
-def free_step(
-    step_size: Any, temperature: Any, position: PyTree, gradient: PyTree, noise: PyTree
-) -> PyTree:
-    """Where `ula` would go, rounded before walls look at it, so that all see the same bits."""
-    target = ULA(step_size, temperature, None).move(position, gradient, noise)
-    return jax.tree.map(lambda y: apart(y, hidden_zero(jnp.asarray(step_size, y.dtype))), target)
+        ula, slope = ULA(self.step_size, self.temperature, None), gradient(energy, state.position)
+        return ULAState(self.domain.project(ula.move(state.position, slope, noise))), Info()
 
 
 def projected(step_size: Any, domain: Domain, *, temperature: Any = 1.0) -> Projected:

@@ -4,20 +4,35 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
 from jlangevin.domains.base import Domain, check_domain
-from jlangevin.kernels.base import hyperparameter
+from jlangevin.kernels.base import Energy, Info, gradient, hyperparameter
 from jlangevin.kernels.projected import Projected
+from jlangevin.kernels.ula import ULA, ULAState
+from jlangevin.rounding import apart, hidden_zero
 from jlangevin.trees import PyTree, pytree_dataclass
 
-__all__ = ["Reflected", "reflected"]
+__all__ = ["Reflected", "free_step", "reflected"]
 
 
 @pytree_dataclass
 class Reflected(Projected):
     """See `reflected`."""
 
-    def kept_inside(self, x: PyTree, y: PyTree) -> PyTree:
-        return self.domain.reflect(x, y)[0]
+    def step(self, energy: Energy, state: ULAState, noise: PyTree) -> tuple[ULAState, Info]:
+        slope = gradient(energy, state.position)
+        target = free_step(self.step_size, self.temperature, state.position, slope, noise)
+        return ULAState(self.domain.reflect(state.position, target)[0]), Info()
+
+
+def free_step(
+    step_size: Any, temperature: Any, position: PyTree, gradient: PyTree, noise: PyTree
+) -> PyTree:
+    """Where `ula` would go, rounded before walls look at it, so that all see the same bits."""
+    target = ULA(step_size, temperature, None).move(position, gradient, noise)
+    return jax.tree.map(lambda y: apart(y, hidden_zero(jnp.asarray(step_size, y.dtype))), target)
 
 
 def reflected(step_size: Any, domain: Domain, *, temperature: Any = 1.0) -> Reflected:

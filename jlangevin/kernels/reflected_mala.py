@@ -16,7 +16,7 @@ from jlangevin.kernels.metropolis import (
     evaluate,
     total,
 )
-from jlangevin.kernels.projected import free_step
+from jlangevin.kernels.reflected import free_step
 from jlangevin.noise import Want
 from jlangevin.trees import PyTree, pytree_dataclass
 
