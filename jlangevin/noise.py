@@ -94,11 +94,14 @@ def threefry2x32(
     """Twenty rounds of Threefry-2x32, elementwise on uint32 arrays that broadcast."""
     keys = (key[0], key[1], key[0] ^ key[1] ^ np.uint32(0x1BD11BDA))
     x0, x1 = counter[0] + keys[0], counter[1] + keys[1]
+    x0, x1 = jnp.broadcast_arrays(x0, x1)
     for group in range(5):
         for rotation in _ROTATIONS[group % 2]:
-            x0 = x0 + x1
-            x1 = (x1 << np.uint32(rotation)) | (x1 >> np.uint32(32 - rotation))
-            x1 = x1 ^ x0
+            # In `lax`, as operators take three times as long to trace.
+            left = lax.shift_left(x1, np.uint32(rotation))
+            right = lax.shift_right_logical(x1, np.uint32(32 - rotation))
+            x0 = lax.add(x0, x1)
+            x1 = lax.bitwise_xor(lax.bitwise_or(left, right), x0)
         x0 = x0 + keys[(group + 1) % 3]
         x1 = x1 + keys[(group + 2) % 3] + np.uint32(group + 1)
     return x0, x1
@@ -154,6 +157,14 @@ def count(wants: PyTree, like: PyTree) -> int:
     return trees.size(like) * sum(numbers)
 
 
+def _parted(want: Any) -> tuple[Want, tuple[int, ...]]:
+    """A leaf of wants as what is wanted of each, and the axis of `Many`."""
+    want, many = (want.want, (want.number,)) if isinstance(want, Many) else (want, ())
+    if not isinstance(want, Want):
+        raise TypeError(f"wants: a leaf must be a jlangevin.noise.Want, got {want!r}")
+    return want, many
+
+
 def pairs(
     of: Streams,
     wants: PyTree,
@@ -179,7 +190,7 @@ def pairs(
 
     def make(want: Want | Many) -> PyTree:
         nonlocal slot
-        want, many = (want.want, (want.number,)) if isinstance(want, Many) else (want, ())
+        want, many = _parted(want)
         if want is Want.NORMAL:
             made = []
             for leaf in jax.tree.leaves(like):
@@ -190,8 +201,6 @@ def pairs(
                 dtypes.append(leaf.dtype)
                 slot += size
             return jax.tree.unflatten(jax.tree.structure(like), made)
-        if want not in (Want.UNIFORM, Want.KEY):
-            raise TypeError(f"wants: a leaf must be a jlangevin.noise.Want, got {want!r}")
         dtypes.append(trees.float_dtype(like))
         first, size = slot, math.prod(many)
         slot += size
@@ -213,6 +222,22 @@ def pairs(
             "Split the position into several chains or kernels."
         )
     return Pairs(packed, tuple(dtypes), pairs_last)
+
+
+def shapes(wants: PyTree, like: PyTree) -> PyTree:
+    """The noise of one step of one chain, as shapes and dtypes."""
+
+    def shape(want: Want | Many) -> PyTree:
+        want, many = _parted(want)
+        if want is Want.NORMAL:
+            return jax.tree.map(
+                lambda x: jax.ShapeDtypeStruct((*x.shape, *many), x.dtype), trees.struct(like)
+            )
+        key = jax.eval_shape(lambda: jax.random.key(0, impl="threefry2x32")).dtype
+        dtype = key if want is Want.KEY else trees.float_dtype(like)
+        return jax.ShapeDtypeStruct(many, dtype)
+
+    return jax.tree.map(shape, wants)
 
 
 def at_step(

@@ -223,7 +223,7 @@ def _begin(
             return state, sums, value_and_gradient(energy, x)
 
         state, sums, values = jax.vmap(one, in_axes=-1, out_axes=-1)(positions, made)
-        info = _check_step(start, energy, like, streams)
+        info = _check_step(start, energy, like)
         chained = streams.high.shape[0]
         acceptance = jax.tree.map(lambda x: jnp.zeros(chained, x.dtype), info.acceptance_rate)
         tally = Tally(jnp.int32(0), jnp.int32(0), acceptance, jnp.full(chained, -1, jnp.int32))
@@ -241,17 +241,15 @@ def _trouble_at_start(finite: jax.Array, stream_ids: jax.Array) -> Trouble:
     return trouble(~finite, stream_ids, jnp.zeros(finite.shape, jnp.int32))
 
 
-def _check_step(kernel: Kernel, energy: Energy, like: PyTree, streams: noise.Streams) -> Info:
+def _check_step(kernel: Kernel, energy: Energy, like: PyTree) -> Info:
     """A step must hand back a state like the one it was given. What it reports, as shapes."""
-    one = noise.Streams(*(word[0] for word in streams))
 
-    def both(x: PyTree) -> tuple[Any, Any, Info]:
-        z0 = noise.at_step(one, kernel.init_noise, like, 0, noise.Purpose.INIT)
-        z1 = noise.at_step(one, kernel.step_noise, like)
+    def both(x: PyTree, z0: PyTree, z1: PyTree) -> tuple[Any, Any, Info]:
         state = kernel.init(energy, x, z0)
         return state, *kernel.step(energy, state, z1)
 
-    before, after, info = jax.eval_shape(both, like)
+    wanted = (noise.shapes(want, like) for want in (kernel.init_noise, kernel.step_noise))
+    before, after, info = jax.eval_shape(both, like, *wanted)
     try:
         chex.assert_trees_all_equal_structs(before, after)
         chex.assert_trees_all_equal_shapes_and_dtypes(before, after)
