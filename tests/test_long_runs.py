@@ -92,7 +92,7 @@ def test_blocks_know_burn_in_and_thinning(burn_in, thin):
     assert_same(run(block_steps=8, **options), run(**options))
 
 
-@hypothesis.settings(max_examples=5, deadline=None, derandomize=True)
+@hypothesis.settings(max_examples=4, deadline=None, derandomize=True)
 @hypothesis.given(
     num_chains=st.integers(64, 99),
     dim=st.integers(1, 3),

@@ -381,7 +381,7 @@ def assert_kept(name, make):
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_reflected_mala_keeps_the_law(name, dtype):
+def test_reflected_mala_keeps_the_law(name):
     assert_kept(name, reflected_mala)
 
 
