@@ -5,7 +5,10 @@ The path of a chain: a key becomes noise (`noise`), noise drives a kernel (`kern
 yields the exact law of what comes out (`exact`), and `verify` holds the samples against it.
 """
 
+from importlib import import_module as _import_module
 from importlib.metadata import version as _version
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
 
 from jlangevin import (
     adaptation,
@@ -17,7 +20,6 @@ from jlangevin import (
     exact,
     kernels,
     noise,
-    plot,
     reducers,
     scores,
     verify,
@@ -62,6 +64,9 @@ from jlangevin.kernels import (
     underdamped,
 )
 from jlangevin.sampling import Run, SamplerState, position, resume, sample
+
+if _TYPE_CHECKING:
+    from jlangevin import plot
 
 __version__ = _version("jlangevin")
 
@@ -120,3 +125,10 @@ __all__ = [
     "verify",
     "warm_up",
 ]
+
+
+def __getattr__(name: str) -> _Any:
+    """`plot`, for which only those wait who draw."""
+    if name == "plot":
+        return _import_module("jlangevin.plot")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
