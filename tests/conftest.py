@@ -31,6 +31,7 @@ LONG_MODULES = (
     "test_invariance",
     "test_kernel_mutants",
     "test_long_runs",
+    "test_main",
     "test_malt",
     "test_meetings",
     "test_metropolis",
@@ -59,7 +60,7 @@ def pytest_collection_modifyitems(items):
     for item in items:
         under_x64 = "x64" in getattr(item, "fixturenames", ()) or "float64" in item.name
         long = item.path.stem in LONG_MODULES and "recorded" not in item.name
-        replicated = "detectable" in item.name or "p_values" in item.name
+        replicated = "detectable" in item.name or "p_value" in item.name
         page = "code_of_a_page" in item.name and "README" not in item.name
         if under_x64 or long or replicated or page or isinstance(item, pytest.DoctestItem):
             item.add_marker(pytest.mark.slow)
