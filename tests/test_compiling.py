@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import jlangevin as jl
-from jlangevin.compiling import compiled
+from jlangevin.compiling import compiled, energy_values
 
 NUM_CHAINS = 40_000
 ORDERS = np.array([1.0, 2.0, 3.0], np.float32)
@@ -47,6 +47,13 @@ def test_the_energies_that_chains_carry_are_those_of_their_positions(energy, num
     )
     carried = np.asarray(run.state.kernel.energy, np.float64)
     np.testing.assert_allclose(carried, in_numpy(energy, run.position), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("energy", [logarithms, exponentials, softplus])
+def test_the_energies_of_many_points_are_right(energy, dtype):
+    x = np.random.default_rng(0).uniform(0.1, 1.0, (NUM_CHAINS, 3)).astype(dtype)
+    found = energy_values(energy, jnp.asarray(x))
+    np.testing.assert_allclose(found, in_numpy(energy, x), rtol=1e-5, atol=1e-5)
 
 
 def test_a_compiled_function_is_one_under_transformations_too():
