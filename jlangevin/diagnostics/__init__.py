@@ -3,7 +3,7 @@
 `series` asks whether chains have mixed and what they are worth (ESS, R-hat, Monte Carlo error);
 `meetings` how near coupled chains are to stationarity after any number of steps;
 `stein`, `identities` and `modes` ask whether the draws have the law that an energy stands for;
-`bias` what a step size makes of it.
+`bias` what a step size makes of it; `swaps` how replicas of parallel tempering travel.
 """
 
 from jlangevin.diagnostics.bias import Bias, bias
@@ -12,6 +12,7 @@ from jlangevin.diagnostics.meetings import Bound, meeting_times, total_variation
 from jlangevin.diagnostics.modes import ModeOccupancy, mode_occupancy
 from jlangevin.diagnostics.series import autocorrelation, ess, integrated_time, mcse, rhat
 from jlangevin.diagnostics.stein import KSDTest, ksd, ksd_test, stein_thinning
+from jlangevin.diagnostics.swaps import SwapReport, equalized, swap_report
 
 __all__ = [
     "Bias",
@@ -20,8 +21,10 @@ __all__ = [
     "Identity",
     "KSDTest",
     "ModeOccupancy",
+    "SwapReport",
     "autocorrelation",
     "bias",
+    "equalized",
     "ess",
     "identities",
     "integrated_time",
@@ -32,5 +35,6 @@ __all__ = [
     "mode_occupancy",
     "rhat",
     "stein_thinning",
+    "swap_report",
     "total_variation_bound",
 ]

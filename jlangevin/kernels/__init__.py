@@ -22,14 +22,7 @@ from jlangevin.kernels.reflected_mala import ReflectedMALA, reflected_mala
 from jlangevin.kernels.sghmc import SGHMC, SGHMCState, sghmc
 from jlangevin.kernels.sgld import SGLD, sgld
 from jlangevin.kernels.tamed_ula import TamedULA, TamedULAState, tamed_ula
-from jlangevin.kernels.tempered import (
-    SwapReport,
-    Tempered,
-    TemperedState,
-    equalized,
-    swap_report,
-    tempered,
-)
+from jlangevin.kernels.tempered import Tempered, TemperedState, tempered
 from jlangevin.kernels.ula import ULA, ULAState, ula
 from jlangevin.kernels.underdamped import (
     ConfigurationalTemperature,
@@ -69,7 +62,6 @@ __all__ = [
     "ReflectedMALA",
     "SGHMCState",
     "Schedule",
-    "SwapReport",
     "TamedULA",
     "TamedULAState",
     "Tempered",
@@ -81,7 +73,6 @@ __all__ = [
     "barker",
     "configurational_temperature",
     "coupled",
-    "equalized",
     "gradient",
     "gradient_noise",
     "kinetic_temperature",
@@ -95,7 +86,6 @@ __all__ = [
     "reflected_mala",
     "sghmc",
     "sgld",
-    "swap_report",
     "tamed_ula",
     "tempered",
     "ula",

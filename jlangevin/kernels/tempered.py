@@ -8,16 +8,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy
-from numpy.typing import NDArray
 
 from jlangevin import trees
-from jlangevin._checks import as_array, check_count, check_positive
+from jlangevin._checks import as_array, check_positive
 from jlangevin.kernels.base import Energy, Info, Schedule
 from jlangevin.noise import Many, Want
 from jlangevin.trees import PyTree, pytree_dataclass
 
-__all__ = ["SwapReport", "Tempered", "TemperedState", "equalized", "swap_report", "tempered"]
+__all__ = ["Tempered", "TemperedState", "as_ladder", "tempered"]
 
 _WAITING, _RISING, _RETURNING = 0, 1, 2  # never at T_1, from there to T_K, and back
 
@@ -170,7 +168,7 @@ def tempered(kernel: Any, temperatures: Any, *, step_sizes: Any = None) -> Tempe
     Args:
         kernel: one with a temperature, which is T_1, and `adopt`: `ula`, `tamed_ula`,
             `leimkuhler_matthews`, `underdamped`, `mala`, `barker`, `malt` or `reflected_mala`.
-        temperatures: T_1 < … < T_K, K ≥ 2; another K compiles anew. See `kernels.equalized`.
+        temperatures: T_1 < … < T_K, K ≥ 2; another K compiles anew. See `diagnostics.equalized`.
         step_sizes: one a temperature, (K,). By default all have the kernel's, which is right as far
             as the energy is quadratic: the noise grows with T by itself.
 
@@ -190,7 +188,7 @@ def tempered(kernel: Any, temperatures: Any, *, step_sizes: Any = None) -> Tempe
         ...                 num_steps=500, observe=None)
         >>> bool(jnp.abs(jnp.mean(run.position > 0) - 0.8) < 0.1)
         True
-        >>> jl.kernels.swap_report(run.state.kernel).acceptance.shape
+        >>> jl.diagnostics.swap_report(run.state.kernel).acceptance.shape
         (400, 2)
     """
     name = type(kernel).__name__
@@ -201,7 +199,7 @@ def tempered(kernel: Any, temperatures: Any, *, step_sizes: Any = None) -> Tempe
         )
     if isinstance(kernel.temperature, Schedule):
         raise ValueError("kernel: its temperature is scheduled; give a number, which is T_1")
-    ladder = _ladder(temperatures)
+    ladder = as_ladder(temperatures)
     own = jnp.asarray(kernel.temperature, ladder.dtype)
     if trees.is_concrete(own, ladder) and own != ladder[0]:
         raise ValueError(
@@ -220,7 +218,8 @@ def tempered(kernel: Any, temperatures: Any, *, step_sizes: Any = None) -> Tempe
     return Tempered(kernel, ladder, step_sizes)
 
 
-def _ladder(temperatures: Any) -> jax.Array:
+def as_ladder(temperatures: Any) -> jax.Array:
+    """Temperatures that rise, as an array."""
     ladder = as_array("temperatures", temperatures, ndim=1)
     if len(ladder) < 2:
         raise ValueError(f"temperatures: expected at least two, got {len(ladder)}")
@@ -228,95 +227,3 @@ def _ladder(temperatures: Any) -> jax.Array:
     if trees.is_concrete(ladder) and not bool(np.all(np.diff(np.asarray(ladder)) > 0)):
         raise ValueError(f"temperatures: expected them to rise, got {np.asarray(ladder)}")
     return ladder
-
-
-class SwapReport(NamedTuple):
-    """The result of `swap_report`."""
-
-    acceptance: jax.Array  # (chain, K - 1), the mean probability of a swap of each pair
-    round_trips: jax.Array  # (chain,), of all replicas of a chain
-    barrier: jax.Array  # Λ, the pairs' rejection rates summed
-
-
-def swap_report(state: TemperedState) -> SwapReport:
-    """How well replicas travel, over all steps that the state has made, burn-in included.
-
-    A round trip is from T_1 to T_K and back. The rejection rates of all pairs, averaged over
-    chains, sum to Λ, an estimate of the communication barrier, which depends little on the
-    temperatures in between (Syed et al. 2022). Were energies from one step to the next
-    independent, round trips in n steps would be n / (2 + 2 Σ r/(1 - r)) for rejection rates r,
-    which is less than n / (2 + 2Λ). Far fewer mean that the kernel is slow at some temperature;
-    none, that T_1 may be stuck as if it were alone.
-
-    Args:
-        state: `run.state.kernel` of a run of a `tempered` kernel.
-
-    Raises:
-        TypeError: the state of another kernel.
-        ValueError: fewer than two steps, in which each pair is offered a swap once.
-
-    Example:
-        >>> import jax, jax.numpy as jnp, jlangevin as jl
-        >>> energy = jl.energies.quadratic(jnp.eye(3))
-        >>> kernel = jl.tempered(jl.mala(0.5), [1.0, 2.0])
-        >>> run = jl.sample(jax.random.key(0), energy, kernel, energy, num_steps=300, num_chains=99)
-        >>> report = jl.kernels.swap_report(run.state.kernel)
-        >>> round(float(report.acceptance.mean()), 1), bool(report.round_trips.min() > 0)
-        (0.6, True)
-    """
-    if not isinstance(state, TemperedState):
-        raise TypeError(
-            f"state: expected run.state.kernel of a tempered kernel, got {type(state).__name__}"
-        )
-    if trees.is_concrete(state) and bool(jnp.any(state.steps < 2)):
-        raise ValueError("state: in fewer than two steps not every pair has been offered a swap")
-    barrier = jnp.sum(1 - jnp.mean(state.acceptance.reshape(-1, state.acceptance.shape[-1]), 0))
-    return SwapReport(state.acceptance, state.round_trips, barrier)
-
-
-def equalized(
-    temperatures: Any, acceptance: Any, num_temperatures: int | None = None
-) -> NDArray[np.float64]:
-    """Temperatures between the same ends, at which all pairs should be swapped equally often.
-
-    The rejection rates summed from T_1 up to T_k are the communication barrier Λ(T_k), whatever
-    the temperatures are: between them it is interpolated monotonically, as log T by Λ, and the new
-    ones are equally far apart in it (Syed et al. 2022). On a Gaussian they are geometric. A pair
-    that is hardly ever swapped tells little of the barrier in it, as no rate is above 1; do it
-    again with the rates of the new temperatures then, and take more of them. About 2Λ + 1, with
-    half of the swaps accepted, give the most round trips for the work.
-
-    Args:
-        temperatures: T_1 < … < T_K, at which the rates were measured.
-        acceptance: the rates, (K - 1,) or (chain, K - 1) as in `SwapReport`, then averaged.
-        num_temperatures: how many are wanted, at least 2; by default K.
-
-    Returns:
-        An array of them, on the host.
-
-    Raises:
-        ValueError: temperatures that are none; rates of another number, outside of [0, 1], or of a
-            pair that is swapped always, between which there is no barrier to divide.
-
-    Example:
-        >>> import jax.numpy as jnp, jlangevin as jl
-        >>> jl.kernels.equalized([1.0, 2.0, 16.0], [0.75, 0.25], 3).round(2).tolist()
-        [1.0, 4.0, 16.0]
-    """
-    ladder = np.asarray(_ladder(temperatures), np.float64)
-    rates = np.asarray(as_array("acceptance", acceptance), np.float64)
-    if rates.ndim not in (1, 2) or rates.shape[-1] != len(ladder) - 1:
-        raise ValueError(
-            f"acceptance: expected shape ({len(ladder) - 1},) or (chain, {len(ladder) - 1}) for "
-            f"{len(ladder)} temperatures, got {rates.shape}"
-        )
-    rates = rates.reshape(-1, len(ladder) - 1).mean(axis=0)
-    if not np.all((rates >= 0) & (rates < 1)):
-        raise ValueError(f"acceptance: expected mean rates in [0, 1), got {rates}")
-    number = len(ladder)
-    if num_temperatures is not None:
-        number = check_count("num_temperatures", num_temperatures, minimum=2)
-    barrier = np.concatenate([[0.0], np.cumsum(1 - rates)])
-    wanted = np.linspace(0, barrier[-1], number)[1:-1]
-    between = np.exp(scipy.interpolate.PchipInterpolator(barrier, np.log(ladder))(wanted))
-    return np.concatenate([ladder[:1], between, ladder[-1:]])

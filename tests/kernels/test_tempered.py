@@ -17,7 +17,8 @@ import pytest
 from scipy import special, stats
 
 import jlangevin as jl
-from jlangevin.kernels import LeimkuhlerMatthews, Tempered, Underdamped, swap_report
+from jlangevin.diagnostics import swap_report
+from jlangevin.kernels import LeimkuhlerMatthews, Tempered, Underdamped
 from jlangevin.noise import Want
 from jlangevin.trees import pytree_dataclass
 
@@ -488,17 +489,17 @@ def test_acceptance_and_round_trips_are_those_of_independent_energies():
 
 def test_temperatures_that_equalise():
     ladder = np.geomspace(1, 100, 5)
-    np.testing.assert_allclose(jl.kernels.equalized(ladder, np.full(4, 0.3)), ladder, rtol=1e-5)
+    np.testing.assert_allclose(jl.diagnostics.equalized(ladder, np.full(4, 0.3)), ladder, rtol=1e-5)
     uneven = np.array([1.0, 1.2, 2.0, 30.0, 100.0])
 
     def rates(t):
         return 4 / np.pi * np.arctan(np.sqrt(t[:-1] / t[1:]))
 
     for _ in range(4):
-        uneven = jl.kernels.equalized(uneven, rates(uneven))
+        uneven = jl.diagnostics.equalized(uneven, rates(uneven))
     np.testing.assert_allclose(uneven, ladder, rtol=0.02)
     chains = np.stack([rates(ladder) - 0.1, rates(ladder) + 0.1])
-    more = jl.kernels.equalized(ladder, chains, 9)
+    more = jl.diagnostics.equalized(ladder, chains, 9)
     np.testing.assert_allclose(more, np.geomspace(1, 100, 9), rtol=1e-4)
 
 
@@ -665,4 +666,4 @@ def test_reports_of_other_states_and_of_too_few_steps_are_refused():
 @pytest.mark.parametrize("rates", [[0.5], [0.5, 1.0], [0.5, -0.1], [0.5, float("nan")], 0.5])
 def test_rates_that_say_nothing_are_refused(rates):
     with pytest.raises(ValueError, match="acceptance: expected"):
-        jl.kernels.equalized([1.0, 2.0, 3.0], rates)
+        jl.diagnostics.equalized([1.0, 2.0, 3.0], rates)
