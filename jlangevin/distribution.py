@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import jax
@@ -11,8 +12,9 @@ from jax.flatten_util import ravel_pytree
 
 from jlangevin import noise, trees
 from jlangevin._checks import as_array, check_count, check_finite, check_key, check_spd
+from jlangevin.compiling import compiled
 from jlangevin.noise import Purpose, Want
-from jlangevin.trees import PyTree
+from jlangevin.trees import PyTree, Structure
 
 __all__ = ["Drawable", "Gaussian", "starts"]
 
@@ -48,6 +50,13 @@ def sample(law: Drawable, key: jax.Array, num_draws: int) -> PyTree:
     """
     check_key("key", key)
     num_draws = check_count("num_draws", num_draws, minimum=1)
+    arrays, structure = trees.partition(law)
+    return _sample(arrays, key, structure=structure, num_draws=num_draws)
+
+
+@partial(compiled, static_argnames=("structure", "num_draws"))
+def _sample(arrays: list[Any], key: jax.Array, *, structure: Structure, num_draws: int) -> PyTree:
+    law = trees.combine(arrays, structure)
     return trees.chains_first(starts(law, noise.streams(key, jnp.arange(num_draws))))
 
 

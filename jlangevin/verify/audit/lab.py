@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -15,7 +14,6 @@ import scipy
 from numpy.typing import NDArray
 
 from jlangevin import energies, exact
-from jlangevin.compiling import compiled
 from jlangevin.distribution import Gaussian
 from jlangevin.kernels.base import Energy, Kernel
 from jlangevin.sampling import sample
@@ -65,11 +63,6 @@ class Trial(NamedTuple):
         return np.asarray(np.isfinite(np.concatenate(parts, axis=1)).all(axis=1))
 
 
-@partial(compiled, static_argnames=("num_draws",))
-def _sample(law: Any, key: jax.Array, num_draws: int) -> Any:
-    return law.sample(key, num_draws)
-
-
 @dataclasses.dataclass
 class Lab:
     """A sampler, and how it is run."""
@@ -100,7 +93,7 @@ class Lab:
         yield from jax.random.split(self.key, 32)
 
     def starts(self, law: Any) -> jax.Array:
-        drawn: jax.Array = _sample(law, next(self.keys), self.num_chains)
+        drawn: jax.Array = law.sample(next(self.keys), self.num_chains)
         return drawn
 
     def run(
