@@ -15,7 +15,7 @@ import re
 import warnings
 from importlib.metadata import version
 from pathlib import Path
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import Any
 
 import jax
@@ -303,6 +303,7 @@ def _describe_function(function: Any) -> str:
         return name
     cells = [cell.cell_contents for cell in function.__closure__ or ()]
     parts = _code(code) + [_value(v) for v in (*cells, *(function.__defaults__ or ()))]
+    parts += _read(function)
     return f"{name} {hashlib.sha256(repr(parts).encode()).hexdigest()[:16]}"
 
 
@@ -312,6 +313,30 @@ def _code(code: CodeType) -> list[str]:
     for constant in code.co_consts:
         parts += _code(constant) if isinstance(constant, CodeType) else [repr(constant)]
     return parts
+
+
+def _read(function: Any) -> list[str]:
+    """The globals that a function reads, and those that functions of its module read for it."""
+    parts: list[str] = []
+    waiting, seen = [function], set()
+    while waiting:
+        code, known = waiting[-1].__code__, waiting.pop().__globals__
+        if code in seen:
+            continue
+        seen.add(code)
+        for name in sorted(_names(code) & set(known)):
+            value = known[name]
+            if is_array(value) or isinstance(value, bool | str):
+                parts.append(f"{name} {_value(value)}")
+            elif isinstance(value, FunctionType) and value.__module__ == function.__module__:
+                parts += _code(value.__code__)
+                waiting.append(value)
+    return parts
+
+
+def _names(code: CodeType) -> set[str]:
+    inner = [_names(constant) for constant in code.co_consts if isinstance(constant, CodeType)]
+    return set(code.co_names).union(*inner)
 
 
 def _value(value: Any) -> str:

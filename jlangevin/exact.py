@@ -43,6 +43,7 @@ from jlangevin.kernels.base import (
     at_step,
     check_energy,
     check_kernel,
+    check_stepped,
     gradient,
     has_schedule,
 )
@@ -439,7 +440,7 @@ def _linearize(
         return kernel.init(energy, x, z)
 
     def from_state(state: Any, z: PyTree) -> Any:
-        return kernel.step(energy, state, z)[0]
+        return check_stepped(kernel.step(energy, state, z))[0]
 
     init, init_is_affine = _derive(from_position, zeros, init_noise)
     moved, step_is_affine = _derive(from_state, state, step_noise)

@@ -33,6 +33,7 @@ from jlangevin.kernels.base import (
     Kernel,
     at_step,
     check_energy,
+    check_stepped,
     value_and_gradient,
 )
 from jlangevin.trees import PyTree, Structure
@@ -246,7 +247,7 @@ def _check_step(kernel: Kernel, energy: Energy, like: PyTree) -> Info:
 
     def both(x: PyTree, z0: PyTree, z1: PyTree) -> tuple[Any, Any, Info]:
         state = kernel.init(energy, x, z0)
-        return state, *kernel.step(energy, state, z1)
+        return state, *check_stepped(kernel.step(energy, state, z1))
 
     wanted = (noise.shapes(want, like) for want in (kernel.init_noise, kernel.step_noise))
     before, after, info = jax.eval_shape(both, like, *wanted)

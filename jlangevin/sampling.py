@@ -52,6 +52,33 @@ class Run:
     state: SamplerState
     thin: int = static_field(default=1)
 
+    def __repr__(self) -> str:
+        """What there is, without the numbers."""
+
+        def shown(leaf: Any) -> str:
+            whole = hasattr(leaf, "shape") and hasattr(leaf, "dtype")
+            return f"{leaf.dtype}{list(leaf.shape)}" if whole else repr(leaf)
+
+        def known(leaf: Any) -> bool:
+            # Arrays that other processes hold a part of are not asked: all would have to.
+            return (
+                isinstance(leaf, jax.Array)
+                and trees.is_concrete(leaf)
+                and leaf.is_fully_addressable
+            )
+
+        parts = {"draws": self.draws, "position": self.position, "summary": self.summary}
+        lines = [f"{name}: {jax.tree.map(shown, tree)}" for name, tree in parts.items()]
+        if known(self.state.step):
+            lines.append(f"steps: {int(self.state.step):,}")
+        if known(self.info.num_divergent):
+            lines.append(f"failed chains: {int(self.info.num_divergent.sum()):,}")
+        if known(self.info.acceptance_rate):
+            lines.append(
+                f"acceptance rate: {float(self.info.acceptance_rate.mean()):.3g} on average"
+            )
+        return "\n  ".join(["Run", *lines])
+
     @property
     def position(self) -> Any:
         """Where the chains are now, leaves of shape (chain, …)."""
@@ -579,7 +606,7 @@ def _check_start(
         stream_ids = _check_chains(chains)
     else:
         if num_chains is None and count is None:
-            raise ValueError("num_chains: how many chains is not said by a law to start from")
+            raise ValueError("num_chains: pass a number of chains, as a law to start from has none")
         wanted = check_count("num_chains", count if num_chains is None else num_chains, minimum=1)
         if wanted > 2**32:
             raise ValueError(f"num_chains: a key has 2**32 streams, got {wanted}")

@@ -479,6 +479,34 @@ def test_an_edited_function_is_another_run(tmp_path):
             go(other)
 
 
+HEIGHT, UNREAD = 1.0, 1.0
+
+
+def well(x):
+    return HEIGHT * jnp.sum((x**2 - 1) ** 2)
+
+
+def two_wells(x):
+    return well(x) + jnp.sum(x)
+
+
+@pytest.mark.parametrize("energy", [well, two_wells])
+def test_a_function_that_reads_another_global_is_another_run(energy, tmp_path, monkeypatch):
+    """By itself, or through a function of its module."""
+    start = jl.Gaussian(jnp.zeros(2), jnp.eye(2))
+
+    def go():
+        options = {"num_steps": 20, "num_chains": 3, "checkpoint": tmp_path, "every": 10}
+        return jl.sample(key(), energy, jl.ula(0.01), start, **options)
+
+    first = go()
+    monkeypatch.setitem(globals(), "UNREAD", 2.0)
+    assert_same(go().draws, first.draws)
+    monkeypatch.setitem(globals(), "HEIGHT", 2.0)
+    with pytest.raises(jl.CheckpointError, match="its energy"):
+        go()
+
+
 @pytest.mark.parametrize("observe", [jl.position, None])
 def test_fewer_steps_than_there_are_is_refused(tmp_path, observe):
     run(40, checkpoint=tmp_path, every=20, observe=observe)

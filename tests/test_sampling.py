@@ -390,7 +390,7 @@ def attempt(**changes):
         ),
         ({"init": jl.energies.double_well(), "num_chains": 1}, ValueError, "no closed form"),
         ({"init": jl.energies.linear([1.0]), "num_chains": 1}, ValueError, "no finite integral"),
-        ({"num_chains": None}, ValueError, "num_chains: how many"),
+        ({"num_chains": None}, ValueError, "num_chains: pass a number of chains"),
         ({"num_chains": 0}, ValueError, "num_chains: expected at least 1, got 0"),
         ({"num_chains": -1}, ValueError, "num_chains: expected at least 1, got -1"),
         ({"num_chains": 2.5}, TypeError, "num_chains: expected an integer, got 2.5"),
@@ -439,6 +439,31 @@ def test_a_step_that_changes_the_state_is_refused():
 
     with pytest.raises(ValueError, match="kernel: step returns another kind of state"):
         attempt(kernel=Widens())
+
+
+def test_a_step_that_forgets_what_to_report_is_refused():
+    class Forgets(NoiseRecorder):
+        def step(self, energy, state, noise):
+            return Recorded(noise)
+
+    start = jl.Gaussian(jnp.zeros(2), jnp.eye(2))
+    for question in (
+        lambda: attempt(kernel=Forgets()),
+        lambda: jl.exact.law(Forgets(), jl.energies.quadratic(jnp.eye(2)), start, 3),
+    ):
+        with pytest.raises(TypeError, match=r"kernel: its step is to return a pair, .* Recorded"):
+            question()
+
+
+def test_a_run_is_shown_by_its_shapes():
+    run = jl.sample(key(), jl.energies.double_well(), jl.mala(0.1), jnp.zeros((5, 1)), num_steps=7)
+    shown = repr(run)
+    assert "draws: float32[5, 7, 1]" in shown
+    assert "steps: 7" in shown
+    assert "failed chains: 0" in shown
+    assert "acceptance rate: " in shown
+    traced = jax.eval_shape(lambda run: run, run)
+    assert "draws: float32[5, 7, 1]" in repr(traced)
 
 
 def test_an_object_that_can_be_neither_traced_nor_hashed_is_refused():

@@ -23,6 +23,7 @@ __all__ = [
     "check_energy",
     "check_estimator",
     "check_kernel",
+    "check_stepped",
     "gradient",
     "has_schedule",
     "hyperparameter",
@@ -142,6 +143,17 @@ def check_kernel(kernel: Any) -> None:
             f"kernel: {kernel!r} is no kernel (it lacks {', '.join(missing)}); "
             "pass for instance jlangevin.ula(step_size=0.01)"
         )
+
+
+def check_stepped(stepped: Any) -> Any:
+    """What a kernel's step returned; raise TypeError unless that is a state and an `Info`."""
+    pair = isinstance(stepped, tuple) and len(stepped) == 2 and isinstance(stepped[1], Info)
+    if not pair:
+        raise TypeError(
+            "kernel: its step is to return a pair, the next state and jlangevin.Info(), got "
+            f"{type(stepped).__name__}"
+        )
+    return stepped
 
 
 def check_callable(energy: Any) -> None:
