@@ -38,6 +38,7 @@ from jlangevin.errors import (
     NotAffineError,
     NotAModeError,
     NotNormalizableError,
+    StuckWarning,
     UnstableStepError,
 )
 from jlangevin.kernels import (
@@ -88,6 +89,7 @@ __all__ = [
     "Run",
     "SamplerState",
     "Schedule",
+    "StuckWarning",
     "UnstableStepError",
     "adaptation",
     "annealed",

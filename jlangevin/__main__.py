@@ -253,6 +253,9 @@ def _draw(path: str, theta: Sequence[float], eta: float, rows: list[Row]) -> Non
     from jlangevin import plot
 
     made, axes = plot.figure(3 if len(theta) == 2 else 2)
+    num_shown = min(len(theta), 3)  # coordinates; each has a colour for each recursion
+    per = max(num_shown, 2)
+    colors = [plot.COLORS[k * per : (k + 1) * per] for k in range(len(RECURSIONS))]
     most = max(row.num_steps for row in rows)
     curve = np.unique(np.geomspace(1, max(most, 2), 200).astype(int))
     names = {"notebook": "as the notebook writes it", "langevin": "Langevin dynamics"}
@@ -260,14 +263,14 @@ def _draw(path: str, theta: Sequence[float], eta: float, rows: list[Row]) -> Non
         mine = [row for row in rows if row.recursion == name]
         sign = RECURSIONS[name][0]
         steps = [row.num_steps for row in mine]
-        for i in range(len(theta)):
+        for i in range(num_shown):
             plot.moment_against_steps(
                 steps,
                 [row.report.sample_mean[i] for row in mine],
                 curve,
                 sign * curve * eta * theta[i],
                 label=f"{names[name]}, $x_{i + 1}$",
-                color=plot.COLORS[2 * k + i % 2],
+                color=colors[k][i],
                 band=[3 * np.sqrt(row.report.cov[i, i] / row.num_chains) for row in mine],
                 ax=axes[0],
             )
@@ -277,14 +280,17 @@ def _draw(path: str, theta: Sequence[float], eta: float, rows: list[Row]) -> Non
             curve,
             1 + 2 * eta * curve,
             label="exact, $1 + 2\\eta N$" if k == 0 else "_",
-            color=plot.COLORS[2 * k],
+            color=colors[k][0],
             marker="os"[k],
             ax=axes[1],
         )
     axes[1].plot(
         curve, 2 * eta * (curve + 1), "--", color="black", lw=1, label="stated, $2\\eta(N+1)$"
     )
-    axes[0].set(xscale="log", title="mean, ±3 standard errors", ylabel="mean of $x_i$")
+    title = "mean, ±3 standard errors"
+    if num_shown < len(theta):
+        title += f"; the first {num_shown} coordinates"
+    axes[0].set(xscale="log", title=title, ylabel="mean of $x_i$")
     axes[0].set_yscale("symlog", linthresh=0.02)
     axes[1].set(xscale="log", yscale="log", title="variance", ylabel="mean variance of $x_i$")
     for ax in axes[:2]:
@@ -293,8 +299,7 @@ def _draw(path: str, theta: Sequence[float], eta: float, rows: list[Row]) -> Non
         shown = max((r.num_steps for r in rows if r.num_steps <= 1_000), default=most)
         for k, name in enumerate(RECURSIONS):
             (row,) = (r for r in rows if r.recursion == name and r.num_steps == shown)
-            color = plot.COLORS[2 * k]
-            plot.cloud(row.samples, row.law, label=names[name], color=color, ax=axes[2])
+            plot.cloud(row.samples, row.law, label=names[name], color=colors[k][0], ax=axes[2])
         axes[2].set_title(f"end points after {shown:,} steps; 50, 90, 99%")
         axes[2].legend(frameon=False, fontsize=7, markerscale=3)
     made.savefig(path, dpi=150)
@@ -342,7 +347,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         if Path(args.plot).suffix not in PICTURES:
             parser.error(f"--plot: expected a name that ends in {', '.join(PICTURES)}")
         if importlib.util.find_spec("matplotlib") is None:
-            parser.error("--plot: needs Matplotlib: pip install 'jlangevin[plot]'")
+            parser.error("--plot: needs Matplotlib, the extra plot: pip install matplotlib")
     if not (np.isfinite(args.step_size) and args.step_size > 0):
         parser.error(f"--step-size: expected a finite number above zero, got {args.step_size}")
     if not np.all(np.isfinite(args.theta)):

@@ -13,9 +13,11 @@ from jlangevin import trees
 
 __all__ = [
     "as_array",
+    "as_draws_array",
     "check_count",
     "check_finite",
     "check_key",
+    "check_no_run",
     "check_positive",
     "check_scalar",
     "check_spd",
@@ -117,6 +119,26 @@ def as_array(name: str, value: Any, *, ndim: int | None = None) -> jax.Array:
     if ndim is not None and array.ndim != ndim:
         raise ValueError(f"{name}: expected {ndim} dimension(s), got shape {array.shape}")
     return array
+
+
+def as_draws_array(name: str, value: Any) -> jax.Array:
+    """Draws as one floating array, or an error that says what to give instead of a pytree."""
+    check_no_run(name, value, "run.draws")
+    if isinstance(value, dict) or (not isinstance(value, list) and not trees.is_array(value)):
+        raise TypeError(
+            f"{name}: expected one array, got {trees.shown(value)}; give one leaf of it, or all of "
+            "them side by side: jax.vmap(jax.vmap(lambda draw: ravel_pytree(draw)[0]))(draws), "
+            "with ravel_pytree from jax.flatten_util"
+        )
+    return as_array(name, value)
+
+
+def check_no_run(name: str, value: Any, instead: str) -> None:
+    """Raise TypeError for a whole `Run`, and for the draws that it did not keep."""
+    if hasattr(value, "draws"):
+        raise TypeError(f"{name}: got a {type(value).__name__}; pass {instead}")
+    if value is None:
+        raise TypeError(f"{name}: got None, which is what a run under observe=None keeps of draws")
 
 
 def _show(leaf: Any) -> str:

@@ -9,28 +9,29 @@ Arrays and JSON are all that is read: loading executes nothing.
 
 from __future__ import annotations
 
-import hashlib
+import errno
+import itertools
 import os
 import re
+import tempfile
 import warnings
 from importlib.metadata import version
 from pathlib import Path
-from types import CodeType, FunctionType
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from jax.experimental import multihost_utils
 
-from jlangevin.compiling import compiled
+from jlangevin import fingerprint
 from jlangevin.errors import CheckpointError, CheckpointWarning
 from jlangevin.program import Plan, SamplerState, Work
-from jlangevin.trees import PyTree, Structure, is_array
+from jlangevin.trees import PyTree, combine, shown
 
 __all__ = ["Store"]
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 class Store:
@@ -41,7 +42,7 @@ class Store:
             import orbax.checkpoint as ocp
         except ImportError as error:
             raise ImportError(
-                "checkpoints need Orbax: pip install 'jlangevin[checkpoint]'"
+                "checkpoints need Orbax, the extra checkpoint: pip install orbax-checkpoint"
             ) from error
         self._ocp = ocp
         self._observed = None
@@ -49,6 +50,7 @@ class Store:
             seen = jax.eval_shape(jax.vmap(plan.observe), start.kernel)
             self._observed = jax.tree.structure(seen)
         self._path = Path(os.fspath(path)).absolute()
+        _check_writable(self._path)
         self._manager = ocp.CheckpointManager(
             self._path,
             options=ocp.CheckpointManagerOptions(
@@ -58,6 +60,7 @@ class Store:
             ),
         )
         self._identity = _identity(start, work, plan)
+        self._looks = _looks(start, work, plan)
         self._total = plan.burn_in + plan.num_steps
         self._saved = 0  # draws' pieces that are on disk
 
@@ -69,6 +72,7 @@ class Store:
         items = {"state": _named(state), "draws": _named(draws)}
         record = {
             "identity": self._identity,
+            "looks": self._looks,
             "shapes": {name: _shapes(item) for name, item in items.items()},
             "checksums": {name: _checksums(item) for name, item in items.items()},
         }
@@ -86,7 +90,9 @@ class Store:
         """The state to go on from and the draws before it: `start` and none if there is nothing.
 
         Raises:
-            CheckpointError: checkpoints of another run, or damaged ones and none before them.
+            CheckpointError: checkpoints of another run or of something else, or more steps than are
+                asked for.
+            OSError, MemoryError: what is there cannot be read now, and may be whole.
         """
         steps = sorted(self._manager.all_steps())
         state, kept = start, list[PyTree]()
@@ -96,13 +102,13 @@ class Store:
                 if found is not None:
                     state = found[0]
                     break
-                self._manager.delete(step)
+                self._set_aside(step)
         else:
             for place, step in enumerate(steps):
                 found = self._load(step, start)
                 if found is None:  # later draws do not join to what is left
                     for lost in steps[place:]:
-                        self._manager.delete(lost)
+                        self._set_aside(lost)
                     break
                 state = found[0]
                 kept.append(found[1])
@@ -124,6 +130,11 @@ class Store:
     def _load(self, step: int, start: SamplerState) -> tuple[SamplerState, PyTree] | None:
         """The state and draws of one checkpoint; None, with a warning, if it is damaged."""
         args = self._ocp.args
+        if not (self._path / str(step) / "record").is_dir():
+            raise CheckpointError(
+                f"checkpoint: {self._path / str(step)} is none of jlangevin's: it has no record. "
+                "Give every run a directory of its own"
+            )
         try:
             found = self._manager.restore(step, args=args.Composite(record=args.JsonRestore()))
             record = found["record"]
@@ -131,9 +142,10 @@ class Store:
                 record[name] for name in ("identity", "shapes", "checksums")
             )
         except Exception as error:
+            _raise_unless_damage(error)
             self._warn(step, f"its record cannot be read: {_first_line(error)}")
             return None
-        self._compare(step, identity)
+        self._compare(step, identity, record.get("looks", {}))
         sharding = start.streams.high.sharding
         wanted = {"state": _like(start), "draws": _from_shapes(shapes["draws"], sharding)}
         try:
@@ -144,6 +156,7 @@ class Store:
                 ),
             )
         except Exception as error:
+            _raise_unless_damage(error)
             self._warn(step, f"its arrays cannot be read: {_first_line(error)}")
             return None
         items = {name: _refill(stored[name], wanted[name]) for name in wanted}
@@ -159,24 +172,61 @@ class Store:
             draws = jax.tree.unflatten(self._observed, _values(items["draws"]))
         return state, draws
 
-    def _compare(self, step: int, identity: dict[str, str]) -> None:
+    def _compare(self, step: int, identity: dict[str, str], looks: dict[str, str]) -> None:
         """Raise CheckpointError if a checkpoint belongs to another run."""
         differ = [name for name, value in self._identity.items() if identity.get(name) != value]
         if not differ:
             return
-        name = differ[0]
+
+        def difference(name: str) -> str:
+            there = looks.get(name) or identity.get(name, "unknown")
+            here = self._looks.get(name) or self._identity[name]
+            if there == here:  # a long array, or a function's code
+                there, here = (
+                    f"{there} ({identity.get(name)})",
+                    f"with other contents ({self._identity[name]})",
+                )
+            return f"its {name} is {there}, here it is {here}"
+
         raise CheckpointError(
-            f"checkpoint: {self._path / str(step)} belongs to another run: its {', '.join(differ)} "
-            f"differ ({name}: {identity.get(name)!r} there, {self._identity[name]!r} here). Give "
-            "every run a directory of its own"
+            f"checkpoint: {self._path / str(step)} belongs to another run: "
+            f"{'; '.join(map(difference, differ))}. Give every run a directory of its own"
         )
+
+    def _set_aside(self, step: int) -> None:
+        """Rename a checkpoint: it is not looked at again, and nothing of it is lost."""
+        source = self._path / str(step)
+        if jax.process_index() == 0:
+            numbers = (f"{step}.set-aside-{k}" for k in itertools.count(1))
+            source.rename(next(p for n in numbers if not (p := self._path / n).exists()))
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices(f"jlangevin sets aside {source}")
+        self._manager.reload()
 
     def _warn(self, step: int, reason: str) -> None:
         warnings.warn(
-            f"checkpoint: {self._path / str(step)} is damaged and is left out: {reason}",
+            f"checkpoint: {self._path / str(step)} is damaged and set aside: {reason}",
             CheckpointWarning,
             stacklevel=7,
         )
+
+
+def _check_writable(path: Path) -> None:
+    """Raise OSError now, not after the first block of steps, if nothing can be written there."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        reason = f"checkpoint: cannot write in {path}: {error.strerror}"
+        raise OSError(error.errno, reason) from error
+
+
+def _raise_unless_damage(error: Exception) -> None:
+    """Raise what says nothing of a checkpoint: no memory, no permission, a disk that fails."""
+    missing = isinstance(error, OSError) and error.errno in (None, errno.ENOENT)
+    if isinstance(error, OSError | MemoryError) and not missing:
+        raise error
 
 
 def _first_line(error: Exception) -> str:
@@ -190,7 +240,7 @@ _Named = dict[str, Any]
 
 
 def _named(tree: PyTree) -> _Named:
-    return {f"{i:04}": leaf for i, leaf in enumerate(jax.tree.leaves(tree))}
+    return {f"{i:08}": leaf for i, leaf in enumerate(jax.tree.leaves(tree))}
 
 
 def _values(named: _Named) -> list[Any]:
@@ -228,122 +278,47 @@ def _like(tree: PyTree) -> _Named:
     }
 
 
-# Identity and checksums -----------------------------------------------------------------------
-
-
-@compiled
-def _fingerprint(leaves: list[jax.Array]) -> list[jax.Array]:
-    """A 32-bit checksum of each array, the same however it is spread over devices."""
-
-    def one(leaf: jax.Array) -> jax.Array:
-        kinds = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32, 8: jnp.uint32}
-        if leaf.dtype == jnp.bool_:
-            leaf = leaf.astype(jnp.uint8)
-        words = lax.bitcast_convert_type(leaf, kinds[leaf.dtype.itemsize]).astype(jnp.uint32)
-        place = jnp.uint32(0)
-        for axis, size in enumerate(words.shape):
-            along = lax.broadcasted_iota(jnp.uint32, words.shape, axis)
-            place = place * jnp.uint32(size) + along
-        # Sums modulo 2**32 of words stirred with their places (the finaliser of MurmurHash3).
-        x = words + place * jnp.uint32(0x9E3779B9)
-        for factor in (0x85EBCA6B, 0xC2B2AE35):
-            x = (x ^ (x >> jnp.uint32(16))) * jnp.uint32(factor)
-        return jnp.sum(x ^ (x >> jnp.uint32(16)), dtype=jnp.uint32)
-
-    return [one(leaf) for leaf in leaves]
+# Identity -------------------------------------------------------------------------------------
 
 
 def _checksums(named: _Named) -> dict[str, int]:
-    sums = _fingerprint([jnp.asarray(leaf) for leaf in _values(named)])
-    return {name: int(value) for name, value in zip(sorted(named), sums, strict=True)}
+    sums = fingerprint.checksums(jnp.asarray(leaf) for leaf in _values(named))
+    return dict(zip(sorted(named), sums, strict=True))
 
 
 def _identity(start: SamplerState, work: Work, plan: Plan) -> dict[str, str]:
     """What makes a run this run: equal for the same call in another process, and only for it."""
     names = ("energy", "kernel", "reducers")
     of = {
-        name: f"{_describe(structure)} {_digest(arrays)}"
+        name: f"{fingerprint.of_structure(structure)} {fingerprint.of_arrays(arrays)}"
         for name, arrays, structure in zip(names, work.arrays, work.structures, strict=True)
     }
     return {
         "format": str(_FORMAT),
         "jlangevin": version("jlangevin"),
         "jax": version("jax"),
-        "key and chains": _digest(start.streams),
-        "start": _digest(start.kernel),
+        "key and chains": fingerprint.of_arrays(start.streams),
+        "start": fingerprint.of_arrays(start.kernel),
         **of,
         "burn_in": str(plan.burn_in),
         "thin": str(plan.thin),
-        "observe": _describe_function(plan.observe),
+        "observe": fingerprint.of_object(plan.observe),
     }
 
 
-def _digest(tree: PyTree) -> str:
-    named = {name: jnp.asarray(leaf) for name, leaf in _named(tree).items()}
-    text = repr((_shapes(named), _checksums(named)))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+def _looks(start: SamplerState, work: Work, plan: Plan) -> dict[str, str]:
+    """The parts of `_identity` that a person would know them by."""
 
+    def look(thing: Any) -> str:
+        words = re.sub(r" at 0x[0-9a-f]+", "", " ".join(repr(thing).split()))
+        return f"{words[:79]}…" if len(words) > 80 else words
 
-def _describe(structure: Structure) -> str:
-    static = [_describe_function(leaf) for leaf in structure.rest if callable(leaf)]
-    # Addresses differ from process to process.
-    tree = re.sub(r" at 0x[0-9a-f]+", "", str(structure.treedef))
-    digest = hashlib.sha256(tree.encode()).hexdigest()[:16]
-    names = re.findall(r"CustomNode\((?:namedtuple\[)?(\w+)", tree)
-    return " ".join([*(names[:1] or [""]), *static, digest]).strip()
-
-
-def _describe_function(function: Any) -> str:
-    """A name, and a digest of the code if there is any: an edited function is another one."""
-    if function is None:
-        return "None"
-    name = f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', '')}"
-    code = getattr(function, "__code__", None)
-    if code is None:
-        return name
-    cells = [cell.cell_contents for cell in function.__closure__ or ()]
-    parts = _code(code) + [_value(v) for v in (*cells, *(function.__defaults__ or ()))]
-    parts += _read(function)
-    return f"{name} {hashlib.sha256(repr(parts).encode()).hexdigest()[:16]}"
-
-
-def _code(code: CodeType) -> list[str]:
-    """The instructions, and the constants and names that they refer to by number."""
-    parts = [code.co_code.hex(), repr(code.co_names)]
-    for constant in code.co_consts:
-        parts += _code(constant) if isinstance(constant, CodeType) else [repr(constant)]
-    return parts
-
-
-def _read(function: Any) -> list[str]:
-    """The globals that a function reads, and those that functions of its module read for it."""
-    parts: list[str] = []
-    waiting, seen = [function], set()
-    while waiting:
-        code, known = waiting[-1].__code__, waiting.pop().__globals__
-        if code in seen:
-            continue
-        seen.add(code)
-        for name in sorted(_names(code) & set(known)):
-            value = known[name]
-            if is_array(value) or isinstance(value, bool | str):
-                parts.append(f"{name} {_value(value)}")
-            elif isinstance(value, FunctionType) and value.__module__ == function.__module__:
-                parts += _code(value.__code__)
-                waiting.append(value)
-    return parts
-
-
-def _names(code: CodeType) -> set[str]:
-    inner = [_names(constant) for constant in code.co_consts if isinstance(constant, CodeType)]
-    return set(code.co_names).union(*inner)
-
-
-def _value(value: Any) -> str:
-    """What a closure holds: arrays by their contents, functions by their code."""
-    leaves, structure = jax.tree.flatten(value)
-    shown = [
-        _digest([leaf]) if is_array(leaf) else _describe_function(leaf) if callable(leaf) else leaf
-        for leaf in leaves
-    ]
-    return re.sub(r" at 0x[0-9a-f]+", "", f"{structure} {shown!r}")
+    energy, kernel, reducers = map(combine, work.arrays, work.structures)
+    return {
+        "key and chains": f"{start.streams.high.shape[0]} chains",
+        "start": shown(start.kernel),
+        "energy": look(energy),
+        "kernel": look(kernel),
+        "reducers": look(reducers),
+        "observe": look(plan.observe),
+    }

@@ -5,7 +5,8 @@ jaxlib 0.10.2 these are wrong for some expressions: -Σ_i a_i log(x_i) over thre
 more than 32,768 rows, off from there on, also in plain `jax.jit(jax.vmap(...))`. An energy is such
 an expression as likely as not, so programs that evaluate energies are compiled without them. That
 is an option of a program and so is not to be had inside of another one: under a `jax.jit` of the
-caller's own, the caller has to set it, by XLA_FLAGS=--xla_cpu_experimental_ynn_fusion_type= .
+caller's own, under `jax.grad` or in a `lax.cond`, the caller has to set it, by
+XLA_FLAGS=--xla_cpu_experimental_ynn_fusion_type= . Under `jax.vmap` alone it holds.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _BATCH = 4096  # points at a time; results do not depend on it
 _WITHOUT_YNN = {"xla_cpu_experimental_ynn_fusion_type": ""}
+_NESTED = "`compiler_options` can only be passed to top-level"
 _QUICKLY = {**_WITHOUT_YNN, "xla_backend_optimization_level": 0}
 
 
@@ -39,7 +41,13 @@ def compiled(function: F, *, static_argnames: tuple[str, ...] = (), quickly: boo
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        return (outer if _outermost(args) and _known() else inner)(*args, **kwargs)
+        if _outermost() and _known():
+            try:
+                return outer(*args, **kwargs)
+            except ValueError as error:
+                if not str(error).startswith(_NESTED):  # under jax.grad, which JAX tells only thus
+                    raise
+        return inner(*args, **kwargs)
 
     def lower(*args: Any, **kwargs: Any) -> Any:
         return (outer if _known() else inner).lower(*args, **kwargs)
@@ -65,9 +73,9 @@ def _value(energy: Any, point: Any) -> jax.Array:
     return value
 
 
-def _outermost(args: Any) -> bool:
-    """Whether nothing is being traced: neither the arguments, nor what is made of none."""
-    return trees.is_concrete(args) and trees.is_concrete(jnp.zeros(()))
+def _outermost() -> bool:
+    """Whether no program is being made that this one would be inside of."""
+    return trees.is_concrete(jnp.zeros(()))
 
 
 @functools.cache

@@ -134,7 +134,7 @@ class Gaussian:
 
     def log_prob(self, x: PyTree) -> jax.Array:
         """log density at one position `x` (vmap it over many); NaN where `cov` is singular."""
-        trees.assert_like("x", x, self.mean)
+        trees.assert_like("x", x, self.mean, "like the mean")
         deviation = trees.ravel(jax.tree.map(lambda a, b: a - b, x, self.mean))
         lower = jnp.linalg.cholesky(self.cov)
         whitened = jax.scipy.linalg.solve_triangular(lower, deviation, lower=True)

@@ -14,6 +14,7 @@ __all__ = [
     "NotAModeError",
     "NotAffineError",
     "NotNormalizableError",
+    "StuckWarning",
     "UnstableStepError",
 ]
 
@@ -54,13 +55,17 @@ class DivergenceWarning(RuntimeWarning):
     """Chains turned non-finite and were frozen."""
 
 
+class StuckWarning(RuntimeWarning):
+    """A kernel that accepts or rejects has rejected everything, in every chain."""
+
+
 class AdaptationError(ValueError):
     """Warm-up found no hyper-parameters that work."""
 
 
 class CheckpointError(ValueError):
-    """A checkpoint belongs to another run, or none that is whole is left."""
+    """Checkpoints belong to another run or to something else, or hold more than is asked for."""
 
 
 class CheckpointWarning(RuntimeWarning):
-    """A checkpoint was damaged, and the one before it was taken."""
+    """A checkpoint is damaged and was set aside; the run goes on from one before it, or anew."""

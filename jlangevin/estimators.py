@@ -126,7 +126,7 @@ class ControlVariate:
     gradient: Any  # Σ_i ∇e(center, item_i)
 
     def __call__(self, key: jax.Array, position: PyTree) -> PyTree:
-        trees.assert_like("center", self.center, position)
+        trees.assert_like("center", self.center, position, "like the position")
         energy, batch = self.minibatch.energy, self.minibatch.draw(key)
 
         def combine(

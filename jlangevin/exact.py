@@ -43,7 +43,7 @@ from jlangevin.kernels.base import (
     at_step,
     check_energy,
     check_kernel,
-    check_stepped,
+    check_step,
     gradient,
     has_schedule,
 )
@@ -380,7 +380,7 @@ def _root(s: jax.Array) -> jax.Array:
 
 
 def _pair(p: Gaussian, q: Gaussian) -> tuple[jax.Array, jax.Array]:
-    trees.assert_like("q", q.mean, p.mean)
+    trees.assert_like("q", q.mean, p.mean, "like the mean of p")
     return trees.ravel(p.mean), trees.ravel(q.mean)
 
 
@@ -429,6 +429,7 @@ def _linearize(
     kernel, energy = map(trees.combine, arrays, structures)
     check_energy(energy, zeros)
     kernel = at_step(kernel, step)
+    check_step(kernel, energy, zeros)
     init_noise = _zero_noise(kernel.init_noise, zeros)
     step_noise = _zero_noise(kernel.step_noise, zeros)
     state = kernel.init(energy, zeros, init_noise)
@@ -440,7 +441,7 @@ def _linearize(
         return kernel.init(energy, x, z)
 
     def from_state(state: Any, z: PyTree) -> Any:
-        return check_stepped(kernel.step(energy, state, z))[0]
+        return kernel.step(energy, state, z)[0]
 
     init, init_is_affine = _derive(from_position, zeros, init_noise)
     moved, step_is_affine = _derive(from_state, state, step_noise)

@@ -25,7 +25,9 @@ def to_datatree(run: Run, energy: Any, coords: Any, dims: Any) -> Any:
         import arviz_base
         import xarray
     except ImportError as error:
-        raise ImportError("a DataTree needs ArviZ 1: pip install 'jlangevin[arviz]'") from error
+        raise ImportError(
+            "a DataTree needs ArviZ 1, the extra arviz: pip install arviz-base"
+        ) from error
     groups = _groups(run, energy, coords, dims, arviz_base.dict_to_dataset)
     return xarray.DataTree.from_dict(groups)
 

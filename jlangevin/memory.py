@@ -5,50 +5,123 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
-from jlangevin.program import Layout, Plan, SamplerState
+from jlangevin import noise, program, trees
+from jlangevin.program import Layout, Plan, SamplerState, Work
+from jlangevin.trees import PyTree, Structure
 
-__all__ = ["available", "check_draws"]
+__all__ = ["available", "check", "shapes_of_start"]
 
 _SMALL = 2**26  # bytes that any machine has
 
+Kinds = tuple[Any, ...]
 
-def check_draws(state: SamplerState, plan: Plan, layout: Layout) -> None:
-    """Raise MemoryError if the draws cannot fit a device."""
-    if plan.observe is None:
-        return
+
+def check(state: SamplerState, work: Work, plan: Plan, layout: Layout, device: jax.Device) -> None:
+    """Raise MemoryError if a run from `state`, of which shapes will do, cannot fit a device."""
+    kernel = _kinds(work.arrays[1])
+    need = _need(*_kinds(state), *kernel, work.structures[1], plan.observe)
     num_draws = plan.num_steps // plan.thin
-    num_chains = state.streams.high.shape[0]
-    devices = layout.num_devices
-    leaves, structure = jax.tree.flatten(state.kernel)
-    shapes = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
-    draw = _bytes_seen(plan.observe, structure, shapes)
-    need = 2 * draw * num_draws // devices  # step by step, and laid out chain by chain
-    if need <= _SMALL:
+    total = need.total(num_draws) // layout.num_devices
+    if total <= _SMALL:
         return
-    device = next(iter(state.streams.high.devices()))
     limit = available(device)
-    if limit is None or need <= limit:
+    if limit is None or total <= limit:
         return
+    num_chains = state.streams.high.shape[0]
+    draws = need.total(num_draws) - need.total(0)
+    if draws > need.total(0):
+        raise MemoryError(
+            f"draws: {num_chains:,} chains × {num_draws:,} draws × {need.draw // num_chains:,} "
+            f"bytes over {layout.num_devices} device(s), twice while they are laid out chain by "
+            f"chain, are {_gib(draws / layout.num_devices)} a device, which has {_gib(limit)}. "
+            "Keep fewer (thin=…), less (observe=…, for instance one coordinate), or nothing but "
+            "statistics (observe=None, reducers=…)"
+        )
     raise MemoryError(
-        f"draws: {num_chains:,} chains × {num_draws:,} draws × {draw // num_chains:,} bytes over "
-        f"{devices} device(s), twice while they are laid out chain by chain, are {_gib(need)} a "
-        f"device, which has {_gib(limit)}. Keep fewer (thin=…), less (observe=…, for instance one "
-        "coordinate), or nothing but statistics (observe=None, reducers=…)"
+        f"num_chains: {num_chains:,} chains over {layout.num_devices} device(s), each with "
+        f"{need.state // num_chains:,} bytes of state before and after a block of steps "
+        f"({need.reducers // num_chains:,} of them for reducers) and {need.noise // num_chains:,} "
+        f"of noise, are {_gib(total)} a device, which has {_gib(limit)}. Run some at a time "
+        "(chains=…), which changes none of them, or spread them (sharding=…)"
     )
 
 
+def shapes_of_start(
+    num_chains: int, arrays: tuple[list[Any], ...], structures: tuple[Structure, ...]
+) -> SamplerState:
+    """The state that `program.begin` will return, as shapes."""
+    return _begun(num_chains, *_kinds(arrays), structures)
+
+
+class _Need(NamedTuple):
+    """Bytes for all chains."""
+
+    draw: int  # one draw of each
+    state: int
+    reducers: int  # a part of the state
+    noise: int  # of a block of steps, at least
+
+    def total(self, num_draws: int) -> int:
+        # Draws step by step and laid out chain by chain; the states before and after.
+        return 2 * self.draw * num_draws + 2 * self.state + self.noise
+
+
 @lru_cache(maxsize=256)
-def _bytes_seen(observe: Any, structure: Any, shapes: tuple[Any, ...]) -> int:
-    """Of one draw of all chains."""
-    leaves = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in shapes]
-    seen = jax.eval_shape(jax.vmap(observe), jax.tree.unflatten(structure, leaves))
-    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(seen))
+def _need(
+    structure: Any,
+    leaves: Kinds,
+    kernel_structure: Any,
+    kernel_leaves: Kinds,
+    rest: Structure,
+    observe: Any,
+) -> _Need:
+    state: SamplerState = jax.tree.unflatten(structure, leaves)
+    kernel = trees.combine(jax.tree.unflatten(kernel_structure, kernel_leaves), rest)
+    seen = None if observe is None else jax.eval_shape(jax.vmap(observe), state.kernel)
+    num_chains = state.streams.high.shape[0]
+    like = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), state.kernel.position
+    )
+    numbers = num_chains * noise.count(kernel.step_noise, like)
+    width = trees.float_dtype(like).itemsize
+    made = program.MIN_BLOCK_STEPS * numbers * width
+    return _Need(_bytes(seen), _bytes(state), _bytes(state.reducers), made)
+
+
+@lru_cache(maxsize=256)
+def _begun(
+    num_chains: int, structure: Any, leaves: Kinds, structures: tuple[Structure, ...]
+) -> SamplerState:
+    arrays = jax.tree.unflatten(structure, leaves)
+    key = jax.eval_shape(lambda: jax.random.key(0, impl="threefry2x32"))
+    stream_ids = jax.ShapeDtypeStruct((num_chains,), jnp.uint32)
+    begin = partial(program.begin, structures=structures, layout=Layout())
+    state: SamplerState = jax.eval_shape(begin, key, stream_ids, arrays)[0]
+    return state
+
+
+def _kinds(tree: PyTree) -> tuple[Any, Kinds]:
+    """The structure, and of each leaf all that a program is compiled for."""
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, tuple(_kind(leaf) for leaf in leaves)
+
+
+def _kind(leaf: Any) -> Any:
+    if not hasattr(leaf, "dtype"):
+        return type(leaf)(1)  # a number of Python's
+    dtype = jax.dtypes.canonicalize_dtype(leaf.dtype, allow_extended_dtype=True)
+    return jax.ShapeDtypeStruct(leaf.shape, dtype, weak_type=getattr(leaf, "weak_type", False))
+
+
+def _bytes(tree: PyTree) -> int:
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def _gib(number: float) -> str:

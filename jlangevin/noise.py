@@ -161,7 +161,10 @@ def _parted(want: Any) -> tuple[Want, tuple[int, ...]]:
     """A leaf of wants as what is wanted of each, and the axis of `Many`."""
     want, many = (want.want, (want.number,)) if isinstance(want, Many) else (want, ())
     if not isinstance(want, Want):
-        raise TypeError(f"wants: a leaf must be a jlangevin.noise.Want, got {want!r}")
+        raise TypeError(
+            "kernel: its init_noise and step_noise are made of jlangevin.noise.Want, as "
+            f"Want.NORMAL, or None; got {want!r}"
+        )
     return want, many
 
 

@@ -18,7 +18,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -28,12 +27,9 @@ from jlangevin import noise, reducers, trees
 from jlangevin.compiling import compiled
 from jlangevin.distribution import Drawable, starts
 from jlangevin.kernels.base import (
-    Energy,
-    Info,
-    Kernel,
     at_step,
     check_energy,
-    check_stepped,
+    check_step,
     value_and_gradient,
 )
 from jlangevin.trees import PyTree, Structure
@@ -54,7 +50,7 @@ __all__ = [
 # A block's noise should stay in a core's cache, and serve enough steps that the loop around
 # them costs nothing. These are measured optima; results do not depend on them.
 _BLOCK_NUMBERS = 2**17
-_MIN_BLOCK_STEPS = 8
+MIN_BLOCK_STEPS = 8
 _MAX_BLOCK_STEPS = 8192
 _MIN_PAIRS = 4
 
@@ -129,7 +125,7 @@ def _finite(tree: PyTree) -> jax.Array:
         for leaf in jax.tree.leaves(tree)
         if jnp.issubdtype(leaf.dtype, jnp.floating)
     ]
-    return jnp.all(jnp.stack(checks), axis=0)
+    return jnp.all(jnp.stack(checks), axis=0) if checks else jnp.array(True)
 
 
 def _select(chosen: jax.Array, new: PyTree, old: PyTree) -> PyTree:
@@ -138,6 +134,10 @@ def _select(chosen: jax.Array, new: PyTree, old: PyTree) -> PyTree:
 
 
 # The start ------------------------------------------------------------------------------------
+
+
+# What is not finite of a chain at its start: the first of these that is not.
+FAULTS = ("the position", "the energy", "its gradient", "the kernel's state")
 
 
 class Trouble(NamedTuple):
@@ -163,10 +163,10 @@ def begin(
     *,
     structures: tuple[Structure, ...],
     layout: Layout,
-) -> tuple[SamplerState, Trouble]:
-    """The state before the first step, and the chains of which it or the energy is not finite.
+) -> tuple[SamplerState, Trouble, jax.Array]:
+    """The state before the first step, the chains that are not finite then, and what of the first.
 
-    `arrays` and `structures` are of energy, kernel, start and reducers. There are three programs,
+    `arrays` and `structures` are of energy, kernel, start and reducers. There are several programs,
     as the streams serve every kernel and energy, and starts every kernel.
     """
     streams = _streams(key, stream_ids, layout=layout)
@@ -174,8 +174,8 @@ def begin(
     if isinstance(init, Drawable):
         init = _starts(streams, arrays[2], structure=structures[2], layout=layout)
     work = Work((arrays[0], arrays[1], arrays[3]), (structures[0], structures[1], structures[3]))
-    state, finite = _begin(streams, init, work.arrays, structures=work.structures, layout=layout)
-    return state, _trouble_at_start(finite, stream_ids)
+    state, fault = _begin(streams, init, work.arrays, structures=work.structures, layout=layout)
+    return state, *_trouble_at_start(fault, stream_ids)
 
 
 @partial(compiled, static_argnames=("layout",))
@@ -206,7 +206,7 @@ def _begin(
     structures: tuple[Structure, ...],
     layout: Layout,
 ) -> tuple[SamplerState, jax.Array]:
-    """The state at positions `init`, and for each chain whether it and the energy are finite."""
+    """The state at positions `init`, and for each chain which of `FAULTS` it has, or -1."""
 
     def local(
         streams: noise.Streams, init: PyTree, arrays: tuple[list[Any], ...]
@@ -217,6 +217,7 @@ def _begin(
         check_energy(energy, like)
         made = noise.at_step(streams, kernel.init_noise, like, 0, noise.Purpose.INIT)
         start = at_step(kernel, jnp.int32(0))
+        info = check_step(start, energy, like)
 
         def one(x: PyTree, z: PyTree) -> tuple[Any, Any, Any]:
             state = start.init(energy, x, z)
@@ -224,13 +225,14 @@ def _begin(
             return state, sums, value_and_gradient(energy, x)
 
         state, sums, values = jax.vmap(one, in_axes=-1, out_axes=-1)(positions, made)
-        info = _check_step(start, energy, like)
         chained = streams.high.shape[0]
         acceptance = jax.tree.map(lambda x: jnp.zeros(chained, x.dtype), info.acceptance_rate)
         tally = Tally(jnp.int32(0), jnp.int32(0), acceptance, jnp.full(chained, -1, jnp.int32))
-        finite = _finite((positions, values, state))
+        fault = jnp.full(chained, -1, jnp.int32)
+        for number, part in reversed([*enumerate((positions, *values, state))]):
+            fault = jnp.where(_finite(part), fault, number)
         state, sums = trees.chains_first((state, sums))
-        return SamplerState(streams, jnp.int32(0), state, tally, sums), finite
+        return SamplerState(streams, jnp.int32(0), state, tally, sums), fault
 
     each = layout.chains
     spread = layout.spread(local, (each, each, PartitionSpec()), (layout.state(), each))
@@ -238,25 +240,9 @@ def _begin(
 
 
 @compiled
-def _trouble_at_start(finite: jax.Array, stream_ids: jax.Array) -> Trouble:
-    return trouble(~finite, stream_ids, jnp.zeros(finite.shape, jnp.int32))
-
-
-def _check_step(kernel: Kernel, energy: Energy, like: PyTree) -> Info:
-    """A step must hand back a state like the one it was given. What it reports, as shapes."""
-
-    def both(x: PyTree, z0: PyTree, z1: PyTree) -> tuple[Any, Any, Info]:
-        state = kernel.init(energy, x, z0)
-        return state, *check_stepped(kernel.step(energy, state, z1))
-
-    wanted = (noise.shapes(want, like) for want in (kernel.init_noise, kernel.step_noise))
-    before, after, info = jax.eval_shape(both, like, *wanted)
-    try:
-        chex.assert_trees_all_equal_structs(before, after)
-        chex.assert_trees_all_equal_shapes_and_dtypes(before, after)
-    except AssertionError as error:
-        raise ValueError(f"kernel: step returns another kind of state than init: {error}") from None
-    return info
+def _trouble_at_start(fault: jax.Array, stream_ids: jax.Array) -> tuple[Trouble, jax.Array]:
+    bad = trouble(fault >= 0, stream_ids, jnp.zeros(fault.shape, jnp.int32))
+    return bad, jnp.max(jnp.where(stream_ids == bad.chain, fault, -1))
 
 
 # Steps ----------------------------------------------------------------------------------------
@@ -373,7 +359,7 @@ def _local(
     like = _one_chain(current.position)
     num_chains = state.streams.high.shape[0]
     wanted = max(1, noise.count(kernel.step_noise, like)) * num_chains
-    block_steps = min(max(_BLOCK_NUMBERS // wanted, _MIN_BLOCK_STEPS), _MAX_BLOCK_STEPS)
+    block_steps = min(max(_BLOCK_NUMBERS // wanted, MIN_BLOCK_STEPS), _MAX_BLOCK_STEPS)
 
     observe = _nothing if plan.observe is None else plan.observe
     look = jax.vmap(observe, in_axes=-1, out_axes=-1)

@@ -22,7 +22,7 @@ class Progress:
                 from tqdm import tqdm
             except ImportError as error:
                 raise ImportError(
-                    "progress needs tqdm: pip install 'jlangevin[progress]'"
+                    "progress needs tqdm, the extra progress: pip install tqdm"
                 ) from error
             hidden = False if wanted == "always" else None  # None: hidden unless on a terminal
             self._bar = tqdm(

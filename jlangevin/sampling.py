@@ -22,13 +22,15 @@ from jlangevin import reducers as _reducers
 from jlangevin._checks import check_count, check_key
 from jlangevin.checkpoint import Store
 from jlangevin.distribution import Drawable
-from jlangevin.errors import DivergenceError, DivergenceWarning
+from jlangevin.errors import DivergenceError, DivergenceWarning, StuckWarning
 from jlangevin.kernels.base import Energy, Info, Kernel, check_callable, check_kernel, position
-from jlangevin.program import Layout, Outcome, Plan, SamplerState, Trouble, Work
+from jlangevin.program import Layout, Outcome, Plan, SamplerState, Tally, Trouble, Work
 from jlangevin.progress import Progress
 from jlangevin.trees import PyTree, pytree_dataclass, static_field
 
 __all__ = ["Run", "SamplerState", "position", "resume", "sample"]
+
+_ENOUGH_STEPS = 100  # after which chains that have not moved are stuck, and not merely unlucky
 
 OnDivergence = Literal["report", "raise", "ignore"]
 
@@ -55,10 +57,6 @@ class Run:
     def __repr__(self) -> str:
         """What there is, without the numbers."""
 
-        def shown(leaf: Any) -> str:
-            whole = hasattr(leaf, "shape") and hasattr(leaf, "dtype")
-            return f"{leaf.dtype}{list(leaf.shape)}" if whole else repr(leaf)
-
         def known(leaf: Any) -> bool:
             # Arrays that other processes hold a part of are not asked: all would have to.
             return (
@@ -68,7 +66,7 @@ class Run:
             )
 
         parts = {"draws": self.draws, "position": self.position, "summary": self.summary}
-        lines = [f"{name}: {jax.tree.map(shown, tree)}" for name, tree in parts.items()]
+        lines = [f"{name}: {trees.shown(tree)}" for name, tree in parts.items()]
         if known(self.state.step):
             lines.append(f"steps: {int(self.state.step):,}")
         if known(self.info.num_divergent):
@@ -175,8 +173,9 @@ def sample(
             whose first entry names the axes. By default as the positions in `init` are.
         on_divergence: what to do about chains that turn non-finite. They are frozen where they were
             last finite and counted; "report" warns, "raise" raises. "ignore" does not look for
-            them: they stay as they are. That is half the program to compile where `sample` is
-            itself under a transformation, and what to take with `jax.vmap`.
+            them: they stay as they are, `info.num_divergent` counts those that end non-finite and
+            `info.first_bad_step` is -1 throughout. That is half the program to compile where
+            `sample` is itself under a transformation, and what to take with `jax.vmap`.
         progress: a bar on stderr with rate, acceptance and divergences, if that is a terminal;
             "always" for any stderr. Needs the extra `progress`.
         block_steps: run in blocks of about so many steps; Ctrl-C then hands back what is done. By
@@ -221,9 +220,12 @@ def sample(
         init_arrays = _place(arrays[2], layout, chains=not isinstance(init, Drawable))
         arrays = (*_place(arrays[:2], layout), init_arrays, _place(arrays[3], layout))
         key, stream_ids = _place(key, layout), _place(stream_ids, layout, chains=True)
-    state, bad = program.begin(key, stream_ids, arrays, structures=structures, layout=layout)
-    _check_finite_start(bad, stream_ids.shape[0])
     work = Work((arrays[0], arrays[1], arrays[3]), (structures[0], structures[1], structures[3]))
+    if trees.is_concrete(key, arrays):
+        shapes = memory.shapes_of_start(stream_ids.shape[0], arrays, structures)
+        memory.check(shapes, work, plan, layout, _one_device(layout, key))
+    state, bad, fault = program.begin(key, stream_ids, arrays, structures=structures, layout=layout)
+    _check_finite_start(bad, fault, stream_ids.shape[0])
     return _go_on(state, work, plan, loop, layout, parity=0)
 
 
@@ -289,7 +291,10 @@ def resume(
     arrays, structures = map(tuple, zip(*parts, strict=True))
     if layout.mesh is not None:
         arrays = _place(arrays, layout)
-    return _go_on(state, Work(arrays, structures), plan, loop, layout, parity)
+    work = Work(arrays, structures)
+    if trees.is_concrete(state, arrays):
+        memory.check(state, work, plan, layout, _one_device(layout, state.streams.high))
+    return _go_on(state, work, plan, loop, layout, parity)
 
 
 def _continue_reducers(state: SamplerState, reducers: Any) -> SamplerState:
@@ -306,10 +311,8 @@ def _continue_reducers(state: SamplerState, reducers: Any) -> SamplerState:
             "reducers: the state carries reducers' sums; pass the same reducers to go on with "
             "them, or drop them with state._replace(reducers=None)"
         )
-    try:
-        trees.assert_like("reducers", jax.eval_shape(jax.vmap(begin), state.kernel), state.reducers)
-    except ValueError as error:
-        raise ValueError(f"reducers: not those of the state: {error}") from None
+    mine = jax.eval_shape(jax.vmap(begin), state.kernel)
+    trees.assert_like("reducers", mine, state.reducers, "like the sums in the state")
     return state
 
 
@@ -339,7 +342,6 @@ def _go_on(
 
     ignore = loop.on_divergence == "ignore"
     if trees.is_concrete(state, work.arrays):
-        memory.check_draws(state, plan, layout)
         return _finish(_in_blocks(advance, state, work, plan, loop, parity), work, plan)
     if loop.on_divergence == "raise":
         raise ValueError(
@@ -406,6 +408,7 @@ def _in_blocks(
     assert out is not None
     if int(out.trouble.number) and not ignore:
         _report(out.trouble, out.num_divergent.shape[0], loop.on_divergence)
+    _warn_if_stuck(out.state.tally)
     return out._replace(draws=_join(kept))
 
 
@@ -461,11 +464,28 @@ def _report(trouble: Trouble, num_chains: int, on_divergence: str) -> None:
     message = (
         f"{count} of {num_chains} chains turned non-finite and were frozen where they were last "
         f"finite; the first is chain {first}, after {step} steps (run.info.first_bad_step has all "
-        "of them). A smaller step size is the usual remedy"
+        "of them). Their draws repeat that place from then on and are still in run.draws; "
+        "run.info.num_divergent == 0 chooses the other chains. A smaller step size is the usual "
+        "remedy; tamed_ula or mala where the energy is steep far out"
     )
     if on_divergence == "raise":
         raise DivergenceError(message)
     warnings.warn(message, DivergenceWarning, stacklevel=5)
+
+
+def _warn_if_stuck(tally: Tally) -> None:
+    """Say so if a kernel rejected all that it proposed, or nearly."""
+    rates, steps = tally.acceptance, int(tally.num_steps)
+    if rates is None or not rates.is_fully_addressable or steps < _ENOUGH_STEPS:
+        return
+    most = float(np.max(rates))
+    if most * steps < 1:
+        warnings.warn(
+            f"hardly a chain has moved: acceptance is at most {most:.1g}, over {steps} steps. "
+            "A smaller step size is the usual remedy, and warm_up finds one",
+            StuckWarning,
+            stacklevel=5,
+        )
 
 
 # Arguments ------------------------------------------------------------------------------------
@@ -551,6 +571,11 @@ def _layout(sharding: Any, chained: Any, num_chains: int) -> Layout:
     return layout
 
 
+def _one_device(layout: Layout, placed: jax.Array) -> jax.Device:
+    """One of this process's devices on which the run will be."""
+    return layout.mesh.local_devices[0] if layout.mesh else next(iter(placed.devices()))
+
+
 def _automatic(mesh: Mesh) -> Mesh:
     """`mesh` with axes that the compiler may reason about; `jax.make_mesh` makes others."""
     return Mesh(mesh.devices, mesh.axis_names)
@@ -633,11 +658,15 @@ def _check_chains(chains: Any) -> np.ndarray[Any, Any] | jax.Array:
     return values.astype(np.uint32)
 
 
-def _check_finite_start(bad: Trouble, num_chains: int) -> None:
+def _check_finite_start(bad: Trouble, fault: jax.Array, num_chains: int) -> None:
     if not trees.is_concrete(bad) or not int(bad.number):
         return
+    what = program.FAULTS[int(fault)]
     raise ValueError(
-        f"init: the energy or its gradient is not finite at the start of {int(bad.number)} of "
-        f"{num_chains} chains (the first is chain {int(bad.chain)}), or the kernel does not admit "
-        "it; start where the energy is finite, and inside of the domain where there is one"
+        f"init: not finite at the start of {int(bad.number)} of {num_chains} chains; of the first, "
+        f"chain {int(bad.chain)}, {what} is not. "
+        + {
+            "the position": "Give finite positions",
+            "the kernel's state": "Start inside of the kernel's domain, if it has one",
+        }.get(what, "Start where energy and gradient are finite")
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar, dataclass_transform
 
@@ -60,7 +61,7 @@ class Structure:
     rest: tuple[Any, ...]
 
 
-_ARRAY = object()  # holds an array's place in `Structure.rest`
+ARRAY = object()  # holds an array's place in `Structure.rest`
 
 
 def is_array(leaf: object) -> bool:
@@ -79,7 +80,7 @@ def partition(tree: PyTree) -> tuple[list[Any], Structure]:
     """
     leaves, treedef = jax.tree.flatten(tree)
     arrays = [leaf for leaf in leaves if is_array(leaf)]
-    rest = tuple(_ARRAY if is_array(leaf) else leaf for leaf in leaves)
+    rest = tuple(ARRAY if is_array(leaf) else leaf for leaf in leaves)
     for leaf in rest:
         if type(leaf).__hash__ is None:
             raise TypeError(
@@ -92,7 +93,7 @@ def partition(tree: PyTree) -> tuple[list[Any], Structure]:
 def combine(arrays: list[Any], structure: Structure) -> PyTree:
     """The inverse of `partition`."""
     remaining = iter(arrays)
-    leaves = [next(remaining) if leaf is _ARRAY else leaf for leaf in structure.rest]
+    leaves = [next(remaining) if leaf is ARRAY else leaf for leaf in structure.rest]
     return jax.tree.unflatten(structure.treedef, leaves)
 
 
@@ -172,10 +173,28 @@ def size(tree: PyTree) -> int:
     return sum(int(np.prod(jnp.shape(leaf))) for leaf in jax.tree.leaves(tree))
 
 
-def assert_like(name: str, tree: PyTree, like: PyTree) -> None:
-    """Raise ValueError unless `tree` has the structure and leaf shapes of `like`."""
+def shown(tree: PyTree) -> str:
+    """`tree` in words, with dtypes and shapes in the place of numbers: {'w': float32[3]}."""
+
+    def one(leaf: Any) -> Any:
+        if not (hasattr(leaf, "shape") and hasattr(leaf, "dtype")):
+            return leaf
+        return f"{leaf.dtype}[{', '.join(map(str, leaf.shape))}]"
+
+    # What stands for an array is a string, which a container shows in quotes.
+    return re.sub(r"'([\w<>]+\[[\d, ]*\])'", r"\1", str(jax.tree.map(one, tree)))
+
+
+def assert_like(name: str, tree: PyTree, like: PyTree, what: str, *, dtypes: bool = False) -> None:
+    """Raise ValueError unless `tree` has the structure and leaf shapes of `like`, and its dtypes.
+
+    `what` says in the error what `like` is.
+    """
     try:
         chex.assert_trees_all_equal_structs(tree, like)
-        chex.assert_trees_all_equal_shapes(tree, like)
-    except AssertionError as error:
-        raise ValueError(f"{name}: does not match what it goes with: {error}") from None
+        if dtypes:
+            chex.assert_trees_all_equal_shapes_and_dtypes(tree, like)
+        else:
+            chex.assert_trees_all_equal_shapes(tree, like)
+    except AssertionError:
+        raise ValueError(f"{name}: expected {shown(like)}, {what}, got {shown(tree)}") from None

@@ -65,3 +65,17 @@ def test_a_compiled_function_is_one_under_transformations_too():
 def test_static_arguments_are_static():
     power = compiled(lambda x, *, n: x**n, static_argnames=("n",))
     assert power(3.0, n=2) == 9.0
+
+
+def test_the_energies_are_right_under_vmap():
+    start = np.random.default_rng(0).uniform(0.1, 1.0, (NUM_CHAINS, 3)).astype(np.float32)
+
+    def carried(key):
+        run = jl.sample(
+            key, logarithms, jl.mala(1e-4), jnp.asarray(start), num_steps=0, observe=None,
+            on_divergence="ignore",
+        )  # fmt: skip
+        return run.state.kernel.energy
+
+    found = jax.vmap(carried)(jax.random.split(jax.random.key(0), 1))[0]
+    np.testing.assert_allclose(found, in_numpy(logarithms, start), rtol=1e-5, atol=1e-5)

@@ -303,6 +303,35 @@ def test_derivatives_are_the_hessians_trace(x64):
     )
 
 
+def test_identities_are_printed_as_a_table():
+    energy = jl.energies.quadratic(jnp.eye(2))
+    lines = str(diagnostics.identities(energy.sample(jax.random.key(0), 1000), energy)).splitlines()
+    assert [line.split()[0] for line in lines] == ["identity", "E[(x", "E[|∇E|²]"]
+    assert lines[1].split()[-4:-2] == [lines[1].split()[-4], "2"]
+    assert float(lines[1].split()[-2]) == pytest.approx(1, abs=0.2)  # six standard errors
+
+
+def test_what_is_no_array_of_draws_is_refused_with_what_to_give():
+    start, energy = jnp.zeros((3, 1)), jl.energies.double_well()
+    run = jl.sample(jax.random.key(0), energy, jl.ula(0.1), start, num_steps=8)
+    tree = {"w": run.draws, "b": run.draws[..., 0]}
+    for question in (
+        diagnostics.ess,
+        diagnostics.mcse,
+        diagnostics.autocorrelation,
+        lambda x: diagnostics.identities(x, energy),
+        jl.plot.autocorrelation,
+    ):
+        with pytest.raises(TypeError, match=r"(x|draws): got a Run; pass run\.draws"):
+            question(run)
+        with pytest.raises(TypeError, match=r"(x|draws): got None, .*observe=None"):
+            question(None)
+        with pytest.raises(
+            TypeError, match=r"(x|draws): expected one array, got \{'b': float32\[3, 8"
+        ):
+            question(tree)
+
+
 def test_identities_refuse_by_name():
     energy = jl.energies.quadratic(jnp.eye(2))
     x = jnp.ones((10, 2))

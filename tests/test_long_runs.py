@@ -5,6 +5,7 @@ loops are so short that compilers take them apart, and round one program otherwi
 docs/pages/streams.md.)
 """
 
+import functools
 import os
 import re
 import shutil
@@ -22,7 +23,7 @@ import numpy as np
 import pytest
 
 import jlangevin as jl
-from jlangevin import memory, program, reducers
+from jlangevin import memory, program, reducers, trees
 
 REDUCERS = {
     "moments": reducers.pooled(reducers.moments(covariance=True)),
@@ -157,7 +158,7 @@ def test_reducers_of_a_state_are_neither_lost_nor_mixed_up():
     state = run(20).state
     with pytest.raises(ValueError, match="reducers: the state carries reducers' sums; pass"):
         resume(state, 20, reducers=None)
-    with pytest.raises(ValueError, match="reducers: not those of the state"):
+    with pytest.raises(ValueError, match=r"reducers: expected .*, like the sums in the state, got"):
         resume(state, 20, reducers=reducers.moments())
     dropped = resume(state._replace(reducers=None), 20, reducers=None)
     assert dropped.summary is None
@@ -439,13 +440,16 @@ def test_a_half_written_checkpoint_is_not_seen(tmp_path):
     ("change", "named"),
     [
         ({"key": jax.random.key(4)}, "key and chains"),
-        ({"num_chains": 41}, "key and chains, start"),
-        ({"kernel": jl.ula(0.02)}, "kernel"),
+        ({"num_chains": 41}, "key and chains is 40 chains, here it is 41 chains; its start"),
+        (
+            {"kernel": jl.ula(0.02)},
+            r"kernel is ULA\(step_size=0.01.* here it is ULA\(step_size=0.02",
+        ),
         ({"kernel": jl.ula(0.01, preconditioner=[1.0, 1.0])}, "kernel"),
         ({"energy": jl.energies.double_well(2.0, dim=2)}, "energy"),
         ({"energy": jl.energies.rosenbrock()}, "energy"),
         ({"init": jl.Gaussian(jnp.ones(2), jnp.eye(2))}, "start"),
-        ({"thin": 2}, "thin"),
+        ({"thin": 2}, "thin is 1, here it is 2"),
         ({"burn_in": 2}, "burn_in"),
         ({"observe": lambda state: state.position[0]}, "observe"),
         ({"reducers": None}, "reducers"),
@@ -514,6 +518,12 @@ def test_fewer_steps_than_there_are_is_refused(tmp_path, observe):
         run(20, checkpoint=tmp_path, every=20, observe=observe)
 
 
+def test_a_place_that_cannot_be_written_is_refused_before_the_first_step(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(OSError, match=r"checkpoint: cannot write in .*file: File exists"):
+        run(10**9, 1000, observe=None, checkpoint=tmp_path / "file")
+
+
 def test_every_without_checkpoint_is_refused():
     with pytest.raises(ValueError, match="every: steps between checkpoints"):
         run(every=10)
@@ -531,11 +541,35 @@ def test_draws_that_cannot_fit_are_refused_with_the_arithmetic():
 
 def test_thinned_or_unkept_draws_are_not_refused():
     state = run(2, reducers=None).state
+    work = program.Work(*zip(*(trees.partition(p) for p in (*setting()[:2], None)), strict=True))
     for plan in (
         program.Plan(10**9, 0, 10**8, jl.position),
         program.Plan(10**9, 0, 1, None),
     ):
-        memory.check_draws(state, plan, program.Layout())
+        memory.check(state, work, plan, program.Layout(), jax.devices()[0])
+
+
+def test_chains_that_cannot_fit_are_refused_before_they_are_begun():
+    """The state itself, a reducer's sums of it, or the noise of a block of steps."""
+    kernel, start = jl.ula(0.01), jl.Gaussian(jnp.zeros(2), jnp.eye(2))
+    message = (
+        r"num_chains: 100,000,000 chains .* 20 bytes of state .* \(0 .* 64 of noise, are 9\.7 GiB"
+    )
+    many = functools.partial(jl.sample, key(), jl.energies.double_well(dim=2), kernel, start)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memory, "available", lambda device: 2**33)
+        with pytest.raises(MemoryError, match=message):
+            many(num_steps=1, num_chains=10**8, observe=None)
+        sums = jl.reducers.histogram(jnp.linspace(-1, 1, 2_000))
+        with pytest.raises(MemoryError, match=r"num_chains: .* \([\d,]{6,} of them for reducers"):
+            many(num_steps=1, num_chains=10**6, observe=None, reducers=sums)
+
+
+def test_a_resumed_run_is_refused_what_does_not_fit():
+    first = run(2)
+    energy, kernel, _ = setting()
+    with pytest.raises(MemoryError, match=r"draws: .* GiB"):
+        jl.resume(first.state, energy, kernel, num_steps=10**9, reducers=REDUCERS)
 
 
 @pytest.mark.parametrize(

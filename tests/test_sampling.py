@@ -1,6 +1,7 @@
 """The driver: layouts, streams, resuming, faults, transformations, compilations, refusals."""
 
 import dataclasses
+import warnings
 from typing import Any, NamedTuple
 
 import chex
@@ -428,8 +429,29 @@ def test_a_key_of_another_kind_is_refused():
 
 def test_only_the_chains_that_start_badly_are_named():
     starts = jnp.ones((5, 1)).at[2].set(-1.0)
-    with pytest.raises(ValueError, match=r"start of 1 of 5 chains \(the first is chain 2\)"):
+    with pytest.raises(
+        ValueError, match=r"start of 1 of 5 chains; of the first, chain 2, the energy is"
+    ):
         jl.sample(key(), lambda x: jnp.sum(jnp.log(x)), jl.ula(0.1), starts, num_steps=1)
+
+
+@pytest.mark.parametrize(
+    ("energy", "kernel", "start", "what"),
+    [
+        (jl.energies.linear([1.0]), jl.ula(0.1), jnp.inf, "the position is not. Give finite"),
+        (lambda x: jnp.sum(jnp.log(x)), jl.ula(0.1), -1.0, "the energy is not. Start where"),
+        (lambda x: jnp.sum(jnp.sqrt(x)), jl.ula(0.1), 0.0, "its gradient is not. Start where"),
+        (
+            jl.energies.linear([1.0]),
+            jl.reflected(0.1, jl.domains.box(0.0, 1.0)),
+            2.0,
+            "the kernel's state is not. Start inside of the kernel's domain",
+        ),
+    ],
+)
+def test_what_is_not_finite_at_the_start_is_said(energy, kernel, start, what):
+    with pytest.raises(ValueError, match=f"chain 0, {what}"):
+        jl.sample(key(), energy, kernel, jnp.full((2, 1), start), num_steps=1)
 
 
 def test_a_step_that_changes_the_state_is_refused():
@@ -437,7 +459,9 @@ def test_a_step_that_changes_the_state_is_refused():
         def step(self, energy, state, noise):
             return Recorded(jnp.concatenate([noise, noise])), jl.Info()
 
-    with pytest.raises(ValueError, match="kernel: step returns another kind of state"):
+    with pytest.raises(
+        ValueError, match=r"kernel: expected .*, like the state from init, from step"
+    ):
         attempt(kernel=Widens())
 
 
@@ -453,6 +477,66 @@ def test_a_step_that_forgets_what_to_report_is_refused():
     ):
         with pytest.raises(TypeError, match=r"kernel: its step is to return a pair, .* Recorded"):
             question()
+
+
+def test_a_state_without_a_position_is_refused():
+    class Bare(NoiseRecorder):
+        def init(self, energy, position, noise):
+            return position
+
+    class Elsewhere(NoiseRecorder):
+        def init(self, energy, position, noise):
+            return Recorded(jnp.concatenate([position, position]))
+
+    start = jl.Gaussian(jnp.zeros(2), jnp.eye(2))
+    for kernel, error, message in (
+        (Bare(), TypeError, r"kernel: its state needs a member `position`.* returned float32\[2\]"),
+        (
+            Elsewhere(),
+            ValueError,
+            r"kernel: expected float32\[2\], like the position that init was",
+        ),
+    ):
+        with pytest.raises(error, match=message):
+            attempt(kernel=kernel)
+        with pytest.raises(error, match=message):
+            jl.exact.law(kernel, jl.energies.quadratic(jnp.eye(2)), start, 3)
+
+
+def test_noise_that_is_no_want_is_refused():
+    class Worded(NoiseRecorder):
+        step_noise = "normal"
+
+    with pytest.raises(TypeError, match=r"made of jlangevin.noise.Want, .* got 'normal'"):
+        attempt(kernel=Worded())
+
+
+def test_errors_of_a_kernel_and_of_an_energy_say_what_these_were_given():
+    class Silent(NoiseRecorder):
+        step_noise = None
+
+        def step(self, energy, state, noise):
+            return Recorded(state.position + 2 * noise), jl.Info()
+
+    with pytest.raises(TypeError, match="unsupported operand") as caught:
+        attempt(kernel=Silent())
+    note = "jlangevin: raised by the kernel's step, given state and noise "
+    assert f"{note}(Recorded(position=float32[2]), None)" in caught.value.__notes__
+    with pytest.raises(TypeError) as caught:
+        attempt(energy=lambda x: jnp.dot(jnp.ones(3), x))
+    note = "jlangevin: raised by the energy, given one position float32[2]"
+    assert note in caught.value.__notes__
+
+
+def test_chains_that_never_move_are_reported():
+    """MALA with a step a million times too large; and once more with too few steps to tell."""
+    energy, start = jl.energies.double_well(dim=2), jnp.ones((4, 2))
+    with pytest.warns(jl.StuckWarning, match="hardly a chain has moved: .* over 100 steps"):
+        jl.sample(key(), energy, jl.mala(1e4), start, num_steps=100)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        jl.sample(key(), energy, jl.mala(1e4), start, num_steps=99)
+        jl.sample(key(), energy, jl.mala(0.01), start, num_steps=100)
 
 
 def test_a_run_is_shown_by_its_shapes():

@@ -140,7 +140,9 @@ def test_a_score_that_is_not_finite_at_a_start_is_refused():
 
 @pytest.mark.parametrize("s", [jnp.sum, lambda x: (x, x), lambda x: x[:1]])
 def test_a_score_unlike_the_position_is_refused(s):
-    with pytest.raises(ValueError, match="energy: its score is not like the position"):
+    with pytest.raises(
+        ValueError, match=r"energy: expected float32\[2\], like the position, from its score"
+    ):
         jl.sample(jax.random.key(0), jl.scores.score(s), jl.ula(0.1), jnp.ones((2, 2)), num_steps=1)
 
 

@@ -190,7 +190,26 @@ def test_float_dtype_is_the_common_one():
 
 def test_assert_like_compares_structure_and_shapes():
     like = {"a": jnp.zeros(2), "b": jnp.zeros(())}
-    trees.assert_like("x", {"a": jnp.ones(2), "b": jnp.ones(())}, like)
+    trees.assert_like("x", {"a": jnp.ones(2), "b": jnp.ones(())}, like, "like that")
     for other in ({"a": jnp.ones(2)}, {"a": jnp.ones(3), "b": jnp.ones(())}, jnp.ones(3)):
-        with pytest.raises(ValueError, match=r"^x: does not match"):
-            trees.assert_like("x", other, like)
+        with pytest.raises(ValueError, match=r"^x: expected .*, like that, got "):
+            trees.assert_like("x", other, like, "like that")
+    half = {"a": jnp.ones(2, jnp.float16), "b": jnp.ones(())}
+    trees.assert_like("x", half, like, "like that")
+    with pytest.raises(ValueError, match=r"got \{'a': float16\[2\], 'b': float32\[\]\}"):
+        trees.assert_like("x", half, like, "like that", dtypes=True)
+
+
+@pytest.mark.parametrize(
+    ("tree", "words"),
+    [
+        (jnp.zeros((2, 3)), "float32[2, 3]"),
+        (
+            {"w": jnp.zeros(3), "b": [np.float32(0), None]},
+            "{'b': [float32[], None], 'w': float32[3]}",
+        ),
+        ((jax.random.key(0), 0.5, "word"), "(key<fry>[], 0.5, 'word')"),
+    ],
+)
+def test_shown_has_shapes_in_place_of_numbers(tree, words):
+    assert trees.shown(tree) == words

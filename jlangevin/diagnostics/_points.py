@@ -7,14 +7,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jlangevin._checks import as_array, check_finite, check_scalar
+from jlangevin._checks import as_draws_array, check_finite, check_scalar
 
 __all__ = ["as_draws", "check_temperature", "positions"]
 
 
 def as_draws(x: Any, *, minimum: int) -> jax.Array:
     """`x` as finite floats with axes (draw, d) or (chain, draw, d)."""
-    x = as_array("x", x)
+    x = as_draws_array("x", x)
     if x.ndim not in (2, 3):
         hint = "; for one dimension, x[..., None]" if x.ndim == 1 else ""
         raise ValueError(

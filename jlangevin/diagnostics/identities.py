@@ -40,6 +40,14 @@ class Identities(NamedTuple):
     virial: Identity  # E[(x - a)·∇E] = d T
     gradient: Identity  # E[|∇E|²] = T E[ΔE]
 
+    def __str__(self) -> str:
+        lines = [f"{'identity':<24}{'estimate':>12}{'expected':>12}{'ratio':>9}{'z':>9}"]
+        names = ("E[(x - a)·∇E] = d T", "E[|∇E|²] = T E[ΔE]")
+        for name, each in zip(names, self, strict=True):
+            estimate, expected, ratio, z = map(float, each)
+            lines.append(f"{name:<24}{estimate:>12.5g}{expected:>12.5g}{ratio:>9.4f}{z:>9.2f}")
+        return "\n".join(lines)
+
 
 def identities(x: Any, energy: Any, temperature: Any = 1.0, *, center: Any = None) -> Identities:
     """Hold draws against E[(x - a)·∇E] = d T and E[|∇E|²] = T E[ΔE].
@@ -58,7 +66,7 @@ def identities(x: Any, energy: Any, temperature: Any = 1.0, *, center: Any = Non
         center: a, (d,), zero if None. The nearer to the middle of p, the smaller the error.
 
     Returns:
-        `Identities`: estimate, expected value, ratio and z-score of each.
+        `Identities`: estimate, expected value, ratio and z-score of each; printed, a table.
 
     Raises:
         ValueError: `x` of another shape, not finite, or fewer than 4 draws (a chain, if there are

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import scipy
 from jax.scipy.special import ndtri
 
-from jlangevin._checks import as_array
+from jlangevin._checks import as_draws_array
 from jlangevin.compiling import compiled
 
 __all__ = ["autocorrelation", "ess", "integrated_time", "mcse", "rhat"]
@@ -183,7 +183,7 @@ def integrated_time(rho: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 def _series(name: str, x: Any) -> jax.Array:
     """`x` as floats of at least 32 bits with axes (chain, draw, …)."""
-    x = as_array(name, x)
+    x = as_draws_array(name, x)
     if x.ndim < 2 or 0 in x.shape:
         raise ValueError(
             f"{name}: expected axes (chain, draw, …), none of them empty, got shape {x.shape}"

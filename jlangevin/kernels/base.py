@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-import chex
 import jax
 
-from jlangevin import trees
+from jlangevin import noise, trees
 from jlangevin._checks import check_scalar
 from jlangevin.scores import GivenGradient
 from jlangevin.trees import PyTree, pytree_dataclass
@@ -23,10 +23,11 @@ __all__ = [
     "check_energy",
     "check_estimator",
     "check_kernel",
-    "check_stepped",
+    "check_step",
     "gradient",
     "has_schedule",
     "hyperparameter",
+    "noted",
     "position",
     "value_and_gradient",
 ]
@@ -145,15 +146,57 @@ def check_kernel(kernel: Any) -> None:
         )
 
 
-def check_stepped(stepped: Any) -> Any:
-    """What a kernel's step returned; raise TypeError unless that is a state and an `Info`."""
-    pair = isinstance(stepped, tuple) and len(stepped) == 2 and isinstance(stepped[1], Info)
-    if not pair:
-        raise TypeError(
-            "kernel: its step is to return a pair, the next state and jlangevin.Info(), got "
-            f"{type(stepped).__name__}"
-        )
-    return stepped
+@contextlib.contextmanager
+def noted(by: str) -> Iterator[None]:
+    """Errors raised inside, by code that is not ours, are told apart by a note."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"jlangevin: raised {by}")
+        raise
+
+
+def check_step(kernel: Kernel, energy: Energy, position: PyTree) -> Info:
+    """`init` and `step` on shapes alone, at a position like `position`.
+
+    Returns:
+        What a step reports, as shapes.
+
+    Raises:
+        TypeError, ValueError: wants that are none; a state without a position like the one it was
+            made from; a step that hands back no pair of a state like the one it was given and
+            an `Info`. Errors of the kernel's own have a note that says what it was given.
+    """
+    wants = kernel.init_noise, kernel.step_noise
+    made = [noise.shapes(want, position) for want in wants]
+
+    def both(x: PyTree, z0: PyTree, z1: PyTree) -> tuple[Any, Any]:
+        with noted(f"by the kernel's init, given position and noise {trees.shown((x, z0))}"):
+            state = kernel.init(energy, x, z0)
+        if not hasattr(state, "position"):
+            raise TypeError(
+                "kernel: its state needs a member `position`, as a NamedTuple has; init returned "
+                f"{trees.shown(state)}"
+            )
+        with noted(f"by the kernel's step, given state and noise {trees.shown((state, z1))}"):
+            stepped = kernel.step(energy, state, z1)
+        if not (isinstance(stepped, tuple) and len(stepped) == 2 and isinstance(stepped[1], Info)):
+            raise TypeError(
+                "kernel: its step is to return a pair, the next state and jlangevin.Info(), got "
+                f"{type(stepped).__name__}"
+            )
+        return state, stepped
+
+    before, (after, info) = jax.eval_shape(both, position, *made)
+    trees.assert_like(
+        "kernel",
+        before.position,
+        trees.struct(position),
+        "like the position that init was given, in its state",
+        dtypes=True,
+    )
+    trees.assert_like("kernel", after, before, "like the state from init, from step", dtypes=True)
+    return info
 
 
 def check_callable(energy: Any) -> None:
@@ -181,14 +224,18 @@ def check_energy(energy: Any, position: PyTree) -> None:
     """
     check_callable(energy)
     if isinstance(energy, GivenGradient):
-        slope, like = jax.eval_shape(energy.gradient, position), trees.struct(position)
-        try:
-            chex.assert_trees_all_equal_structs(slope, like)
-            chex.assert_trees_all_equal_shapes_and_dtypes(slope, like)
-        except AssertionError as error:
-            raise ValueError(f"energy: its score is not like the position: {error}") from None
+        with noted(f"by the score, given one position {trees.shown(position)}"):
+            slope = jax.eval_shape(energy.gradient, position)
+        trees.assert_like(
+            "energy",
+            slope,
+            trees.struct(position),
+            "like the position, from its score",
+            dtypes=True,
+        )
         return
-    value = jax.eval_shape(energy, position)
+    with noted(f"by the energy, given one position {trees.shown(position)}"):
+        value = jax.eval_shape(energy, position)
     if not isinstance(value, jax.ShapeDtypeStruct) or value.shape != ():
         what = f"shape {value.shape}" if hasattr(value, "shape") else f"{type(value).__name__}"
         raise ValueError(

@@ -72,7 +72,7 @@ class Diagonal:
 
     def apart(self, vector: PyTree) -> tuple[PyTree, PyTree]:
         """See `Scalar.apart`."""
-        trees.assert_like(self.name, self.scale, vector)
+        trees.assert_like(self.name, self.scale, vector, "like the position")
         return jax.tree.map(lambda s, v: s.astype(v.dtype), self.scale, vector), vector
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jlangevin._checks import as_array, check_finite
+from jlangevin._checks import as_array, as_draws_array, check_finite
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,7 +46,9 @@ def figure(num_panels: int, *, height: float = 3.6) -> tuple[Figure, list[Axes]]
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ImportError("pictures need Matplotlib: pip install 'jlangevin[plot]'") from error
+        raise ImportError(
+            "pictures need Matplotlib, the extra plot: pip install matplotlib"
+        ) from error
     made = Figure(figsize=(1.25 * height * num_panels, height), layout="constrained")
     FigureCanvasAgg(made)
     axes = made.subplots(1, num_panels, squeeze=False)[0]
@@ -70,7 +72,7 @@ def legend(ax: Axes, **options: Any) -> None:
 
 def as_chains(draws: Any, *, dim: int | None = None, minimum: int = 1) -> Array:
     """Draws as (chain, draw, d) on the host, finite, at least `minimum` in all; d is `dim`."""
-    array = as_array("draws", draws)
+    array = as_draws_array("draws", draws)
     if array.ndim not in (2, 3) or 0 in array.shape:
         hint = "; for one dimension, draws[..., None]" if array.ndim == 1 else ""
         raise ValueError(

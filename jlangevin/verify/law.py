@@ -27,7 +27,7 @@ import scipy  # its parts are imported when first used: scipy.stats takes as lon
 from numpy.typing import NDArray
 
 from jlangevin import trees
-from jlangevin._checks import check_count
+from jlangevin._checks import check_count, check_no_run
 from jlangevin.distribution import Gaussian
 from jlangevin.trees import PyTree
 
@@ -38,6 +38,7 @@ Floats = NDArray[np.float64]
 _POWER = 0.99  # with which the errors called detectable are detected
 _FAMILIES = 3  # the false-alarm rate is shared among mean, covariance and shape
 _ROWS = 8  # coordinates shown in a report
+_WORST = 42  # characters for the worst member
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +47,8 @@ class Check:
 
     Attributes:
         name: "mean", "covariance" or "shape", or "finite" if draws were not.
-        worst: which member that is, in words.
+        worst: which member that is and what it measured, in words. Direction i is what is left of
+            coordinate i once the coordinates before it have predicted it, in standard deviations.
         p_value: corrected for the number of members.
         threshold: the check fails if `p_value` is below it.
         detectable: the smallest error of its kind that is found with probability 0.99: for the
@@ -76,6 +78,7 @@ class Report:
 
     Attributes:
         num_draws: n, finite draws only.
+        coordinates: the names of the d coordinates: their numbers, or paths in a pytree.
         num_nonfinite: draws that are not finite; a single one is a failure.
         false_alarm: the probability with which a correct sampler is rejected, at most.
         checks: the families of tests.
@@ -85,6 +88,7 @@ class Report:
     """
 
     num_draws: int
+    coordinates: tuple[str, ...]
     num_nonfinite: int
     false_alarm: float
     checks: tuple[Check, ...]
@@ -127,12 +131,12 @@ class Report:
             f"a correct sampler fails with probability {self.false_alarm:.0e}",
             "",
             f"{'check':<12}{'p-value':>10}{'fails below':>13}   "
-            f"{'worst member':<28}finds, 99 times in 100",
+            f"{'worst member':<{_WORST}}finds, 99 times in 100",
         ]
         finds = {
-            "mean": "a shift of {:.2g} standard deviations",
+            "mean": "a shift of {:.2g} sd",
             "covariance": "a variance off by {:.2g} of itself",
-            "shape": "a gap of {:.2g} in a distribution function",
+            "shape": "a gap of {:.2g} in a cdf",
         }
         for check in self.checks:
             found = finds.get(check.name, "").format(check.detectable)
@@ -140,7 +144,11 @@ class Report:
                 found = "nothing: too few draws" if check.name in finds else ""
             lines.append(
                 f"{check.name:<12}{check.p_value:>10.2g}{check.threshold:>13.1g}   "
-                f"{check.worst:<28}{found}" + ("" if check.passed else "   FAILED")
+                f"{check.worst:<{_WORST}}{found}" + ("" if check.passed else "   FAILED")
+            )
+        if d > 1:
+            lines.append(
+                "(direction i is what coordinates before i do not predict of it, in its sd)"
             )
         lines += [
             "",
@@ -152,7 +160,7 @@ class Report:
         shown = np.sort(np.argsort(-np.nan_to_num(extremity, nan=np.inf))[:_ROWS])
         for i in shown:
             lines.append(
-                f"{i:<12}{self.mean[i]:>13.6g}{self.sample_mean[i]:>13.6g}{self.mean_z[i]:>8.2f}"
+                f"{self.coordinates[i]:<12}{self.mean[i]:>13.6g}{self.sample_mean[i]:>13.6g}{self.mean_z[i]:>8.2f}"
                 f"{self.cov[i, i]:>15.6g}{self.sample_cov[i, i]:>13.6g}{variance_z[i]:>8.2f}"
             )
         if len(shown) < d:
@@ -217,6 +225,7 @@ def compare(samples: PyTree, law: Gaussian, *, false_alarm: float = 1e-6) -> Rep
     chex.assert_shape([cov_z, sample_cov], (d, d))
     return Report(
         num_draws=n,
+        coordinates=_names(law.mean),
         num_nonfinite=num_nonfinite,
         false_alarm=false_alarm,
         checks=tuple(checks),
@@ -293,11 +302,15 @@ def _prepare(samples: PyTree, law: Any) -> tuple[Floats, Floats, Floats]:
     if not isinstance(law, Gaussian):
         raise TypeError(f"law: expected a jlangevin.Gaussian, got {type(law).__name__}")
     law.check_single("law")
+    check_no_run("samples", samples, "one position a chain, for instance run.position")
     samples = trees.as_position("samples", samples) if isinstance(samples, list) else samples
     try:
         chex.assert_trees_all_equal_structs(samples, law.mean)
-    except AssertionError as error:
-        raise ValueError(f"samples: not a pytree like law.mean: {error}") from None
+    except AssertionError:
+        raise ValueError(
+            f"samples: expected a pytree like law.mean, {trees.shown(law.mean)}, with a leading "
+            f"axis of draws; got {trees.shown(samples)}"
+        ) from None
     means, leaves = jax.tree.leaves(law.mean), jax.tree.leaves(samples)
     n = np.shape(leaves[0])[0] if np.ndim(leaves[0]) else 0
     for leaf, like in zip(leaves, means, strict=True):
@@ -314,6 +327,17 @@ def _prepare(samples: PyTree, law: Any) -> tuple[Floats, Floats, Floats]:
             )
     mean = np.asarray(trees.ravel(law.mean), np.float64)
     return columns(samples), mean, np.asarray(law.cov, np.float64)
+
+
+def _names(mean: PyTree) -> tuple[str, ...]:
+    """Of the coordinates, in the order in which the law's covariance has them."""
+    names: list[str] = []
+    for path, leaf in jax.tree_util.tree_leaves_with_path(mean):
+        name = jax.tree_util.keystr(path, simple=True, separator=".")
+        for place in np.ndindex(leaf.shape):
+            inside = ",".join(map(str, place))
+            names.append((f"{name}[{inside}]" if inside else name) if name else inside)
+    return tuple(names)
 
 
 def _cholesky(cov: Floats) -> Floats:
@@ -345,9 +369,10 @@ def _check_mean(u: Floats, threshold: float) -> Check:
     while missed(high) > 0:
         high *= 2
     noncentrality = scipy.optimize.brentq(missed, 0.0, high)
+    worst = int(np.argmax(np.abs(average)))
     return Check(
         "mean",
-        f"direction {int(np.argmax(np.abs(average)))} of χ² = {statistic:.4g}",
+        f"direction {worst}: off by {average[worst]:+.3g} sd",
         float(scipy.stats.chi2.sf(statistic, d)),
         threshold,
         math.sqrt(noncentrality / n),
@@ -366,9 +391,10 @@ def _check_covariance(u: Floats, threshold: float) -> Check:
 
     total = float(two_sided(n * variances.sum(), n * d))
     single = two_sided(n * variances, n)
+    i = int(single.argmin())
     found = [
-        (total, "total variance"),
-        (float(single.min()), f"variance of direction {int(single.argmin())}"),
+        (total, f"total variance: {variances.sum() / d:.4g} of what it is to be"),
+        (float(single[i]), f"variance of direction {i}: {variances[i]:.4g}, not 1"),
     ]
     rows, cols = np.tril_indices(d, -1)
     with np.errstate(divide="ignore"):  # r = ±1 has t = ±inf and p = 0
@@ -378,7 +404,9 @@ def _check_covariance(u: Floats, threshold: float) -> Check:
     each = np.where(np.isnan(t), 1.0, 2 * scipy.stats.t.sf(np.abs(t), n - 1))
     if d > 1:
         k = int(each.argmin())
-        found.append((float(each[k]), f"correlation of {cols[k]} and {rows[k]}"))
+        found.append(
+            (float(each[k]), f"correlation of {cols[k]} and {rows[k]}: {r[k]:+.3g}, not 0")
+        )
     members = 1 + d + len(rows)
     p, worst = min(found)
     alpha = threshold / members / 2
@@ -402,4 +430,10 @@ def _check_shape(u: Floats, threshold: float) -> Check:
     p = min(1.0, len(members) * 2 * math.exp(-2 * n * gap**2))
     critical = dkw_radius(n, threshold / len(members))
     detectable = critical + math.sqrt(math.log(1 / (1 - _POWER)) / (2 * n))
-    return Check("shape", worst, p, threshold, detectable if detectable < 1 else math.inf)
+    return Check(
+        "shape",
+        f"{worst}: a gap of {gap:.3g} in its cdf",
+        p,
+        threshold,
+        detectable if detectable < 1 else math.inf,
+    )
