@@ -197,6 +197,8 @@ def sample(
         MemoryError: draws that do not fit the device.
         DivergenceError: under on_divergence="raise".
         ImportError: an extra that is not installed.
+        CheckpointError: checkpoints of another run, or of something else.
+        OSError: a folder for checkpoints that cannot be written or read.
 
     Example:
         >>> import jax, jax.numpy as jnp, jlangevin as jl
@@ -259,7 +261,7 @@ def resume(
 
     Raises:
         TypeError, ValueError, MemoryError, DivergenceError: as `sample`; ValueError also for
-            reducers that are not those of the state.
+            reducers whose sums are not like those of the state.
 
     Example:
         >>> import jax, jax.numpy as jnp, jlangevin as jl

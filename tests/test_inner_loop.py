@@ -30,7 +30,7 @@ def compiled(energy, num_chains, num_steps, observe=None):
     arrays, rest = zip(*map(trees.partition, (energy, kernel, start, None)), strict=True)
     layout = program.Layout()
     streams = jnp.arange(num_chains, dtype=jnp.uint32)
-    state, _ = program.begin(jax.random.key(0), streams, arrays, structures=rest, layout=layout)
+    state, *_ = program.begin(jax.random.key(0), streams, arrays, structures=rest, layout=layout)
     lowered = program._advance.lower(
         state,
         (arrays[0], arrays[1], arrays[3]),

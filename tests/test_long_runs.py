@@ -5,6 +5,7 @@ loops are so short that compilers take them apart, and round one program otherwi
 docs/pages/streams.md.)
 """
 
+import errno
 import functools
 import os
 import re
@@ -516,6 +517,32 @@ def test_fewer_steps_than_there_are_is_refused(tmp_path, observe):
     run(40, checkpoint=tmp_path, every=20, observe=observe)
     with pytest.raises(jl.CheckpointError, match="holds 40 steps of this run, and only 20"):
         run(20, checkpoint=tmp_path, every=20, observe=observe)
+
+
+def test_checkpoints_of_something_else_are_refused_and_left_alone(tmp_path):
+    ocp = pytest.importorskip("orbax.checkpoint")
+    with ocp.CheckpointManager(tmp_path) as manager:
+        for step in (10, 20):
+            manager.save(step, args=ocp.args.StandardSave({"model": jnp.arange(4.0)}))
+    before = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*"))
+    with pytest.raises(jl.CheckpointError, match=r"is none of jlangevin's: it has no record"):
+        run(checkpoint=tmp_path)
+    assert sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*")) == before
+
+
+def test_a_disk_that_fails_is_no_damage(tmp_path, monkeypatch):
+    import orbax.checkpoint as ocp
+
+    run(checkpoint=tmp_path, every=20)
+    before = sorted(path.name for path in tmp_path.iterdir())
+
+    def fail(*_, **__):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(ocp.CheckpointManager, "restore", fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        run(checkpoint=tmp_path, every=20)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
 def test_a_place_that_cannot_be_written_is_refused_before_the_first_step(tmp_path):

@@ -227,7 +227,7 @@ def test_estimates_over_pytrees_of_positions_and_data():
         (
             lambda: control_variate(batches(), jnp.ones(2))(jax.random.key(0), jnp.ones(3)),
             ValueError,
-            "center: does not match",
+            r"center: expected .*, like the position, got",
         ),
     ],
 )
