@@ -166,10 +166,7 @@ class _Description:
             return [self.of(type(thing)), *(self.of(child) for child in children), self.of(aux)]
         if callable(thing) and hasattr(thing, "__qualname__"):  # made in C
             return [_name(thing)]
-        if dataclasses.is_dataclass(thing):
-            held = {f.name: getattr(thing, f.name, None) for f in dataclasses.fields(thing)}
-        else:
-            held = getattr(thing, "__dict__", {})
+        held = _attributes(thing)
         return [self.of(type(thing)), *(f"{name}={self.of(held[name])}" for name in sorted(held))]
 
     def _function(self, function: FunctionType) -> list[str]:
@@ -193,6 +190,17 @@ class _Description:
         parts += [self.of(base) for base in kind.__bases__]
         held = {name: part for name, part in vars(kind).items() if not _BOOKKEEPING.match(name)}
         return [*parts, *(f"{name}={self.of(held[name])}" for name in sorted(held))]
+
+
+def _attributes(thing: Any) -> dict[str, Any]:
+    if dataclasses.is_dataclass(thing):
+        return {f.name: getattr(thing, f.name, None) for f in dataclasses.fields(thing)}
+    slots: set[str] = set()
+    for kind in type(thing).__mro__:
+        named = vars(kind).get("__slots__", ())
+        slots |= {named} if isinstance(named, str) else set(named)
+    held = {name: getattr(thing, name, None) for name in slots - {"__dict__", "__weakref__"}}
+    return held | getattr(thing, "__dict__", {})
 
 
 def _array(array: Any) -> str:

@@ -226,7 +226,9 @@ def _begin(
 
         state, sums, values = jax.vmap(one, in_axes=-1, out_axes=-1)(positions, made)
         chained = streams.high.shape[0]
-        acceptance = jax.tree.map(lambda x: jnp.zeros(chained, x.dtype), info.acceptance_rate)
+        acceptance = jax.tree.map(
+            lambda x: trees.wide(jnp.zeros(chained, x.dtype)), info.acceptance_rate
+        )
         tally = Tally(jnp.int32(0), jnp.int32(0), acceptance, jnp.full(chained, -1, jnp.int32))
         fault = jnp.full(chained, -1, jnp.int32)
         for number, part in reversed([*enumerate((positions, *values, state))]):
@@ -369,7 +371,8 @@ def _local(
         moved, info = jax.vmap(partial(now.step, energy), in_axes=-1, out_axes=-1)(
             carry.kernel, made
         )
-        tally, rate = carry.tally, info.acceptance_rate
+        tally = carry.tally
+        rate = jax.tree.map(trees.wide, info.acceptance_rate)
         if careful:
             alive = tally.first_bad_step < 0
             fine = alive & _finite(moved)

@@ -111,10 +111,12 @@ class _EachLeaf:
         raise NotImplementedError
 
     def init(self, state: Any) -> Any:
-        return jax.tree.map(lambda x: self._start(_wide(x)), self.of(state))
+        return jax.tree.map(lambda x: self._start(trees.wide(x)), self.of(state))
 
     def update(self, accumulator: Any, state: Any, n: jax.Array) -> Any:
-        return jax.tree.map(lambda x, a: self._add(a, _wide(x), n), self.of(state), accumulator)
+        return jax.tree.map(
+            lambda x, a: self._add(a, trees.wide(x), n), self.of(state), accumulator
+        )
 
     def finish(self, accumulator: Any, n: jax.Array) -> Any:
         return self._map(lambda a: self._result(a, n), accumulator)
@@ -126,14 +128,6 @@ class _EachLeaf:
         return jax.tree.map(
             function, accumulator, is_leaf=lambda node: isinstance(node, self._accumulator)
         )
-
-
-def _wide(x: Any) -> jax.Array:
-    """A floating array of at least 32 bits: half precision is no place for sums."""
-    x = jnp.asarray(x)
-    if not jnp.issubdtype(x.dtype, jnp.floating):
-        return x.astype(float)
-    return x.astype(jnp.float32) if x.dtype.itemsize < 4 else x
 
 
 def _mask(keep: jax.Array, x: jax.Array) -> jax.Array:

@@ -215,7 +215,8 @@ def sample(
     plan = _plan(num_steps, burn_in, thin, observe, remat)
     loop = _loop(on_divergence, progress, block_steps, checkpoint, every)
     stream_ids, init = _check_start(init, num_chains, chains)
-    layout = _layout(sharding, init, stream_ids.shape[0])
+    placed = None if isinstance(init, Drawable) else init
+    layout = _layout(sharding, placed, stream_ids.shape[0])
     parts = [trees.partition(part) for part in (energy, kernel, init, reducers)]
     arrays, structures = map(tuple, zip(*parts, strict=True))
     if layout.mesh is not None:
@@ -253,7 +254,8 @@ def resume(
         reducers: those of the earlier run, which go on; or others if it had none, which begin.
         energy, kernel, num_steps, burn_in, thin, observe, on_divergence, progress, block_steps,
             remat: as in `sample`; schedules go on from the steps already done, and chains stay on
-            the devices where they are.
+            the devices where they are. Under on_divergence="ignore", chains that an earlier run
+            has frozen move again.
 
     Returns:
         A `Run`: the draws of the further steps; `info` and `summary` of all steps since the first
@@ -598,7 +600,9 @@ def _place(tree: PyTree, layout: Layout, *, chains: bool = False) -> PyTree:
         if sharding.is_fully_addressable or not leaf.is_fully_addressable:
             return jax.device_put(leaf, sharding)
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            return jax.random.wrap_key_data(put(jax.random.key_data(leaf)))
+            return jax.random.wrap_key_data(
+                put(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf)
+            )
         values = np.asarray(leaf)
         return jax.make_array_from_callback(values.shape, sharding, values.__getitem__)
 

@@ -107,6 +107,14 @@ def float_dtype(tree: PyTree) -> Any:
     return jnp.result_type(*(leaf.dtype for leaf in jax.tree.leaves(tree)))
 
 
+def wide(x: Any) -> jax.Array:
+    """A floating array of at least 32 bits: half precision is no place for sums."""
+    x = jnp.asarray(x)
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        return x.astype(float)
+    return x.astype(jnp.float32) if x.dtype.itemsize < 4 else x
+
+
 def ravel(tree: PyTree) -> jax.Array:
     """All leaves of `tree` as one vector, in `jax.tree.leaves` order."""
     return ravel_pytree(tree)[0]

@@ -54,6 +54,11 @@ class Model:
     __call__ = energy
 
 
+class Slotted:
+    __slots__ = ("scale",)
+    __init__ = Model.__init__
+
+
 def model(sign):
     class Same:
         def __call__(self, x):
@@ -89,6 +94,7 @@ PAIRS = {
     "functools.partial": (functools.partial(scaled, 2.0), functools.partial(scaled, 3.0)),
     "a bound method": (Model(1.0).energy, Model(2.0).energy),
     "an instance": (Model(1.0), Model(2.0)),
+    "an instance with slots": (Slotted(1.0), Slotted(2.0)),
     "an instance of another class": (model(True), model(False)),
     "the code of a pytree": (squares(2), squares(4)),
     "a default": (keyword(1.0), keyword(2.0)),

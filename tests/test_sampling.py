@@ -251,6 +251,22 @@ def test_the_acceptance_rate_is_a_mean_over_the_steps_after_burn_in():
     assert result.info.acceptance_rate.tolist() == [11.5, 11.5, 11.5]
 
 
+@pytest.mark.parametrize("half", [jnp.bfloat16, jnp.float16])
+def test_in_half_precision_the_mean_acceptance_is_kept_in_single(half):
+    """In bfloat16 a mean would stop moving after a few hundred steps."""
+    run = jl.sample(
+        key(),
+        lambda x: jnp.sum(x * x) / 2,
+        jl.mala(jnp.asarray(0.5, half)),
+        jnp.zeros((4, 1), half),
+        num_steps=20,
+        observe=None,
+    )
+    assert run.position.dtype == half
+    assert run.info.acceptance_rate.dtype == jnp.float32
+    assert (run.info.acceptance_rate > 0.5).all()
+
+
 def test_a_kernel_that_reports_nothing_has_nothing_in_info():
     assert run().info.acceptance_rate is None
     assert run().info.num_divergent.tolist() == [0] * 10

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jlangevin import trees
 from jlangevin._checks import as_draws_array, check_finite, check_scalar
 
 __all__ = ["as_draws", "check_temperature", "positions"]
@@ -23,7 +24,7 @@ def as_draws(x: Any, *, minimum: int) -> jax.Array:
     if x.shape[-1] == 0 or x.size // x.shape[-1] < minimum:
         raise ValueError(f"x: expected at least {minimum} draw(s), got shape {x.shape}")
     check_finite("x", x)
-    return x.astype(jnp.float32) if x.dtype.itemsize < 4 else x
+    return trees.wide(x)
 
 
 def positions(x: jax.Array) -> jax.Array:

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import scipy
 from jax.scipy.special import ndtri
 
+from jlangevin import trees
 from jlangevin._checks import as_draws_array
 from jlangevin.compiling import compiled
 
@@ -189,7 +190,7 @@ def _series(name: str, x: Any) -> jax.Array:
             f"{name}: expected axes (chain, draw, …), none of them empty, got shape {x.shape}"
             + ("; add the chain axis, x[None]" if x.ndim == 1 else "")
         )
-    return x.astype(jnp.float32) if x.dtype.itemsize < 4 else x
+    return trees.wide(x)
 
 
 def _each(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:

@@ -128,7 +128,6 @@ class _Audit:
 
     def report(self, false_alarm: float) -> AuditReport:
         lab = self.lab
-        self.trials: list[Trial] = []
         self._run()
         linear = [t for t in (self.slope, self.slope_many) if t]
         bowls = [t for t in (self.once, self.few, self.many) if t]
