@@ -20,7 +20,6 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jlangevin import memory, noise, program, trees
 from jlangevin import reducers as _reducers
 from jlangevin._checks import check_count, check_key
-from jlangevin.checkpoint import Store
 from jlangevin.distribution import Drawable
 from jlangevin.errors import DivergenceError, DivergenceWarning, StuckWarning
 from jlangevin.kernels.base import Energy, Info, Kernel, check_callable, check_kernel, position
@@ -373,6 +372,8 @@ def _in_blocks(
     kept: list[PyTree] = []
     store = None
     if loop.checkpoint is not None:
+        from jlangevin.checkpoint import Store
+
         store = Store(loop.checkpoint, state, work, plan)
         state, kept = store.restore(state)
         parity = int(state.step) % 2
