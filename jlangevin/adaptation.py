@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import warnings
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -17,7 +18,7 @@ from jax.flatten_util import ravel_pytree
 
 from jlangevin import reducers, trees
 from jlangevin._checks import check_count, check_key, check_positive, check_scalar
-from jlangevin.errors import AdaptationError
+from jlangevin.errors import AdaptationError, StuckWarning
 from jlangevin.kernels.base import Energy, Info, has_schedule
 from jlangevin.kernels.preconditioner import Dense, Diagonal, as_preconditioner
 from jlangevin.sampling import Run, SamplerState, resume, sample
@@ -229,9 +230,11 @@ def _go_on(
 ) -> tuple[SamplerState, Any]:
     """Run pieces, which `reducer` sees as one run: the state after them, and the last of them."""
     run = None
-    for _ in range(pieces):
-        run = resume(state, energy, kernel, num_steps=_PIECE, observe=None, reducers=reducer)
-        state = history.note(run)
+    # Chains that do not move yet are what this is for.
+    with warnings.catch_warnings(action="ignore", category=StuckWarning):
+        for _ in range(pieces):
+            run = resume(state, energy, kernel, num_steps=_PIECE, observe=None, reducers=reducer)
+            state = history.note(run)
     return state._replace(reducers=None), run
 
 
