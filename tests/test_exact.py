@@ -112,7 +112,7 @@ class Uniform(NamedTuple):
     step_noise = (Want.NORMAL, Want.UNIFORM)
 
     def init(self, energy, position, noise):
-        return Position(position)
+        return jl.ula(self.step_size).init(energy, position, noise)
 
     def step(self, energy, state, noise):
         return jl.ula(self.step_size).step(energy, state, noise[0])

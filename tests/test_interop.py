@@ -142,7 +142,7 @@ def test_what_has_no_answer_is_refused(way):
 @pytest.mark.parametrize(
     ("way", "missing", "hint"),
     [
-        ("to_datatree", "arviz_base", r"jlangevin\[arviz\]"),
+        ("to_datatree", "arviz_base", "the extra arviz: pip install arviz-base"),
         ("to_inference_data", "arviz", "arviz<1"),
     ],
 )

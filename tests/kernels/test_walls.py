@@ -530,7 +530,8 @@ def test_a_start_outside_is_refused(name):
     kernel = KERNELS[name](domains.ball(0.0, 1.0))
     start = jnp.array([[0.5, 0.5], [0.8, 0.8], [0.0, 0.0]])
     with pytest.raises(
-        ValueError, match=r"start of 1 of 3 chains \(the first is chain 1\).*domain"
+        ValueError,
+        match=r"start of 1 of 3 chains; of the first, chain 1, the kernel's state.*domain",
     ):
         jl.sample(jax.random.key(0), jl.energies.linear([1.0, 1.0]), kernel, start, num_steps=3)
 
