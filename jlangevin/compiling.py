@@ -12,18 +12,22 @@ XLA_FLAGS=--xla_cpu_experimental_ynn_fusion_type= . Under `jax.vmap` alone it ho
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jlangevin import trees
+from jlangevin.errors import MiscompiledWarning
 
-__all__ = ["compiled", "energy_values", "mapped"]
+__all__ = ["compiled", "energy_values", "mapped", "warn_if_miscompiled"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_SAFE_ROWS = 32_768  # over which reductions have been right
 _BATCH = 4096  # points at a time; results do not depend on it
 _WITHOUT_YNN = {"xla_cpu_experimental_ynn_fusion_type": ""}
 _NESTED = "`compiler_options` can only be passed to top-level"
@@ -68,9 +72,37 @@ def energy_values(energy: Any, x: Any) -> jax.Array:
     return found
 
 
+def warn_if_miscompiled(num_rows: int, arrays: Any) -> None:
+    """For what is made of `arrays`: say so if that is inside of a program of the caller's own."""
+    if num_rows <= _SAFE_ROWS or not _known() or _takes_options(arrays) or not _miscompiles():
+        return
+    option = next(iter(_WITHOUT_YNN))
+    warnings.warn(
+        f"XLA as installed computes some energies of more than {_SAFE_ROWS:,} chains wrongly "
+        "unless it is told not to, which this library cannot do inside of a jit, grad or cond of yours. "
+        f"Set XLA_FLAGS=--{option}= before JAX starts; or give your outermost jax.jit "
+        f'compiler_options={{"{option}": ""}}, and ignore this warning',
+        MiscompiledWarning,
+        stacklevel=4,
+    )
+
+
 def _value(energy: Any, point: Any) -> jax.Array:
     value: jax.Array = energy(point)
     return value
+
+
+def _takes_options(arrays: Any) -> bool:
+    """Whether a program of these arrays can have options: not inside of another, nor under grad."""
+    if not _outermost():
+        return False
+    try:
+        jax.jit(lambda _: 0, compiler_options=_WITHOUT_YNN)(arrays)
+    except ValueError as error:
+        if not str(error).startswith(_NESTED):
+            raise
+        return False
+    return True
 
 
 def _outermost() -> bool:
@@ -84,10 +116,21 @@ def _known() -> bool:
     if jax.default_backend() != "cpu":
         return False
     try:
-        jax.jit(lambda: 0, compiler_options=_QUICKLY)()
+        with jax.ensure_compile_time_eval():
+            jax.jit(lambda: 0, compiler_options=_QUICKLY)()
     except (jax.errors.JaxRuntimeError, ValueError):
         return False
     return True
+
+
+@functools.cache
+def _miscompiles() -> bool:
+    """Whether XLA, left to itself, computes the energy above wrongly."""
+    weights = np.array([1.0, 2.0, 3.0], np.float32)
+    x = np.linspace(0.1, 1.0, 3 * 40_000, dtype=np.float32).reshape(-1, 3)
+    with jax.ensure_compile_time_eval():
+        found = jax.jit(jax.vmap(lambda row: -jnp.sum(weights * jnp.log(row))))(x)
+    return not np.allclose(found, -np.log(x) @ weights, rtol=1e-3, atol=1e-3)
 
 
 @functools.partial(compiled, static_argnames=("structure", "function"))

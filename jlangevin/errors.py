@@ -8,6 +8,7 @@ __all__ = [
     "CheckpointWarning",
     "DivergenceError",
     "DivergenceWarning",
+    "MiscompiledWarning",
     "NoClosedFormError",
     "NoEnergyError",
     "NoStationaryLawError",
@@ -56,7 +57,11 @@ class DivergenceWarning(RuntimeWarning):
 
 
 class StuckWarning(RuntimeWarning):
-    """A kernel that accepts or rejects has rejected everything, in every chain."""
+    """A kernel that accepts or rejects has rejected everything, or nearly, in every chain."""
+
+
+class MiscompiledWarning(RuntimeWarning):
+    """XLA may compute energies wrongly in a program of the caller's own."""
 
 
 class AdaptationError(ValueError):

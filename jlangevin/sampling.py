@@ -20,6 +20,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jlangevin import memory, noise, program, trees
 from jlangevin import reducers as _reducers
 from jlangevin._checks import check_count, check_key
+from jlangevin.compiling import warn_if_miscompiled
 from jlangevin.distribution import Drawable
 from jlangevin.errors import DivergenceError, DivergenceWarning, StuckWarning
 from jlangevin.kernels.base import Energy, Info, Kernel, check_callable, check_kernel, position
@@ -356,6 +357,7 @@ def _go_on(
             "progress, block_steps, checkpoint: a run under jit or another transformation is one "
             "program and cannot be cut; call sample outside of it"
         )
+    warn_if_miscompiled(state.streams.high.shape[0], (state, work.arrays))
     return _finish(advance(state, plan, parity, False if ignore else None), work, plan)
 
 

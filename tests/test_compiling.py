@@ -4,6 +4,8 @@ With more than 32,768 chains, XLA's own fusions for the CPU have been seen to co
 below wrongly (jaxlib 0.10.2), in which case a Metropolis step accepts by a wrong energy.
 """
 
+import warnings
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -78,4 +80,45 @@ def test_the_energies_are_right_under_vmap():
         return run.state.kernel.energy
 
     found = jax.vmap(carried)(jax.random.split(jax.random.key(0), 1))[0]
+    np.testing.assert_allclose(found, in_numpy(logarithms, start), rtol=1e-5, atol=1e-5)
+
+
+def final_energy(start):
+    run = jl.sample(
+        jax.random.key(0), logarithms, jl.mala(1e-4), start, num_steps=0, observe=None,
+        on_divergence="ignore",
+    )  # fmt: skip
+    return run.state.kernel.energy
+
+
+def left_to_itself_xla_is_wrong():
+    start = np.random.default_rng(0).uniform(0.1, 1.0, (NUM_CHAINS, 3)).astype(np.float32)
+    found = jax.jit(jax.vmap(logarithms))(start)
+    return not np.allclose(found, in_numpy(logarithms, start), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "program",
+    [jax.jit(final_energy), jax.grad(lambda start: final_energy(start).sum())],
+    ids=["jit", "grad"],
+)
+def test_a_program_of_the_callers_own_that_may_be_wrong_is_warned_of(program):
+    if not left_to_itself_xla_is_wrong():
+        pytest.skip("this jaxlib computes these energies rightly")
+    with pytest.warns(jl.MiscompiledWarning, match="compiler_options"):
+        program(jnp.full((NUM_CHAINS, 3), 0.5))
+
+
+def test_of_few_chains_nobody_is_warned():
+    jax.jit(final_energy)(jnp.full((100, 3), 0.5))
+
+
+def test_the_advice_of_the_warning_is_right():
+    start = np.random.default_rng(0).uniform(0.1, 1.0, (NUM_CHAINS, 3)).astype(np.float32)
+    options = {}
+    if left_to_itself_xla_is_wrong():
+        options = {"xla_cpu_experimental_ynn_fusion_type": ""}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", jl.MiscompiledWarning)
+        found = jax.jit(final_energy, compiler_options=options)(start)
     np.testing.assert_allclose(found, in_numpy(logarithms, start), rtol=1e-5, atol=1e-5)

@@ -38,7 +38,6 @@ Floats = NDArray[np.float64]
 _POWER = 0.99  # with which the errors called detectable are detected
 _FAMILIES = 3  # the false-alarm rate is shared among mean, covariance and shape
 _ROWS = 8  # coordinates shown in a report
-_WORST = 42  # characters for the worst member
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,12 +125,13 @@ class Report:
 
     def __str__(self) -> str:
         d = len(self.mean)
+        width = max(len(check.worst) for check in self.checks) + 3
         lines = [
             f"{self.num_draws:,} draws in {d} dimension(s); "
             f"a correct sampler fails with probability {self.false_alarm:.0e}",
             "",
             f"{'check':<12}{'p-value':>10}{'fails below':>13}   "
-            f"{'worst member':<{_WORST}}finds, 99 times in 100",
+            f"{'worst member':<{width}}finds, 99 times in 100",
         ]
         finds = {
             "mean": "a shift of {:.2g} sd",
@@ -144,7 +144,7 @@ class Report:
                 found = "nothing: too few draws" if check.name in finds else ""
             lines.append(
                 f"{check.name:<12}{check.p_value:>10.2g}{check.threshold:>13.1g}   "
-                f"{check.worst:<{_WORST}}{found}" + ("" if check.passed else "   FAILED")
+                f"{check.worst:<{width}}{found}" + ("" if check.passed else "   FAILED")
             )
         if d > 1:
             lines.append(
