@@ -393,7 +393,7 @@ def _check_covariance(u: Floats, threshold: float) -> Check:
     single = two_sided(n * variances, n)
     i = int(single.argmin())
     found = [
-        (total, f"total variance: {variances.sum() / d:.4g} of what it is to be"),
+        (total, f"total variance: {variances.sum() / d:.4g} of the law's"),
         (float(single[i]), f"variance of direction {i}: {variances[i]:.4g}, not 1"),
     ]
     rows, cols = np.tril_indices(d, -1)
@@ -432,7 +432,7 @@ def _check_shape(u: Floats, threshold: float) -> Check:
     detectable = critical + math.sqrt(math.log(1 / (1 - _POWER)) / (2 * n))
     return Check(
         "shape",
-        f"{worst}: a gap of {gap:.3g} in its cdf",
+        f"{worst}: cdf off by {gap:.3g}",
         p,
         threshold,
         detectable if detectable < 1 else math.inf,
