@@ -10,21 +10,7 @@ from importlib.metadata import version as _version
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
-from jlangevin import (
-    adaptation,
-    conventions,
-    diagnostics,
-    domains,
-    energies,
-    estimators,
-    exact,
-    kernels,
-    noise,
-    reducers,
-    scores,
-    verify,
-)
-from jlangevin.adaptation import warm_up
+from jlangevin import domains, energies, kernels, noise, reducers, scores
 from jlangevin.distribution import Gaussian
 from jlangevin.errors import (
     AdaptationError,
@@ -68,7 +54,8 @@ from jlangevin.kernels import (
 from jlangevin.sampling import Run, SamplerState, position, resume, sample
 
 if _TYPE_CHECKING:
-    from jlangevin import plot
+    from jlangevin import adaptation, conventions, diagnostics, estimators, exact, plot, verify
+    from jlangevin.adaptation import warm_up
 
 __version__ = _version("jlangevin")
 
@@ -131,8 +118,17 @@ __all__ = [
 ]
 
 
+# What a run does not need is imported when it is first asked for.
+_LATER = {"adaptation", "conventions", "diagnostics", "estimators", "exact", "plot", "verify"}
+
+
 def __getattr__(name: str) -> _Any:
-    """`plot`, for which only those wait who draw."""
-    if name == "plot":
-        return _import_module("jlangevin.plot")
+    if name in _LATER:
+        return _import_module(f"jlangevin.{name}")
+    if name == "warm_up":
+        return _import_module("jlangevin.adaptation").warm_up
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -279,11 +279,14 @@ def _draw(path: str, theta: Sequence[float], eta: float, rows: list[Row]) -> Non
             [float(np.mean(np.diagonal(row.report.sample_cov))) for row in mine],
             curve,
             1 + 2 * eta * curve,
-            label="exact, $1 + 2\\eta N$" if k == 0 else "_",
+            label="_",
             color=colors[k][0],
             marker="os"[k],
             ax=axes[1],
         )
+    axes[1].plot(curve, 1 + 2 * eta * curve, color="black", lw=1.4, label="exact, $1 + 2\\eta N$")
+    for k, name in enumerate(RECURSIONS):
+        axes[1].plot([], [], "os"[k], color=colors[k][0], mfc="white", label=f"measured, {name}")
     axes[1].plot(
         curve, 2 * eta * (curve + 1), "--", color="black", lw=1, label="stated, $2\\eta(N+1)$"
     )
@@ -293,15 +296,16 @@ def _draw(path: str, theta: Sequence[float], eta: float, rows: list[Row]) -> Non
     axes[0].set(xscale="log", title=title, ylabel="mean of $x_i$")
     axes[0].set_yscale("symlog", linthresh=0.02)
     axes[1].set(xscale="log", yscale="log", title="variance", ylabel="mean variance of $x_i$")
+    axes[0].margins(y=0.12)
     for ax in axes[:2]:
-        ax.legend(frameon=False, fontsize=7)
+        ax.legend(frameon=False, fontsize=9)
     if len(theta) == 2:
         shown = max((r.num_steps for r in rows if r.num_steps <= 1_000), default=most)
         for k, name in enumerate(RECURSIONS):
             (row,) = (r for r in rows if r.recursion == name and r.num_steps == shown)
             plot.cloud(row.samples, row.law, label=names[name], color=colors[k][0], ax=axes[2])
-        axes[2].set_title(f"end points after {shown:,} steps; 50, 90, 99%")
-        axes[2].legend(frameon=False, fontsize=7, markerscale=3)
+        axes[2].set_title(f"end points after {shown:,} steps, and\n50, 90 and 99% of their law")
+        axes[2].legend(frameon=False, fontsize=9, markerscale=3)
     made.savefig(path, dpi=150)
 
 

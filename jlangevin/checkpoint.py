@@ -107,7 +107,15 @@ class Store:
             for place, step in enumerate(steps):
                 found = self._load(step, start)
                 if found is None:  # later draws do not join to what is left
-                    for lost in steps[place:]:
+                    self._set_aside(step)
+                    if later := steps[place + 1 :]:
+                        warnings.warn(
+                            f"checkpoint: those after it in {self._path}, {later}, are set aside "
+                            "too, as their draws no longer join to what is left",
+                            CheckpointWarning,
+                            stacklevel=5,
+                        )
+                    for lost in later:
                         self._set_aside(lost)
                     break
                 state = found[0]
@@ -122,7 +130,7 @@ class Store:
             warnings.warn(
                 f"checkpoint: none in {self._path} is whole; the run begins anew",
                 CheckpointWarning,
-                stacklevel=6,
+                stacklevel=5,
             )
         self._saved = len(kept)
         return state, kept

@@ -79,8 +79,8 @@ def warn_if_miscompiled(num_rows: int, arrays: Any) -> None:
     option = next(iter(_WITHOUT_YNN))
     warnings.warn(
         f"XLA as installed computes some energies of more than {_SAFE_ROWS:,} chains wrongly "
-        "unless it is told not to, which this library cannot do inside of a jit, grad or cond of yours. "
-        f"Set XLA_FLAGS=--{option}= before JAX starts; or give your outermost jax.jit "
+        "unless it is told not to, which this library cannot do inside of a jit, grad or cond of "
+        f"yours. Set XLA_FLAGS=--{option}= before JAX starts; or give your outermost jax.jit "
         f'compiler_options={{"{option}": ""}}, and ignore this warning',
         MiscompiledWarning,
         stacklevel=4,

@@ -73,7 +73,7 @@ def _named(draws: Any) -> dict[str, Any]:
 
 
 def _diverging(run: Run) -> np.ndarray[Any, Any]:
-    """(chain, draw): whether a draw repeats where its chain was before it failed, or is NaN."""
+    """(chain, draw): whether a draw repeats where its chain was before it diverged, or is NaN."""
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(run.draws)]
     num_draws = leaves[0].shape[1]
     steps = int(run.state.step) - run.thin * np.arange(num_draws)[::-1]

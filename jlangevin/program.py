@@ -5,10 +5,10 @@ contiguous vector loop; with chains first it computes indices element by element
 user sees has chains first.
 
 A step does not look for chains that turned non-finite: that would cost as much as a cheap step.
-`advance` looks once, at the end, for what is not finite stays so; and if it finds such chains, the
-same steps are made again with the same noise by another program, which looks after every step and
-freezes a chain where it was last finite. What it says of the failed chains replaces what was there;
-the others keep the result of the first program, to the last bit.
+`advance` looks once, at the end, as what is not finite has to stay so (`Kernel`); and if it finds
+such chains, the same steps are made again with the same noise by another program, which looks after
+every step and freezes a chain where it was last finite. What it says of these replaces what was
+there; the others keep the result of the first program, to the last bit.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Tally(NamedTuple):
     num_steps: jax.Array  # int32 scalar
     num_draws: jax.Array  # int32 scalar, states that draws and reducers have seen
     acceptance: Any  # (chain,), the mean of Info.acceptance_rate, or None
-    first_bad_step: jax.Array  # int32 (chain,), the steps a chain did before it failed; -1 if none
+    first_bad_step: jax.Array  # int32 (chain,), the steps a chain did before it diverged, or -1
 
 
 class SamplerState(NamedTuple):
@@ -144,15 +144,16 @@ class Trouble(NamedTuple):
     """Chains that are not finite, in numbers that every process of a run can read."""
 
     number: jax.Array
-    chain: jax.Array  # of the first to fail: its stream at the start, its place in the run later
+    chain: jax.Array  # of the first: its place in the run
     step: jax.Array  # how many steps that chain had done
 
 
-def trouble(bad: jax.Array, streams: jax.Array, steps: jax.Array) -> Trouble:
-    """How many chains are bad, and the first among those that failed at the earliest step."""
+def trouble(bad: jax.Array, steps: jax.Array) -> Trouble:
+    """How many chains are bad, and the first among those that diverged at the earliest step."""
     never = jnp.iinfo(jnp.int32).max
     earliest = jnp.min(jnp.where(bad, steps, never))
-    chain = jnp.min(jnp.where(bad & (steps == earliest), streams, jnp.uint32(2**32 - 1)))
+    place = jnp.arange(bad.shape[0], dtype=jnp.uint32)
+    chain = jnp.min(jnp.where(bad & (steps == earliest), place, jnp.uint32(2**32 - 1)))
     return Trouble(jnp.sum(bad.astype(jnp.int32)), chain, earliest)
 
 
@@ -175,7 +176,7 @@ def begin(
         init = _starts(streams, arrays[2], structure=structures[2], layout=layout)
     work = Work((arrays[0], arrays[1], arrays[3]), (structures[0], structures[1], structures[3]))
     state, fault = _begin(streams, init, work.arrays, structures=work.structures, layout=layout)
-    return state, *_trouble_at_start(fault, stream_ids)
+    return state, *_trouble_at_start(fault)
 
 
 @partial(compiled, static_argnames=("layout",))
@@ -217,7 +218,7 @@ def _begin(
         check_energy(energy, like)
         made = noise.at_step(streams, kernel.init_noise, like, 0, noise.Purpose.INIT)
         start = at_step(kernel, jnp.int32(0))
-        info = check_step(start, energy, like)
+        _, info = check_step(start, energy, like)
 
         def one(x: PyTree, z: PyTree) -> tuple[Any, Any, Any]:
             state = start.init(energy, x, z)
@@ -242,9 +243,10 @@ def _begin(
 
 
 @compiled
-def _trouble_at_start(fault: jax.Array, stream_ids: jax.Array) -> tuple[Trouble, jax.Array]:
-    bad = trouble(fault >= 0, stream_ids, jnp.zeros(fault.shape, jnp.int32))
-    return bad, jnp.max(jnp.where(stream_ids == bad.chain, fault, -1))
+def _trouble_at_start(fault: jax.Array) -> tuple[Trouble, jax.Array]:
+    bad = trouble(fault >= 0, jnp.zeros(fault.shape, jnp.int32))
+    place = jnp.arange(fault.shape[0], dtype=jnp.uint32)
+    return bad, jnp.max(jnp.where(place == bad.chain, fault, -1))
 
 
 # Steps ----------------------------------------------------------------------------------------
@@ -272,7 +274,7 @@ class Outcome(NamedTuple):
 
     draws: PyTree  # (chain, draw, …)
     state: SamplerState
-    num_divergent: jax.Array  # int32 (chain,), 1 for a chain that failed
+    num_divergent: jax.Array  # int32 (chain,), 1 for a chain that diverged
     trouble: Trouble
 
 
@@ -288,8 +290,9 @@ def advance(
     """`plan.burn_in` steps, then `plan.num_steps` with every `plan.thin`-th observed.
 
     `parity` is that of the steps done so far; None if it is not known, which costs each block
-    one more pair of normals. `freeze` says whether to freeze chains that fail; None that they are
-    to be frozen but nothing can be looked at now, so that the program must contain both ways.
+    one more pair of normals. `freeze` says whether to freeze chains that diverge; None that
+    they are to be frozen but nothing can be looked at now, so that the program must contain both
+    ways.
     """
     run = partial(
         _advance,
@@ -304,17 +307,17 @@ def advance(
     if freeze is None:
         return lax.cond(
             quick.trouble.number > 0,
-            lambda q: _replace_failed(q, run(careful=True)),
+            lambda q: _replace_divergent(q, run(careful=True)),
             lambda q: q,
             quick,
         )
     if freeze and int(quick.trouble.number):  # waits for the run
-        return _replace_failed(quick, run(careful=True))
+        return _replace_divergent(quick, run(careful=True))
     return quick
 
 
 @compiled
-def _replace_failed(quick: Outcome, careful: Outcome) -> Outcome:
+def _replace_divergent(quick: Outcome, careful: Outcome) -> Outcome:
     failed = careful.num_divergent > 0
 
     def choose(a: jax.Array, b: jax.Array) -> jax.Array:
@@ -342,8 +345,7 @@ def _advance(
     draws, after, finite = spread(state, arrays)
     failed = after.tally.first_bad_step
     bad = ~finite | (failed >= 0)
-    numbers = jnp.arange(bad.shape[0], dtype=jnp.uint32)
-    return Outcome(draws, after, bad.astype(jnp.int32), trouble(bad, numbers, failed))
+    return Outcome(draws, after, bad.astype(jnp.int32), trouble(bad, failed))
 
 
 def _local(
@@ -360,6 +362,15 @@ def _local(
     current = trees.chains_last(state.kernel)
     like = _one_chain(current.position)
     num_chains = state.streams.high.shape[0]
+    check_energy(energy, like)
+    made, _ = check_step(at_step(kernel, jnp.int32(0)), energy, like)
+    trees.assert_like(
+        "state",
+        _one_chain(current),
+        made,
+        "as this kernel makes it; pass the kernel that the state is of",
+        dtypes=True,
+    )
     wanted = max(1, noise.count(kernel.step_noise, like)) * num_chains
     block_steps = min(max(_BLOCK_NUMBERS // wanted, MIN_BLOCK_STEPS), _MAX_BLOCK_STEPS)
 

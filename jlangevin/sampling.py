@@ -1,7 +1,7 @@
 """The driver: arguments to compiled programs and back, in one piece or in blocks.
 
 What is compiled is in `program`. Here arguments are checked, a long run is cut into blocks between
-which there is time for a progress bar, a checkpoint or Ctrl-C, and chains that failed are reported.
+which there is time for a progress bar, a checkpoint or Ctrl-C, and divergent chains are reported.
 No result depends on where a run is cut.
 """
 
@@ -41,7 +41,7 @@ class Run:
 
     Attributes:
         draws: what `observe` saw, leaves of shape (chain, draw, …) as ArviZ wants them; None
-            if `observe` was None. A chain that failed repeats where it was last finite.
+            if `observe` was None. A chain that diverged repeats where it was last finite.
         info: per chain, over all steps after burn-in, see `Info`.
         summary: the results of the reducers, in the structure they were given in; None without.
         state: where to go on from.
@@ -70,7 +70,7 @@ class Run:
         if known(self.state.step):
             lines.append(f"steps: {int(self.state.step):,}")
         if known(self.info.num_divergent):
-            lines.append(f"failed chains: {int(self.info.num_divergent.sum()):,}")
+            lines.append(f"divergent chains: {int(self.info.num_divergent.sum()):,}")
         if known(self.info.acceptance_rate):
             lines.append(
                 f"acceptance rate: {float(self.info.acceptance_rate.mean()):.3g} on average"
@@ -89,7 +89,7 @@ class Run:
         its path, joined by dots as in "layer.weight"; draws that are one array are "x". Of the
         draws are known, with dimensions (chain, draw):
 
-            diverging   the chain has failed, and the draw repeats where it was last finite, or is
+            diverging   the chain has diverged, and the draw repeats where it was last finite, or is
                         not finite itself
             energy      E(x), if an energy is given; it has no kinetic part, so BFMI is not for it
 
@@ -148,8 +148,8 @@ def sample(
     """Run independent chains of `kernel` on `energy`.
 
     The noise of chain i at step t depends on (`key`, i, t) and on nothing else, so
-    `chains=[7]` runs again chain 7 of any earlier run under the same key. Nothing else changes a
-    result either: not blocks, devices, checkpoints, nor what is observed.
+    `chains=[7]` runs again chain 7 of any earlier run under the same key. Blocks, devices,
+    checkpoints and what is observed change the noise of no chain, and its path by rounding at most.
 
     Args:
         key: a typed Threefry key, `jax.random.key(seed)`.
@@ -193,8 +193,8 @@ def sample(
         TypeError: a key, energy, kernel or reducer that is none, or counts that are no integers.
         ValueError: an energy that is not scalar, or not finite at a start; `num_chains` that
             contradicts `init` or that the devices do not divide; counts out of range; `num_steps`
-            that is no multiple of `thin`; a checkpoint of another run.
-        MemoryError: draws that do not fit the device.
+            that is no multiple of `thin`.
+        MemoryError: draws, or the chains themselves, that do not fit the device.
         DivergenceError: under on_divergence="raise".
         ImportError: an extra that is not installed.
         CheckpointError: checkpoints of another run, or of something else.
@@ -215,7 +215,7 @@ def sample(
     plan = _plan(num_steps, burn_in, thin, observe, remat)
     loop = _loop(on_divergence, progress, block_steps, checkpoint, every)
     stream_ids, init = _check_start(init, num_chains, chains)
-    placed = None if isinstance(init, Drawable) else init
+    numbers, placed = stream_ids, None if isinstance(init, Drawable) else init
     layout = _layout(sharding, placed, stream_ids.shape[0])
     parts = [trees.partition(part) for part in (energy, kernel, init, reducers)]
     arrays, structures = map(tuple, zip(*parts, strict=True))
@@ -228,7 +228,7 @@ def sample(
         shapes = memory.shapes_of_start(stream_ids.shape[0], arrays, structures)
         memory.check(shapes, work, plan, layout, _one_device(layout, key))
     state, bad, fault = program.begin(key, stream_ids, arrays, structures=structures, layout=layout)
-    _check_finite_start(bad, fault, stream_ids.shape[0])
+    _check_finite_start(bad, fault, numbers)
     return _go_on(state, work, plan, loop, layout, parity=0)
 
 
@@ -255,7 +255,7 @@ def resume(
         energy, kernel, num_steps, burn_in, thin, observe, on_divergence, progress, block_steps,
             remat: as in `sample`; schedules go on from the steps already done, and chains stay on
             the devices where they are. Under on_divergence="ignore", chains that an earlier run
-            has frozen move again.
+            has frozen move again, and are no longer counted.
 
     Returns:
         A `Run`: the draws of the further steps; `info` and `summary` of all steps since the first
@@ -263,7 +263,7 @@ def resume(
 
     Raises:
         TypeError, ValueError, MemoryError, DivergenceError: as `sample`; ValueError also for
-            reducers whose sums are not like those of the state.
+            a kernel that makes other states, and reducers whose sums are not like the state's.
 
     Example:
         >>> import jax, jax.numpy as jnp, jlangevin as jl
@@ -289,6 +289,9 @@ def resume(
                 f"num_steps: a stream has {noise.MAX_STEPS} steps and {done} are used up; "
                 "start new chains under another key"
             )
+    if on_divergence == "ignore":
+        again = state.tally._replace(first_bad_step=jnp.full_like(state.tally.first_bad_step, -1))
+        state = state._replace(tally=again)
     layout = _layout(None, state.streams.high, state.streams.high.shape[0])
     state = _continue_reducers(state, reducers)
     parts = [trees.partition(part) for part in (energy, kernel, reducers)]
@@ -470,10 +473,10 @@ def _report(trouble: Trouble, num_chains: int, on_divergence: str) -> None:
     count, first, step = int(trouble.number), int(trouble.chain), int(trouble.step)
     message = (
         f"{count} of {num_chains} chains turned non-finite and were frozen where they were last "
-        f"finite; the first is chain {first}, after {step} steps (run.info.first_bad_step has all "
-        "of them). Their draws repeat that place from then on and are still in run.draws; "
-        "run.info.num_divergent == 0 chooses the other chains. A smaller step size is the usual "
-        "remedy; tamed_ula or mala where the energy is steep far out"
+        f"finite; the first is chain {first} of the run, after {step} steps "
+        "(run.info.first_bad_step has all of them). Their draws repeat that place from then on and "
+        "are still in run.draws; run.info.num_divergent == 0 chooses the other chains. A smaller "
+        "step size is the usual remedy; tamed_ula or mala where the energy is steep far out"
     )
     if on_divergence == "raise":
         raise DivergenceError(message)
@@ -617,6 +620,8 @@ def _check_start(
 ) -> tuple[np.ndarray[Any, Any] | jax.Array, Any]:
     """The stream of each chain, and `init` with its positions as floating arrays."""
     count = None
+    if isinstance(init, type):
+        raise TypeError(f"init: expected a law or positions, got the class {init.__name__} itself")
     if not isinstance(init, Drawable):
         init = trees.as_position("init", init)
         leaves = jax.tree.leaves(init)
@@ -667,13 +672,16 @@ def _check_chains(chains: Any) -> np.ndarray[Any, Any] | jax.Array:
     return values.astype(np.uint32)
 
 
-def _check_finite_start(bad: Trouble, fault: jax.Array, num_chains: int) -> None:
+def _check_finite_start(bad: Trouble, fault: jax.Array, stream_ids: Any) -> None:
     if not trees.is_concrete(bad) or not int(bad.number):
         return
-    what = program.FAULTS[int(fault)]
+    what, place = program.FAULTS[int(fault)], int(bad.chain)
+    first = f"chain {place}"
+    if trees.is_concrete(stream_ids) and int(stream_ids[place]) != place:
+        first += f" of the run (stream {int(stream_ids[place])})"
     raise ValueError(
-        f"init: not finite at the start of {int(bad.number)} of {num_chains} chains; of the first, "
-        f"chain {int(bad.chain)}, {what} is not. "
+        f"init: not finite at the start of {int(bad.number)} of {len(stream_ids)} chains; of the "
+        f"first, {first}, {what} is not. "
         + {
             "the position": "Give finite positions",
             "the kernel's state": "Start inside of the kernel's domain, if it has one",

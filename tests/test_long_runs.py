@@ -419,12 +419,25 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(tmp_path, d
     assert_same(again, whole)
 
 
+def test_whole_checkpoints_after_a_damaged_one_are_not_lost_without_a_word(tmp_path):
+    whole = run(checkpoint=tmp_path, every=20)
+    damage_arrays(tmp_path / "40")
+    message = re.escape("[60], are set aside too")
+    with (
+        pytest.warns(jl.CheckpointWarning, match="is damaged"),
+        pytest.warns(jl.CheckpointWarning, match=message) as warned,
+    ):
+        assert_same(run(checkpoint=tmp_path, every=20), whole)
+    assert {w.filename for w in warned} == {__file__}  # they point at the call
+
+
 def test_if_no_checkpoint_is_whole_the_run_begins_anew_and_says_so(tmp_path):
     whole = run(checkpoint=tmp_path, every=30)
     for step in steps_in(tmp_path):
         damage_arrays(tmp_path / str(step))
     with (
         pytest.warns(jl.CheckpointWarning, match="is damaged"),
+        pytest.warns(jl.CheckpointWarning, match="are set aside too"),
         pytest.warns(jl.CheckpointWarning, match="none in .* is whole; the run begins anew"),
     ):
         assert_same(run(checkpoint=tmp_path, every=30), whole)

@@ -276,7 +276,9 @@ def test_a_divergent_chain_is_counted_and_touches_no_other():
     """The double well explodes from far away under a large step."""
     energy, kernel = jl.energies.double_well(), jl.ula(0.05)
     starts = jnp.full((8, 1), 0.5).at[3].set(50.0)
-    with pytest.warns(jl.DivergenceWarning, match=r"1 of 8 chains .* chain 3, after 3 steps"):
+    with pytest.warns(
+        jl.DivergenceWarning, match=r"1 of 8 chains .* chain 3 of the run, after 3 steps"
+    ):
         mixed = jl.sample(key(), energy, kernel, starts, num_steps=200)
     clean = jl.sample(key(), energy, kernel, jnp.full((8, 1), 0.5), num_steps=200)
     assert mixed.info.num_divergent.tolist() == [0, 0, 0, 1, 0, 0, 0, 0]
@@ -399,6 +401,7 @@ def attempt(**changes):
         ({"init": jnp.zeros((3, 2), int)}, TypeError, "init: expected floating positions"),
         ({"init": jnp.zeros((0, 2))}, ValueError, "init: no positions"),
         ({"init": ()}, ValueError, "init: no positions"),
+        ({"init": jl.Gaussian}, TypeError, "init: expected a law or positions, got the class Gau"),
         ({"init": (jnp.zeros((2, 2)), jnp.zeros((3, 2)))}, ValueError, "init: leaves disagree"),
         (
             {"init": jnp.zeros((3, 2)), "num_chains": 4},
@@ -451,6 +454,14 @@ def test_only_the_chains_that_start_badly_are_named():
         jl.sample(key(), lambda x: jnp.sum(jnp.log(x)), jl.ula(0.1), starts, num_steps=1)
 
 
+def test_a_chain_that_starts_badly_is_told_by_its_place_and_its_stream():
+    starts = jnp.array([[1.0], [-1.0]])
+    with pytest.raises(ValueError, match=r"first, chain 1 of the run \(stream 90\), the energy"):
+        jl.sample(
+            key(), lambda x: jnp.sum(jnp.log(x)), jl.ula(0.1), starts, chains=[70, 90], num_steps=1
+        )
+
+
 @pytest.mark.parametrize(
     ("energy", "kernel", "start", "what"),
     [
@@ -468,6 +479,15 @@ def test_only_the_chains_that_start_badly_are_named():
 def test_what_is_not_finite_at_the_start_is_said(energy, kernel, start, what):
     with pytest.raises(ValueError, match=f"chain 0, {what}"):
         jl.sample(key(), energy, kernel, jnp.full((2, 1), start), num_steps=1)
+
+
+def test_an_acceptance_rate_that_is_no_single_number_is_refused():
+    class Reports(NoiseRecorder):
+        def step(self, energy, state, noise):
+            return super().step(energy, state, noise)[0], jl.Info(jnp.ones(2))
+
+    with pytest.raises(ValueError, match=r"acceptance_rate .* one number, or None; got .*2"):
+        jl.sample(key(), flat, Reports(), jnp.zeros((3, 2)), num_steps=1)
 
 
 def test_a_step_that_changes_the_state_is_refused():
@@ -560,7 +580,7 @@ def test_a_run_is_shown_by_its_shapes():
     shown = repr(run)
     assert "draws: float32[5, 7, 1]" in shown
     assert "steps: 7" in shown
-    assert "failed chains: 0" in shown
+    assert "divergent chains: 0" in shown
     assert "acceptance rate: " in shown
     traced = jax.eval_shape(lambda run: run, run)
     assert "draws: float32[5, 7, 1]" in repr(traced)
@@ -588,6 +608,22 @@ def test_resume_wants_a_state():
     energy, kernel, _ = setting()
     with pytest.raises(TypeError, match=r"state: .*pass run\.state"):
         jl.resume(run(), energy, kernel, num_steps=1)
+
+
+@pytest.mark.parametrize(
+    ("first", "then"), [(jl.ula(0.1), jl.mala(0.1)), (jl.mala(0.1), jl.ula(0.1))]
+)
+def test_a_kernel_that_the_state_is_not_of_is_refused_on_resuming(first, then):
+    energy = jl.energies.double_well(dim=2)
+    state = jl.sample(key(), energy, first, jnp.zeros((3, 2)), num_steps=1).state
+    with pytest.raises(ValueError, match=r"state: .* pass the kernel that the state is of"):
+        jl.resume(state, energy, then, num_steps=1)
+
+
+def test_an_energy_that_is_none_is_refused_on_resuming():
+    state = jl.sample(key(), flat, jl.ula(0.1), jnp.zeros((3, 2)), num_steps=1).state
+    with pytest.raises(ValueError, match=r"energy: expected a scalar.*\(2,\)"):
+        jl.resume(state, lambda x: x, jl.ula(0.1), num_steps=1)
 
 
 def test_a_streams_end_is_refused_on_resuming():

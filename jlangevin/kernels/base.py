@@ -56,7 +56,8 @@ class Kernel(Protocol):
 
     A kernel draws nothing. `init_noise` and `step_noise` are pytrees of `noise.Want` that say
     what `init` and `step` are to be given (None for nothing); the driver makes it. A state is
-    a pytree with a member `position`.
+    a pytree with a member `position`. One that is not finite has to stay so, as the driver looks
+    for such chains at the end of a block and not after every step.
 
     Those that `tempered` may wrap also have `adopt(energy, state, other)`: a state of `other`, the
     same kernel at another temperature, made one of its own.
@@ -156,11 +157,11 @@ def noted(by: str) -> Iterator[None]:
         raise
 
 
-def check_step(kernel: Kernel, energy: Energy, position: PyTree) -> Info:
+def check_step(kernel: Kernel, energy: Energy, position: PyTree) -> tuple[Any, Info]:
     """`init` and `step` on shapes alone, at a position like `position`.
 
     Returns:
-        What a step reports, as shapes.
+        The state, and what a step reports, as shapes.
 
     Raises:
         TypeError, ValueError: wants that are none; a state without a position like the one it was
@@ -196,7 +197,13 @@ def check_step(kernel: Kernel, energy: Energy, position: PyTree) -> Info:
         dtypes=True,
     )
     trees.assert_like("kernel", after, before, "like the state from init, from step", dtypes=True)
-    return info
+    rate = info.acceptance_rate
+    if rate is not None and getattr(rate, "shape", None) != ():
+        raise ValueError(
+            "kernel: the acceptance_rate that its step reports is to be one number, or None; got "
+            f"{trees.shown(rate)}"
+        )
+    return before, info
 
 
 def check_callable(energy: Any) -> None:

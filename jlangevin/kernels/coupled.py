@@ -11,6 +11,7 @@ from jlangevin._checks import check_count
 from jlangevin.kernels.base import Energy, Info, check_kernel, gradient, has_schedule
 from jlangevin.kernels.mala import MALA
 from jlangevin.kernels.metropolis import total
+from jlangevin.kernels.tempered import Tempered
 from jlangevin.kernels.ula import ULA
 from jlangevin.noise import Want
 from jlangevin.rounding import apart, hidden_zero
@@ -174,7 +175,8 @@ def coupled(
     steps of the kernel, and so two gradients, a step.
 
     Args:
-        kernel: `ula` or `mala`; for "common" any kernel. No schedules, under which there is no
+        kernel: `ula` or `mala`; for "common" any kernel but `tempered`, which swaps by the number
+            of steps done, in which the chains differ. No schedules, under which there is no
             stationary law to be near to.
         lag: L ≥ 1. The greater, the sharper the bound, up to about where it falls below 1.
         how: "reflection" or "common".
@@ -197,8 +199,16 @@ def coupled(
     if how == "reflection" and not isinstance(kernel, ULA | MALA):
         raise TypeError(
             f"kernel: {type(kernel).__name__} cannot be reflected, which is for jlangevin.ula and "
-            'jlangevin.mala; how="common" couples any kernel'
+            'jlangevin.mala; how="common" couples others'
         )
+    inner = kernel
+    while inner is not None:
+        if isinstance(inner, Tempered):
+            raise TypeError(
+                "kernel: replicas of jlangevin.tempered swap by the number of steps done, in which "
+                "the two chains differ, so they could not meet; couple the kernel inside of it"
+            )
+        inner = getattr(inner, "kernel", None)
     if has_schedule(kernel):
         raise ValueError(
             "kernel: one with a schedule has no stationary law for its chains to meet in; give "

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jlangevin import trees
 from jlangevin._checks import as_array, check_spd
 from jlangevin.distribution import factor
-from jlangevin.kernels.base import Energy, Info, gradient
+from jlangevin.kernels.base import Energy, Info, check_kernel, gradient
 from jlangevin.kernels.metropolis import Metropolis
 from jlangevin.kernels.tempered import Tempered
 from jlangevin.noise import Want
@@ -76,13 +76,13 @@ def gradient_noise(kernel: Any, cov: Any) -> GradientNoise:
     step's noise covariance gains η² C. The error is drawn once a step.
 
     Args:
-        kernel: the kernel to wrap.
+        kernel: the kernel to wrap, which accepts every step.
         cov: C, the gradient error's covariance, (d, d) over the raveled position, symmetric
             positive semi-definite.
 
     Raises:
-        TypeError: the kernel accepts or rejects by the energy, which an error of the gradient
-            alone leaves undefined.
+        TypeError: no kernel; one that accepts or rejects by the energy, which an error of the
+            gradient alone leaves undefined; or one that takes its gradients from an estimator.
         ValueError: C is not a symmetric positive semi-definite matrix.
 
     Example:
@@ -92,6 +92,7 @@ def gradient_noise(kernel: Any, cov: Any) -> GradientNoise:
         >>> round(float(jl.exact.stationary(kernel, energy, jnp.zeros(1)).cov[0, 0]), 4)
         1.6667
     """
+    check_kernel(kernel)
     inner = kernel
     while hasattr(inner, "kernel") and not isinstance(inner, Tempered):
         inner = inner.kernel
@@ -99,6 +100,11 @@ def gradient_noise(kernel: Any, cov: Any) -> GradientNoise:
         raise TypeError(
             f"kernel: {type(inner).__name__} accepts or rejects by the energy's value, which goes "
             "with no noisy gradient; take an unadjusted kernel such as jlangevin.ula"
+        )
+    if hasattr(inner, "estimator"):
+        raise TypeError(
+            f"kernel: {type(inner).__name__} takes its gradients from an estimator, to which "
+            "nothing would be added; add the noise to the estimator, or take jlangevin.ula"
         )
     matrix = as_array("cov", cov, ndim=2)
     check_spd("cov", matrix, semidefinite=True)

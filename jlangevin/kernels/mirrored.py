@@ -40,6 +40,10 @@ class DualEnergy(GivenGradient):
         (slope,) = pull(gradient(self.energy, x))
         return jax.tree.map(jnp.subtract, slope, jax.grad(self._volume)(u))
 
+    def at(self, sigma: Any) -> DualEnergy:
+        """The same at another level, where the energy has levels."""
+        return DualEnergy(self.energy.at(sigma), self.domain, self.temperature)
+
     def _volume(self, u: PyTree) -> jax.Array:
         log_det = self.domain.log_det(u)
         return jnp.asarray(self.temperature, log_det.dtype) * log_det

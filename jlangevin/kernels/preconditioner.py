@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from jlangevin import trees
-from jlangevin._checks import as_array, check_positive, check_scalar, check_spd
+from jlangevin._checks import as_array, check_finite, check_positive, check_scalar, check_spd
 from jlangevin.trees import PyTree, pytree_dataclass, static_field
 
 __all__ = ["Dense", "Diagonal", "Scalar", "as_mass", "as_preconditioner"]
@@ -45,7 +46,15 @@ class Scalar:
 
 @pytree_dataclass
 class Diagonal:
-    """P = diag(scale²). `scale` is a pytree like the position."""
+    """P = diag(scale²). `scale` is a pytree like the position.
+
+    Where a preconditioner or a mass is asked for, this is the diagonal of a position that is one
+    two-dimensional array, which would be taken for a matrix.
+
+    Example:
+        >>> import jax.numpy as jnp, jlangevin as jl
+        >>> kernel = jl.ula(0.1, preconditioner=jl.kernels.Diagonal(jnp.ones((3, 5))))
+    """
 
     scale: Any
     name: str = static_field(default="preconditioner")  # of the argument, for errors
@@ -78,7 +87,12 @@ class Diagonal:
 
 @pytree_dataclass
 class Dense:
-    """P = L Lᵀ over the elements of the position in `ravel_pytree` order; `lower` is L."""
+    """P = L Lᵀ over the elements of the position in `ravel_pytree` order; `lower` is L, (d, d).
+
+    Example:
+        >>> import jax.numpy as jnp, jlangevin as jl
+        >>> kernel = jl.ula(0.1, preconditioner=jl.kernels.Dense(jnp.eye(3)))
+    """
 
     lower: jax.Array  # or any other root
     name: str = static_field(default="preconditioner")
@@ -123,13 +137,22 @@ def as_preconditioner(value: Any, name: str = "preconditioner") -> Diagonal | De
     A two-dimensional array is a matrix. For the diagonal of a position that is itself
     two-dimensional, build `Diagonal(sqrt of the diagonal)`.
     """
-    if value is None or isinstance(value, Diagonal | Dense):
-        return value
+    if value is None:
+        return None
+    if isinstance(value, Diagonal | Dense):
+        check_finite(f"{name}: its scales or factor", jax.tree.leaves(value))
+        return replace(value, name=name)
     value = trees.as_position(name, value)
     if not isinstance(value, jax.Array) or value.ndim != 2:
         check_positive(name, value)
         return Diagonal(jax.tree.map(lambda p: jnp.sqrt(as_array(name, p)), value), name)
     matrix = as_array(name, value)
+    if matrix.shape[0] != matrix.shape[1]:
+        raise ValueError(
+            f"{name}: expected a square matrix over the elements of the position, got shape "
+            f"{matrix.shape}; for the diagonal p of a two-dimensional position give "
+            "jlangevin.kernels.Diagonal(sqrt(p))"
+        )
     check_spd(name, matrix)
     return Dense(jnp.linalg.cholesky(matrix), name)
 

@@ -31,6 +31,10 @@ class Projected:
         ula, slope = ULA(self.step_size, self.temperature, None), gradient(energy, state.position)
         return ULAState(self.domain.project(ula.move(state.position, slope, noise))), Info()
 
+    def adopt(self, energy: Energy, state: ULAState, other: Any) -> ULAState:
+        """See `tempered`."""
+        return state
+
 
 def projected(step_size: Any, domain: Domain, *, temperature: Any = 1.0) -> Projected:
     """Projected Langevin (Bubeck, Eldan and Lehec 2015).

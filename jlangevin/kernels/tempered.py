@@ -140,7 +140,7 @@ def _travel(leg: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def tempered(kernel: Any, temperatures: Any, *, step_sizes: Any = None) -> Tempered:
-    """Parallel tempering (Geyer 1991; Hukushima and Nemoto 1996) around any kernel.
+    """Parallel tempering (Geyer 1991; Hukushima and Nemoto 1996) around a kernel.
 
     A chain is K replicas, one at each of the temperatures T_1 < … < T_K. In a step each makes one
     of `kernel`, and then neighbours i and i + 1 swap with probability
@@ -167,7 +167,8 @@ def tempered(kernel: Any, temperatures: Any, *, step_sizes: Any = None) -> Tempe
 
     Args:
         kernel: one with a temperature, which is T_1, and `adopt`: `ula`, `tamed_ula`,
-            `leimkuhler_matthews`, `underdamped`, `mala`, `barker`, `malt` or `reflected_mala`.
+            `leimkuhler_matthews`, `underdamped`, `mala`, `barker`, `malt`, `projected`,
+            `reflected` or `reflected_mala`.
         temperatures: T_1 < … < T_K, K ≥ 2; another K compiles anew. See `diagnostics.equalized`.
         step_sizes: one a temperature, (K,). By default all have the kernel's, which is right as far
             as the energy is quadratic: the noise grows with T by itself.

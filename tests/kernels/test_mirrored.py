@@ -111,3 +111,18 @@ def test_noise_on_the_gradient_goes_around_a_mirrored_kernel():
     kernel = jl.gradient_noise(jl.mirrored(jl.ula(0.1), domains.box(0.0, 1.0)), jnp.eye(2))
     run = jl.sample(jax.random.key(0), jnp.sum, kernel, jnp.full((20, 2), 0.5), num_steps=10)
     assert bool(jnp.all((run.draws > 0) & (run.draws < 1)))
+
+
+def test_an_anneal_in_free_coordinates_has_its_levels():
+    """At a single level it is `ula`."""
+    box = domains.box(0.0, 1.0)
+    levels = jl.scores.level_score(lambda x, sigma: -(x - 0.3) / sigma**2, 1.0)
+    anneal = jl.mirrored(jl.annealed([1.0], 10, 0.01), box)
+    plain = jl.mirrored(jl.ula(0.01), box)
+    energy = jl.scores.score(lambda x: -(x - 0.3))
+    start = jnp.full((7, 2), 0.5)
+    runs = [
+        jl.sample(jax.random.key(0), e, kernel, start, num_steps=10)
+        for e, kernel in ((levels, anneal), (energy, plain))
+    ]
+    assert jnp.allclose(runs[0].draws, runs[1].draws, atol=1e-5)

@@ -498,3 +498,14 @@ def test_more_noise_than_friction_takes_up_is_refused():
         sghmc(-KNOWN)
     with pytest.raises(ValueError, match="gradient_cov: of shape"):
         phases(sghmc(np.eye(3)), 1)
+
+
+def test_noise_on_a_gradient_that_is_never_asked_for_is_refused():
+    def estimator(key, x):
+        return x
+
+    for kernel in (jl.sgld(0.1, estimator), jl.sghmc(0.1, 1.0, estimator)):
+        with pytest.raises(TypeError, match="takes its gradients from an estimator"):
+            jl.gradient_noise(kernel, jnp.eye(1))
+    with pytest.raises(TypeError, match="is no kernel"):
+        jl.gradient_noise("ula", jnp.eye(1))

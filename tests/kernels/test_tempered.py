@@ -667,3 +667,14 @@ def test_reports_of_other_states_and_of_too_few_steps_are_refused():
 def test_rates_that_say_nothing_are_refused(rates):
     with pytest.raises(ValueError, match="acceptance: expected"):
         jl.diagnostics.equalized([1.0, 2.0, 3.0], rates)
+
+
+@pytest.mark.parametrize("make", [jl.projected, jl.reflected])
+def test_kernels_inside_walls_can_be_tempered(make):
+    """Uniform on [0, 1] at every temperature: every swap is accepted, and all stay inside."""
+    kernel = jl.tempered(make(0.01, jl.domains.box(0.0, 1.0)), [1.0, 2.0])
+    run = jl.sample(
+        jax.random.key(0), lambda x: 0.0 * jnp.sum(x), kernel, jnp.full((5, 1), 0.5), num_steps=20
+    )
+    assert jnp.all((run.draws >= 0) & (run.draws <= 1))
+    assert jnp.allclose(swap_report(run.state.kernel).acceptance, 1.0)

@@ -142,3 +142,16 @@ def test_dense_and_diagonal_agree_with_their_matrices():
     dense = Dense(jnp.linalg.cholesky(p))
     np.testing.assert_allclose(dense.apply(v), p @ v, rtol=1e-6)
     np.testing.assert_allclose(Diagonal(jnp.array([2.0, 3.0])).apply(v), [4.0, 18.0])
+
+
+def test_what_is_neither_a_diagonal_nor_a_square_matrix_is_refused_with_the_way_out():
+    with pytest.raises(ValueError, match=r"square matrix .*\(3, 5\).*kernels\.Diagonal\(sqrt"):
+        jl.ula(0.1, preconditioner=jnp.ones((3, 5)))
+    with pytest.raises(ValueError, match=r"preconditioner: its scales .* finite"):
+        jl.ula(0.1, preconditioner=jl.kernels.Diagonal(jnp.array([jnp.nan])))
+
+
+def test_a_factor_given_as_a_mass_is_called_a_mass():
+    kernel = jl.underdamped(0.1, 1.0, mass=jl.kernels.Diagonal(jnp.ones(3)))
+    with pytest.raises(ValueError, match=r"mass: expected .* like the position"):
+        jl.sample(jax.random.key(0), jnp.sum, kernel, jnp.zeros((4, 1)), num_steps=1)
