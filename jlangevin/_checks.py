@@ -13,14 +13,18 @@ from jlangevin import trees
 
 __all__ = [
     "as_array",
+    "as_draws",
     "as_draws_array",
+    "as_floating_position",
     "check_count",
     "check_finite",
     "check_key",
     "check_no_run",
     "check_positive",
+    "check_probability",
     "check_scalar",
     "check_spd",
+    "check_temperature",
 ]
 
 
@@ -86,6 +90,21 @@ def check_scalar(name: str, value: Any, *, positive: bool = False) -> None:
     (check_positive if positive else check_finite)(name, value)
 
 
+def check_probability(name: str, value: Any) -> float:
+    """`value` as a float strictly between 0 and 1."""
+    if not trees.is_array(value) or jnp.iscomplexobj(value) or jnp.shape(value) != ():
+        raise TypeError(f"{name}: expected a probability in (0, 1), got {value!r}")
+    if not 0 < value < 1:
+        raise ValueError(f"{name}: expected a probability in (0, 1), got {value}")
+    return float(value)
+
+
+def check_temperature(temperature: Any, dtype: Any) -> jax.Array:
+    """T > 0 as an array."""
+    check_scalar("temperature", temperature, positive=True)
+    return jnp.asarray(temperature, dtype)
+
+
 def check_spd(name: str, matrix: jax.Array, *, semidefinite: bool = False) -> None:
     """A square, symmetric, positive (semi-)definite matrix; values only where they are known."""
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
@@ -119,6 +138,29 @@ def as_array(name: str, value: Any, *, ndim: int | None = None) -> jax.Array:
     if ndim is not None and array.ndim != ndim:
         raise ValueError(f"{name}: expected {ndim} dimension(s), got shape {array.shape}")
     return array
+
+
+def as_floating_position(name: str, value: trees.PyTree) -> trees.PyTree:
+    """`trees.as_position`, of which derivatives can be taken."""
+    value = trees.as_position(name, value)
+    for leaf in jax.tree.leaves(value):
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise TypeError(f"{name}: expected floating arrays, got dtype {leaf.dtype}")
+    return value
+
+
+def as_draws(name: str, value: Any, *, minimum: int = 1) -> jax.Array:
+    """`value` as finite floats of at least 32 bits with axes (draw, d) or (chain, draw, d)."""
+    x = as_draws_array(name, value)
+    if x.ndim not in (2, 3):
+        hint = f"; for one dimension, {name}[..., None]" if x.ndim == 1 else ""
+        raise ValueError(
+            f"{name}: expected shape (draw, d) or (chain, draw, d), got shape {x.shape}{hint}"
+        )
+    if x.shape[-1] == 0 or x.size // x.shape[-1] < minimum:
+        raise ValueError(f"{name}: expected at least {minimum} draw(s), got shape {x.shape}")
+    check_finite(name, x)
+    return trees.wide(x)
 
 
 def as_draws_array(name: str, value: Any) -> jax.Array:

@@ -1,4 +1,4 @@
-"""Warm-up: hyper-parameters found by running, and frozen for the run that counts.
+"""Warm-up: hyper-parameters found by running, and fixed for the run that counts.
 
 A kernel that goes on changing with its own past has another law. So adaptation is a run of its own:
 `warm_up` hands back a kernel with fixed hyper-parameters and the state to go on from.
@@ -17,9 +17,15 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from jlangevin import reducers, trees
-from jlangevin._checks import check_count, check_key, check_positive, check_scalar
+from jlangevin._checks import (
+    as_floating_position,
+    check_count,
+    check_key,
+    check_positive,
+    check_probability,
+)
 from jlangevin.errors import AdaptationError, StuckWarning
-from jlangevin.kernels.base import Energy, Info, has_schedule
+from jlangevin.kernels.base import Energy, Info, check_energy, gradient, has_schedule
 from jlangevin.kernels.preconditioner import Dense, Diagonal, as_preconditioner
 from jlangevin.sampling import Run, SamplerState, resume, sample
 from jlangevin.trees import PyTree, pytree_dataclass
@@ -35,8 +41,9 @@ class WarmUp(NamedTuple):
 
     kernel: Any  # the kernel given, with step size and preconditioner set
     state: SamplerState  # for `resume` with that kernel
-    step_sizes: np.ndarray[Any, Any]  # geometric means over chains, after each twenty steps
-    acceptance: np.ndarray[Any, Any]  # mean rates over chains and those steps
+    # Geometric means over chains, the first after 20 + num_steps % 20 steps, then after each 20.
+    step_sizes: np.ndarray[Any, Any]
+    acceptance: np.ndarray[Any, Any]  # mean rates over chains and the steps up to each of these
 
 
 def warm_up(
@@ -62,6 +69,12 @@ def warm_up(
     of these and over the chains. A proposal that is not finite counts as one that is rejected, no
     more.
 
+    A kernel that wraps another (`mirrored`, `tempered`, `coupled`) has no step size of its own.
+    Warm up the one inside by itself, on the energy that it is run on, and wrap `found.kernel`; the
+    run that counts starts from positions, as `found.state` is that of the kernel inside. For
+    `mirrored` that energy is W(u) = energy(domain.primal(u)) - T * domain.log_det(u), and positions
+    are domain.primal(u).
+
     A chain that has not settled by then widens the preconditioner for all: look at R-hat, and at
     `run.info.acceptance_rate` of the run that follows. From far starts `malt` settles in the
     fewest gradients.
@@ -83,7 +96,8 @@ def warm_up(
         TypeError: a kernel without a step size, acceptance rates or, if one is to be found,
             preconditioner.
         ValueError: numbers out of range, a scheduled step size; as `sample` otherwise.
-        AdaptationError: no proposal was accepted, however small the step.
+        AdaptationError: no proposal was accepted, however small the step; or the chains have no
+            covariance that is finite and positive definite.
 
     Example:
         >>> import jax, jax.numpy as jnp, jlangevin as jl
@@ -95,15 +109,20 @@ def warm_up(
     """
     check_key("key", key)
     num_steps = check_count("num_steps", num_steps, minimum=200)
-    check_scalar("target_acceptance", target_acceptance, positive=True)
-    if not float(target_acceptance) < 1:
-        raise ValueError(f"target_acceptance: expected a rate below 1, got {target_acceptance}")
+    target_acceptance = check_probability("target_acceptance", target_acceptance)
     if precondition not in (None, "diagonal", "dense"):
         raise ValueError(
             f'precondition: expected "diagonal", "dense" or None, got {precondition!r}'
         )
     if not hasattr(kernel, "step_size"):
-        raise TypeError(f"kernel: {type(kernel).__name__} has no step size to adapt")
+        own, hint = "", ""
+        if hasattr(kernel, "kernel"):
+            own = " of its own"
+            hint = (
+                f"; warm up {type(kernel.kernel).__name__}, the kernel inside, on the energy that "
+                "it is run on, and wrap what is found"
+            )
+        raise TypeError(f"kernel: {type(kernel).__name__} has no step size{own} to adapt{hint}")
     if has_schedule(kernel):
         raise ValueError("kernel: a scheduled hyper-parameter cannot be adapted; pass a number")
     if precondition is not None and _shape_field(kernel) is None:
@@ -284,16 +303,32 @@ def _preconditioned(kernel: Any, run: Run, precondition: str | None) -> Any:
         shape = shrunk + little * jnp.eye(shrunk.shape[0], dtype=shrunk.dtype)
     else:
         shape = shrunk + little
-    return _with_shape(kernel, shape, jax.tree.map(lambda leaf: leaf[0], run.position))
+    like = jax.tree.map(lambda leaf: leaf[0], run.position)
+    if not np.isfinite(shape).all():
+        extent = max(float(jnp.max(jnp.abs(leaf))) for leaf in jax.tree.leaves(run.position))
+        raise AdaptationError(
+            f"{_argument(kernel)}: the covariance of the chains, whose positions are of the size "
+            f"{extent:.1e}, is not finite in {shape.dtype}; measure positions in a unit in which "
+            "their squares are finite, or pass precondition=None"
+        )
+    try:
+        return _with_shape(kernel, shape, like)
+    except ValueError as error:
+        raise AdaptationError(
+            f"{_argument(kernel)}: the covariance of the chains is not positive definite in "
+            f"{shape.dtype}; take coordinates whose scales differ less, enable x64, or pass "
+            'precondition="diagonal" or None'
+        ) from error
 
 
 def _with_shape(kernel: Any, shape: jax.Array, like: PyTree) -> Any:
     """With a diagonal, or a matrix, over the elements of a position `like`."""
+    name = _argument(kernel)
     if shape.ndim == 2:
-        found: Any = as_preconditioner(shape)
+        found: Any = as_preconditioner(shape, name)
     else:
-        check_positive("preconditioner", shape)
-        found = Diagonal(ravel_pytree(like)[1](jnp.sqrt(shape)))
+        check_positive(name, shape)
+        found = Diagonal(ravel_pytree(like)[1](jnp.sqrt(shape)), name)
     return dataclasses.replace(kernel, **{str(_shape_field(kernel)): found})
 
 
@@ -303,21 +338,36 @@ def _shape_field(kernel: Any) -> str | None:
     return next(names, None)
 
 
+def _argument(kernel: Any) -> str:
+    """What a user calls it: the argument of the kernel's constructor."""
+    return "mass" if _shape_field(kernel) == "inverse_mass" else "preconditioner"
+
+
 def curvature(energy: Energy, position: Any, *, num_iterations: int = 50) -> jax.Array:
     """The largest eigenvalue of ∇²E at a position, in absolute value, by power iteration.
 
-    A kernel that accepts everything is stable on a quadratic energy iff η λ_max < 2, and biased by
-    δ = z/2 / (1 - z/2) in the variance along that eigenvector, z = η λ_max: for a wanted bias δ
-    take η = 2 δ / ((1 + δ) λ_max). Each iteration costs a gradient's derivative along a vector,
-    about two gradients.
+    What a kernel that accepts everything makes of it, on a quadratic energy:
+
+        ula                    stable iff η λ_max < 2; along that eigenvector the variance has the
+                               relative bias δ = z/2 / (1 - z/2), z = η λ_max: for a wanted δ take
+                               η = 2 δ / ((1 + δ) λ_max)
+        leimkuhler_matthews    stable iff η λ_max < 2, without bias
+        underdamped            stable iff h² λ_max / m < 4, whatever the friction, by the symmetric
+                               splittings; what bias these have is in its docstring
+
+    For the bias along all eigenvectors, of any affine kernel, see `diagnostics.bias`. Each
+    iteration costs a gradient's derivative along a vector, about two gradients.
 
     Args:
-        energy: a callable from a position to a scalar, twice differentiable.
-        position: where, a pytree of arrays; a mode, or a draw.
+        energy: a callable from a position to a scalar, twice differentiable; or a score as
+            `jlangevin.scores` makes them.
+        position: where, a pytree of floating arrays; a mode, or a draw.
         num_iterations: enough where the largest eigenvalue is not alone.
 
     Raises:
-        ValueError: `num_iterations` below 1.
+        TypeError: an energy that cannot be called, or a position that is not floating.
+        ValueError: `num_iterations` below 1, an energy that is no scalar, or a score that is not
+            like the position.
 
     Example:
         >>> import jax.numpy as jnp, jlangevin as jl
@@ -326,15 +376,18 @@ def curvature(energy: Energy, position: Any, *, num_iterations: int = 50) -> jax
         50.0
     """
     num_iterations = check_count("num_iterations", num_iterations, minimum=1)
-    flat, unravel = ravel_pytree(trees.as_position("position", position))
+    position = as_floating_position("position", position)
+    check_energy(energy, position)
+    flat, unravel = ravel_pytree(position)
 
-    def gradient(x: jax.Array) -> jax.Array:
-        return trees.ravel(jax.grad(energy)(unravel(x)))
+    def slope(x: jax.Array) -> jax.Array:
+        return trees.ravel(gradient(energy, unravel(x)))
 
     def iterate(_: Any, v: jax.Array) -> jax.Array:
-        turned = jax.jvp(gradient, (flat,), (v,))[1]
-        return turned / jnp.linalg.norm(turned)
+        turned = jax.jvp(slope, (flat,), (v,))[1]
+        length = jnp.linalg.norm(turned)
+        return jnp.where(length > 0, turned / length, v)
 
     start = jnp.cos(jnp.arange(1, flat.size + 1).astype(flat.dtype))  # orthogonal to none by design
     v = jax.lax.fori_loop(0, num_iterations, iterate, start / jnp.linalg.norm(start))
-    return jnp.linalg.norm(jax.jvp(gradient, (flat,), (v,))[1])
+    return jnp.linalg.norm(jax.jvp(slope, (flat,), (v,))[1])

@@ -68,6 +68,8 @@ class Gaussian:
         mean: the mean, a vector of shape (d,) or any pytree of floating arrays, d elements in all.
         cov: the covariance, (d, d), symmetric positive semi-definite, over the elements of
             `mean` in the order of `jax.flatten_util.ravel_pytree`. A zero matrix is a point.
+            Mean and covariance are made one dtype, the widest of the arrays given; Python's
+            numbers follow them.
 
     Raises:
         ValueError: the shapes disagree, or `cov` is not symmetric or has a negative eigenvalue.
@@ -87,16 +89,18 @@ class Gaussian:
     cov: jax.Array
 
     def __init__(self, mean: PyTree, cov: Any) -> None:
+        dtype = trees.common_dtype(mean, cov)
         mean = trees.as_position("mean", mean)
-        self.mean = jax.tree.map(lambda leaf: as_array("mean", leaf), mean)
-        self.cov = as_array("cov", cov)
+        self.mean = jax.tree.map(lambda leaf: as_array("mean", leaf).astype(dtype), mean)
+        cov = as_array("cov", cov)
         d = trees.size(self.mean)
-        if self.cov.shape != (d, d):
+        if cov.shape != (d, d):
             raise ValueError(
-                f"cov: expected shape ({d}, {d}) for a mean of {d} elements, got {self.cov.shape}"
+                f"cov: expected shape ({d}, {d}) for a mean of {d} elements, got {cov.shape}"
             )
         check_finite("mean", self.mean)
-        check_spd("cov", self.cov, semidefinite=True)
+        check_spd("cov", cov, semidefinite=True)
+        self.cov = cov.astype(dtype)
 
     def tree_flatten_with_keys(self) -> tuple[Any, None]:
         key = jax.tree_util.GetAttrKey
@@ -116,15 +120,22 @@ class Gaussian:
         if self.cov.ndim != 2:
             raise ValueError(
                 f"{name}: expected one law, got a trajectory of {self.cov.shape[0]}; take "
-                "jax.tree.map(lambda leaf: leaf[k], law) for that after k steps"
+                "jax.tree.map(lambda leaf: leaf[k], law) for that after k steps, or jax.vmap over "
+                "all of them"
             )
 
     def template(self) -> PyTree:
+        """Shapes and dtypes of one draw.
+
+        >>> import jax.numpy as jnp, jlangevin as jl
+        >>> jl.Gaussian(jnp.zeros(2), jnp.eye(2)).template()
+        ShapeDtypeStruct(shape=(2,), dtype=float32)
+        """
         self.check_single("law")
         return trees.struct(self.mean)
 
     def from_noise(self, noise: PyTree) -> PyTree:
-        """mean + L noise, with L Lᵀ = cov."""
+        """mean + L noise, with L Lᵀ = cov. Its derivative by a singular `cov` is taken as 0."""
         mean, unravel = ravel_pytree(self.mean)
         return unravel(mean + factor(self.cov) @ trees.ravel(noise))
 
@@ -134,6 +145,7 @@ class Gaussian:
 
     def log_prob(self, x: PyTree) -> jax.Array:
         """log density at one position `x` (vmap it over many); NaN where `cov` is singular."""
+        self.check_single("law")
         trees.assert_like("x", x, self.mean, "like the mean")
         deviation = trees.ravel(jax.tree.map(lambda a, b: a - b, x, self.mean))
         lower = jnp.linalg.cholesky(self.cov)
@@ -144,11 +156,17 @@ class Gaussian:
 
 
 def factor(cov: jax.Array) -> jax.Array:
-    """A matrix L with L Lᵀ = `cov`: Cholesky's, or where `cov` is singular a symmetric one."""
-    lower = jnp.linalg.cholesky(cov)
+    """A matrix L with L Lᵀ = `cov`: Cholesky's, or where `cov` is singular one by eigenvectors.
+
+    Where `cov` is singular L has no derivative, and 0 is taken for it.
+    """
+    fixed = lax.stop_gradient(cov)
+    regular = jnp.all(jnp.isfinite(jnp.linalg.cholesky(fixed)))
+    # Cholesky's derivative would be NaN, and stay so though times 0, where it does not exist.
+    lower = jnp.linalg.cholesky(jnp.where(regular, cov, jnp.eye(len(cov), dtype=cov.dtype)))
 
     def singular() -> jax.Array:
-        values, vectors = jnp.linalg.eigh(lax.stop_gradient(cov))
+        values, vectors = jnp.linalg.eigh(fixed)
         return vectors * jnp.sqrt(jnp.maximum(values, 0))[None, :]
 
-    return lax.cond(jnp.all(jnp.isfinite(lower)), lambda: lower, singular)
+    return lax.cond(regular, lambda: lower, singular)

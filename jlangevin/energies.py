@@ -5,14 +5,16 @@ Each energy is a frozen dataclass whose parameters are pytree leaves: it can be 
 ∫ exp(-E)), `mean`, `cov` and the exact sampler `sample(key, num_draws)` are those of p at
 temperature 1; where one does not exist, or has no closed form, asking for it is refused by name.
 
+The parameters of an energy, and so its moments and draws, have one dtype: the widest of the arrays
+given, or JAX's default if none is. Python's numbers follow the others.
+
 Any other callable from a position to a scalar is an energy too.
 """
 
 from __future__ import annotations
 
-import functools
 import math
-import operator
+from functools import partial
 from typing import Any, ClassVar
 
 import jax
@@ -22,6 +24,7 @@ from jax import lax
 from jax.scipy.special import erf
 
 from jlangevin import distribution, trees
+from jlangevin._arithmetic import WRITTEN_OUT, fold, root
 from jlangevin._checks import (
     as_array,
     check_count,
@@ -99,6 +102,17 @@ def _check_position(energy: Analytic, x: jax.Array, dim: int) -> None:
             f"{type(energy).__name__}: expected a position of shape ({dim},), got {jnp.shape(x)}; "
             "use jax.vmap over many positions"
         )
+
+
+def _alike(*parameters: Any) -> tuple[Any, ...]:
+    """Numbers in their one dtype; Python's stay as they are, and follow those of the position."""
+    dtype = trees.common_dtype(parameters)
+
+    def one(value: Any) -> Any:
+        follows = not hasattr(value, "dtype") or getattr(value, "weak_type", False)
+        return value if follows else jnp.asarray(value, dtype)
+
+    return tuple(map(one, parameters))
 
 
 # Linear -------------------------------------------------------------------------------------
@@ -219,28 +233,21 @@ def quadratic(precision: Any, mean: Any = None) -> Quadratic:
         >>> float(jl.energies.quadratic(2 * jnp.eye(2))(jnp.ones(2)))
         2.0
     """
+    dtype = trees.common_dtype(precision, mean)
     precision = as_array("precision", precision, ndim=2)
     check_spd("precision", precision)
     d = precision.shape[0]
-    center = jnp.zeros(d, precision.dtype) if mean is None else as_array("mean", mean)
+    center = jnp.zeros(d, dtype) if mean is None else as_array("mean", mean)
     if center.shape != (d,):
         raise ValueError(f"mean: expected shape ({d},) to match precision, got {center.shape}")
     check_finite("mean", center)
-    return Quadratic(precision, center)
+    return Quadratic(precision.astype(dtype), center.astype(dtype))
 
 
 # Gaussian mixture ---------------------------------------------------------------------------
 
 
-_WRITTEN_OUT = 32  # terms of a sum, at most
-
-
-def _sum(terms: Any) -> jax.Array:
-    """The sum over the leading axis. XLA's CPU backend has no vectors for it unless the chains,
-    which lie behind, are added up term by term."""
-    few = len(terms) <= _WRITTEN_OUT
-    total: jax.Array = functools.reduce(operator.add, terms) if few else jnp.sum(terms, axis=0)
-    return total
+_sum = partial(fold, jnp.add, jnp.sum)
 
 
 def _mixture_and_gradient(
@@ -253,7 +260,7 @@ def _mixture_and_gradient(
     """
     d = means.shape[1]
     offset = (x[None, :] - means).T  # (d, k), as all below
-    if d * d <= _WRITTEN_OUT:
+    if d * d <= WRITTEN_OUT:
         z = jnp.stack(
             [_sum([whitening[:, i, j] * offset[j] for j in range(i + 1)]) for i in range(d)]
         )
@@ -264,7 +271,7 @@ def _mixture_and_gradient(
     top = jnp.max(exponent)
     part = jnp.exp(exponent - top)
     total = _sum(part)
-    if d * d <= _WRITTEN_OUT:
+    if d * d <= WRITTEN_OUT:
         pull = [_sum([whitening[:, j, i] * z[j] for j in range(i, d)]) for i in range(d)]
         gradient = jnp.stack([_sum(part * row) for row in pull])
     else:
@@ -375,6 +382,7 @@ def gaussian_mixture(means: Any, covs: Any, weights: Any = None) -> GaussianMixt
         >>> [round(v, 3) for v in (float(energy.mean[0]), float(energy.cov[0, 0]))]
         [0.0, 5.0]
     """
+    dtype = trees.common_dtype(means, covs, weights)
     means, covs = as_array("means", means, ndim=2), as_array("covs", covs, ndim=3)
     k, d = means.shape
     check_finite("means", means)
@@ -383,7 +391,7 @@ def gaussian_mixture(means: Any, covs: Any, weights: Any = None) -> GaussianMixt
     for i in range(k):
         check_spd(f"covs[{i}]", covs[i])
     if weights is None:
-        weights = jnp.full(k, 1.0 / k, means.dtype)
+        weights = jnp.full(k, 1.0 / k, dtype)
     weights = as_array("weights", weights)
     if weights.shape != (k,):
         raise ValueError(f"weights: expected shape ({k},) to match means, got {weights.shape}")
@@ -392,11 +400,11 @@ def gaussian_mixture(means: Any, covs: Any, weights: Any = None) -> GaussianMixt
         total = float(np.sum(np.asarray(weights)))
         if abs(total - 1) > 1e-5:
             raise ValueError(f"weights: expected a sum of 1, got {total:.6g}")
-    eye = jnp.eye(d, dtype=covs.dtype)
+    eye = jnp.eye(d, dtype=dtype)
     whitening = jax.vmap(
         lambda s: jax.scipy.linalg.solve_triangular(jnp.linalg.cholesky(s), eye, lower=True)
-    )(covs)
-    return GaussianMixture(means, whitening, weights)
+    )(covs.astype(dtype))
+    return GaussianMixture(means.astype(dtype), whitening, weights.astype(dtype))
 
 
 # Double well --------------------------------------------------------------------------------
@@ -422,7 +430,7 @@ class DoubleWell(Analytic):
         negligible at the ends: twice the half line, out to where exp(-E) < 1e-17, leaves nothing
         but rounding. Nodes are held as y - 1, so that narrow wells keep their digits.
         """
-        h = jnp.asarray(self.height, float)
+        h = jnp.asarray(self.height, self._dtype)
         reach = jnp.sqrt(40 / lax.stop_gradient(h))
         low = -reach / (1 + jnp.sqrt(jnp.maximum(1 - reach, 0)))
         low, high = jnp.maximum(low, -1), reach / (1 + jnp.sqrt(1 + reach))
@@ -438,12 +446,16 @@ class DoubleWell(Analytic):
 
     @property
     def mean(self) -> jax.Array:
-        return jnp.zeros(self.dim)
+        return jnp.zeros(self.dim, self._dtype)
 
     @property
     def cov(self) -> jax.Array:
         variance = self.minimum**2 * self._integral(2) / self._integral(0)
-        return variance * jnp.eye(self.dim)
+        return variance * jnp.eye(self.dim, dtype=self._dtype)
+
+    @property
+    def _dtype(self) -> Any:
+        return trees.common_dtype(self.height, self.minimum)
 
 
 def double_well(height: Any = 1.0, minimum: Any = 1.0, *, dim: int = 1) -> DoubleWell:
@@ -468,6 +480,7 @@ def double_well(height: Any = 1.0, minimum: Any = 1.0, *, dim: int = 1) -> Doubl
     """
     check_scalar("height", height, positive=True)
     check_scalar("minimum", minimum, positive=True)
+    height, minimum = _alike(height, minimum)
     return DoubleWell(height, minimum, check_count("dim", dim, minimum=1))
 
 
@@ -606,11 +619,13 @@ def rosenbrock(
     blocks = check_count("num_blocks", num_blocks, minimum=1)
     check_scalar("a", a, positive=True)
     check_scalar("mu", mu)
+    dtype = trees.common_dtype(a, b, mu)
     b = as_array("b", b)
     if b.shape not in ((), (blocks, length)):
         raise ValueError(f"b: expected a scalar or shape ({blocks}, {length}), got {b.shape}")
     check_positive("b", b)
-    return Rosenbrock(a, jnp.broadcast_to(b, (blocks, length)), mu)
+    b = jnp.broadcast_to(b.astype(dtype), (blocks, length))
+    return Rosenbrock(*_alike(a, b, mu))
 
 
 # Funnel -------------------------------------------------------------------------------------
@@ -633,20 +648,24 @@ class Funnel(Analytic):
 
     @property
     def log_z(self) -> jax.Array:
-        return jnp.log(jnp.asarray(self.scale, float)) + 0.5 * self.dim * math.log(2 * math.pi)
+        return jnp.log(self._scale) + 0.5 * self.dim * math.log(2 * math.pi)
 
     @property
     def mean(self) -> jax.Array:
-        return jnp.zeros(self.dim)
+        return jnp.zeros(self.dim, self._scale.dtype)
 
     @property
     def cov(self) -> jax.Array:
-        variance = jnp.asarray(self.scale, float) ** 2
+        variance = self._scale**2
         rest = jnp.broadcast_to(jnp.exp(variance / 2), (self.dim - 1,))
         return jnp.diag(jnp.concatenate([variance[None], rest]))
 
     def template(self) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((self.dim,), jnp.asarray(self.scale, float).dtype)
+        return jax.ShapeDtypeStruct((self.dim,), self._scale.dtype)
+
+    @property
+    def _scale(self) -> jax.Array:
+        return jnp.asarray(self.scale, trees.common_dtype(self.scale))
 
     def from_noise(self, noise: jax.Array) -> jax.Array:
         """v by its Gaussian, then the rest with variance e^v."""
@@ -672,6 +691,7 @@ def funnel(dim: int = 2, scale: Any = 3.0) -> Funnel:
         0.0
     """
     check_scalar("scale", scale, positive=True)
+    (scale,) = _alike(scale)
     return Funnel(scale, check_count("dim", dim, minimum=2))
 
 
@@ -690,17 +710,22 @@ class Ring(Analytic):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         _check_position(self, x, self.dim)
-        return 0.5 * ((_norm(x) - self.radius) / self.width) ** 2
+        return 0.5 * ((root(jnp.sum(x * x)) - self.radius) / self.width) ** 2
+
+    def _lengths(self) -> tuple[jax.Array, jax.Array]:
+        """Radius and width as arrays."""
+        dtype = trees.common_dtype(self.radius, self.width)
+        return jnp.asarray(self.radius, dtype), jnp.asarray(self.width, dtype)
 
     def _in_units(self) -> tuple[Ring, jax.Array]:
         """The same ring in units in which its radius is about 1 and powers don't overflow."""
-        big_r, w = jnp.asarray(self.radius, float), jnp.asarray(self.width, float)
+        big_r, w = self._lengths()
         unit = jnp.maximum(big_r, w * math.sqrt(self.dim))
         return Ring(big_r / unit, w / unit, self.dim), unit
 
     def _integrals(self, highest: int, upper: jax.Array | None = None) -> jax.Array:
         """∫ s^k exp(-(s - R)²/(2w²)) ds from 0 to `upper` (∞ if None) for k = 0 … `highest`."""
-        big_r, w = jnp.asarray(self.radius, float), jnp.asarray(self.width, float)
+        big_r, w = self._lengths()
         whole = w * math.sqrt(math.pi / 2)
         scale = w * math.sqrt(2)
         start = jnp.exp(-0.5 * (big_r / w) ** 2)
@@ -725,17 +750,17 @@ class Ring(Analytic):
 
     @property
     def mean(self) -> jax.Array:
-        return jnp.zeros(self.dim)
+        return jnp.zeros(self.dim, self._lengths()[0].dtype)
 
     @property
     def cov(self) -> jax.Array:
         ring, unit = self._in_units()
         integrals = ring._integrals(self.dim + 1)
         square = unit**2 * integrals[self.dim + 1] / integrals[self.dim - 1]
-        return square / self.dim * jnp.eye(self.dim)
+        return square / self.dim * jnp.eye(self.dim, dtype=square.dtype)
 
     def template(self) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((self.dim,), jnp.asarray(self.radius, float).dtype)
+        return jax.ShapeDtypeStruct((self.dim,), self._lengths()[0].dtype)
 
     def from_noise(self, noise: tuple[jax.Array, jax.Array]) -> jax.Array:
         """A direction by the normals, and the radius by bisection of its distribution function."""
@@ -753,14 +778,7 @@ class Ring(Analytic):
 
         bits = 60 if total.dtype == jnp.float64 else 30
         low, high = lax.fori_loop(0, bits, halve, (jnp.zeros_like(mode), mode + 12 * ring.width))
-        return unit * 0.5 * (low + high) * normals / _norm(normals)
-
-
-def _norm(x: jax.Array) -> jax.Array:
-    """|x|, with the gradient 0 at the origin, where it has none."""
-    square = jnp.sum(x * x)
-    positive = square > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0)
+        return unit * 0.5 * (low + high) * normals / root(jnp.sum(normals * normals))
 
 
 def ring(radius: Any = 2.0, width: Any = 0.3, *, dim: int = 2) -> Ring:
@@ -783,4 +801,5 @@ def ring(radius: Any = 2.0, width: Any = 0.3, *, dim: int = 2) -> Ring:
     """
     check_scalar("radius", radius, positive=True)
     check_scalar("width", width, positive=True)
+    radius, width = _alike(radius, width)
     return Ring(radius, width, check_count("dim", dim, minimum=1))

@@ -31,17 +31,29 @@ class Sum:
     def prior_at(self, position: PyTree) -> jax.Array:
         if self.prior is None:
             return jnp.zeros((), trees.float_dtype(position))
-        value: jax.Array = self.prior(position)
-        return value
+        return _scalars("prior", self.prior(position))
 
     def of(self, items: PyTree, position: PyTree) -> jax.Array:
         """Σ_i e(x, item_i) over `items`."""
-        return jnp.sum(jax.vmap(self.energy_of_item, in_axes=(None, 0))(position, items))
+        values = jax.vmap(self.energy_of_item, in_axes=(None, 0))(position, items)
+        count = jax.tree.leaves(items)[0].shape[0]
+        return jnp.sum(_scalars("energy_of_item", values, count))
 
     @property
     def num_items(self) -> int:
         """n."""
         return int(jax.tree.leaves(self.data)[0].shape[0])
+
+
+def _scalars(name: str, value: Any, *counts: int) -> jax.Array:
+    """`value`, if it is one number, or one for each of so many items."""
+    if not trees.is_array(value) or jnp.shape(value) != counts:
+        one = f"shape {jnp.shape(value)[len(counts) :]}" if trees.is_array(value) else "a pytree"
+        raise ValueError(
+            f"{name}: expected a scalar for one {'item' if counts else 'position'}, got {one}; sum "
+            "over what it consists of"
+        )
+    return value
 
 
 @pytree_dataclass
@@ -91,7 +103,8 @@ def minibatch(energy_of_item: Any, data: PyTree, batch_size: int, prior: Any = N
 
     Raises:
         TypeError: e or the prior cannot be called, or b is no integer.
-        ValueError: b < 1, no items, or leaves of `data` that differ in how many.
+        ValueError: b < 1, no items, or leaves of `data` that differ in how many; or, when it is
+            run, values of e or the prior that are no scalars.
 
     Example:
         >>> import jax, jax.numpy as jnp, jlangevin as jl

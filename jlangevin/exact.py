@@ -27,6 +27,7 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 
 from jlangevin import trees
+from jlangevin._arithmetic import root
 from jlangevin._checks import check_count, check_scalar
 from jlangevin.compiling import compiled
 from jlangevin.distribution import Gaussian
@@ -80,13 +81,14 @@ def affine_map(kernel: Kernel, energy: Energy, position: PyTree, step: int = 0) 
         kernel: any kernel that asks for normals alone.
         energy: an energy on which its step is affine: quadratic or linear.
         position: one position, for structure, shapes and dtypes; its values are not used.
-        step: where in its schedules the kernel stands.
+        step: where in its schedules the kernel stands, counted from 0.
 
     Returns:
         An `AffineMap` over the kernel's state in `ravel_pytree` order.
 
     Raises:
         NotAffineError: the step is not affine, or wants noise other than normals.
+        TypeError, ValueError: a position that is not floating; a step that is no count.
 
     Example:
         >>> import jax.numpy as jnp, jlangevin as jl
@@ -94,6 +96,8 @@ def affine_map(kernel: Kernel, energy: Energy, position: PyTree, step: int = 0) 
         >>> round(float(jl.exact.affine_map(jl.ula(0.1), energy, jnp.zeros(1)).matrix[0, 0]), 6)
         0.8
     """
+    if trees.is_concrete(step):
+        step = check_count("step", step, minimum=0)
     return _facts(kernel, energy, position, step).step
 
 
@@ -185,6 +189,7 @@ def stationary(kernel: Kernel, energy: Energy, position: PyTree, *, full: bool =
         UnstableStepError: the map's spectral radius is above 1.
         NoStationaryLawError: it is 1 (a linear or flat direction of the energy), so the chain
             wanders off for ever; or the kernel has a schedule.
+        TypeError: a position that is not floating.
 
     Example:
         >>> import jax.numpy as jnp, jlangevin as jl
@@ -225,6 +230,7 @@ def target(energy: Energy, position: PyTree, temperature: Any = 1.0) -> Gaussian
         NotAffineError: the gradient is not affine, so p is no Gaussian.
         NoEnergyError: the energy is a score that is no gradient.
         NotNormalizableError: A has an eigenvalue that is not positive.
+        TypeError: a position that is not floating.
 
     Example:
         >>> import jax.numpy as jnp, jlangevin as jl
@@ -233,7 +239,7 @@ def target(energy: Energy, position: PyTree, temperature: Any = 1.0) -> Gaussian
         0.5
     """
     check_scalar("temperature", temperature, positive=True)
-    position = trees.as_position("position", position)
+    position = trees.as_position("position", position, floating=True)
     hessian, slope = _quadratic(energy, position)
     values = jnp.linalg.eigvalsh(hessian)
     if trees.is_concrete(values):
@@ -267,6 +273,7 @@ def step_size_for(
         NotAffineError: the energy is not quadratic.
         NoEnergyError: as `target`.
         NotNormalizableError: no direction of it is confined.
+        TypeError: a position that is not floating.
 
     Example:
         >>> import jax.numpy as jnp, jlangevin as jl
@@ -277,7 +284,7 @@ def step_size_for(
         0.3125
     """
     check_scalar("bias", bias, positive=True)
-    position = trees.as_position("position", position)
+    position = trees.as_position("position", position, floating=True)
     hessian, _ = _quadratic(energy, position)
     shape = as_preconditioner(preconditioner)
     if shape is not None:
@@ -307,8 +314,12 @@ def wasserstein2(p: Gaussian, q: Gaussian) -> jax.Array:
     where p and q are close. Singular covariances are allowed; the derivative needs regular ones,
     and is taken as 0 where p = q.
 
+    Args:
+        p, q: two laws over positions alike; `jax.vmap` it over trajectories of laws.
+
     Raises:
-        ValueError: p and q are over different positions.
+        TypeError: p or q is no `Gaussian`.
+        ValueError: p and q are over different positions, or one is a whole trajectory.
 
     Example:
         >>> import jax.numpy as jnp, jlangevin as jl
@@ -320,10 +331,8 @@ def wasserstein2(p: Gaussian, q: Gaussian) -> jax.Array:
     shapes = _bures(p.cov, q.cov)
     # What is no more than the rounding of the two roots is no distance.
     rounding = 4 * jnp.finfo(m.dtype).eps * len(m)
-    differ = shapes > rounding**2 * (jnp.trace(p.cov) + jnp.trace(q.cov))
-    square = jnp.sum((m - n) ** 2) + jnp.where(differ, shapes, 0)
-    positive = square > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0)
+    alike = shapes <= rounding**2 * (jnp.trace(p.cov) + jnp.trace(q.cov))
+    return root(jnp.sum((m - n) ** 2) + jnp.where(alike, 0, shapes))
 
 
 def kl(p: Gaussian, q: Gaussian) -> jax.Array:
@@ -333,8 +342,12 @@ def kl(p: Gaussian, q: Gaussian) -> jax.Array:
 
     NaN if a covariance is singular.
 
+    Args:
+        p, q: two laws over positions alike; `jax.vmap` it over trajectories of laws.
+
     Raises:
-        ValueError: p and q are over different positions.
+        TypeError: p or q is no `Gaussian`.
+        ValueError: p and q are over different positions, or one is a whole trajectory.
 
     Example:
         >>> import jax.numpy as jnp, jlangevin as jl
@@ -355,7 +368,7 @@ def kl(p: Gaussian, q: Gaussian) -> jax.Array:
 
 @jax.custom_jvp
 def _bures(s: jax.Array, t: jax.Array) -> jax.Array:
-    a, b = _root(s), _root(t)
+    a, b = _matrix_root(s), _matrix_root(t)
     left, _, right = jnp.linalg.svd(b.T @ a)
     return jnp.sum((a - b @ (left @ right)) ** 2)
 
@@ -364,22 +377,26 @@ def _bures(s: jax.Array, t: jax.Array) -> jax.Array:
 def _bures_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
     # d = tr((I - M) ds) + tr((I - M⁻¹) dt), M the optimal map's matrix, M s M = t.
     (s, t), (ds, dt) = primals, tangents
-    root = _root(s)
-    middle = _root(root @ t @ root)
-    inverse = jnp.linalg.inv(root)
+    half = _matrix_root(s)
+    middle = _matrix_root(half @ t @ half)
+    inverse = jnp.linalg.inv(half)
     optimal = inverse @ middle @ inverse
     eye = jnp.eye(len(s), dtype=s.dtype)
     tangent = jnp.sum((eye - optimal) * ds) + jnp.sum((eye - jnp.linalg.inv(optimal)) * dt)
     return _bures(s, t), tangent
 
 
-def _root(s: jax.Array) -> jax.Array:
+def _matrix_root(s: jax.Array) -> jax.Array:
     """The symmetric positive semi-definite square root."""
     values, vectors = jnp.linalg.eigh(s)
     return (vectors * jnp.sqrt(jnp.maximum(values, 0))[None, :]) @ vectors.T
 
 
-def _pair(p: Gaussian, q: Gaussian) -> tuple[jax.Array, jax.Array]:
+def _pair(p: Any, q: Any) -> tuple[jax.Array, jax.Array]:
+    for name, law in (("p", p), ("q", q)):
+        if not isinstance(law, Gaussian):
+            raise TypeError(f"{name}: expected a jlangevin.Gaussian, got {type(law).__name__}")
+        law.check_single(name)
     trees.assert_like("q", q.mean, p.mean, "like the mean of p")
     return trees.ravel(p.mean), trees.ravel(q.mean)
 
@@ -402,7 +419,7 @@ class _Facts(NamedTuple):
 
 def _facts(kernel: Kernel, energy: Energy, position: PyTree, step: int = 0) -> _Facts:
     check_kernel(kernel)
-    position = trees.as_position("position", position)
+    position = trees.as_position("position", position, floating=True)
     like, zeros = trees.struct(position), trees.zeros(position)
     arrays, structures = zip(*map(trees.partition, (kernel, energy)), strict=True)
     init, moved, quadratic, affine = _linearize(

@@ -25,8 +25,8 @@ import numpy as np
 from jax import lax
 
 from jlangevin import trees
-from jlangevin._checks import as_array, check_count, check_finite
-from jlangevin.diagnostics import integrated_time
+from jlangevin._checks import as_array, check_count, check_finite, check_scalar
+from jlangevin.autocorrelation import integrated_time
 from jlangevin.kernels.base import position
 from jlangevin.rounding import apart
 from jlangevin.trees import PyTree, pytree_dataclass, static_field
@@ -319,28 +319,45 @@ def extrema(of: Of = position) -> ExtremaReducer:
 
 
 class Histogram(NamedTuple):
-    """Fractions of the draws in each bin, and outside of all of them. Bins are on the last axis."""
+    """Fractions of the draws in each bin, and outside of all of them. Bins are on the last axis.
 
-    edges: jax.Array  # (bins + 1,)
+    They sum to 1 with `nan`, the fraction of draws that are not a number.
+    """
+
+    edges: jax.Array  # (bins + 1,), with a leading chain axis if not pooled
     fractions: jax.Array  # (…, bins)
     below: jax.Array
     above: jax.Array
+    nan: jax.Array
 
-    def quantile(self, q: float) -> jax.Array:
-        """The q-th quantile, linear within its bin; NaN where it lies outside of the edges."""
-        edges = self.edges.reshape(-1, self.edges.shape[-1])[0]  # of many chains, the same for all
+    def quantile(self, q: Any) -> jax.Array:
+        """The q-th quantile, linear within its bin.
+
+        NaN where it lies outside of the edges, and where any draw is NaN.
+
+        Args:
+            q: a number between 0 and 1.
+
+        Raises:
+            TypeError, ValueError: q that is no such number.
+        """
+        check_scalar("q", q)
+        if trees.is_concrete(q) and not 0 <= q <= 1:
+            raise ValueError(f"q: expected a number between 0 and 1, got {q}")
         reached = self.below[..., None] + jnp.cumsum(self.fractions, axis=-1)
         at_edges = jnp.concatenate([self.below[..., None], reached], axis=-1)
+        dtype = at_edges.dtype
+        edges = self.edges.reshape(-1, self.edges.shape[-1])[0].astype(dtype)  # alike in all chains
 
         def one(cdf: jax.Array) -> jax.Array:
-            return jnp.interp(q, cdf, edges, left=jnp.nan, right=jnp.nan)
+            return jnp.interp(jnp.asarray(q, dtype), cdf, edges, left=jnp.nan, right=jnp.nan)
 
         flat = jax.vmap(one)(at_edges.reshape(-1, at_edges.shape[-1]))
-        return flat.reshape(at_edges.shape[:-1])
+        return jnp.where(self.nan > 0, jnp.nan, flat.reshape(at_edges.shape[:-1]))
 
 
 class _Reached(NamedTuple):
-    """For each edge, how many draws lie at it or above (beyond it, for the last)."""
+    """For -∞ and each edge, how many draws lie at it or above (beyond it, for the last)."""
 
     counts: jax.Array  # int32
 
@@ -355,12 +372,13 @@ class HistogramReducer(_EachLeaf):
     _accumulator: ClassVar[type] = _Reached
 
     def _start(self, x: jax.Array) -> _Reached:
-        return _Reached(jnp.zeros((*x.shape, self.edges.shape[0]), jnp.int32))
+        return _Reached(jnp.zeros((*x.shape, self.edges.shape[0] + 1), jnp.int32))
 
     def _add(self, accumulator: _Reached, x: jax.Array, n: jax.Array) -> _Reached:
         shape = accumulator.counts.shape
         value = lax.broadcast_in_dim(x, shape, tuple(range(x.ndim)))
-        edges = lax.broadcast_in_dim(self.edges.astype(x.dtype), shape, (x.ndim,))
+        edges = jnp.concatenate([jnp.full(1, -jnp.inf, x.dtype), self.edges.astype(x.dtype)])
+        edges = lax.broadcast_in_dim(edges, shape, (x.ndim,))
         last = lax.broadcasted_iota(jnp.int32, shape, x.ndim) == shape[-1] - 1
         reached = jnp.where(last, value > edges, value >= edges)
         return _Reached(accumulator.counts + reached.astype(jnp.int32))
@@ -369,8 +387,10 @@ class HistogramReducer(_EachLeaf):
         return self._of_fractions(accumulator.counts.astype(float) / n.astype(float))
 
     def _of_fractions(self, reached: jax.Array) -> Histogram:
-        fractions = reached[..., :-1] - reached[..., 1:]
-        return Histogram(self.edges, fractions, 1 - reached[..., 0], reached[..., -1])
+        between = reached[..., :-1] - reached[..., 1:]
+        return Histogram(
+            self.edges, between[..., 1:], between[..., 0], reached[..., -1], 1 - reached[..., 0]
+        )
 
     def _pool(self, accumulator: _Reached, keep: jax.Array, n: jax.Array) -> Histogram:
         fractions = accumulator.counts.astype(float) / n.astype(float)
@@ -383,9 +403,11 @@ def histogram(edges: Any, of: Of = position) -> HistogramReducer:
     Args:
         edges: increasing, shape (bins + 1,). As in `numpy.histogram`, a bin holds its left edge
             and the last one its right edge too.
-        of: a function of one chain's kernel state; the position by default.
+        of: a function of one chain's kernel state; the position by default. What is NaN in it is
+            in no bin: see `Histogram`.
 
     Raises:
+        TypeError: `of` that is no function, or edges that are no array.
         ValueError: edges that are not finite and increasing.
 
     Example:
@@ -630,7 +652,7 @@ class Pooled(NamedTuple):
 
     value: Any
     num_chains: jax.Array  # that went into it
-    num_left_out: jax.Array  # chains that turned non-finite
+    num_left_out: jax.Array  # chains that diverged
 
 
 @pytree_dataclass
@@ -655,7 +677,7 @@ class PooledReducer:
 
 
 def pooled(reducer: Any) -> PooledReducer:
-    """One result for all chains that stayed finite, instead of one for each.
+    """One result for all chains that did not diverge, instead of one for each.
 
     Chains keep their own accumulators while they run and meet once, at the end: with chains on
     many devices, nothing is sent between them before. The reducer needs a fourth function,
@@ -705,6 +727,9 @@ def custom(
         update: from accumulator, state and the number of draws, this one counted, to the next.
         finish: from accumulator and the number of draws to the result.
 
+    Raises:
+        TypeError: one of them that is no function.
+
     Example:
         How often a chain changes sides:
 
@@ -720,6 +745,9 @@ def custom(
         >>> run.summary.shape
         (4,)
     """
+    for name, function in (("init", init), ("update", update), ("finish", finish)):
+        if not callable(function):
+            raise TypeError(f"{name}: expected a function, got {function!r}")
     return Custom(init, update, finish)
 
 
@@ -731,12 +759,22 @@ def is_reducer(node: Any) -> bool:
 
 
 def check(reducers: Any) -> None:
-    """Raise TypeError unless `reducers` is a pytree of reducers."""
-    for leaf in jax.tree.leaves(reducers, is_leaf=is_reducer):
+    """Raise TypeError unless `reducers` is a pytree of reducers, or None and empty containers."""
+
+    def is_end(node: Any) -> bool:
+        """A reducer, or what should be one: JAX may see a tree without leaves in it."""
+        if node is None or type(node) in (tuple, list, dict):
+            return False
+        return is_reducer(node) or not any(
+            is_reducer(leaf) for leaf in jax.tree.leaves(node, is_leaf=is_reducer)
+        )
+
+    for leaf in jax.tree.leaves(reducers, is_leaf=is_end):
         if not is_reducer(leaf):
+            lacking = [name for name in ("init", "update", "finish") if not hasattr(leaf, name)]
             raise TypeError(
-                f"reducers: expected a reducer or a pytree of them, got {type(leaf).__name__}; "
-                "pass for instance jlangevin.reducers.moments()"
+                f"reducers: expected a reducer or a pytree of them, got {type(leaf).__name__} "
+                f"(it lacks {', '.join(lacking)}); pass for instance jlangevin.reducers.moments()"
             )
 
 

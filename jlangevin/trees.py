@@ -107,6 +107,23 @@ def float_dtype(tree: PyTree) -> Any:
     return jnp.result_type(*(leaf.dtype for leaf in jax.tree.leaves(tree)))
 
 
+def common_dtype(*given: Any) -> Any:
+    """The floating dtype of what is made of `given`: the widest of its floating arrays.
+
+    Whatever has no floating dtype of its own, as Python's numbers, lists of them and integers,
+    follows the others, and has JAX's default dtype if there are none.
+    """
+    dtypes = [
+        jax.dtypes.canonicalize_dtype(leaf.dtype)
+        for leaf in jax.tree.leaves(given)
+        if isinstance(leaf, jax.Array | np.ndarray | np.generic)
+        and jnp.issubdtype(leaf.dtype, jnp.floating)
+        and not getattr(leaf, "weak_type", False)
+    ]
+    with jax.numpy_dtype_promotion("standard"):  # it is asked for, and so no accident
+        return jnp.result_type(*dtypes) if dtypes else jnp.result_type(float)
+
+
 def wide(x: Any) -> jax.Array:
     """A floating array of at least 32 bits: half precision is no place for sums."""
     x = jnp.asarray(x)
@@ -120,10 +137,11 @@ def ravel(tree: PyTree) -> jax.Array:
     return ravel_pytree(tree)[0]
 
 
-def as_position(name: str, value: PyTree) -> PyTree:
+def as_position(name: str, value: PyTree, *, floating: bool = False) -> PyTree:
     """`value` with arrays for leaves; a list of numbers, however nested, is one array.
 
-    An explicit dtype drops JAX's weak type, which would be compiled for by itself.
+    An explicit dtype drops JAX's weak type, which would be compiled for by itself. If `floating`,
+    arrays of anything else raise TypeError.
     """
     if isinstance(value, list) and all(is_array(leaf) for leaf in jax.tree.leaves(value)):
         try:
@@ -143,7 +161,11 @@ def as_position(name: str, value: PyTree) -> PyTree:
         except TypeError:
             raise TypeError(f"{name}: expected an array, got {type(leaf).__name__}") from None
 
-    return jax.tree.map(leaf_array, value)
+    arrays = jax.tree.map(leaf_array, value)
+    for leaf in jax.tree.leaves(arrays):
+        if floating and not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise TypeError(f"{name}: expected floating arrays, got dtype {leaf.dtype}")
+    return arrays
 
 
 def struct(tree: PyTree) -> PyTree:

@@ -1,5 +1,7 @@
 """`bias`: exact on Gaussians, the leading order elsewhere, and beside what draws show."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -154,7 +156,26 @@ def test_the_table_names_directions_and_figures(x64):
     assert "(18 less biased" in str(jl.diagnostics.bias(jl.ula(0.01), many, jnp.zeros(30)))
 
 
+def test_draws_in_half_precision_are_summed_in_single():
+    """As if the same numbers had come in single precision."""
+    draws = jax.random.normal(jax.random.key(0), (2, 9, 1)).astype(jnp.bfloat16)
+    energy, kernel = jl.energies.double_well(height=2.0), jl.ula(0.01)
+    half, single = (
+        jl.diagnostics.bias(kernel, energy, jnp.ones(1), draws=x, reference=jnp.eye(1))
+        for x in (draws, draws.astype(jnp.float32))
+    )
+    np.testing.assert_array_equal(half.measured, single.measured)
+    np.testing.assert_array_equal(half.error, single.error)
+
+
 # Refusals -------------------------------------------------------------------------------------
+
+
+class Run(NamedTuple):
+    draws: None = None
+
+
+RUN = Run()  # what makes it one, for these checks
 
 
 @pytest.mark.parametrize(
@@ -186,6 +207,13 @@ def test_the_table_names_directions_and_figures(x64):
             ValueError,
             r"reference: expected a covariance \(1, 1\)",
         ),
+        (
+            {"draws": {"w": jnp.zeros((2, 9, 1))}, "reference": jnp.eye(1)},
+            TypeError,
+            r"draws: expected one array, got \{'w': float32\[2, 9, 1\]\}; give one leaf",
+        ),
+        ({"draws": RUN, "reference": jnp.eye(1)}, TypeError, r"draws: got a Run; pass run\.draws"),
+        ({"draws": jnp.zeros((2, 9, 1)), "reference": RUN}, TypeError, "reference: got a Run"),
     ],
 )
 def test_refusals(changes, error, message):

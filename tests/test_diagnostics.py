@@ -1,5 +1,8 @@
 """Series diagnostics against ArviZ, and what an energy says of draws against exact samplers."""
 
+import re
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -132,6 +135,29 @@ def test_integers_and_half_precision_are_taken():
     x = np.random.default_rng(0).integers(0, 9, (2, 50))
     np.testing.assert_allclose(diagnostics.ess(x), diagnostics.ess(x.astype(np.float32)))
     assert diagnostics.mcse(jnp.asarray(x, jnp.bfloat16)).dtype == jnp.float32
+
+
+def test_an_integrated_time_is_of_numbers_whose_lags_come_first():
+    tau, ended = diagnostics.integrated_time([1.0, 0.5, -0.5, 0.25])
+    assert (float(tau), bool(ended)) == (2.0, True)  # 1 + 2 * 0.5, no more
+    still = jnp.full((4, 3), jnp.nan)
+    assert jnp.isnan(diagnostics.integrated_time(still)[0]).all()
+    for rho in (jnp.ones(1), jnp.ones(())):
+        with pytest.raises(ValueError, match="rho: expected autocorrelations at two lags or more"):
+            diagnostics.integrated_time(rho)
+    with pytest.raises(TypeError, match="rho: expected an array, got NoneType"):
+        diagnostics.integrated_time(None)
+    chains = diagnostics.autocorrelation(series()["random"])
+    with pytest.raises(ValueError, match=r"rho: the first .* are not 1; .*moveaxis\(rho, 1, 0\)"):
+        diagnostics.integrated_time(chains)
+
+
+def test_only_what_is_above_imports_diagnostics():
+    root, above = Path(jl.__file__).parent, {"diagnostics", "plot", "__init__.py", "__main__.py"}
+    for file in root.rglob("*.py"):
+        if file.relative_to(root).parts[0] not in above:
+            imports = re.findall(r"^ *(?:from|import) jlangevin.*$", file.read_text(), re.M)
+            assert not [line for line in imports if "diagnostics" in line], file
 
 
 @pytest.mark.parametrize(
@@ -303,6 +329,15 @@ def test_derivatives_are_the_hessians_trace(x64):
     )
 
 
+def test_identities_of_a_score_are_those_of_its_energy():
+    energy = jl.energies.rosenbrock(num_blocks=2)
+    x = energy.sample(jax.random.key(0), 10)
+    score = jl.scores.score(jax.tree_util.Partial(lambda e, x: -jax.grad(e)(x), energy))
+    pairs = zip(diagnostics.identities(x, score), diagnostics.identities(x, energy), strict=True)
+    for found, expected in pairs:
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
 def test_identities_are_printed_as_a_table():
     energy = jl.energies.quadratic(jnp.eye(2))
     lines = str(diagnostics.identities(energy.sample(jax.random.key(0), 1000), energy)).splitlines()
@@ -321,6 +356,7 @@ def test_what_is_no_array_of_draws_is_refused_with_what_to_give():
         diagnostics.autocorrelation,
         lambda x: diagnostics.identities(x, energy),
         jl.plot.autocorrelation,
+        lambda x: jl.plot.ksd(x, energy),
     ):
         with pytest.raises(TypeError, match=r"(x|draws): got a Run; pass run\.draws"):
             question(run)

@@ -15,7 +15,7 @@ from jax.test_util import check_grads
 from scipy import stats
 
 import jlangevin as jl
-from jlangevin import distribution, noise
+from jlangevin import distribution, noise, trees
 
 RATE = 1e-6
 
@@ -71,6 +71,24 @@ def test_whole_numbers_become_floats_of_the_default_dtype(dtype):
     assert law.mean.dtype == law.cov.dtype == dtype
 
 
+@pytest.mark.parametrize(
+    ("mean", "cov", "expected"),
+    [
+        (np.zeros(2, np.float32), np.eye(2), "float64"),
+        (np.zeros(2), np.eye(2, dtype=np.float32), "float64"),
+        (np.zeros(2, np.float32), [[1.0, 0.0], [0.0, 1.0]], "float32"),
+        ([0.0, 0.0], np.eye(2, dtype=np.float32), "float32"),
+        ({"a": 0.0, "b": np.zeros(1, np.float32)}, np.eye(2, dtype=int), "float32"),
+        ([0.0, 0.0], [[1, 0], [0, 1]], "float64"),
+    ],
+)
+def test_mean_covariance_and_draws_have_one_dtype(mean, cov, expected, x64):
+    """The widest of the arrays given; Python's numbers follow."""
+    law = jl.Gaussian(mean, cov)
+    draws = jax.eval_shape(law.from_noise, trees.zeros(law.template()))
+    chex.assert_type(jax.tree.leaves((law, law.template(), draws)), jnp.dtype(expected))
+
+
 def test_a_covariance_that_rounding_made_asymmetric_is_taken(dtype):
     eps = float(jnp.finfo(dtype).eps)
     jl.Gaussian(np.zeros(2), [[1.0, 0.5], [0.5 + eps, 1.0]])
@@ -124,6 +142,12 @@ def test_log_prob_of_a_pytree_is_that_of_its_elements_in_order():
 def test_log_prob_is_nan_where_there_is_no_density():
     for cov in (np.zeros((3, 3)), RANK_TWO):
         assert jnp.isnan(jl.Gaussian(MEAN, cov).log_prob(jnp.asarray(MEAN, jnp.float32)))
+
+
+def test_log_prob_of_a_whole_trajectory_is_refused():
+    laws = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), gaussian())
+    with pytest.raises(ValueError, match=r"expected one law, got a trajectory of 2; .* jax\.vmap"):
+        laws.log_prob(jnp.zeros((2, 3)))
 
 
 @pytest.mark.parametrize("x", [jnp.zeros(2), jnp.zeros((5, 3)), {"a": jnp.zeros(3)}], ids=str)
@@ -274,6 +298,20 @@ def test_the_gradient_of_log_prob_is_the_score(dtype):
     to_law, to_x = jax.jit(jax.grad(jl.Gaussian.log_prob, (0, 1)))(gaussian(), x)
     np.testing.assert_allclose(to_x, expected, rtol=rtol)
     np.testing.assert_allclose(to_law.mean, -expected, rtol=rtol)
+
+
+def test_the_derivative_by_a_singular_covariance_is_zero_and_spoils_no_other():
+    """There is none: a root has no slope at 0. That by the mean is right, and so is that by a
+    regular covariance beside a singular one."""
+
+    def total(mean, cov):
+        return jnp.sum(jl.Gaussian(mean, cov).from_noise(jnp.array([1.0, 2.0, 3.0])))
+
+    mean, covs = jnp.zeros(3), jnp.asarray([np.zeros((3, 3)), RANK_TWO, COV], jnp.float32)
+    to_mean, to_cov = jax.jit(jax.vmap(jax.grad(total, (0, 1)), (None, 0)))(mean, covs)
+    np.testing.assert_array_equal(to_mean, np.ones((3, 3)))
+    np.testing.assert_array_equal(to_cov[:2], np.zeros((2, 3, 3)))
+    np.testing.assert_allclose(to_cov[2], jax.grad(total, 1)(mean, covs[2]), rtol=1e-6)
 
 
 def test_densities_and_draws_can_be_differentiated(x64):

@@ -17,7 +17,7 @@ from jax.test_util import check_grads
 from scipy import integrate, special, stats
 
 import jlangevin as jl
-from jlangevin import energies
+from jlangevin import energies, trees
 from jlangevin.energies import (
     double_well,
     funnel,
@@ -677,6 +677,45 @@ def test_whole_numbers_are_parameters_like_any_other(dtype):
         np.testing.assert_array_equal(whole(x), real(x))
         if type(whole) is not energies.Linear:
             np.testing.assert_array_equal(whole.cov, real.cov)
+
+
+def in_single(number):
+    return jnp.float32(number)
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda: quadratic(np.eye(2, dtype=np.float32), [0.0, 0.0]), "float32"),
+        (lambda: quadratic([[2.0]], np.zeros(1, np.float32)), "float32"),
+        (lambda: quadratic(np.eye(2, dtype=np.float32), np.zeros(2)), "float64"),
+        (lambda: gaussian_mixture(np.zeros((2, 1), np.float32), np.ones((2, 1, 1))), "float64"),
+        (lambda: gaussian_mixture(in_single([[0.0], [1.0]]), [[[1.0]], [[2.0]]]), "float32"),
+        (lambda: gaussian_mixture([[0.0]], [[[1.0]]], np.ones(1, np.float32)), "float32"),
+        (lambda: double_well(in_single(1)), "float32"),
+        (lambda: double_well(2.0, in_single(1), dim=2), "float32"),
+        (lambda: double_well(in_single(1), np.float64(1)), "float64"),
+        (lambda: rosenbrock(in_single(0.1)), "float32"),
+        (lambda: rosenbrock(b=in_single([[1.0, 2.0]]), block_length=3), "float32"),
+        (lambda: rosenbrock(in_single(0.1), np.float64(1)), "float64"),
+        (lambda: funnel(3, in_single(1)), "float32"),
+        (lambda: ring(in_single(2)), "float32"),
+        (lambda: ring(2, in_single(1)), "float32"),
+        (lambda: ring(in_single(2), np.float64(1)), "float64"),
+    ],
+)
+def test_an_energy_has_one_dtype(make, expected, x64):
+    """That of the widest array given, in all that it knows; Python's numbers follow. It goes with
+    a position of it under strict promotion."""
+    energy = make()
+    position = jax.ShapeDtypeStruct(jnp.shape(energy.mean), jnp.dtype(expected))
+    known = [jax.eval_shape(facts, energy), jax.eval_shape(energy, position)]
+    if type(energy) is not energies.DoubleWell:
+        assert energy.template() == position
+        normals, uniform = trees.zeros(position), jnp.zeros((), expected)
+        wanted = (normals, uniform) if isinstance(energy.draw_noise, tuple) else normals
+        known.append(jax.eval_shape(energy.from_noise, wanted))
+    chex.assert_type(jax.tree.leaves(known), jnp.dtype(expected))
 
 
 # Bad input -------------------------------------------------------------------------------------

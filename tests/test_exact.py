@@ -811,6 +811,35 @@ def test_distances_refuse_laws_over_different_positions(distance):
             distance(standard(2), other)
 
 
+@pytest.mark.parametrize("distance", [exact.wasserstein2, exact.kl])
+def test_distances_are_between_two_laws(distance):
+    """One energy's moments would do, and a trajectory's would be taken for one large law's."""
+    path = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf, leaf]), standard(2))
+    for pair, name in (((path, path), "p"), ((standard(2), path), "q")):
+        with pytest.raises(ValueError, match=f"^{name}: expected one law, got a trajectory of 3"):
+            distance(*pair)
+    energy = jl.energies.quadratic(jnp.eye(2))
+    for pair, name in (((energy, standard(2)), "p: .*Quadratic"), ((standard(2), 3), "q: .*int")):
+        with pytest.raises(TypeError, match=f"^{name}"):
+            distance(*pair)
+
+
+def test_distances_map_over_trajectories():
+    shifts = jnp.arange(3.0)
+    laws = jax.vmap(lambda shift: gaussian([shift], [[1.0]]))(shifts)
+    start = standard(1)
+    np.testing.assert_allclose(jax.vmap(lambda q: exact.wasserstein2(start, q))(laws), shifts)
+    np.testing.assert_allclose(jax.vmap(lambda q: exact.kl(start, q))(laws), shifts**2 / 2)
+
+
+def test_distance_from_what_is_no_number_is_none():
+    """As a law is that could not be refused, under jit."""
+    for leaf in ("mean", "cov"):
+        unknown = standard(2)
+        setattr(unknown, leaf, jnp.full_like(getattr(unknown, leaf), jnp.nan))
+        assert jnp.isnan(exact.wasserstein2(unknown, standard(2)))
+
+
 def distance_between(distance):
     """A function of unconstrained arrays, each covariance symmetrised."""
 
@@ -1146,6 +1175,29 @@ def test_a_trajectory_is_not_one_law():
         path.sample(jax.random.key(0), 5)
     with pytest.raises(ValueError, match="law: expected one law"):
         jl.verify.compare(np.zeros((10, 2)), path)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda energy, x: exact.affine_map(jl.ula(0.1), energy, x),
+        lambda energy, x: exact.stationary(jl.ula(0.1), energy, x),
+        lambda energy, x: exact.target(energy, x),
+        lambda energy, x: exact.step_size_for(energy, x, bias=0.1),
+    ],
+    ids=["affine_map", "stationary", "target", "step_size_for"],
+)
+def test_whole_numbers_are_no_position(ask):
+    with pytest.raises(TypeError, match=r"^position: expected floating arrays, got dtype int32"):
+        ask(jl.energies.quadratic(jnp.eye(2)), jnp.array([0, 0]))
+
+
+def test_the_step_of_an_affine_map_is_a_count():
+    energy = jl.energies.quadratic(jnp.eye(2))
+    with pytest.raises(TypeError, match=r"^step: expected an integer, got 1\.7"):
+        exact.affine_map(jl.ula(0.1), energy, jnp.zeros(2), step=1.7)
+    with pytest.raises(ValueError, match=r"^step: expected at least 0, got -1"):
+        exact.affine_map(jl.ula(0.1), energy, jnp.zeros(2), step=-1)
 
 
 def test_swapped_arguments_are_refused_by_name():

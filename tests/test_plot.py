@@ -421,6 +421,7 @@ KERNELS = {"ULA": jl.ula}
         (lambda: plot.trajectory(draws(7, 9, 2), bowl()), "draws: one picture holds 6 paths"),
         (lambda: plot.trajectory(np.full((3, 2), np.nan), bowl()), "draws: expected finite"),
         (lambda: plot.animate(draws(9, 3), bowl()), "draws: a picture of the plane"),
+        (lambda: plot.figure(0), "num_panels: expected at least 1"),
         (lambda: plot.contours(bowl(), (0, 1)), "span: expected"),
         (lambda: plot.contours(bowl(), ((1, 0), (0, 1))), "span: expected from < to"),
         (lambda: plot.contours(bowl(), SPAN, temperature=0.0), "temperature"),
@@ -431,7 +432,7 @@ KERNELS = {"ULA": jl.ula}
         (lambda: plot.density(draws(9, 2), bowl(), SPAN, kind="box"), "kind: expected"),
         (lambda: plot.density(draws(9, 2) + 99, bowl(), SPAN), "span: none of the 9 draws"),
         (lambda: plot.density(np.ones((9, 2)), bowl(), SPAN, kind="kde"), "draws: a kernel"),
-        (lambda: plot.cloud(draws(9, 3), NORMAL, label=""), "draws: a picture of the plane"),
+        (lambda: plot.cloud(draws(9, 3), NORMAL, label=""), "samples: a picture of the plane"),
         (lambda: plot.mean(draws(9, 11, 2), LAWS), "law: the trajectory ends after 10 steps"),
         (lambda: plot.mean(draws(9, 2), LAWS), "draws: expected shape"),
         (lambda: plot.mean(draws(9, 3, 2), NORMAL), "law: expected a trajectory"),
@@ -470,6 +471,25 @@ KERNELS = {"ULA": jl.ula}
 def test_bad_input_is_refused_by_name(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"measured": [0.0]}, r"measured: expected shape \(2,\), as steps, got \(1,\)"),
+        ({"band": 1.0}, r"band: expected shape \(2,\), as steps, got \(\)"),
+        ({"exact": [0.0]}, r"exact: expected shape \(3,\), as exact_steps, got \(1,\)"),
+    ],
+)
+def test_moments_of_another_number_than_steps_are_refused(changes, message):
+    given = {"steps": [1, 2], "measured": [0, 1], "exact_steps": [0, 1, 2], "exact": [0, 1, 2]}
+    with pytest.raises(ValueError, match=message):
+        plot.moment_against_steps(**(given | changes), label="mean")
+
+
+def test_a_level_is_a_number():
+    with pytest.raises(TypeError, match="level: expected a probability"):
+        plot.mean(draws(9, 3, 2), LAWS, level=None)
 
 
 @pytest.mark.parametrize(

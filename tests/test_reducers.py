@@ -8,6 +8,7 @@ import pytest
 import jlangevin as jl
 from jlangevin import reducers
 from jlangevin.kernels import ULAState
+from jlangevin.trees import pytree_dataclass
 
 CHAINS, DRAWS = 5, 60
 
@@ -126,6 +127,20 @@ def test_quantiles_of_a_histogram_are_right_to_a_bin_and_refused_outside():
             histogram.quantile(q)[0], np.quantile(values, q), atol=2 * 6 / 600
         )
     assert bool(jnp.isnan(histogram.quantile(1e-5)[0]))
+
+
+def test_draws_that_are_no_numbers_are_in_no_bin_and_shown():
+    """A quarter of chain 1 is NaN: neither below nor above, and no quantile is known."""
+    values = jnp.tile(jnp.array([-5.0, 0.5, 1.5, 5.0]), (2, 1)).at[1, 0].set(jnp.nan)
+    each = reduced(reducers.histogram([0.0, 1.0, 2.0]), values)
+    np.testing.assert_array_equal(each.nan, [0, 0.25])
+    np.testing.assert_array_equal(each.below, [0.25, 0])
+    np.testing.assert_array_equal(each.above, [0.25, 0.25])
+    np.testing.assert_array_equal(each.fractions, np.full((2, 2), 0.25))
+    np.testing.assert_array_equal(each.quantile(0.5), [1.0, np.nan])
+    pooled = reduced(reducers.pooled(reducers.histogram([0.0, 1.0, 2.0])), values).value
+    assert (float(pooled.nan), float(pooled.below)) == (0.125, 0.125)
+    assert (each.edges.shape, pooled.edges.shape) == ((2, 3), (3,))
 
 
 def test_autocovariances_are_those_of_the_draws(dtype):
@@ -260,7 +275,7 @@ def test_a_users_reducer_is_three_functions():
         assert int(found) == max(map(len, runs), default=0)
 
 
-def test_a_chain_that_failed_is_left_out_of_pooled_results_and_counted():
+def test_a_chain_that_diverged_is_left_out_of_pooled_results_and_counted():
     starts = jnp.full((8, 1), 0.5).at[3].set(50.0)
     moments = reducers.moments()
     with pytest.warns(jl.DivergenceWarning):
@@ -291,6 +306,26 @@ def test_memory_does_not_grow_with_the_number_of_steps():
 # Refusals -------------------------------------------------------------------------------------
 
 
+HISTOGRAM = reducers.Histogram(*map(jnp.asarray, ([0.0, 1.0], [1.0], 0.0, 0.0, 0.0)))
+
+
+@pytree_dataclass
+class Unfinished:
+    """A pytree without leaves, and so no leaf that is no reducer; it lacks `finish`."""
+
+    def init(self, state):
+        return jnp.int32(0)
+
+    def update(self, accumulator, state, n):
+        return accumulator + 1
+
+
+def test_no_reducers_may_be_given_in_containers():
+    for nothing in (None, (), {"a": None, "b": []}):
+        reducers.check(nothing)
+    reducers.check(({"a": reducers.moments(), "b": None}, [reducers.extrema()]))
+
+
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
@@ -310,6 +345,18 @@ def test_memory_does_not_grow_with_the_number_of_steps():
         ),
         (lambda: run(3), TypeError, "reducers: expected a reducer or a pytree of them, got int"),
         (lambda: run({"a": reducers.moments}), TypeError, "reducers: expected a reducer"),
+        (lambda: run(Unfinished()), TypeError, r"reducers: .* got Unfinished \(it lacks finish\)"),
+        (
+            lambda: run((reducers.moments(), {"a": Unfinished()})),
+            TypeError,
+            "reducers: .* got Unfinished",
+        ),
+        (lambda: reducers.custom(None, None, None), TypeError, "init: expected a function"),
+        (lambda: reducers.custom(abs, abs, 1), TypeError, "finish: expected a function, got 1"),
+        (lambda: reducers.histogram([0.0, 1.0], of=3), TypeError, "of: expected a function"),
+        (lambda: HISTOGRAM.quantile(1.5), ValueError, "q: expected a number between 0 and 1"),
+        (lambda: HISTOGRAM.quantile(jnp.nan), ValueError, "q: expected finite values"),
+        (lambda: HISTOGRAM.quantile([0.5]), TypeError, "q: expected a real number"),
     ],
 )
 def test_bad_input_is_refused_by_name(make, error, message):

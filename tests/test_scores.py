@@ -7,6 +7,7 @@ import pytest
 from jax.tree_util import Partial
 
 import jlangevin as jl
+from jlangevin.kernels import gradient
 
 NEED_THE_GRADIENT = {
     "ula": jl.ula(0.1, temperature=1.5),
@@ -175,6 +176,15 @@ def test_a_level_score_stands_at_its_level_and_at_any_other():
     assert float(on.at(3.0).gradient(jnp.array([10.0]))[0]) == 1.0
     with pytest.raises(ValueError, match="sigma: expected values above zero"):
         jl.scores.level_score(jnp.add, 0.0)
+
+
+def test_a_score_is_confined_as_an_energy_is():
+    """It has a gradient inside and none outside, and no value."""
+    confined = jl.domains.confine(jl.scores.score(lambda x: -x), jl.domains.box(-1.0, 1.0))
+    slopes = [float(gradient(confined, jnp.array([x]))[0]) for x in (-0.5, 1.0, 1.5)]
+    np.testing.assert_array_equal(slopes, [-0.5, 1.0, np.nan])
+    with pytest.raises(jl.NoEnergyError):
+        confined(jnp.zeros(1))
 
 
 @pytest.mark.parametrize("make", [jl.scores.score, lambda s: jl.scores.level_score(s, 1.0)])

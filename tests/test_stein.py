@@ -270,6 +270,28 @@ def test_thinning_corrects_a_biased_sample():
     assert float(diagnostics.ksd(x[chosen], energy)) < 0.3 * float(random.min())
 
 
+# Scores -----------------------------------------------------------------------------------------
+
+
+def test_a_score_stands_for_its_energy():
+    """In its place, at any temperature; or as the score itself."""
+    energy, key = normal(2), jax.random.key(0)
+    score = jl.scores.score(jnp.negative)
+    x = energy.sample(key, 10)
+    for question in (
+        diagnostics.ksd,
+        functools.partial(diagnostics.ksd_test, jax.random.clone(key), num_bootstrap=9),
+        functools.partial(diagnostics.stein_thinning, num_points=4),
+    ):
+        at_one, hot = question(x, energy), question(x, energy, temperature=2.0)
+        for found, expected in (
+            (question(x, score), at_one),
+            (question(x, score=score), at_one),
+            (question(x, score, temperature=2.0), hot),
+        ):
+            jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), found, expected)
+
+
 # Refusals ---------------------------------------------------------------------------------------
 
 
@@ -290,8 +312,10 @@ def test_refusals_name_the_argument():
             call(x)
         with pytest.raises(TypeError, match="energy, score: expected one of the two"):
             call(x, energy, score=jax.grad(energy))
-        with pytest.raises(ValueError, match=r"score: expected shape \(2,\)"):
+        with pytest.raises(ValueError, match=r"score: expected a score of shape \(2,\)"):
             call(x, score=energy)
+        with pytest.raises(ValueError, match=r"energy: expected a score of shape \(2,\)"):
+            call(x, jl.scores.score(jnp.sum))
         with pytest.raises(ValueError, match="temperature: a score has its own"):
             call(x, score=jax.grad(energy), temperature=2.0)
         with pytest.raises(ValueError, match="energy: not finite"):

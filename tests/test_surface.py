@@ -18,8 +18,8 @@ import pytest
 
 SNAPSHOT = Path(__file__).parent / "public_surface.txt"
 
-# What may lack an example, or arguments one by one: pictures, which need an extra and are shown on
-# pages; noise, which is asked for by the driver alone; functions whose first lines tell all.
+# What may lack an example, or arguments one by one: noise, which is asked for by the driver alone;
+# functions whose first lines tell all.
 NO_EXAMPLE = {
     "jlangevin.kernels.base.gradient",
     "jlangevin.kernels.base.position",
@@ -27,15 +27,10 @@ NO_EXAMPLE = {
     "jlangevin.noise.count",
     "jlangevin.noise.pairs",
     "jlangevin.noise.streams",
-    "jlangevin.plot._figure.figure",
-    "jlangevin.plot.moments.moment_against_steps",
 }
 NO_ARGS = {
-    "jlangevin.exact.kl",
-    "jlangevin.exact.wasserstein2",
     "jlangevin.kernels.base.gradient",
     "jlangevin.kernels.base.position",
-    "jlangevin.kernels.underdamped.configurational_temperature",
     "jlangevin.noise.at_step",
     "jlangevin.noise.count",
     "jlangevin.noise.pairs",

@@ -188,6 +188,32 @@ def test_float_dtype_is_the_common_one():
         assert trees.float_dtype([jnp.zeros(2, jnp.float16), jnp.zeros(2)]) == jnp.float32
 
 
+def test_common_dtype_is_that_of_the_widest_array_and_numbers_follow(x64):
+    """Under strict promotion, as all tests are."""
+    single, double = jnp.zeros(2, jnp.float32), np.zeros(2)
+    for given, expected in (
+        ((single, 1.0, [0.5, 2], None, np.arange(3)), jnp.float32),
+        ((jnp.asarray(1.0), single), jnp.float32),  # of weak type: a number
+        ((single, {"a": [double, 1.0]}), jnp.float64),
+        ((np.float32(1), jnp.bfloat16(1)), jnp.float32),
+        ((1.0, [2, 3], jnp.arange(3)), jnp.float64),
+        ((), jnp.float64),
+    ):
+        assert trees.common_dtype(*given) == expected, given
+
+
+def test_numbers_and_numpys_arrays_have_the_dtype_that_jax_gives_them():
+    assert trees.common_dtype(1.0) == trees.common_dtype(np.zeros(2)) == jnp.float32
+
+
+def test_a_position_may_have_to_be_floating():
+    assert trees.as_position("x", [1, 2], floating=True).dtype == jnp.float32  # a list of numbers
+    for wrong in (jnp.arange(2), {"a": jnp.zeros(2), "b": 1}, jnp.zeros(2, complex)):
+        trees.as_position("x", wrong)
+        with pytest.raises(TypeError, match=r"^x: expected floating arrays, got dtype (int|compl)"):
+            trees.as_position("x", wrong, floating=True)
+
+
 def test_assert_like_compares_structure_and_shapes():
     like = {"a": jnp.zeros(2), "b": jnp.zeros(())}
     trees.assert_like("x", {"a": jnp.ones(2), "b": jnp.ones(())}, like, "like that")

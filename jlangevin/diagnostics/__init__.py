@@ -1,4 +1,6 @@
-"""What draws say about themselves: arrays in, arrays out, all of it under jit.
+"""What draws say about themselves: arrays in, arrays out.
+
+All of it works under `jit`, but for `bias` and `equalized`, which work on the host.
 
 `series` asks whether chains have mixed and what they are worth (ESS, R-hat, Monte Carlo error);
 `meetings` how near coupled chains are to stationarity after any number of steps;
@@ -6,11 +8,12 @@
 `bias` what a step size makes of it; `swaps` how replicas of parallel tempering travel.
 """
 
+from jlangevin.autocorrelation import integrated_time
 from jlangevin.diagnostics.bias import Bias, bias
 from jlangevin.diagnostics.identities import Identities, Identity, identities
 from jlangevin.diagnostics.meetings import Bound, meeting_times, total_variation_bound
 from jlangevin.diagnostics.modes import ModeOccupancy, mode_occupancy
-from jlangevin.diagnostics.series import autocorrelation, ess, integrated_time, mcse, rhat
+from jlangevin.diagnostics.series import autocorrelation, ess, mcse, rhat
 from jlangevin.diagnostics.stein import KSDTest, ksd, ksd_test, stein_thinning
 from jlangevin.diagnostics.swaps import SwapReport, equalized, swap_report
 

@@ -22,7 +22,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jlangevin import energies, exact
-from jlangevin._checks import as_array, check_finite, check_scalar, check_spd
+from jlangevin._checks import (
+    as_array,
+    as_draws,
+    as_draws_array,
+    check_finite,
+    check_scalar,
+    check_spd,
+)
 from jlangevin.diagnostics.series import mcse
 from jlangevin.errors import NotAModeError
 from jlangevin.kernels.base import Energy, Kernel, Schedule, check_energy, check_kernel, gradient
@@ -114,6 +121,7 @@ def bias(
         NotAffineError: the kernel's step is not affine, as that of `mala`, which has no bias.
         UnstableStepError: the step size is beyond the stability limit of the quadratic.
         NoStationaryLawError: the kernel has a schedule.
+        TypeError: no kernel, energy or arrays.
         ValueError: arrays of other shapes, or one of `draws` and `reference` without the other; a
             kernel without a temperature of its own, and none given.
 
@@ -194,7 +202,7 @@ def _measure(draws: Any, reference: Any, columns: jax.Array) -> tuple[Floats, Fl
     """The relative bias along the columns and its standard error."""
     d = len(columns)
     variance, error = _variance("draws", draws, columns)
-    reference = as_array("reference", reference)
+    reference = as_draws_array("reference", reference)
     if reference.ndim == 2:
         if reference.shape != (d, d):
             raise ValueError(
@@ -213,13 +221,12 @@ def _measure(draws: Any, reference: Any, columns: jax.Array) -> tuple[Floats, Fl
 
 def _variance(name: str, draws: Any, columns: jax.Array) -> tuple[Floats, Floats]:
     """The variance of draws (chain, draw, d) along the columns, and its standard error."""
-    x = as_array(name, draws)
+    x = as_draws(name, draws)
     if x.ndim != 3 or x.shape[2] != len(columns) or x.shape[1] < 4:
         raise ValueError(
             f"{name}: expected shape (chain, draw, {len(columns)}) with at least 4 draws a chain, "
             f"got {x.shape}"
         )
-    check_finite(name, x)
     along = (x - jnp.mean(x, axis=(0, 1), keepdims=True)) @ columns.astype(x.dtype)
     square = along**2
     return np.asarray(jnp.mean(square, axis=(0, 1)), np.float64), np.asarray(

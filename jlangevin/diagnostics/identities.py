@@ -17,10 +17,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jlangevin._checks import as_array, check_finite
+from jlangevin._checks import as_array, as_draws, check_finite, check_temperature
 from jlangevin.compiling import compiled, mapped
-from jlangevin.diagnostics._points import as_draws, check_temperature, positions
 from jlangevin.diagnostics.series import mcse
+from jlangevin.kernels.base import gradient
+from jlangevin.kernels.underdamped import configurational_temperature
 
 __all__ = ["Identities", "Identity", "identities"]
 
@@ -61,7 +62,8 @@ def identities(x: Any, energy: Any, temperature: Any = 1.0, *, center: Any = Non
 
     Args:
         x: draws, (chain, draw, d) or (draw, d).
-        energy: E, a function of a position (d,), twice differentiable.
+        energy: E, a function of a position (d,), twice differentiable; or a score, as
+            `jlangevin.scores` makes them, whose divergence is -ΔE.
         temperature: T.
         center: a, (d,), zero if None. The nearer to the middle of p, the smaller the error.
 
@@ -69,8 +71,10 @@ def identities(x: Any, energy: Any, temperature: Any = 1.0, *, center: Any = Non
         `Identities`: estimate, expected value, ratio and z-score of each; printed, a table.
 
     Raises:
+        TypeError: `x` is no array of real numbers, or `energy` cannot be called.
         ValueError: `x` of another shape, not finite, or fewer than 4 draws (a chain, if there are
-            chains); derivatives that are not finite at a draw; T not positive.
+            chains); an energy that is no scalar, or derivatives that are not finite at a draw; T
+            not positive.
 
     References: Rugh (1997), https://doi.org/10.1103/PhysRevLett.78.772; Butler, Ayton, Jepps,
         Evans (1998).
@@ -85,7 +89,7 @@ def identities(x: Any, energy: Any, temperature: Any = 1.0, *, center: Any = Non
         >>> bool(jl.diagnostics.identities(1.1 * x, energy).gradient.z_score > 5)
         True
     """
-    draws = as_draws(x, minimum=4)
+    draws = as_draws("x", x, minimum=4)
     if draws.ndim == 3 and draws.shape[1] < 4:
         raise ValueError(f"x: expected at least 4 draws a chain, got shape {draws.shape}")
     d = draws.shape[-1]
@@ -94,33 +98,33 @@ def identities(x: Any, energy: Any, temperature: Any = 1.0, *, center: Any = Non
     if center.shape != (d,):
         raise ValueError(f"center: expected shape ({d},), got {center.shape}")
     check_finite("center", center)
-    gradient, laplacian = mapped(_derivatives, energy, positions(draws))
+    slope, square, laplacian = mapped(_derivatives, energy, draws.reshape(-1, d))
     try:
-        check_finite("energy", (gradient, laplacian))
+        check_finite("energy", (slope, laplacian))
     except ValueError:
         raise ValueError("energy: its derivatives are not finite at a draw") from None
-    return _identities(draws, gradient, laplacian, temperature, center.astype(draws.dtype))
+    return _identities(draws, slope, square, laplacian, temperature, center.astype(draws.dtype))
 
 
-def _derivatives(energy: Any, point: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """∇E and ΔE at one point, forward over reverse."""
-    gradient, product = jax.linearize(jax.grad(energy), point)
-    hessian = jax.vmap(product)(jnp.eye(point.size, dtype=point.dtype))
-    return gradient, jnp.trace(hessian)
+def _derivatives(energy: Any, point: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """∇E, |∇E|² and ΔE at one point."""
+    pair = configurational_temperature(energy, point)
+    return gradient(energy, point), pair.gradient_square, pair.laplacian
 
 
 @compiled
 def _identities(
     draws: jax.Array,
-    gradient: jax.Array,
+    slope: jax.Array,
+    square: jax.Array,
     laplacian: jax.Array,
     temperature: jax.Array,
     center: jax.Array,
 ) -> Identities:
     shape = draws.shape[:-1]
-    offset = positions(draws) - center[None, :]
-    virial = jnp.sum(offset * gradient, axis=1).reshape(shape)
-    square = jnp.sum(gradient * gradient, axis=1).reshape(shape)
+    offset = draws.reshape(slope.shape) - center[None, :]
+    virial = jnp.sum(offset * slope, axis=1).reshape(shape)
+    square = square.reshape(shape)
     curvature = temperature * laplacian.reshape(shape)
 
     def identity(estimate: jax.Array, expected: jax.Array) -> Identity:

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jlangevin._checks import as_draws
 from jlangevin.compiling import mapped
-from jlangevin.diagnostics._points import as_draws, positions
 from jlangevin.energies import GaussianMixture
 
 __all__ = ["ModeOccupancy", "mode_occupancy"]
@@ -57,7 +57,8 @@ def mode_occupancy(x: Any, mixture: GaussianMixture, *, hard: bool = False) -> M
             f"mixture: expected a GaussianMixture (energies.gaussian_mixture), "
             f"got {type(mixture).__name__}"
         )
-    points = positions(as_draws(x, minimum=1))
+    draws = as_draws("x", x)
+    points = draws.reshape(-1, draws.shape[-1])
     if points.shape[1] != mixture.means.shape[1]:
         raise ValueError(
             f"x: expected draws in {mixture.means.shape[1]} dimension(s), as the mixture, got "

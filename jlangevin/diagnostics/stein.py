@@ -32,11 +32,19 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jlangevin import noise
-from jlangevin._checks import check_count, check_finite, check_key, check_scalar
+from jlangevin import noise, trees
+from jlangevin._checks import (
+    as_draws,
+    check_count,
+    check_finite,
+    check_key,
+    check_scalar,
+    check_temperature,
+)
 from jlangevin.compiling import compiled, mapped
-from jlangevin.diagnostics._points import as_draws, check_temperature, positions
+from jlangevin.kernels.base import gradient
 from jlangevin.noise import Want
+from jlangevin.scores import GivenGradient
 
 __all__ = ["KSDTest", "ksd", "ksd_test", "stein_thinning"]
 
@@ -66,8 +74,10 @@ def ksd(
 
     Args:
         x: draws, (draw, d) or (chain, draw, d).
-        energy: E, a function of a position (d,), as everywhere; or None with `score`.
-        score: s = ∇ log p, a function from (d,) to (d,), in place of the energy.
+        energy: E, a function of a position (d,), as everywhere, or a score as `jlangevin.scores`
+            makes them; or None with `score`.
+        score: s = ∇ log p, a function from (d,) to (d,), in place of the energy. One that
+            `jlangevin.scores` makes is the same here, at temperature 1.
         statistic: "V" or "U".
         temperature: T, with an energy.
         c: c > 0, the length at which the kernel falls off; take it of the size of p's features.
@@ -95,7 +105,7 @@ def ksd(
     """
     if statistic not in ("V", "U"):
         raise ValueError(f"statistic: expected 'V' or 'U', got {statistic!r}")
-    draws = as_draws(x, minimum=2 if statistic == "U" else 1)
+    draws = as_draws("x", x, minimum=2 if statistic == "U" else 1)
     points, scores = _scored(draws, energy, score, temperature)
     kernel, block = _kernel(c, beta, points.dtype), _block(block, len(points))
     ones = jnp.ones((len(points), 1), jnp.int8)
@@ -165,9 +175,9 @@ def ksd_test(
     check_key("key", key)
     num_bootstrap = check_count("num_bootstrap", num_bootstrap, minimum=1)
     check_scalar("flip_probability", flip_probability, positive=True)
-    if not isinstance(flip_probability, jax.core.Tracer) and not flip_probability <= 0.5:
+    if trees.is_concrete(flip_probability) and not flip_probability <= 0.5:
         raise ValueError(f"flip_probability: expected at most 1/2, got {flip_probability}")
-    draws = as_draws(x, minimum=2)
+    draws = as_draws("x", x, minimum=2)
     points, scores = _scored(draws, energy, score, temperature)
     kernel, block = _kernel(c, beta, points.dtype), _block(block, len(points))
     flip = jnp.asarray(flip_probability, jnp.float32)
@@ -223,7 +233,7 @@ def stein_thinning(
         True
     """
     num_points = check_count("num_points", num_points, minimum=1)
-    draws = as_draws(x, minimum=1)
+    draws = as_draws("x", x)
     points, scores = _scored(draws, energy, score, temperature)
     kernel = _kernel(c, beta, points.dtype)
     return _thin(points, scores, *kernel, num_points=num_points)
@@ -238,20 +248,22 @@ def _scored(
     """Points and their scores, both (n, d)."""
     if (energy is None) == (score is None):
         raise TypeError("energy, score: expected one of the two")
-    points = positions(draws)
+    points = draws.reshape(-1, draws.shape[-1])
     temperature = check_temperature(temperature, points.dtype)
     if energy is None:
         name, scores = "score", mapped(_call, score, points)
-        if scores.shape != points.shape:
-            raise ValueError(
-                f"score: expected shape {points.shape[1:]} at a point, got {scores.shape[1:]}"
-            )
-        if not isinstance(temperature, jax.core.Tracer) and float(temperature) != 1:
+        if trees.is_concrete(temperature) and float(temperature) != 1:
             raise ValueError(
                 "temperature: a score has its own already; divide it by T yourself if it has not"
             )
     else:
-        name, scores = "energy", -mapped(_gradient, energy, points) / temperature
+        name, scores = "energy", -mapped(gradient, energy, points).astype(points.dtype)
+        scores = scores / temperature
+    if scores.shape != points.shape:
+        raise ValueError(
+            f"{name}: expected a score of shape {points.shape[1:]} at a point, got "
+            f"{scores.shape[1:]}"
+        )
     try:
         check_finite(name, scores)
     except ValueError:
@@ -260,17 +272,13 @@ def _scored(
 
 
 def _call(score: Any, point: jax.Array) -> jax.Array:
-    return score(point)
-
-
-def _gradient(energy: Any, point: jax.Array) -> jax.Array:
-    return jax.grad(energy)(point)
+    return -score.gradient(point) if isinstance(score, GivenGradient) else score(point)
 
 
 def _kernel(c: Any, beta: float, dtype: Any) -> tuple[jax.Array, jax.Array]:
     check_scalar("c", c, positive=True)
     check_scalar("beta", beta)
-    if not isinstance(beta, jax.core.Tracer) and not -1 < beta < 0:
+    if trees.is_concrete(beta) and not -1 < beta < 0:
         raise ValueError(f"beta: expected a number in (-1, 0), got {beta}")
     return jnp.asarray(c, dtype), jnp.asarray(beta, dtype)
 

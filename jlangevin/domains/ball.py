@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.nn import log_sigmoid
 
+from jlangevin._arithmetic import root
 from jlangevin._checks import as_array, check_finite, check_scalar
 from jlangevin.domains.base import fitted, single_array
 from jlangevin.trees import pytree_dataclass
@@ -43,8 +44,8 @@ class Ball:
         v, move = self._scaled(x), (y - x) / radius
         length, heading = _polar(move)
         along, room = jnp.sum(v * heading), jnp.maximum(1 - jnp.sum(v * v), 0)
-        root = jnp.sqrt(along**2 + room)
-        first = jnp.where(along > 0, room / (along + root), root - along)
+        half = jnp.sqrt(along**2 + room)  # a chord
+        first = jnp.where(along > 0, room / (along + half), half - along)
         _, normal = _polar(v + first * heading)
         rest = jnp.maximum(length - first, 0)
         cosine = jnp.clip(jnp.sum(normal * heading), jnp.finfo(x.dtype).eps, 1)
@@ -83,7 +84,7 @@ class Ball:
         v = self._scaled(u)
         square = jnp.sum(v * v)
         # log sech²(s) is smooth in s² too; sech² = 4 σ(2s) σ(-2s).
-        s = _root(square)
+        s = root(square)
         radial = np.log(4).astype(u.dtype) + log_sigmoid(2 * s) + log_sigmoid(-2 * s)
         return radial + (v.size - 1) * jnp.log(_tanh_ratio(square))
 
@@ -103,16 +104,8 @@ def _polar(v: jax.Array) -> tuple[jax.Array, jax.Array]:
     """|v| and v/|v|, or 0 of 0; squares do not overflow."""
     unit = jnp.maximum(jnp.max(jnp.abs(v)), 1)
     square = jnp.sum((v / unit) ** 2)
-    size = _root(square)
+    size = root(square)
     return unit * size, (v / unit) / jnp.where(square > 0, size, 1)
-
-
-def _root(square: jax.Array) -> jax.Array:
-    """The square root, with the derivative 0 at 0, where it has none."""
-    positive = square > 0
-    return jnp.where(
-        positive, jnp.sqrt(jnp.where(positive, square, 1)), jnp.where(square == 0, 0, jnp.nan)
-    )
 
 
 def _tanh_ratio(square: jax.Array) -> jax.Array:

@@ -9,13 +9,14 @@ import jax.numpy as jnp
 
 from jlangevin.domains.base import Domain, check_domain
 from jlangevin.domains.simplex import Simplex
+from jlangevin.scores import GivenGradient
 from jlangevin.trees import PyTree, pytree_dataclass
 
 __all__ = ["Confined", "confine"]
 
 
 @pytree_dataclass
-class Confined:
+class Confined(GivenGradient):
     """See `confine`."""
 
     energy: Any
@@ -25,13 +26,20 @@ class Confined:
         value: jax.Array = self.energy(x)
         return jnp.where(self.domain.contains(x), value, jnp.inf)
 
+    def gradient(self, x: PyTree) -> PyTree:
+        """NaN outside, where the derivative of a constant would be 0 and take no notice."""
+        given = isinstance(self.energy, GivenGradient)
+        slope = self.energy.gradient(x) if given else jax.grad(self.energy)(x)
+        inside = self.domain.contains(x)
+        return jax.tree.map(lambda g: jnp.where(inside, g, jnp.nan), slope)
+
 
 def confine(energy: Any, domain: Domain) -> Confined:
-    """E inside of `domain` and +∞ outside.
+    """E inside of `domain` and +∞ outside, where its gradient is NaN.
 
     A kernel that accepts or rejects by the energy (`mala`, `barker`, `malt`) rejects what is not
-    finite, and so samples the law restricted to the domain, without bias. Others diverge when they
-    leave it, and are reported.
+    finite, and so samples the law restricted to the domain, without bias. A chain of any other
+    diverges if it leaves the domain, in the next step at the latest, and is reported.
 
     Args:
         energy: any energy; outside of the domain it may be anything.

@@ -98,6 +98,9 @@ def simplex() -> Simplex:
     that x does not depend on, and a standard normal law is given to it: `log_det` contains
     -(Σ u_i)²/(2n).
 
+    Raises:
+        TypeError: a position that is no single vector, when it meets one.
+
     Example:
         >>> import jax.numpy as jnp, jlangevin as jl
         >>> [round(float(x), 4) for x in jl.domains.simplex().project(jnp.array([0.9, 0.5, -1.0]))]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -11,14 +9,13 @@ import jax.numpy as jnp
 from jax import lax
 
 from jlangevin import trees
+from jlangevin._arithmetic import fold, root
 from jlangevin.kernels.base import Energy, Info, gradient, hyperparameter
 from jlangevin.kernels.ula import diffuse
 from jlangevin.noise import Want
 from jlangevin.trees import PyTree, pytree_dataclass, static_field
 
 __all__ = ["TamedULA", "TamedULAState", "tamed_ula"]
-
-_WRITTEN_OUT = 32  # terms of a reduction, at most
 
 
 class TamedULAState(NamedTuple):
@@ -64,16 +61,9 @@ def _norm(tree: PyTree) -> jax.Array:
     """The Euclidean norm over all elements; squares neither overflow nor vanish."""
     flat = trees.ravel(tree)
     # The result does not depend on the scale, so neither does its derivative.
-    largest = lax.stop_gradient(_fold(jnp.maximum, jnp.max, jnp.abs(flat)))
+    largest = lax.stop_gradient(fold(jnp.maximum, jnp.max, jnp.abs(flat)))
     scale = jnp.where(largest > 0, largest, 1)
-    square = _fold(jnp.add, jnp.sum, (flat / scale) ** 2)
-    positive = square > 0
-    return scale * jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0)
-
-
-def _fold(two: Callable[..., jax.Array], all_: Callable[..., jax.Array], terms: jax.Array) -> Any:
-    """A reduction, of a few terms one by one: of others XLA's CPU backend makes no vector loop."""
-    return functools.reduce(two, terms) if 0 < len(terms) <= _WRITTEN_OUT else all_(terms)
+    return scale * root(fold(jnp.add, jnp.sum, (flat / scale) ** 2))
 
 
 def tamed_ula(step_size: Any, *, temperature: Any = 1.0, coordinatewise: bool = False) -> TamedULA:

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from jlangevin import trees
-from jlangevin.kernels.base import Energy, Info, gradient, hyperparameter
+from jlangevin._checks import as_floating_position
+from jlangevin.kernels.base import Energy, Info, check_energy, gradient, hyperparameter
 from jlangevin.kernels.preconditioner import Dense, Diagonal, Scalar, as_mass
 from jlangevin.noise import Want
 from jlangevin.trees import PyTree, pytree_dataclass, static_field
@@ -200,12 +201,21 @@ def kinetic_temperature(state: UnderdampedState, mass: Any = 1.0) -> jax.Array:
         state: one chain's state; over many, use `jax.vmap`.
         mass: M, as it was given to `underdamped`.
 
+    Raises:
+        TypeError: a state without a velocity, or a mass that is none.
+        ValueError: M is not symmetric positive definite, or does not fit the velocity.
+
     Example:
         >>> import jax.numpy as jnp, jlangevin as jl
         >>> state = jl.kernels.UnderdampedState(jnp.zeros(2), jnp.array([1.0, 2.0]), None)
         >>> round(float(jl.kernels.kinetic_temperature(state, mass=2.0)), 4)
         5.0
     """
+    if not hasattr(state, "velocity"):
+        raise TypeError(
+            f"state: expected one with a velocity, got {type(state).__name__}; take "
+            "run.state.kernel of a run of jlangevin.underdamped, one chain at a time by jax.vmap"
+        )
     velocity = trees.ravel(state.velocity)
     momentum = trees.ravel(as_mass(mass).apply(state.velocity))
     return jnp.vdot(velocity, momentum) / velocity.size
@@ -227,6 +237,14 @@ def configurational_temperature(energy: Energy, position: PyTree) -> Configurati
 
     The cost is d Hessian-vector products, and a d x d Hessian's memory.
 
+    Args:
+        energy: E, twice differentiable; or a score as `jlangevin.scores` makes them.
+        position: one position, a pytree of floating arrays; over many, use `jax.vmap`.
+
+    Raises:
+        TypeError: an energy that cannot be called, or a position that is not floating.
+        ValueError: an energy that is no scalar, or a score that is not like the position.
+
     Example:
         >>> import jax, jax.numpy as jnp, jlangevin as jl
         >>> energy = jl.energies.quadratic(jnp.diag(jnp.array([1.0, 4.0])))
@@ -235,6 +253,8 @@ def configurational_temperature(energy: Energy, position: PyTree) -> Configurati
         >>> round(float(pair.gradient_square.mean() / pair.laplacian.mean()), 1)
         1.0
     """
+    position = as_floating_position("position", position)
+    check_energy(energy, position)
     unravel = trees.unraveler(position)
 
     def slope(flat: jax.Array) -> jax.Array:

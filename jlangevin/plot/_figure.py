@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jlangevin._checks import as_array, as_draws_array, check_finite
+from jlangevin._checks import as_array, as_draws, check_count, check_scalar
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +20,6 @@ __all__ = [
     "Array",
     "as_chains",
     "as_coordinates",
-    "as_probability",
     "as_steps",
     "axes_or_new",
     "figure",
@@ -39,9 +38,24 @@ def figure(num_panels: int, *, height: float = 3.6) -> tuple[Figure, list[Axes]]
         num_panels: how many axes.
         height: in inches; a panel is a quarter wider.
 
+    Returns:
+        The Figure and a list of its Axes.
+
     Raises:
         ImportError: Matplotlib is not installed.
+        TypeError, ValueError: no panels, or a height that is not above zero.
+
+    Example:
+        >>> import jlangevin as jl
+        >>> figure, (left, right) = jl.plot.figure(2)
+        >>> energy = jl.energies.ring()
+        >>> left = jl.plot.contours(energy, ((-3, 3), (-3, 3)), ax=left)
+        >>> right = jl.plot.score_field(energy, ((-3, 3), (-3, 3)), ax=right)
+        >>> figure.get_size_inches().tolist()
+        [9.0, 3.6]
     """
+    num_panels = check_count("num_panels", num_panels, minimum=1)
+    check_scalar("height", height, positive=True)
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -70,24 +84,15 @@ def legend(ax: Axes, **options: Any) -> None:
 # What is to be drawn ------------------------------------------------------------------------------
 
 
-def as_chains(draws: Any, *, dim: int | None = None, minimum: int = 1) -> Array:
-    """Draws as (chain, draw, d) on the host, finite, at least `minimum` in all; d is `dim`."""
-    array = as_draws_array("draws", draws)
-    if array.ndim not in (2, 3) or 0 in array.shape:
-        hint = "; for one dimension, draws[..., None]" if array.ndim == 1 else ""
+def as_chains(draws: Any, *, name: str = "draws", plane: bool = False) -> Array:
+    """Draws as (chain, draw, d) on the host, finite; for a picture of the plane d is 2."""
+    array = as_draws(name, draws)
+    if plane and array.shape[-1] != 2:
         raise ValueError(
-            f"draws: expected shape (draw, d) or (chain, draw, d), got {array.shape}{hint}"
+            f"{name}: a picture of the plane needs d = 2, got shape {array.shape}; "
+            f"choose two coordinates, for instance {name}[..., :2]"
         )
-    if dim is not None and array.shape[-1] != dim:
-        raise ValueError(
-            f"draws: a picture of the plane needs d = {dim}, got shape {array.shape}; "
-            "choose two coordinates, for instance draws[..., :2]"
-        )
-    check_finite("draws", array)
-    chains = np.asarray(array[None] if array.ndim == 2 else array)
-    if chains.shape[0] * chains.shape[1] < minimum:
-        raise ValueError(f"draws: expected at least {minimum}, got shape {array.shape}")
-    return chains
+    return np.asarray(array[None] if array.ndim == 2 else array)
 
 
 def as_steps(steps: Any, num_draws: int) -> Array:
@@ -119,9 +124,3 @@ def as_coordinates(coordinates: Any, dim: int) -> list[int]:
     if not all(0 <= i < dim for i in chosen):
         raise ValueError(f"coordinates: expected numbers in 0 … {dim - 1}, got {chosen}")
     return chosen
-
-
-def as_probability(name: str, value: Any) -> float:
-    if not 0 < value < 1:
-        raise ValueError(f"{name}: expected a probability in (0, 1), got {value}")
-    return float(value)

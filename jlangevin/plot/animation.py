@@ -57,7 +57,7 @@ def animate(
     """
     from matplotlib.animation import FuncAnimation
 
-    chains = as_chains(draws, dim=2)
+    chains = as_chains(draws, plane=True)
     at = as_steps(steps, chains.shape[1])
     check_scalar("seconds", seconds, positive=True)
     trail = check_count("trail", trail, minimum=0)

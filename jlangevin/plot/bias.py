@@ -11,11 +11,17 @@ import numpy as np
 import scipy
 
 from jlangevin import exact
-from jlangevin._checks import as_array, check_count, check_positive, check_scalar
+from jlangevin._checks import (
+    as_array,
+    check_count,
+    check_positive,
+    check_probability,
+    check_scalar,
+)
 from jlangevin.compiling import compiled
 from jlangevin.energies import quadratic
 from jlangevin.errors import NotAffineError
-from jlangevin.plot._figure import COLORS, Array, as_probability, axes_or_new, legend
+from jlangevin.plot._figure import COLORS, Array, axes_or_new, legend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -135,6 +141,6 @@ def _bars(values: Array, num_draws: int | None, level: float) -> Array | None:
     if num_draws is None:
         return None
     degrees = check_count("num_draws", num_draws, minimum=2) - 1
-    level = as_probability("level", level)
+    level = check_probability("level", level)
     high, low = scipy.stats.chi2.ppf([(1 - level) / 2, (1 + level) / 2], degrees) / degrees
     return np.stack([values - values / low, values / high - values])

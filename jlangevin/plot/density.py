@@ -64,7 +64,7 @@ def density(
     if kind not in ("histogram", "kde"):
         raise ValueError(f"kind: expected 'histogram' or 'kde', got {kind!r}")
     bins = check_count("bins", bins, minimum=1)
-    chains = as_chains(draws, dim=2)
+    chains = as_chains(draws, plane=True)
     box = as_span(span)
     flat = chains.reshape(-1, 2).astype(float)
     inside = np.all((flat >= box[:, 0]) & (flat <= box[:, 1]), axis=1)
@@ -129,7 +129,7 @@ def cloud(
     mean, cov = np.asarray(law.mean), np.asarray(law.cov)
     if mean.shape != (2,):
         raise ValueError(f"law: expected two dimensions, got a mean of shape {mean.shape}")
-    points = as_chains(samples, dim=2).reshape(-1, 2)[:most]
+    points = as_chains(samples, name="samples", plane=True).reshape(-1, 2)[:most]
     ax = axes_or_new(ax)
     ax.scatter(
         points[:, 0], points[:, 1], s=3, lw=0, alpha=0.35, color=color, label=label, rasterized=True

@@ -9,9 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jlangevin._checks import as_array, check_count, check_finite
+from jlangevin._checks import as_array, check_count, check_finite, check_temperature
 from jlangevin.compiling import energy_values, mapped
-from jlangevin.diagnostics._points import check_temperature
 from jlangevin.kernels.base import gradient
 from jlangevin.plot._figure import COLORS, Array, as_chains, axes_or_new, legend
 
@@ -117,7 +116,7 @@ def trajectory(
         >>> len(jl.plot.trajectory(run.draws, energy).lines)
         6
     """
-    chains = as_chains(draws, dim=2)
+    chains = as_chains(draws, plane=True)
     if len(chains) > len(COLORS):
         raise ValueError(
             f"draws: one picture holds {len(COLORS)} paths, got {len(chains)} chains; "

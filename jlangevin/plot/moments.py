@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy
 
+from jlangevin._checks import check_probability
 from jlangevin.distribution import Gaussian
 from jlangevin.plot._figure import (
     COLORS,
     Array,
     as_chains,
     as_coordinates,
-    as_probability,
     as_steps,
     axes_or_new,
     legend,
@@ -49,7 +49,27 @@ def moment_against_steps(
 
     Returns:
         The Axes.
+
+    Raises:
+        ValueError: `measured`, `band` or `exact` not of the shape of its steps.
+
+    Example:
+        >>> import numpy as np, jlangevin as jl
+        >>> curve = np.arange(101)
+        >>> ax = jl.plot.moment_against_steps([50, 100], [1.9, 3.1], curve, 1 + 0.02 * curve,
+        ...                                   label="1 + 2ηN", band=[0.1, 0.2])
+        >>> ax.get_xlabel()
+        'steps $N$'
     """
+    for name, values, like, of in (
+        ("measured", measured, steps, "steps"),
+        ("band", band, steps, "steps"),
+        ("exact", exact, exact_steps, "exact_steps"),
+    ):
+        if values is not None and np.shape(values) != np.shape(like):
+            raise ValueError(
+                f"{name}: expected shape {np.shape(like)}, as {of}, got {np.shape(values)}"
+            )
     ax = axes_or_new(ax)
     ax.plot(exact_steps, exact, color=color, lw=1.4, label=label)
     ax.errorbar(
@@ -97,7 +117,7 @@ def mean(
         >>> jl.plot.mean(run.draws, jl.exact.trajectory(*chain, 50)).get_ylabel()
         'mean of $x_i$'
     """
-    level = as_probability("level", level)
+    level = check_probability("level", level)
     chains, exact, var = _prepare(draws, law, minimum=1)
     half = scipy.stats.norm.isf((1 - level) / 2) * np.sqrt(var / len(chains))
     band = exact - half, exact + half
@@ -138,7 +158,7 @@ def variance(
         >>> jl.plot.variance(run.draws, jl.exact.trajectory(*chain, 50)).get_ylabel()
         'variance of $x_i$'
     """
-    level = as_probability("level", level)
+    level = check_probability("level", level)
     chains, _, exact = _prepare(draws, law, minimum=2)
     degrees = len(chains) - 1
     low, high = scipy.stats.chi2.ppf([(1 - level) / 2, (1 + level) / 2], degrees) / degrees

@@ -9,9 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from jlangevin import diagnostics
-from jlangevin._checks import as_array, check_count, check_finite, check_scalar
+from jlangevin._checks import (
+    as_array,
+    check_count,
+    check_finite,
+    check_scalar,
+    check_temperature,
+)
 from jlangevin.compiling import energy_values
-from jlangevin.diagnostics._points import check_temperature
 from jlangevin.energies import GaussianMixture
 from jlangevin.plot._figure import (
     COLORS,
@@ -239,9 +244,9 @@ def ksd(
         >>> ax.get_xscale(), len(ax.lines[0].get_xdata())
         ('log', 5)
     """
+    chains = as_chains(draws)
     if np.ndim(draws) != 3:
         raise ValueError(f"draws: expected shape (chain, draw, d), got {np.shape(draws)}")
-    chains = as_chains(draws)
     at = as_steps(steps, chains.shape[1])
     if at[0] == 0:
         raise ValueError("steps: the axis is logarithmic; leave the start, 0, out")

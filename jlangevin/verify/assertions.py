@@ -10,19 +10,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy
-from numpy.typing import NDArray
 
 from jlangevin import noise, trees
-from jlangevin._checks import check_count, check_key
+from jlangevin._checks import check_count, check_key, check_probability
 from jlangevin.distribution import Gaussian
 from jlangevin.kernels.base import Energy, Info, Kernel, check_kernel
 from jlangevin.sampling import sample
 from jlangevin.trees import PyTree
-from jlangevin.verify.law import check_probability
+from jlangevin.verify._statistics import Floats, fisher
 
 __all__ = ["assert_no_recompilation", "assert_streams_independent"]
-
-Floats = NDArray[np.float64]
 
 
 # Streams --------------------------------------------------------------------------------------
@@ -64,7 +61,7 @@ def assert_streams_independent(
 
     Raises:
         AssertionError: chains depend on each other, or on how many they are.
-        DivergenceError: a chain turned non-finite.
+        DivergenceError: a chain diverged.
         ValueError: the kernel asks for no noise; other arguments as in `sample`.
 
     Example:
@@ -74,7 +71,7 @@ def assert_streams_independent(
     """
     check_key("key", key)
     check_kernel(kernel)
-    check_probability(false_alarm)
+    false_alarm = check_probability("false_alarm", false_alarm)
     num_steps = check_count("num_steps", num_steps, minimum=5)
     num_chains = check_count("num_chains", num_chains, minimum=4)
     if not jax.tree.leaves(kernel.step_noise):
@@ -177,7 +174,7 @@ def _check_ends(x: Floats, y: Floats, false_alarm: float) -> None:
     found = [(_two_sample(x[:, k], y[:, k]), f"element {k} under both keys") for k in range(d)]
     for bit in range((n - 1).bit_length()):
         left = index[(index & 1 << bit == 0) & (index + (1 << bit) < n)]
-        each = _fisher(above[left], above[left + (1 << bit)])
+        each = fisher(above[left], above[left + (1 << bit)])
         found += [
             (float(each[k]), f"element {k} of chains that differ in bit {bit}") for k in range(d)
         ]
@@ -187,13 +184,6 @@ def _check_ends(x: Floats, y: Floats, false_alarm: float) -> None:
             f"the ends of chains depend on each other: p = {min(1.0, p * len(found)):.2g}, below "
             f"{false_alarm:.0e}; the worst of {len(found)} tests is that of {worst}"
         )
-
-
-def _fisher(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> Floats:
-    """The p-value of independence of the rows of two arrays (n, d), for each column."""
-    both, n = np.sum(a & b, axis=0), len(a)
-    law = scipy.stats.hypergeom(n, a.sum(axis=0), b.sum(axis=0))
-    return np.asarray(2 * np.minimum(law.cdf(both), law.sf(both - 1)))
 
 
 def _two_sample(x: Floats, y: Floats) -> float:

@@ -22,7 +22,7 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from jlangevin._checks import check_count, check_key
+from jlangevin._checks import check_count, check_key, check_probability
 from jlangevin.compiling import energy_values
 from jlangevin.distribution import Drawable, Gaussian
 from jlangevin.energies import Quadratic
@@ -30,7 +30,8 @@ from jlangevin.kernels.base import Energy, Kernel
 from jlangevin.sampling import sample
 from jlangevin.scores import GivenGradient
 from jlangevin.trees import PyTree
-from jlangevin.verify.law import Report, check_probability, columns, compare
+from jlangevin.verify._statistics import POWER, ROWS
+from jlangevin.verify.law import Report, columns, compare
 
 __all__ = ["Crossings", "assert_invariant", "invariance"]
 
@@ -38,8 +39,6 @@ Counts = NDArray[np.int64]
 
 _QUANTILES = np.arange(1, 16) / 16  # where the levels are, about
 _LEVEL_DRAWS = 1024  # of the law, for the levels; chains of their own, so that levels are fixed
-_POWER = 0.99
-_ROWS = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +81,7 @@ class Crossings:
         probability 0.99, if as many chains cross it; infinite where too few do."""
         crossed = self.up + self.down
         critical = scipy.stats.binom.isf(self.false_alarm / self.up.size / 2, crossed, 0.5) + 1
-        upwards = scipy.stats.beta.ppf(_POWER, critical, crossed - critical + 1)
+        upwards = scipy.stats.beta.ppf(POWER, critical, crossed - critical + 1)
         gap = (2 * upwards - 1) * crossed / self.num_chains
         return np.where(critical <= crossed, gap, math.inf)
 
@@ -96,7 +95,7 @@ class Crossings:
         ]
         worst = self.p_values.argmin(axis=1)
         rows = np.arange(len(worst))
-        shown = np.sort(np.argsort(self.p_values[rows, worst])[:_ROWS])
+        shown = np.sort(np.argsort(self.p_values[rows, worst])[:ROWS])
         for i in shown:
             j = worst[i]
             gap = self.detectable[i, j]
@@ -148,7 +147,7 @@ def invariance(
         they would have found when printed.
 
     Raises:
-        TypeError: `law` cannot be drawn from.
+        TypeError: `law` cannot be drawn from, or `false_alarm` is no number.
         ValueError: no chain moved (a kernel that stands still keeps every law); other arguments
             as in `sample` and `compare`.
 
@@ -164,7 +163,7 @@ def invariance(
         False
     """
     check_key("key", key)
-    check_probability(false_alarm)
+    false_alarm = check_probability("false_alarm", false_alarm)
     if not isinstance(law, Drawable):
         raise TypeError(
             f"law: expected one that can be drawn from, a jlangevin.Gaussian or an energy with an "

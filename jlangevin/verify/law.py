@@ -27,17 +27,14 @@ import scipy  # its parts are imported when first used: scipy.stats takes as lon
 from numpy.typing import NDArray
 
 from jlangevin import trees
-from jlangevin._checks import check_count, check_no_run
+from jlangevin._checks import check_count, check_no_run, check_probability
 from jlangevin.distribution import Gaussian
 from jlangevin.trees import PyTree
+from jlangevin.verify._statistics import POWER, ROWS, Floats
 
 __all__ = ["Check", "Report", "assert_law", "compare", "dkw_radius"]
 
-Floats = NDArray[np.float64]
-
-_POWER = 0.99  # with which the errors called detectable are detected
 _FAMILIES = 3  # the false-alarm rate is shared among mean, covariance and shape
-_ROWS = 8  # coordinates shown in a report
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,7 +154,7 @@ class Report:
         ]
         variance_z = np.diagonal(self.cov_z)
         extremity = np.maximum(np.abs(self.mean_z), np.abs(variance_z))
-        shown = np.sort(np.argsort(-np.nan_to_num(extremity, nan=np.inf))[:_ROWS])
+        shown = np.sort(np.argsort(-np.nan_to_num(extremity, nan=np.inf))[:ROWS])
         for i in shown:
             lines.append(
                 f"{self.coordinates[i]:<12}{self.mean[i]:>13.6g}{self.sample_mean[i]:>13.6g}{self.mean_z[i]:>8.2f}"
@@ -183,7 +180,7 @@ def compare(samples: PyTree, law: Gaussian, *, false_alarm: float = 1e-6) -> Rep
         A `Report`. Draws that are not finite fail it, and are left out of the other checks.
 
     Raises:
-        TypeError: `law` is no `Gaussian`.
+        TypeError: `law` is no `Gaussian`, or `false_alarm` no number.
         ValueError: `samples` do not fit the law, are fewer than 2, or the covariance is singular;
             `false_alarm` is not between 0 and 1.
 
@@ -195,7 +192,7 @@ def compare(samples: PyTree, law: Gaussian, *, false_alarm: float = 1e-6) -> Rep
         >>> jl.verify.compare(1.1 * law.sample(jax.random.key(0), 10_000), law).passed
         False
     """
-    check_probability(false_alarm)
+    false_alarm = check_probability("false_alarm", false_alarm)
     x, mean, cov = _prepare(samples, law)
     finite: NDArray[np.bool_] = np.all(np.isfinite(x), axis=1)
     num_nonfinite = int(np.sum(~finite))
@@ -280,7 +277,7 @@ def dkw_radius(num_draws: int, false_alarm: float) -> float:
         0.0136
     """
     num_draws = check_count("num_draws", num_draws, minimum=1)
-    check_probability(false_alarm)
+    false_alarm = check_probability("false_alarm", false_alarm)
     return math.sqrt(math.log(2 / false_alarm) / (2 * num_draws))
 
 
@@ -290,11 +287,6 @@ def columns(samples: PyTree) -> Floats:
     return np.concatenate(
         [leaf.reshape(len(leaf), math.prod(leaf.shape[1:])) for leaf in leaves], axis=1
     )
-
-
-def check_probability(false_alarm: float) -> None:
-    if not 0 < false_alarm < 1:
-        raise ValueError(f"false_alarm: expected a probability in (0, 1), got {false_alarm}")
 
 
 def _prepare(samples: PyTree, law: Any) -> tuple[Floats, Floats, Floats]:
@@ -363,7 +355,7 @@ def _check_mean(u: Floats, threshold: float) -> Check:
     critical = scipy.stats.chi2.isf(threshold, d)
 
     def missed(noncentrality: float) -> float:
-        return float(scipy.stats.ncx2.cdf(critical, d, noncentrality)) - (1 - _POWER)
+        return float(scipy.stats.ncx2.cdf(critical, d, noncentrality)) - (1 - POWER)
 
     high = critical
     while missed(high) > 0:
@@ -410,8 +402,8 @@ def _check_covariance(u: Floats, threshold: float) -> Check:
     members = 1 + d + len(rows)
     p, worst = min(found)
     alpha = threshold / members / 2
-    excess = scipy.stats.chi2.isf(alpha, n) / scipy.stats.chi2.ppf(1 - _POWER, n) - 1
-    deficit = 1 - scipy.stats.chi2.ppf(alpha, n) / scipy.stats.chi2.isf(1 - _POWER, n)
+    excess = scipy.stats.chi2.isf(alpha, n) / scipy.stats.chi2.ppf(1 - POWER, n) - 1
+    deficit = 1 - scipy.stats.chi2.ppf(alpha, n) / scipy.stats.chi2.isf(1 - POWER, n)
     detectable = float(max(excess, deficit))
     return Check("covariance", worst, min(1.0, p * members), threshold, detectable)
 
@@ -429,7 +421,7 @@ def _check_shape(u: Floats, threshold: float) -> Check:
     gap, worst = max(gaps)
     p = min(1.0, len(members) * 2 * math.exp(-2 * n * gap**2))
     critical = dkw_radius(n, threshold / len(members))
-    detectable = critical + math.sqrt(math.log(1 / (1 - _POWER)) / (2 * n))
+    detectable = critical + math.sqrt(math.log(1 / (1 - POWER)) / (2 * n))
     return Check(
         "shape",
         f"{worst}: cdf off by {gap:.3g}",

@@ -293,6 +293,11 @@ def test_the_kinetic_temperature_is_twice_the_kinetic_energy_a_dimension(form, d
     np.testing.assert_allclose(kinetic_temperature(state, mass_of(form)), expected, rtol=1e-6)
 
 
+def test_the_kinetic_temperature_is_of_velocities():
+    with pytest.raises(TypeError, match="state: expected one with a velocity, got ULAState; take"):
+        kinetic_temperature(jl.ula(0.1).init(jnp.sum, jnp.zeros(2), None))
+
+
 def test_the_configurational_temperature_is_a_ratio_of_averages(x64):
     """By the trapezoidal rule under exp(-E/T), where the average of the ratios is far off."""
     energy, temperature = jl.energies.double_well(dim=1), 0.7
@@ -312,3 +317,17 @@ def test_the_configurational_temperature_takes_pytrees():
     pair = configurational_temperature(energy, {"a": jnp.ones(2), "b": jnp.ones((1, 1))})
     np.testing.assert_allclose(pair.gradient_square, 4 + 4 + 16)
     np.testing.assert_allclose(pair.laplacian, 2 + 2 + 4)
+
+
+@pytest.mark.parametrize(
+    ("energy", "position", "error", "message"),
+    [
+        (jnp.square, jnp.zeros(2), ValueError, "energy: expected a scalar for one position"),
+        (jnp.sum, jnp.zeros(2, int), TypeError, "position: expected floating arrays"),
+        # Its Jacobian is no square, but has a trace.
+        (jl.scores.score(lambda x: x[:1]), jnp.zeros(2), ValueError, "energy: expected float32"),
+    ],
+)
+def test_the_configurational_temperature_refuses_by_name(energy, position, error, message):
+    with pytest.raises(error, match=message):
+        configurational_temperature(energy, position)

@@ -390,18 +390,41 @@ def test_mirrored_mala_keeps_the_law(name):
     assert_kept(name, mirrored(jl.mala))
 
 
-@pytest.mark.parametrize("name", ["box", "ball", "half-space"])
-def test_mala_on_a_confined_energy_keeps_the_law(name):
+@pytest.mark.parametrize(
+    ("name", "kernel"),
+    [
+        ("box", jl.mala),
+        ("ball", jl.mala),
+        ("half-space", jl.mala),
+        ("box", jl.barker),
+        ("half-space", malt),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value.__name__,
+)
+def test_an_exact_kernel_on_a_confined_energy_keeps_the_law(name, kernel):
     """What is proposed outside has the energy +∞ and is rejected; nothing more is needed."""
 
-    def mala(eta, domain, name):
-        return jl.mala(eta, temperature=TEMPERATURE)
+    def make(eta, domain, name):
+        return kernel(eta, temperature=TEMPERATURE)
 
-    report, run, moved, inside = kept(name, mala, confine=True, num_steps=12)
+    report, run, moved, inside = kept(name, make, confine=True, num_steps=12)
     assert report.passed, str(report)
     assert inside
     assert moved > 0.8
     assert 0.1 < run.info.acceptance_rate.mean() < 0.9
+
+
+def test_a_chain_of_another_kernel_diverges_where_it_leaves_a_confined_energy():
+    """It is finite where it left, and frozen there: the gradient outside is NaN."""
+    energy = domains.confine(lambda x: 0.5 * jnp.sum(x**2), domains.box(-1.0, 1.0))
+    start = jnp.zeros((50, 1))
+    with pytest.warns(jl.DivergenceWarning):
+        run = jl.sample(jax.random.key(0), energy, jl.ula(0.02), start, num_steps=30)
+    outside = np.abs(run.draws[..., 0]) > 1
+    np.testing.assert_array_equal(run.info.num_divergent, outside[:, :-1].any(1))
+    assert 0 < run.info.num_divergent.sum() < 50
+    with pytest.raises(ValueError, match="init: not finite at the start of 1 of 50 chains"):
+        jl.sample(jax.random.key(0), energy, jl.ula(0.02), start.at[7].set(1.5), num_steps=30)
 
 
 @pytest.mark.parametrize("inner", [jl.barker, malt], ids=["barker", "malt"])

@@ -5,10 +5,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
+from scipy import stats
 
 import jlangevin as jl
 from jlangevin.noise import Streams, Want
+from jlangevin.verify._statistics import fisher
 
 # Streams --------------------------------------------------------------------------------------
 
@@ -187,6 +190,16 @@ class Silent(NamedTuple):
 def test_refusals(changes, error, message):
     with pytest.raises(error, match=message):
         assert_independent(**({"kernel": jl.ula(0.1)} | changes))
+
+
+@pytest.mark.parametrize("table", [[[8, 2], [1, 5]], [[3, 3], [3, 3]], [[0, 6], [6, 0]]])
+def test_fishers_test_doubles_the_smaller_tail(table):
+    """Not as SciPy's two-sided test, which adds up all tables that are less probable."""
+    counts = np.ravel(table)
+    a, b = (np.repeat(column, counts)[:, None] for column in ([1, 1, 0, 0], [1, 0, 1, 0]))
+    (found,) = fisher(a == 1, b == 1)
+    tails = [stats.fisher_exact(table, tail).pvalue for tail in ("less", "greater")]
+    assert found == pytest.approx(min(1.0, 2 * min(tails)), rel=1e-12)
 
 
 # Compilation ----------------------------------------------------------------------------------

@@ -315,19 +315,32 @@ def test_the_report_is_text_and_plain_data():
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
+        ({"draw": None}, TypeError, "draw: expected a function draw.* verify.drawer makes one"),
+        ({"rules": {"x": 3}}, TypeError, "rules: expected functions of step size and temperature"),
+        ({"rules": [jl.ula]}, TypeError, "rules: expected functions .* by name"),
         ({"claim": "right"}, ValueError, 'claim: expected None, "exact" or "reversible"'),
         ({"key": 0}, TypeError, "key: expected a typed key"),
         ({"temperature": 1.0}, ValueError, "temperature: at 1 two mistakes"),
         ({"temperature": 4.0}, ValueError, "temperature: at 4 two mistakes"),
+        ({"temperature": 2.0}, ValueError, "temperature: at 2 two mistakes"),
         ({"step_size": 0.0}, ValueError, "step_size: expected values above zero"),
+        ({"step_size": jnp.ones(2)}, ValueError, r"step_size: expected a scalar, got shape \(2,\)"),
+        ({"step_size": None}, TypeError, "step_size: expected a real number"),
         ({"num_chains": 10}, ValueError, "num_chains: expected at least 1000"),
         ({"num_chains": 1_001}, ValueError, "num_chains: expected an even number"),
         ({"false_alarm": 0.0}, ValueError, "false_alarm: expected a probability"),
+        ({"false_alarm": None}, TypeError, "false_alarm: expected a probability"),
     ],
 )
 def test_bad_input_is_refused(options, error, message):
     with pytest.raises(error, match=message):
-        jl.verify.audit(sampler(), **options)
+        jl.verify.audit(**({"draw": sampler()} | options))
+
+
+@pytest.mark.parametrize("kernel", [None, jl.ula(0.1)])
+def test_a_drawer_is_of_a_function_that_makes_kernels(kernel):
+    with pytest.raises(TypeError, match="make_kernel: expected a function of step size and"):
+        jl.verify.drawer(kernel)
 
 
 @pytest.mark.parametrize(

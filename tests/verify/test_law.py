@@ -188,7 +188,7 @@ def test_wrong_distance_from_the_mean_is_found_where_every_marginal_is_right():
         assert compare(u[:, i : i + 1], standard(1)).passed
     report = compare(u, standard(2))
     assert failed(report) == {"shape"}
-    assert check(report, "shape").worst.startswith("distance from the mean: a gap of ")
+    assert check(report, "shape").worst.startswith("distance from the mean: cdf off by ")
 
 
 def test_heavy_tails_that_all_coordinates_share_are_found():
@@ -197,7 +197,7 @@ def test_heavy_tails_that_all_coordinates_share_are_found():
     scale = np.sqrt(generator.choice([0.85, 1.15], size=(n, 1)))
     report = compare(scale * generator.normal(size=(n, d)), standard(d))
     assert "shape" in failed(report)
-    assert check(report, "shape").worst.startswith("distance from the mean: a gap of ")
+    assert check(report, "shape").worst.startswith("distance from the mean: cdf off by ")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -585,4 +585,11 @@ def test_law_that_is_no_gaussian_is_refused(law):
 def test_false_alarm_rate_is_a_probability(false_alarm):
     for question in (compare, assert_law):
         with pytest.raises(ValueError, match="false_alarm: expected a probability"):
+            question(np.zeros((10, 2)), standard(2), false_alarm=false_alarm)
+
+
+@pytest.mark.parametrize("false_alarm", [None, "rare", True, [0.1, 0.2]])
+def test_false_alarm_rate_is_a_number(false_alarm):
+    for question in (compare, assert_law):
+        with pytest.raises(TypeError, match="false_alarm: expected a probability"):
             question(np.zeros((10, 2)), standard(2), false_alarm=false_alarm)

@@ -13,9 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 import scipy
 
-from jlangevin._checks import check_count, check_key, check_positive
+from jlangevin._checks import check_count, check_key, check_probability, check_scalar
 from jlangevin.distribution import Gaussian
 from jlangevin.kernels.base import Energy
+from jlangevin.verify._statistics import POWER, Floats
 from jlangevin.verify.audit.lab import (
     CENTER,
     FEW,
@@ -23,7 +24,6 @@ from jlangevin.verify.audit.lab import (
     PRECISION,
     THETA,
     Draw,
-    Floats,
     Lab,
     Rule,
     Trial,
@@ -69,7 +69,8 @@ def audit(
         rules: further rules to hold the draws against, by name, such as
             `{"BAOAB": lambda h, T: jl.underdamped(h, 1.0, temperature=T)}`.
         step_size: a large one shows more. On the quadratic energy here λ_max is 1.83.
-        temperature: T ≠ 1, so that T, T² and √T differ.
+        temperature: one at which 1, √T, T, T², T/2 and 2T all differ, so that it can be told what
+            stands in the place of T: 1, 2, 4, ½ and ¼ are refused, and what is near to them.
         num_chains: n of each test, even and at least 1,000.
         false_alarm: the probability, at most, with which a correct sampler fails.
 
@@ -77,8 +78,10 @@ def audit(
         An `AuditReport`.
 
     Raises:
-        TypeError, ValueError: an argument out of range, a claim that is none, or draws that are not
-            of the shape of `init`.
+        TypeError: a sampler or a rule that cannot be called, or what should be a number and is
+            none.
+        ValueError: an argument out of range, a claim that is none, or draws that are not of the
+            shape of `init`.
 
     Example:
         >>> import jlangevin as jl
@@ -91,12 +94,23 @@ def audit(
         >>> jl.verify.audit(jl.verify.drawer(wrong), num_chains=2_000).passed
         False
     """
+    if not callable(draw):
+        raise TypeError(
+            "draw: expected a function draw(key, energy, step_size, temperature, init, num_steps), "
+            f"got {type(draw).__name__}; jlangevin.verify.drawer makes one that runs a kernel"
+        )
     key = jax.random.key(0) if key is None else key
     check_key("key", key)
     if claim not in (None, "exact", "reversible"):
         raise ValueError(f'claim: expected None, "exact" or "reversible", got {claim!r}')
+    rules = {} if rules is None else rules
+    if not isinstance(rules, Mapping) or not all(map(callable, rules.values())):
+        raise TypeError(
+            "rules: expected functions of step size and temperature that make a kernel, by name, "
+            f"got {rules!r}"
+        )
     for name, value in (("step_size", step_size), ("temperature", temperature)):
-        check_positive(name, value)
+        check_scalar(name, value, positive=True)
     factors = sorted(factor for factor, _ in heats(float(temperature)))
     if min(b / a for a, b in itertools.pairwise(factors)) < 1.05:
         raise ValueError(
@@ -106,11 +120,10 @@ def audit(
     num_chains = check_count("num_chains", num_chains, minimum=1_000)
     if num_chains % 2:
         raise ValueError(f"num_chains: expected an even number, to make pairs, got {num_chains}")
-    if not 0 < false_alarm < 1:
-        raise ValueError(f"false_alarm: expected a probability in (0, 1), got {false_alarm}")
+    false_alarm = check_probability("false_alarm", false_alarm)
     level = false_alarm / _TESTS
     lab = Lab(draw, key, float(step_size), float(temperature), num_chains, level)
-    return _Audit(lab, claim, rules or {}).report(false_alarm)
+    return _Audit(lab, claim, rules).report(false_alarm)
 
 
 _NOTHING: tuple[Fit | None, Fit | None] = (None, None)
@@ -189,9 +202,8 @@ class _Audit:
         cool = lab.starts(spread) / jnp.asarray(root, point.mean.dtype)
         self.scaled = lab.run(lab.scaled, cool, FEW, temperature=1.0)
         self.divided = lab.run(lab.divided, lab.starts(spread), FEW, temperature=1.0)
-        at_start = jnp.tile(point.mean, (n, 1))
         self.again = [
-            lab.run(lab.quadratic, at_start[:k], FEW, key=key)
+            lab.run(lab.quadratic, at_point[:k], FEW, key=key)
             for k, key in ((n, lab.same), (n, lab.same), (n, next(lab.keys)), (n // 2, lab.same))
         ]
 
@@ -365,7 +377,7 @@ class _Audit:
         p = signs(values)
         n = min(int(np.sum(value != 0)) for value in values)
         alpha = self.lab.level / len(values) / 2
-        finds = (scipy.stats.norm.isf(alpha) + scipy.stats.norm.isf(0.01)) / (
+        finds = (scipy.stats.norm.isf(alpha) + scipy.stats.norm.isf(1 - POWER)) / (
             2 * math.sqrt(max(n, 1))
         )
         power = f"x_0 and x_1 in one order with probability {0.5 + finds:.2f}"
@@ -391,9 +403,9 @@ class _Audit:
         if p < self.lab.level:
             says = f"E at T is neither {found[0][1]}, nor {found[1][1]}"
             return Finding(name, "FAIL", says, p)
-        gap = math.sqrt(math.log(6 / self.lab.level) / n) + scipy.stats.norm.isf(0.01) / math.sqrt(
-            2 * n
-        )
+        gap = math.sqrt(math.log(6 / self.lab.level) / n) + scipy.stats.norm.isf(
+            1 - POWER
+        ) / math.sqrt(2 * n)
         power = f"a gap of {gap:.2g} in a distribution function"
         return Finding(name, "pass", f"E at T is {energy}", p, power)
 
@@ -433,7 +445,7 @@ class _Audit:
         return Finding(name, verdict, says, p, self._correlation(half, 4))
 
     def _correlation(self, pairs: int, members: int) -> str:
-        z = scipy.stats.norm.isf(self.lab.level / members / 2) + scipy.stats.norm.isf(0.01)
+        z = scipy.stats.norm.isf(self.lab.level / members / 2) + scipy.stats.norm.isf(1 - POWER)
         return f"signs that agree with probability {0.5 + z / (2 * math.sqrt(pairs)):.2f}"
 
     def _seeds(self) -> Finding:

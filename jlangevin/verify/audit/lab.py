@@ -17,6 +17,7 @@ from jlangevin import energies, exact
 from jlangevin.distribution import Gaussian
 from jlangevin.kernels.base import Energy, Kernel
 from jlangevin.sampling import sample
+from jlangevin.verify._statistics import Floats
 
 __all__ = [
     "CENTER",
@@ -25,14 +26,12 @@ __all__ = [
     "PRECISION",
     "THETA",
     "Draw",
-    "Floats",
     "Lab",
     "Trial",
     "drawer",
     "normalized",
 ]
 
-Floats = NDArray[np.float64]
 Draw = Callable[[jax.Array, Any, float, float, jax.Array, int], Any]
 """`draw(key, energy, step_size, temperature, init, num_steps)`; see `audit`."""
 Rule = Callable[[Any, Any], Kernel]
@@ -145,6 +144,10 @@ def drawer(make_kernel: Rule) -> Draw:
         make_kernel: a function of step size and temperature, such as
             `lambda step, temperature: jl.mala(step, temperature=temperature)`.
 
+    Raises:
+        TypeError: `make_kernel` cannot be called; or, when it is run, makes no kernel. What it
+            raises itself, and `sample`, is raised then too.
+
     Example:
         >>> import jax, jax.numpy as jnp, jlangevin as jl
         >>> draw = jl.verify.drawer(lambda step, temperature: jl.ula(step, temperature=temperature))
@@ -152,6 +155,12 @@ def drawer(make_kernel: Rule) -> Draw:
         >>> draw(jax.random.key(0), energy, 0.1, 1.0, jnp.zeros((3, 2)), 5).shape
         (3, 2)
     """
+    if not callable(make_kernel):
+        raise TypeError(
+            "make_kernel: expected a function of step size and temperature that makes a kernel, "
+            f"got {type(make_kernel).__name__}; for instance lambda step, temperature: "
+            "jlangevin.ula(step, temperature=temperature)"
+        )
 
     def draw(
         key: jax.Array,

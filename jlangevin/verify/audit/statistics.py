@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import scipy
 
-from jlangevin.verify.audit.lab import Floats, Trial
+from jlangevin.verify._statistics import Floats, fisher
+from jlangevin.verify.audit.lab import Trial
 
 __all__ = ["independent", "repeated", "same_law", "signs"]
 
@@ -26,13 +27,8 @@ def signs(values: Sequence[Floats]) -> float:
 
 def independent(x: Floats, y: Floats) -> float:
     """Fisher's exact test of each column of x against that of y, both cut at their medians."""
-    p_values = []
-    for a, b in zip(x.T, y.T, strict=True):
-        up, right = a > np.median(a), b > np.median(b)
-        law = scipy.stats.hypergeom(len(a), int(up.sum()), int(right.sum()))
-        both = int((up & right).sum())
-        p_values.append(min(1.0, 2 * min(law.cdf(both), law.sf(both - 1))))
-    return float(min(1.0, len(p_values) * min(p_values)))
+    p_values = fisher(x > np.median(x, axis=0), y > np.median(y, axis=0))
+    return float(min(1.0, len(p_values) * p_values.min()))
 
 
 def same_law(x: Floats, y: Floats, center: Floats) -> float:
