@@ -15,7 +15,6 @@ __all__ = [
     "as_array",
     "as_draws",
     "as_draws_array",
-    "as_floating_position",
     "check_count",
     "check_finite",
     "check_key",
@@ -138,15 +137,6 @@ def as_array(name: str, value: Any, *, ndim: int | None = None) -> jax.Array:
     if ndim is not None and array.ndim != ndim:
         raise ValueError(f"{name}: expected {ndim} dimension(s), got shape {array.shape}")
     return array
-
-
-def as_floating_position(name: str, value: trees.PyTree) -> trees.PyTree:
-    """`trees.as_position`, of which derivatives can be taken."""
-    value = trees.as_position(name, value)
-    for leaf in jax.tree.leaves(value):
-        if not jnp.issubdtype(leaf.dtype, jnp.floating):
-            raise TypeError(f"{name}: expected floating arrays, got dtype {leaf.dtype}")
-    return value
 
 
 def as_draws(name: str, value: Any, *, minimum: int = 1) -> jax.Array:

@@ -18,7 +18,6 @@ from jax.flatten_util import ravel_pytree
 
 from jlangevin import reducers, trees
 from jlangevin._checks import (
-    as_floating_position,
     check_count,
     check_key,
     check_positive,
@@ -376,7 +375,7 @@ def curvature(energy: Energy, position: Any, *, num_iterations: int = 50) -> jax
         50.0
     """
     num_iterations = check_count("num_iterations", num_iterations, minimum=1)
-    position = as_floating_position("position", position)
+    position = trees.as_position("position", position, floating=True)
     check_energy(energy, position)
     flat, unravel = ravel_pytree(position)
 

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 
 from jlangevin import trees
-from jlangevin._checks import as_floating_position
 from jlangevin.kernels.base import Energy, Info, check_energy, gradient, hyperparameter
 from jlangevin.kernels.preconditioner import Dense, Diagonal, Scalar, as_mass
 from jlangevin.noise import Want
@@ -253,7 +252,7 @@ def configurational_temperature(energy: Energy, position: PyTree) -> Configurati
         >>> round(float(pair.gradient_square.mean() / pair.laplacian.mean()), 1)
         1.0
     """
-    position = as_floating_position("position", position)
+    position = trees.as_position("position", position, floating=True)
     check_energy(energy, position)
     unravel = trees.unraveler(position)
 
