@@ -138,6 +138,11 @@ class ControlVariate:
     center: Any
     gradient: Any  # Σ_i ∇e(center, item_i)
 
+    @property
+    def energy(self) -> Sum:
+        """E, over all data."""
+        return self.minibatch.energy
+
     def __call__(self, key: jax.Array, position: PyTree) -> PyTree:
         trees.assert_like("center", self.center, position, "like the position")
         energy, batch = self.minibatch.energy, self.minibatch.draw(key)
@@ -164,6 +169,8 @@ def control_variate(minibatch: Minibatch, center: PyTree) -> ControlVariate:
     It is unbiased, with the covariance n²/b V(x), V that of the differences over the items: near
     the center it vanishes with the square of the distance. A center near the mode of p makes
     the noise small where the chain is. 2b gradients of items an estimate; n of them once, here.
+
+    `energy` of what is returned is E itself, a callable over all data.
 
     Args:
         minibatch: as `minibatch` makes it.

@@ -250,7 +250,9 @@ def resume(
     """Go on from `run.state` as if the run had never stopped.
 
     Args:
-        state: `Run.state` of an earlier run with the same energy and kernel.
+        state: `Run.state` of an earlier run with the same energy and kernel. Under another energy
+            the numbers that a state may carry, as `mala` does value and gradient, would be wrong:
+            begin anew with `sample`, from `run.position` and under another key.
         reducers: those of the earlier run, which go on; or others if it had none, which begin.
         energy, kernel, num_steps, burn_in, thin, observe, on_divergence, progress, block_steps,
             remat: as in `sample`; schedules go on from the steps already done, and chains stay on

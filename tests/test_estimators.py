@@ -40,3 +40,9 @@ def test_so_is_a_prior():
     batches = minibatch(scalar, jnp.ones((5, 2)), 2, prior=jnp.square)
     with pytest.raises(ValueError, match=r"prior: expected a scalar .* got shape \(2,\); sum over"):
         batches(key(), jnp.zeros(2))
+
+
+def test_both_estimators_have_the_energy_that_they_estimate():
+    batches = minibatch(lambda x, y: (x - y) ** 2, jnp.arange(4.0), 2)
+    control = control_variate(batches, 1.5)
+    assert control.energy(jnp.float32(0.0)) == batches.energy(jnp.float32(0.0)) == 14.0

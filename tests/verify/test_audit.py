@@ -315,7 +315,11 @@ def test_the_report_is_text_and_plain_data():
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"draw": None}, TypeError, "draw: expected a function draw.* verify.drawer makes one"),
+        (
+            {"draw": None},
+            TypeError,
+            r"draw: expected a function draw.*, got NoneType; jlangevin\.verify\.drawer",
+        ),
         ({"rules": {"x": 3}}, TypeError, "rules: expected functions of step size and temperature"),
         ({"rules": [jl.ula]}, TypeError, "rules: expected functions .* by name"),
         ({"claim": "right"}, ValueError, 'claim: expected None, "exact" or "reversible"'),
