@@ -10,6 +10,7 @@ import jax
 
 from jlangevin import noise, trees
 from jlangevin._checks import check_scalar
+from jlangevin.errors import NoEnergyError
 from jlangevin.scores import GivenGradient
 from jlangevin.trees import PyTree, pytree_dataclass
 
@@ -102,9 +103,13 @@ def gradient(energy: Energy, position: PyTree) -> PyTree:
 
 def value_and_gradient(energy: Energy, position: PyTree) -> tuple[jax.Array | None, PyTree]:
     """E and ∇E at one position; None for the value where only a gradient is given."""
-    if isinstance(energy, GivenGradient):
-        return None, energy.gradient(position)
-    return jax.value_and_grad(energy)(position)
+    if not isinstance(energy, GivenGradient):
+        return jax.value_and_grad(energy)(position)
+    slope = energy.gradient(position)
+    try:
+        return energy(position), slope
+    except NoEnergyError:
+        return None, slope
 
 
 def hyperparameter(name: str, value: Any) -> Any:
@@ -227,9 +232,11 @@ def check_estimator(estimator: Any) -> None:
 def check_energy(energy: Any, position: PyTree) -> None:
     """Raise unless `energy` maps a position like `position` to a real floating scalar.
 
-    One that gives a gradient alone must map it to the like of it.
+    The gradient of one that gives its own must be like the position; it may have no value.
     """
     check_callable(energy)
+    with contextlib.suppress(NoEnergyError):
+        _check_value(energy, position)
     if isinstance(energy, GivenGradient):
         with noted(f"by the score, given one position {trees.shown(position)}"):
             slope = jax.eval_shape(energy.gradient, position)
@@ -240,7 +247,9 @@ def check_energy(energy: Any, position: PyTree) -> None:
             "like the position, from its score",
             dtypes=True,
         )
-        return
+
+
+def _check_value(energy: Any, position: PyTree) -> None:
     with noted(f"by the energy, given one position {trees.shown(position)}"):
         value = jax.eval_shape(energy, position)
     if not isinstance(value, jax.ShapeDtypeStruct) or value.shape != ():

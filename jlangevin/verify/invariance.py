@@ -14,6 +14,7 @@ instead, which looks at its closed form.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 
@@ -26,9 +27,9 @@ from jlangevin._checks import check_count, check_key, check_probability
 from jlangevin.compiling import energy_values
 from jlangevin.distribution import Drawable, Gaussian
 from jlangevin.energies import Quadratic
+from jlangevin.errors import NoEnergyError
 from jlangevin.kernels.base import Energy, Kernel
 from jlangevin.sampling import sample
-from jlangevin.scores import GivenGradient
 from jlangevin.trees import PyTree
 from jlangevin.verify._statistics import POWER, ROWS
 from jlangevin.verify.law import Report, columns, compare
@@ -198,12 +199,12 @@ def invariance(
     others = positions(0, num_chains, _LEVEL_DRAWS)
     levels = columns(others)
     names = [f"coordinate {i}" for i in range(before.shape[1])]
-    if not isinstance(energy, GivenGradient):
-        names.append("energy")
-        before, after, levels = (
+    with contextlib.suppress(NoEnergyError):  # of a score there are the coordinates alone
+        before, after, levels = [
             np.hstack([known, np.asarray(energy_values(energy, x), np.float64)[:, None]])
             for known, x in zip((before, after, levels), (start, end, others), strict=True)
-        )
+        ]
+        names.append("energy")
     finite = np.isfinite(after).all(axis=1)
     at = np.quantile(levels, _QUANTILES, axis=0)[:, None]
     below, then_below = before[finite] <= at, after[finite] <= at

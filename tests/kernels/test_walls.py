@@ -613,3 +613,26 @@ def test_hyperparameters_are_finite_and_positive(make, value):
         make(value, domains.box(0.0, 1.0))
     with pytest.raises(ValueError, match="temperature: expected"):
         make(0.1, domains.box(0.0, 1.0), temperature=value)
+
+
+def test_a_confined_energy_is_looked_at_as_any_other():
+    positive = domains.box(0.0, jnp.inf)
+    start = jnp.array([[1.0], [-1.0]])
+    with pytest.raises(ValueError, match="of the first, chain 1, the energy is not"):
+        jl.sample(
+            jax.random.key(0), domains.confine(jnp.sum, positive), jl.ula(0.1), start, num_steps=1
+        )
+    with pytest.raises(ValueError, match="energy: expected a scalar for one position"):
+        jl.sample(
+            jax.random.key(0),
+            domains.confine(lambda x: 0.5 * jnp.sum(x**2, keepdims=True), positive),
+            jl.mala(0.1),
+            start,
+            num_steps=1,
+        )
+    law = jl.energies.gaussian_mixture([[0.0], [3.0]], jnp.ones((2, 1, 1)))
+    everywhere = domains.confine(law, domains.box(-jnp.inf, jnp.inf))
+    chains = {"key": jax.random.key(0), "num_steps": 3, "num_chains": 4_000}
+    report = jl.verify.invariance(jl.mala(0.5), everywhere, law, **chains)
+    assert report.statistics == ("coordinate 0", "energy")
+    assert report.passed
