@@ -149,7 +149,9 @@ def test_a_chain_that_fails_is_frozen_on_its_device_and_counted_by_all():
     energy, kernel = jl.energies.double_well(), jl.ula(0.05)
 
     def go(**options):
-        with pytest.warns(jl.DivergenceWarning, match=r"1 of 640 chains .* chain 333 of the run, after 3"):
+        with pytest.warns(
+            jl.DivergenceWarning, match=r"1 of 640 chains .* chain 333 of the run, after 3"
+        ):
             return jl.sample(key(), energy, kernel, starts, num_steps=50, **options)
 
     assert_close(go(sharding=mesh()).draws, go().draws)
