@@ -28,6 +28,7 @@ __all__ = [
     "gradient",
     "has_schedule",
     "hyperparameter",
+    "layers",
     "noted",
     "position",
     "value_and_gradient",
@@ -150,6 +151,13 @@ def check_kernel(kernel: Any) -> None:
             f"kernel: {kernel!r} is no kernel (it lacks {', '.join(missing)}); "
             "pass for instance jlangevin.ula(step_size=0.01)"
         )
+
+
+def layers(kernel: Any) -> Iterator[Any]:
+    """`kernel`, and the kernels that it is around, from the outermost to the innermost."""
+    while kernel is not None:
+        yield kernel
+        kernel = getattr(kernel, "kernel", None)
 
 
 @contextlib.contextmanager

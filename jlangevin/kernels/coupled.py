@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jlangevin._checks import check_count
-from jlangevin.kernels.base import Energy, Info, check_kernel, gradient, has_schedule
+from jlangevin.kernels.base import Energy, Info, check_kernel, gradient, has_schedule, layers
 from jlangevin.kernels.mala import MALA
 from jlangevin.kernels.metropolis import total
 from jlangevin.kernels.tempered import Tempered
@@ -201,14 +201,11 @@ def coupled(
             f"kernel: {type(kernel).__name__} cannot be reflected, which is for jlangevin.ula and "
             'jlangevin.mala; how="common" couples others'
         )
-    inner = kernel
-    while inner is not None:
-        if isinstance(inner, Tempered):
-            raise TypeError(
-                "kernel: replicas of jlangevin.tempered swap by the number of steps done, in which "
-                "the two chains differ, so they could not meet; couple the kernel inside of it"
-            )
-        inner = getattr(inner, "kernel", None)
+    if any(isinstance(layer, Tempered) for layer in layers(kernel)):
+        raise TypeError(
+            "kernel: replicas of jlangevin.tempered swap by the number of steps done, in which the "
+            "two chains differ, so they could not meet; couple the kernel inside of it"
+        )
     if has_schedule(kernel):
         raise ValueError(
             "kernel: one with a schedule has no stationary law for its chains to meet in; give "

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jlangevin import trees
 from jlangevin._checks import as_array, check_spd
 from jlangevin.distribution import factor
-from jlangevin.kernels.base import Energy, Info, check_kernel, gradient
+from jlangevin.kernels.base import Energy, Info, check_kernel, gradient, layers
 from jlangevin.kernels.metropolis import Metropolis
 from jlangevin.kernels.tempered import Tempered
 from jlangevin.noise import Want
@@ -93,19 +93,17 @@ def gradient_noise(kernel: Any, cov: Any) -> GradientNoise:
         1.6667
     """
     check_kernel(kernel)
-    inner = kernel
-    while hasattr(inner, "kernel") and not isinstance(inner, Tempered):
-        inner = inner.kernel
-    if isinstance(inner, Metropolis | Tempered):
-        raise TypeError(
-            f"kernel: {type(inner).__name__} accepts or rejects by the energy's value, which goes "
-            "with no noisy gradient; take an unadjusted kernel such as jlangevin.ula"
-        )
-    if hasattr(inner, "estimator"):
-        raise TypeError(
-            f"kernel: {type(inner).__name__} takes its gradients from an estimator, to which "
-            "nothing would be added; add the noise to the estimator, or take jlangevin.ula"
-        )
+    for layer in layers(kernel):
+        if isinstance(layer, Metropolis | Tempered):
+            raise TypeError(
+                f"kernel: {type(layer).__name__} accepts or rejects by the energy's value, which "
+                "goes with no noisy gradient; take an unadjusted kernel such as jlangevin.ula"
+            )
+        if hasattr(layer, "estimator"):
+            raise TypeError(
+                f"kernel: {type(layer).__name__} takes its gradients from an estimator, to which "
+                "nothing would be added; add the noise to the estimator, or take jlangevin.ula"
+            )
     matrix = as_array("cov", cov, ndim=2)
     check_spd("cov", matrix, semidefinite=True)
     return GradientNoise(kernel, factor(matrix))
