@@ -6,9 +6,11 @@ A kernel that goes on changing with its own past has another law. So adaptation 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import warnings
+from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -23,7 +25,7 @@ from jlangevin._checks import (
     check_positive,
     check_probability,
 )
-from jlangevin.errors import AdaptationError, StuckWarning
+from jlangevin.errors import AdaptationError, EnergyWarning, PrecisionWarning, StuckWarning
 from jlangevin.kernels.base import Energy, Info, check_energy, gradient, has_schedule
 from jlangevin.kernels.preconditioner import Dense, Diagonal, as_preconditioner
 from jlangevin.sampling import Run, SamplerState, resume, sample
@@ -131,16 +133,17 @@ def warm_up(
         )
     settle, windows, last = _phases(num_steps // _PIECE)
     moving = _Moving(kernel, np.float32(target_acceptance))
-    run = sample(
-        key,
-        energy,
-        moving,
-        init,
-        num_steps=_PIECE + num_steps % _PIECE,
-        num_chains=num_chains,
-        observe=None,
-        sharding=sharding,
-    )
+    with _quiet():
+        run = sample(
+            key,
+            energy,
+            moving,
+            init,
+            num_steps=_PIECE + num_steps % _PIECE,
+            num_chains=num_chains,
+            observe=None,
+            sharding=sharding,
+        )
     history = _History([], [])
     state = history.note(run)
     if precondition is not None:
@@ -234,6 +237,7 @@ class _History(NamedTuple):
             tally=tally._replace(
                 num_steps=jnp.zeros_like(tally.num_steps),
                 acceptance=jnp.zeros_like(tally.acceptance),
+                rejections=jax.tree.map(jnp.zeros_like, tally.rejections),
             )
         )
 
@@ -248,12 +252,21 @@ def _go_on(
 ) -> tuple[SamplerState, Any]:
     """Run pieces, which `reducer` sees as one run: the state after them, and the last of them."""
     run = None
-    # Chains that do not move yet are what this is for.
-    with warnings.catch_warnings(action="ignore", category=StuckWarning):
+    with _quiet():
         for _ in range(pieces):
             run = resume(state, energy, kernel, num_steps=_PIECE, observe=None, reducers=reducer)
             state = history.note(run)
     return state._replace(reducers=None), run
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Chains that do not move yet, or propose to go where the energy overflows, are what warm-up is
+    for: what is left of that is said of the run that follows."""
+    with warnings.catch_warnings():
+        for category in (StuckWarning, EnergyWarning, PrecisionWarning):
+            warnings.simplefilter("ignore", category)
+        yield
 
 
 def _with_steps(state: SamplerState, step_size: float) -> SamplerState:

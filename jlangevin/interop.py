@@ -53,12 +53,16 @@ def _groups(
             "draws: the run kept none; pass observe=jlangevin.position, or another function of the "
             "kernel's state, to sample"
         )
-    known: dict[str, Any] = {"diverging": _diverging(run)}
-    if energy is not None:
-        known["energy"] = np.asarray(_energies(energy, run.draws))
+    values = None if energy is None else np.asarray(_energies(energy, run.draws))
+    known: dict[str, Any] = {"diverging": _diverging(run, values)}
+    if values is not None:
+        known["energy"] = values
     stats = to_dataset(known, coords=coords)
     if run.info.acceptance_rate is not None:
         stats["acceptance_rate"] = ("chain", np.asarray(run.info.acceptance_rate))
+    if run.info.rejections is not None:
+        for name in ("walls", "faults", "rounded"):
+            stats[f"rejections_{name}"] = ("chain", np.asarray(getattr(run.info.rejections, name)))
     posterior = to_dataset(_named(run.draws), coords=coords, dims=dims)
     return {"posterior": posterior, "sample_stats": stats}
 
@@ -72,8 +76,8 @@ def _named(draws: Any) -> dict[str, Any]:
     return {path: np.asarray(leaf) for path, (_, leaf) in zip(paths, leaves, strict=True)}
 
 
-def _diverging(run: Run) -> np.ndarray[Any, Any]:
-    """(chain, draw): whether a draw repeats where its chain was before it diverged, or is NaN."""
+def _diverging(run: Run, energies: np.ndarray[Any, Any] | None) -> np.ndarray[Any, Any]:
+    """(chain, draw): whether a draw is not to be trusted, see `Run.to_datatree`."""
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(run.draws)]
     num_draws = leaves[0].shape[1]
     steps = int(run.state.step) - run.thin * np.arange(num_draws)[::-1]
@@ -81,6 +85,12 @@ def _diverging(run: Run) -> np.ndarray[Any, Any]:
     bad = (failed >= 0) & (steps > failed)
     for leaf in leaves:
         bad |= ~np.isfinite(leaf).all(axis=tuple(range(2, leaf.ndim)))
+    if energies is not None:
+        bad |= ~np.isfinite(energies)
+    else:  # nobody knows since when a chain has been where its energy is not finite
+        bad |= (np.asarray(run.info.num_divergent)[:, None] > 0) & (failed < 0)
+    if run.info.rejections is not None:
+        bad |= np.asarray(run.info.rejections.faults)[:, None] > 0
     return bad
 
 

@@ -17,20 +17,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jlangevin import memory, noise, program, trees
+from jlangevin import memory, noise, program, report, trees
 from jlangevin import reducers as _reducers
 from jlangevin._checks import check_count, check_key
 from jlangevin.compiling import warn_if_miscompiled
 from jlangevin.distribution import Drawable
-from jlangevin.errors import DivergenceError, DivergenceWarning, StuckWarning
 from jlangevin.kernels.base import Energy, Info, Kernel, check_callable, check_kernel, position
-from jlangevin.program import Layout, Outcome, Plan, SamplerState, Tally, Trouble, Work
+from jlangevin.program import Layout, Outcome, Plan, SamplerState, Work
 from jlangevin.progress import Progress
 from jlangevin.trees import PyTree, pytree_dataclass, static_field
 
 __all__ = ["Run", "SamplerState", "position", "resume", "sample"]
-
-_ENOUGH_STEPS = 100  # after which chains that have not moved are stuck, and not merely unlucky
 
 OnDivergence = Literal["report", "raise", "ignore"]
 
@@ -90,12 +87,16 @@ class Run:
         draws are known, with dimensions (chain, draw):
 
             diverging   the chain has diverged, and the draw repeats where it was last finite, or is
-                        not finite itself
+                        not finite itself; or the energy is not finite at the draw (where its chain
+                        ended, if no energy is given); or the chain kept out of a place because the
+                        energy or its gradient is NaN there
             energy      E(x), if an energy is given; it has no kinetic part, so BFMI is not for it
 
         and with dimension (chain,), where the kernel rejects:
 
-            acceptance_rate   the mean over all steps after burn-in
+            acceptance_rate     the mean over all steps after burn-in
+            rejections_walls, rejections_faults, rejections_rounded
+                                proposals that could not be weighed, see `kernels.Rejections`
 
         Args:
             energy: evaluated at every draw, which then has to be a position.
@@ -171,8 +172,9 @@ def sample(
             `Run.summary`.
         sharding: spread the chains over devices: a mesh (over all its axes) or a `NamedSharding`
             whose first entry names the axes. By default as the positions in `init` are.
-        on_divergence: what to do about chains that turn non-finite. They are frozen where they were
-            last finite and counted; "report" warns, "raise" raises. "ignore" does not look for
+        on_divergence: what to do about chains that turn non-finite, and about an energy that is not
+            a number where chains end or wanted to go. The first are frozen where they were last
+            finite; both are counted. "report" warns, "raise" raises. "ignore" does not look for
             them: they stay as they are, `info.num_divergent` counts those that end non-finite and
             `info.first_bad_step` is -1 throughout. That is half the program to compile where
             `sample` is itself under a transformation, and what to take with `jax.vmap`.
@@ -227,8 +229,8 @@ def sample(
     if trees.is_concrete(key, arrays):
         shapes = memory.shapes_of_start(stream_ids.shape[0], arrays, structures)
         memory.check(shapes, work, plan, layout, _one_device(layout, key))
-    state, bad, fault = program.begin(key, stream_ids, arrays, structures=structures, layout=layout)
-    _check_finite_start(bad, fault, numbers)
+    state, bad = program.begin(key, stream_ids, arrays, structures=structures, layout=layout)
+    report.check_start(bad, state, numbers)
     return _go_on(state, work, plan, loop, layout, parity=0)
 
 
@@ -400,11 +402,10 @@ def _in_blocks(
             kept.append(out.draws)
             steps = piece.burn_in + piece.num_steps
             parity = None if parity is None else (parity + steps) % 2
-            failed = int(out.trouble.number)
-            bar.update(steps, state.tally, failed)
+            bar.update(steps, state.tally, int(out.diverged.number))
             if store is not None and save:
                 store.save(state, kept)
-            if failed and loop.on_divergence == "raise":
+            if loop.on_divergence == "raise" and report.failed(out):
                 break
     if interrupted:
         done = int(state.step) - begun
@@ -418,15 +419,15 @@ def _in_blocks(
         out = advance(state, plan._replace(burn_in=0, num_steps=0), parity, False)
         kept.append(out.draws)
     assert out is not None
-    if int(out.trouble.number) and not ignore:
-        _report(out.trouble, out.num_divergent.shape[0], loop.on_divergence)
-    _warn_if_stuck(out.state.tally)
+    if not ignore:
+        report.tell(out, work, raising=loop.on_divergence == "raise")
+    report.warn_if_stuck(out.state)
     return out._replace(draws=_join(kept))
 
 
 def _finish(out: Outcome, work: Work, plan: Plan) -> Run:
     tally = out.state.tally
-    info = Info(tally.acceptance, out.num_divergent, tally.first_bad_step)
+    info = Info(tally.acceptance, tally.rejections, out.num_divergent, tally.first_bad_step)
     arrays, structure = work.arrays[2], work.structures[2]
     summary = None
     if jax.tree.leaves(out.state.reducers):
@@ -469,35 +470,6 @@ def _join(kept: list[PyTree]) -> PyTree:
     if len(kept) == 1:
         return kept[0]
     return jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), *kept)
-
-
-def _report(trouble: Trouble, num_chains: int, on_divergence: str) -> None:
-    count, first, step = int(trouble.number), int(trouble.chain), int(trouble.step)
-    message = (
-        f"{count} of {num_chains} chains turned non-finite and were frozen where they were last "
-        f"finite; the first is chain {first} of the run, after {step} steps "
-        "(run.info.first_bad_step has all of them). Their draws repeat that place from then on and "
-        "are still in run.draws; run.info.num_divergent == 0 chooses the other chains. A smaller "
-        "step size is the usual remedy; tamed_ula or mala where the energy is steep far out"
-    )
-    if on_divergence == "raise":
-        raise DivergenceError(message)
-    warnings.warn(message, DivergenceWarning, stacklevel=5)
-
-
-def _warn_if_stuck(tally: Tally) -> None:
-    """Say so if a kernel rejected all that it proposed, or nearly."""
-    rates, steps = tally.acceptance, int(tally.num_steps)
-    if rates is None or not rates.is_fully_addressable or steps < _ENOUGH_STEPS:
-        return
-    most = float(np.max(rates))
-    if most * steps < 1:
-        warnings.warn(
-            f"hardly a chain has moved: acceptance is at most {most:.1g}, over {steps} steps. "
-            "A smaller step size is the usual remedy, and warm_up finds one",
-            StuckWarning,
-            stacklevel=5,
-        )
 
 
 # Arguments ------------------------------------------------------------------------------------
@@ -672,20 +644,3 @@ def _check_chains(chains: Any) -> np.ndarray[Any, Any] | jax.Array:
     if np.unique(values).size != values.size:
         raise ValueError("chains: a stream named twice would give the same chain twice")
     return values.astype(np.uint32)
-
-
-def _check_finite_start(bad: Trouble, fault: jax.Array, stream_ids: Any) -> None:
-    if not trees.is_concrete(bad) or not int(bad.number):
-        return
-    what, place = program.FAULTS[int(fault)], int(bad.chain)
-    first = f"chain {place}"
-    if trees.is_concrete(stream_ids) and int(stream_ids[place]) != place:
-        first += f" of the run (stream {int(stream_ids[place])})"
-    raise ValueError(
-        f"init: not finite at the start of {int(bad.number)} of {len(stream_ids)} chains; of the "
-        f"first, {first}, {what} is not. "
-        + {
-            "the position": "Give finite positions",
-            "the kernel's state": "Start inside of the kernel's domain, if it has one",
-        }.get(what, "Start where energy and gradient are finite")
-    )

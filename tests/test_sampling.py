@@ -567,7 +567,7 @@ def test_errors_of_a_kernel_and_of_an_energy_say_what_these_were_given():
 def test_chains_that_never_move_are_reported():
     """MALA with a step a million times too large; and once more with too few steps to tell."""
     energy, start = jl.energies.double_well(dim=2), jnp.ones((4, 2))
-    with pytest.warns(jl.StuckWarning, match="hardly a chain has moved: .* over 100 steps"):
+    with pytest.warns(jl.StuckWarning, match="4 of 4 chains have hardly moved .* over 100 steps"):
         jl.sample(key(), energy, jl.mala(1e4), start, num_steps=100)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import jax
+import jax.numpy as jnp
 
 from jlangevin import noise, trees
 from jlangevin._checks import check_scalar
@@ -18,6 +19,7 @@ __all__ = [
     "Energy",
     "Info",
     "Kernel",
+    "Rejections",
     "Schedule",
     "at_step",
     "check_callable",
@@ -40,15 +42,49 @@ Energy = Callable[[PyTree], jax.Array]
 K = TypeVar("K")
 
 
+class Rejections(NamedTuple):
+    """How many proposals of a chain could not be weighed and were rejected, by their cause.
+
+    An int32 for each chain. What a step reports in its place is the cause of one rejection, see
+    `kernels.metropolis.unweighable`.
+    """
+
+    walls: Any  # E = +inf there, or a number beyond the largest float: no fault
+    faults: Any  # E is NaN or -inf there, or ∇E is NaN: a fault of the energy
+    rounded: Any  # the proposal was rounded onto a wall of its domain: a limit of the dtype
+    faulty: Any  # what was NaN, in bits: 1 for the energy, 2 << k for leaf k of its gradient
+
+    @classmethod
+    def none(cls, num_chains: int) -> Rejections:
+        return cls(*(jnp.zeros(num_chains, jnp.int32) for _ in cls._fields))
+
+    def after(self, cause: jax.Array) -> Rejections:
+        """With one more step, in which the cause of each chain was `cause`."""
+        fault = cause > ROUNDED
+        return Rejections(
+            self.walls + (cause == WALL).astype(jnp.int32),
+            self.faults + fault.astype(jnp.int32),
+            self.rounded + (cause == ROUNDED).astype(jnp.int32),
+            self.faulty | jnp.where(fault, cause >> 2, 0),
+        )
+
+
+# The causes of a rejection. Others are FAULT << k: 0 for the energy, k + 1 for leaf k of ∇E.
+WALL, ROUNDED, FAULT = 1, 2, 4
+LAST_FAULT = 27  # leaves from here on share a bit
+
+
 class Info(NamedTuple):
     """What a step reports; None where it does not apply, at no cost.
 
-    In `Run.info` each has a leading chain axis: the mean of `acceptance_rate` over the steps after
-    burn-in; and what the driver adds. `num_divergent` is 1 for a chain that turned non-finite, and
-    `first_bad_step` how many steps it had done when it did, -1 for the others.
+    In `Run.info` each has a leading chain axis: the mean of `acceptance_rate` and the `rejections`,
+    over the steps after burn-in; and what the driver adds. `num_divergent` is 1 for a chain that
+    turned non-finite, or that ended where its energy is not finite. `first_bad_step` is how many
+    steps it had done when it turned non-finite, -1 for the others.
     """
 
     acceptance_rate: Any = None
+    rejections: Any = None
     num_divergent: Any = None
     first_bad_step: Any = None
 
@@ -210,12 +246,13 @@ def check_step(kernel: Kernel, energy: Energy, position: PyTree) -> tuple[Any, I
         dtypes=True,
     )
     trees.assert_like("kernel", after, before, "like the state from init, from step", dtypes=True)
-    rate = info.acceptance_rate
-    if rate is not None and getattr(rate, "shape", None) != ():
-        raise ValueError(
-            "kernel: the acceptance_rate that its step reports is to be one number, or None; got "
-            f"{trees.shown(rate)}"
-        )
+    for name in ("acceptance_rate", "rejections"):
+        reported = getattr(info, name)
+        if reported is not None and getattr(reported, "shape", None) != ():
+            raise ValueError(
+                f"kernel: the {name} that its step reports is to be one number, or None; got "
+                f"{trees.shown(reported)}"
+            )
     return before, info
 
 

@@ -44,6 +44,12 @@ class DualEnergy(GivenGradient):
         """The same at another level, where the energy has levels."""
         return DualEnergy(self.energy.at(sigma), self.domain, self.temperature)
 
+    def rounded(self, u: PyTree) -> jax.Array:
+        """Whether x(u) is on the boundary, where rounding alone has put it."""
+        again = self.domain.dual(self.domain.primal(u))
+        inside = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(again)]
+        return ~jnp.all(jnp.stack(inside))
+
     def _volume(self, u: PyTree) -> jax.Array:
         log_det = self.domain.log_det(u)
         return jnp.asarray(self.temperature, log_det.dtype) * log_det

@@ -15,6 +15,7 @@ from jlangevin.kernels.metropolis import (
     accept_or_keep,
     evaluate,
     total,
+    unweighable,
 )
 from jlangevin.kernels.reflected import free_step
 from jlangevin.noise import Want
@@ -52,7 +53,8 @@ class ReflectedMALA(Metropolis):
             return 0.5 * (g * move + h * turned) - 0.25 * eta * (h + g) * (h - g)
 
         done = total(work, slope, slope_there, move, turned)
-        return accept_or_keep(state, proposed, done, self.temperature, uniform)
+        cause = unweighable(energy, proposed)
+        return accept_or_keep(state, proposed, done, self.temperature, uniform, cause)
 
 
 def reflected_mala(step_size: Any, domain: Domain, *, temperature: Any = 1.0) -> ReflectedMALA:

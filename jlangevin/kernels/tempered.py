@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -39,6 +39,8 @@ class Tempered:
     kernel: Any
     temperatures: jax.Array
     step_sizes: jax.Array | None
+
+    weighs_energies: ClassVar[bool] = True
 
     @property
     def init_noise(self) -> PyTree:
@@ -100,7 +102,8 @@ class Tempered:
             jnp.where(offered, mean, state.acceptance),
             state.round_trips + back,
         )
-        return after, _coldest(info)
+        worst = jax.tree.map(lambda causes: jnp.max(causes, axis=-1), info.rejections)
+        return after, _coldest(info._replace(rejections=None))._replace(rejections=worst)
 
     def _each(self, wants: PyTree) -> PyTree:
         """Of each want one a temperature."""
@@ -112,14 +115,16 @@ class Tempered:
         return dataclasses.replace(self.kernel, temperature=temperature, **changes)
 
     def _rate(self, energy: Energy, states: Any) -> jax.Array:
-        """min(1, exp((1/T_i - 1/T_{i+1}) (E_i - E_{i+1}))) for each pair; 0 for what is NaN."""
+        """min(1, exp((1/T_i - 1/T_{i+1}) (E_i - E_{i+1}))) for each pair; 0 if E is not finite."""
         values = getattr(states, "energy", None)
         if values is None:
             values = _over(energy)(states.position)
         cold, hot = self.temperatures[:-1], self.temperatures[1:]
         fall = values[:-1] - values[1:]
         log_ratio = ((hot - cold) / (cold * hot)).astype(fall.dtype) * fall
-        return jnp.where(jnp.isnan(log_ratio), 0, jnp.exp(jnp.minimum(log_ratio, 0)))
+        finite = jnp.isfinite(values)
+        both = finite[:-1] & finite[1:] & ~jnp.isnan(log_ratio)
+        return jnp.where(both, jnp.exp(jnp.minimum(log_ratio, 0)), 0)
 
 
 def _over(function: Any) -> Any:
