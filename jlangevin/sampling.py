@@ -68,6 +68,10 @@ class Run:
             lines.append(f"steps: {int(self.state.step):,}")
         if known(self.info.num_divergent):
             lines.append(f"divergent chains: {int(self.info.num_divergent.sum()):,}")
+        if self.info.rejections is not None and known(self.info.rejections.faults):
+            faults = int(self.info.rejections.faults.sum())
+            if faults:
+                lines.append(f"proposals at which the energy is at fault: {faults:,}")
         if known(self.info.acceptance_rate):
             lines.append(
                 f"acceptance rate: {float(self.info.acceptance_rate.mean()):.3g} on average"
