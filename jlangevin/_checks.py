@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import operator
+import types
 from typing import Any
 
 import jax
@@ -17,13 +19,19 @@ __all__ = [
     "as_draws_array",
     "check_count",
     "check_finite",
+    "check_increasing",
     "check_key",
+    "check_known",
+    "check_made",
+    "check_no_half",
     "check_no_run",
     "check_positive",
     "check_probability",
     "check_scalar",
     "check_spd",
     "check_temperature",
+    "check_tree",
+    "check_width",
 ]
 
 
@@ -48,6 +56,77 @@ def check_key(name: str, key: Any) -> None:
             f"{name}: expected one key, got an array of keys of shape {key.shape}; "
             "use jax.vmap to run over many keys"
         )
+
+
+def check_made(name: str, value: Any) -> None:
+    """Raise TypeError for a class, or a function of this library, given for what it makes."""
+    ours = isinstance(value, types.FunctionType) and value.__module__.startswith("jlangevin.")
+    if isinstance(value, type):
+        kind = "class"
+    elif ours and "<" not in value.__qualname__:  # which a closure has in its name
+        kind = "function"
+    else:
+        return
+    raise TypeError(
+        f"{name}: got the {kind} {value.__name__} itself, not what it makes; call it: "
+        f"{value.__name__}({_required(value)})"
+    )
+
+
+def _required(function: Any) -> str:
+    """The arguments that have to be given, as they stand in a call."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:
+        return "…"
+    return ", ".join(
+        f"{p.name}=…" if p.kind is p.KEYWORD_ONLY else p.name
+        for p in parameters
+        if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    )
+
+
+def check_tree(name: str, value: Any) -> None:
+    """Raise ValueError for a container that JAX cannot take apart."""
+    try:
+        jax.tree.structure(value)
+    except ValueError as error:
+        raise ValueError(
+            f"{name}: JAX sorts the keys of a dict, and cannot sort those given ({error}); make "
+            "them of one type, for instance all strings"
+        ) from None
+
+
+def check_no_half(name: str, dtype: Any) -> None:
+    """Raise TypeError for half precision, in which no matrix can be factorised."""
+    if jnp.finfo(dtype).bits < 32:
+        raise TypeError(
+            f"{name}: expected float32 or float64, got {jnp.dtype(dtype).name}, in which no matrix "
+            "can be factorised; give x.astype(jnp.float32)"
+        )
+
+
+def check_width(**values: Any) -> None:
+    """Raise TypeError for JAX's arrays of 64 bits, left over from when they were enabled."""
+    for name, value in values.items():
+        for leaf in jax.tree.leaves(value):
+            inexact = isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jnp.inexact)
+            if inexact and jax.dtypes.canonicalize_dtype(leaf.dtype) != leaf.dtype:
+                raise TypeError(
+                    f"{name}: holds {leaf.dtype}, made while x64 was enabled, and now it is not; "
+                    'enable it again, jax.config.update("jax_enable_x64", True), or make it again '
+                    "in float32"
+                )
+
+
+def check_known(why: str, **values: Any) -> None:
+    """Raise TypeError for traced values where numbers are needed, and say `why` they are."""
+    for name, value in values.items():
+        if not trees.is_concrete(value):
+            raise TypeError(
+                f"{name}: its values are not known under jit, vmap or grad, and {why}; call this "
+                "outside of them"
+            )
 
 
 def check_count(name: str, value: Any, *, minimum: int) -> int:
@@ -78,6 +157,21 @@ def check_positive(name: str, value: Any) -> None:
             raise ValueError(f"{name}: expected values above zero, got {_show(leaf)}")
 
 
+def check_increasing(
+    name: str, array: Any, expected: str, *, minimum: int = 1, above: float = -np.inf
+) -> None:
+    """A vector of at least `minimum` finite entries, each above the one before, where known.
+
+    `expected` says so in the error. The first has to be `above` or more.
+    """
+    check_finite(name, array)
+    known = trees.is_concrete(array)
+    values = np.asarray(array) if known else np.arange(len(array))
+    if len(values) < minimum or bool(np.any(np.diff(values) <= 0)) or (values[:1] < above).any():
+        shown = np.array2string(values, separator=", ", threshold=8)
+        raise ValueError(f"{name}: expected {expected}, each above the one before; got {shown}")
+
+
 def check_scalar(name: str, value: Any, *, positive: bool = False) -> None:
     """A real number, finite and perhaps above zero where it is known; arrays are refused."""
     if not trees.is_array(value) or jnp.iscomplexobj(value):
@@ -91,6 +185,7 @@ def check_scalar(name: str, value: Any, *, positive: bool = False) -> None:
 
 def check_probability(name: str, value: Any) -> float:
     """`value` as a float strictly between 0 and 1."""
+    check_known("this is decided on the host", **{name: value})
     if not trees.is_array(value) or jnp.iscomplexobj(value) or jnp.shape(value) != ():
         raise TypeError(f"{name}: expected a probability in (0, 1), got {value!r}")
     if not 0 < value < 1:
@@ -129,7 +224,10 @@ def as_array(name: str, value: Any, *, ndim: int | None = None) -> jax.Array:
     try:
         array = jnp.asarray(value)
     except (TypeError, ValueError) as error:
-        raise TypeError(f"{name}: expected an array, got {type(value).__name__}: {error}") from None
+        what = f"dtype {value.dtype}" if hasattr(value, "dtype") else type(value).__name__
+        if isinstance(value, list | tuple):
+            what += f" ({str(error).splitlines()[0]})"
+        raise TypeError(f"{name}: expected an array of numbers, got {what}") from None
     if not jnp.issubdtype(array.dtype, jnp.floating):
         if not jnp.issubdtype(array.dtype, jnp.integer):
             raise TypeError(f"{name}: expected real numbers, got dtype {array.dtype}")

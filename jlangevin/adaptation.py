@@ -20,11 +20,19 @@ from jlangevin import reducers, trees
 from jlangevin._checks import (
     check_count,
     check_key,
+    check_known,
     check_positive,
     check_probability,
 )
 from jlangevin.errors import AdaptationError, StuckWarning
-from jlangevin.kernels.base import Energy, Info, check_energy, gradient, has_schedule
+from jlangevin.kernels.base import (
+    Energy,
+    Info,
+    check_energy,
+    check_kernel,
+    gradient,
+    has_schedule,
+)
 from jlangevin.kernels.preconditioner import Dense, Diagonal, as_preconditioner
 from jlangevin.sampling import Run, SamplerState, resume, sample
 from jlangevin.trees import PyTree, pytree_dataclass
@@ -107,6 +115,8 @@ def warm_up(
         True
     """
     check_key("key", key)
+    check_kernel(kernel)
+    check_known("warm-up decides on the host", key=key, energy=energy, kernel=kernel, init=init)
     num_steps = check_count("num_steps", num_steps, minimum=200)
     target_acceptance = check_probability("target_acceptance", target_acceptance)
     if precondition not in (None, "diagonal", "dense"):

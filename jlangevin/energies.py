@@ -29,6 +29,7 @@ from jlangevin._checks import (
     as_array,
     check_count,
     check_finite,
+    check_no_half,
     check_positive,
     check_scalar,
     check_spd,
@@ -191,10 +192,15 @@ class Quadratic(Analytic):
         _check_position(self, x, self.center.shape[0])
         return _half_form(self.precision, x - self.center)
 
+    def _lower(self) -> jax.Array:
+        """L with L Lᵀ = A."""
+        check_no_half("precision", self.precision.dtype)
+        return jnp.linalg.cholesky(self.precision)
+
     @property
     def log_z(self) -> jax.Array:
         d = self.center.shape[0]
-        lower = jnp.linalg.cholesky(self.precision)
+        lower = self._lower()
         return 0.5 * d * math.log(2 * math.pi) - jnp.sum(jnp.log(jnp.diagonal(lower)))
 
     @property
@@ -203,7 +209,7 @@ class Quadratic(Analytic):
 
     @property
     def cov(self) -> jax.Array:
-        lower = jnp.linalg.cholesky(self.precision)
+        lower = self._lower()
         inverse = jax.scipy.linalg.solve_triangular(
             lower, jnp.eye(lower.shape[0], dtype=lower.dtype), lower=True
         )
@@ -214,7 +220,7 @@ class Quadratic(Analytic):
 
     def from_noise(self, noise: jax.Array) -> jax.Array:
         """μ + L⁻ᵀ ξ with L Lᵀ = A."""
-        lower = jnp.linalg.cholesky(self.precision)
+        lower = self._lower()
         return self.center + jax.scipy.linalg.solve_triangular(lower, noise, lower=True, trans=1)
 
 
@@ -383,6 +389,7 @@ def gaussian_mixture(means: Any, covs: Any, weights: Any = None) -> GaussianMixt
         [0.0, 5.0]
     """
     dtype = trees.common_dtype(means, covs, weights)
+    check_no_half("means, covs", dtype)
     means, covs = as_array("means", means, ndim=2), as_array("covs", covs, ndim=3)
     k, d = means.shape
     check_finite("means", means)

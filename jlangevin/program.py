@@ -218,7 +218,8 @@ def _begin(
         check_energy(energy, like)
         made = noise.at_step(streams, kernel.init_noise, like, 0, noise.Purpose.INIT)
         start = at_step(kernel, jnp.int32(0))
-        _, info = check_step(start, energy, like)
+        shapes, info = check_step(start, energy, like)
+        reducers.check_functions(reduce, shapes)
 
         def one(x: PyTree, z: PyTree) -> tuple[Any, Any, Any]:
             state = start.init(energy, x, z)
@@ -403,8 +404,8 @@ def _local(
         n = carry.tally.num_draws + 1
 
         def update(reducer: Any, sums: Any) -> Any:
-            one = partial(reducer.update, n=n)
-            return jax.vmap(one, in_axes=-1, out_axes=-1)(sums, carry.kernel)
+            one = jax.vmap(reducer.update, in_axes=(-1, -1, None), out_axes=-1)
+            return one(sums, carry.kernel, n)
 
         sums = reducers.over(update, reduce, carry.reducers)
         tally = carry.tally._replace(num_draws=n)

@@ -25,9 +25,16 @@ import numpy as np
 from jax import lax
 
 from jlangevin import trees
-from jlangevin._checks import as_array, check_count, check_finite, check_scalar
+from jlangevin._checks import (
+    as_array,
+    check_count,
+    check_finite,
+    check_made,
+    check_scalar,
+    check_tree,
+)
 from jlangevin.autocorrelation import integrated_time
-from jlangevin.kernels.base import position
+from jlangevin.kernels.base import position, shapes_of
 from jlangevin.rounding import apart
 from jlangevin.trees import PyTree, pytree_dataclass, static_field
 
@@ -423,7 +430,7 @@ def histogram(edges: Any, of: Of = position) -> HistogramReducer:
     edges = as_array("edges", edges, ndim=1)
     check_finite("edges", edges)
     if edges.shape[0] < 2 or (trees.is_concrete(edges) and (np.diff(np.asarray(edges)) <= 0).any()):
-        raise ValueError("edges: expected at least two, each above the one before")
+        raise ValueError(f"edges: expected at least two, each above the one before; got {edges}")
     return HistogramReducer(edges, of)
 
 
@@ -698,6 +705,7 @@ def pooled(reducer: Any) -> PooledReducer:
         >>> run.summary.value.maximum.shape, int(run.summary.num_chains)
         ((1,), 5)
     """
+    check_made("reducer", reducer)
     if not isinstance(reducer, Reducer) or not hasattr(reducer, "pool"):
         raise TypeError(
             f"reducer: {type(reducer).__name__} cannot be pooled; it needs "
@@ -769,7 +777,9 @@ def check(reducers: Any) -> None:
             is_reducer(leaf) for leaf in jax.tree.leaves(node, is_leaf=is_reducer)
         )
 
+    check_tree("reducers", reducers)
     for leaf in jax.tree.leaves(reducers, is_leaf=is_end):
+        check_made("reducers", leaf)
         if not is_reducer(leaf):
             lacking = [name for name in ("init", "update", "finish") if not hasattr(leaf, name)]
             raise TypeError(
@@ -781,6 +791,34 @@ def check(reducers: Any) -> None:
 def over(function: Callable[..., Any], reducers: Any, *accumulators: Any) -> Any:
     """`function(reducer, accumulator)` for every reducer of a pytree of them."""
     return jax.tree.map(function, reducers, *accumulators, is_leaf=is_reducer)
+
+
+def check_functions(reducers: Any, state: Any) -> None:
+    """Run the functions of `reducers` on shapes, at one chain's kernel state, as shapes.
+
+    Raises:
+        TypeError, ValueError: one of them returns what is no accumulator or no result. Errors of
+            their own have a note that says which raised them, and what it was given.
+    """
+    n, one = jax.ShapeDtypeStruct((), jnp.int32), "one chain's kernel state"
+    for reducer in jax.tree.leaves(reducers, is_leaf=is_reducer):
+        name = f"reducers: {type(reducer).__name__}'s"
+        inner = reducer.reducer if isinstance(reducer, PooledReducer) else reducer
+        if hasattr(inner, "of"):
+            shapes_of(f"{name} of", one, inner.of, state)
+        begun = shapes_of(f"{name} init", one, reducer.init, state)
+        updated = shapes_of(
+            f"{name} update", "accumulator, state and n", reducer.update, begun, state, n
+        )
+        trees.assert_like(
+            f"{name} update", updated, begun, "like the accumulator from init", dtypes=True
+        )
+        if isinstance(reducer, PooledReducer):
+            many = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), begun)
+            keep = jax.ShapeDtypeStruct((1,), bool)
+            shapes_of(f"{name} pool", "accumulators, keep and n", inner.pool, many, keep, n)
+        else:
+            shapes_of(f"{name} finish", "accumulator and n", reducer.finish, begun, n)
 
 
 def summary(reducers: Any, accumulators: Any, keep: jax.Array, n: jax.Array) -> Any:

@@ -7,7 +7,9 @@ No result depends on where a run is cut.
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple
@@ -19,11 +21,25 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jlangevin import memory, noise, program, trees
 from jlangevin import reducers as _reducers
-from jlangevin._checks import check_count, check_key
+from jlangevin._checks import (
+    check_count,
+    check_key,
+    check_made,
+    check_tree,
+    check_width,
+)
 from jlangevin.compiling import warn_if_miscompiled
-from jlangevin.distribution import Drawable
+from jlangevin.distribution import Drawable, check_drawable
 from jlangevin.errors import DivergenceError, DivergenceWarning, StuckWarning
-from jlangevin.kernels.base import Energy, Info, Kernel, check_callable, check_kernel, position
+from jlangevin.kernels.base import (
+    Energy,
+    Info,
+    Kernel,
+    check_callable,
+    check_kernel,
+    position,
+    shapes_of,
+)
 from jlangevin.program import Layout, Outcome, Plan, SamplerState, Tally, Trouble, Work
 from jlangevin.progress import Progress
 from jlangevin.trees import PyTree, pytree_dataclass, static_field
@@ -103,7 +119,9 @@ class Run:
             dims: names of the dimensions after (chain, draw), by variables, as in ArviZ.
 
         Raises:
-            ValueError: the run kept no draws, or two leaves have one name.
+            TypeError: `coords` or `dims` that is no dict.
+            ValueError: the run kept no draws, or two leaves have one name; `coords` or `dims` that
+                do not fit them.
             ImportError: ArviZ is not installed, see the extra `arviz`.
         """
         from jlangevin import interop
@@ -214,19 +232,25 @@ def sample(
     _reducers.check(reducers)
     plan = _plan(num_steps, burn_in, thin, observe, remat)
     loop = _loop(on_divergence, progress, block_steps, checkpoint, every)
-    stream_ids, init = _check_start(init, num_chains, chains)
-    numbers, placed = stream_ids, None if isinstance(init, Drawable) else init
-    layout = _layout(sharding, placed, stream_ids.shape[0])
+    chains = None if chains is None else _check_chains(chains)
+    count, init = _check_start(init, num_chains, chains)
+    layout = _layout(sharding, None if isinstance(init, Drawable) else init, count)
+    check_width(energy=energy, kernel=kernel, init=init)
     parts = [trees.partition(part) for part in (energy, kernel, init, reducers)]
     arrays, structures = map(tuple, zip(*parts, strict=True))
     if layout.mesh is not None:
         init_arrays = _place(arrays[2], layout, chains=not isinstance(init, Drawable))
         arrays = (*_place(arrays[:2], layout), init_arrays, _place(arrays[3], layout))
-        key, stream_ids = _place(key, layout), _place(stream_ids, layout, chains=True)
+        key = _place(key, layout)
     work = Work((arrays[0], arrays[1], arrays[3]), (structures[0], structures[1], structures[3]))
+    with _noted_start(init):
+        shapes = memory.shapes_of_start(count, arrays, structures)
+    _check_observe(observe, shapes)
     if trees.is_concrete(key, arrays):
-        shapes = memory.shapes_of_start(stream_ids.shape[0], arrays, structures)
         memory.check(shapes, work, plan, layout, _one_device(layout, key))
+    numbers = stream_ids = np.arange(count, dtype=np.uint32) if chains is None else chains
+    if layout.mesh is not None:
+        stream_ids = _place(stream_ids, layout, chains=True)
     state, bad, fault = program.begin(key, stream_ids, arrays, structures=structures, layout=layout)
     _check_finite_start(bad, fault, numbers)
     return _go_on(state, work, plan, loop, layout, parity=0)
@@ -277,6 +301,7 @@ def resume(
     if not isinstance(state, SamplerState):
         hint = "pass run.state" if isinstance(state, Run) else f"got {type(state).__name__}"
         raise TypeError(f"state: expected the state of a Run; {hint}")
+    _check_state(state)
     check_callable(energy)
     check_kernel(kernel)
     _reducers.check(reducers)
@@ -296,20 +321,41 @@ def resume(
         state = state._replace(tally=again)
     layout = _layout(None, state.streams.high, state.streams.high.shape[0])
     state = _continue_reducers(state, reducers)
+    check_width(energy=energy, kernel=kernel)
     parts = [trees.partition(part) for part in (energy, kernel, reducers)]
     arrays, structures = map(tuple, zip(*parts, strict=True))
     if layout.mesh is not None:
         arrays = _place(arrays, layout)
     work = Work(arrays, structures)
+    _check_observe(observe, state)
     if trees.is_concrete(state, arrays):
         memory.check(state, work, plan, layout, _one_device(layout, state.streams.high))
     return _go_on(state, work, plan, loop, layout, parity)
+
+
+def _check_state(state: SamplerState) -> None:
+    """Raise unless a state is made of arrays, those of chains all with one number of them."""
+    for leaf in jax.tree.leaves(state):
+        if not trees.is_array(leaf):
+            raise TypeError(
+                f"state: expected arrays in it, got {leaf!r}; pass run.state as it is, or with "
+                "arrays in the place of those it has"
+            )
+    chained = state.streams, state.kernel, state.reducers
+    counts = sorted({np.shape(leaf)[:1] for leaf in jax.tree.leaves(chained)})
+    if len(counts) != 1 or not jax.tree.leaves(state.kernel):
+        raise ValueError(
+            f"state: expected one number of chains in its streams and its kernel's state, got "
+            f"{trees.shown((state.streams, state.kernel))}; pass run.state as it is"
+        )
+    check_width(state=state)
 
 
 def _continue_reducers(state: SamplerState, reducers: Any) -> SamplerState:
     """`state` with accumulators for `reducers`: its own, or new ones if it has none."""
 
     def begin(kernel_state: Any) -> Any:
+        _reducers.check_functions(reducers, trees.struct(kernel_state))
         return _reducers.over(lambda r: r.init(kernel_state), reducers)
 
     if not jax.tree.leaves(state.reducers):
@@ -523,9 +569,17 @@ def _plan(
             f"num_steps: {num_steps} after a burn_in of {burn_in} is more than the "
             f"{noise.MAX_STEPS} steps of a stream; run more chains instead"
         )
-    if observe is not None and not callable(observe):
+    if observe is not None and (not callable(observe) or isinstance(observe, type)):
         raise TypeError(f"observe: expected a function of the kernel state or None, got {observe}")
     return Plan(num_steps, burn_in, thin, observe, bool(remat))
+
+
+def _check_observe(observe: Callable[[Any], PyTree] | None, state: SamplerState) -> None:
+    """Run `observe` on shapes, at one of the chains in `state`."""
+    if observe is None or observe is position:
+        return
+    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), state.kernel)
+    shapes_of("observe", "one chain's kernel state", observe, one)
 
 
 def _loop(
@@ -543,6 +597,17 @@ def _loop(
         every = check_count("every", every, minimum=1)
         if checkpoint is None:
             raise ValueError("every: steps between checkpoints, but no checkpoint is asked for")
+    if checkpoint is not None:
+        if not isinstance(checkpoint, str | os.PathLike):
+            raise TypeError(
+                f"checkpoint: expected the path of a folder, a str or os.PathLike, got "
+                f"{checkpoint!r}"
+            )
+        if os.path.exists(checkpoint) and not os.path.isdir(checkpoint):
+            raise FileExistsError(
+                f"checkpoint: expected a folder, and {os.fspath(checkpoint)} is a file; name "
+                "another path"
+            )
     return _Loop(on_divergence, progress, block_steps, checkpoint, every)
 
 
@@ -617,61 +682,96 @@ def _place(tree: PyTree, layout: Layout, *, chains: bool = False) -> PyTree:
     return jax.tree.map(put, tree)
 
 
-def _check_start(
-    init: Any, num_chains: Any, chains: Any
-) -> tuple[np.ndarray[Any, Any] | jax.Array, Any]:
-    """The stream of each chain, and `init` with its positions as floating arrays."""
+def _check_start(init: Any, num_chains: Any, chains: Any) -> tuple[int, Any]:
+    """The number of chains, and `init` with its positions as floating arrays."""
     count = None
-    if isinstance(init, type):
-        raise TypeError(f"init: expected a law or positions, got the class {init.__name__} itself")
-    if not isinstance(init, Drawable):
-        init = trees.as_position("init", init)
-        leaves = jax.tree.leaves(init)
-        if not leaves:
-            raise ValueError("init: no positions were given (a pytree without leaves)")
-        for leaf in leaves:
-            if not jnp.issubdtype(leaf.dtype, jnp.floating):
-                raise TypeError(f"init: expected floating positions, got dtype {leaf.dtype}")
-            if leaf.ndim == 0:
-                raise ValueError("init: expected a leading chain axis, got a scalar")
-        counts = {leaf.shape[0] for leaf in leaves}
+    check_made("init", init)
+    if isinstance(init, Drawable):
+        check_drawable("init", init)
+    else:
+        init = _positions(init)
+        counts = {leaf.shape[0] for leaf in jax.tree.leaves(init)}
         if len(counts) != 1:
             raise ValueError(f"init: leaves disagree on the number of chains: {sorted(counts)}")
         (count,) = counts
         if count == 0:
             raise ValueError("init: no positions were given (a chain axis of length 0)")
-    stream_ids: np.ndarray[Any, Any] | jax.Array
     if chains is not None:
         if num_chains is not None:
             raise ValueError("num_chains and chains: give one of them, not both")
-        stream_ids = _check_chains(chains)
+        name, wanted = "chains", chains.shape[0]
     else:
         if num_chains is None and count is None:
             raise ValueError("num_chains: pass a number of chains, as a law to start from has none")
         wanted = check_count("num_chains", count if num_chains is None else num_chains, minimum=1)
-        if wanted > 2**32:
-            raise ValueError(f"num_chains: a key has 2**32 streams, got {wanted}")
-        stream_ids = np.arange(wanted, dtype=np.uint32)
-    if count is not None and count != stream_ids.shape[0]:
-        name = "num_chains" if chains is None else "chains"
+        if wanted > noise.MAX_CHAINS:
+            raise ValueError(f"num_chains: a key has {noise.MAX_CHAINS} streams, got {wanted}")
+        name = "num_chains"
+    if count not in (None, wanted):
         raise ValueError(
-            f"{name}: {stream_ids.shape[0]} chains were asked for, but init has {count} positions; "
+            f"{name}: {wanted} chains were asked for, but init has {count} positions; "
             "for many chains from one point x, start from Gaussian(x, zeros)"
         )
-    return stream_ids, init
+    return wanted, init
+
+
+def _positions(init: Any) -> PyTree:
+    """`init`, which is no law, as floating arrays with an axis of chains."""
+    if isinstance(init, Run):
+        raise TypeError(
+            "init: got a Run; pass run.position to begin anew from there, or go on with "
+            "resume(run.state, …)"
+        )
+    ours = type(init).__module__.startswith("jlangevin.")
+    if isinstance(init, SamplerState) or (ours and hasattr(init, "position")):
+        raise TypeError(
+            f"init: got a {type(init).__name__}, a state; pass the positions in it, run.position"
+        )
+    check_tree("init", init)
+    init = trees.as_position("init", init)
+    leaves = jax.tree.leaves(init)
+    if not leaves:
+        raise ValueError("init: no positions were given (a pytree without leaves)")
+    for leaf in leaves:
+        if isinstance(leaf, jax.ShapeDtypeStruct):
+            raise TypeError(f"init: expected positions, got shapes alone, {trees.shown(leaf)}")
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise TypeError(f"init: expected floating positions, got dtype {leaf.dtype}")
+        if leaf.ndim == 0:
+            raise ValueError(
+                f"init: expected a leading chain axis in every leaf, got {trees.shown(init)}; for "
+                "one chain at x pass jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], x), and "
+                "for positions in tuples an array, jnp.array(x)"
+            )
+    return init
+
+
+@contextlib.contextmanager
+def _noted_start(init: Any) -> Iterator[None]:
+    """Errors raised inside say how `init` was read, where one position may have been meant."""
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(init, Drawable) and any(x.ndim == 1 for x in jax.tree.leaves(init)):
+            error.add_note(
+                f"jlangevin: init is {trees.shown(init)}, and its first axis is the chain, so each "
+                "chain has a position without axes; for one chain at x pass x[None]"
+            )
+        raise
 
 
 def _check_chains(chains: Any) -> np.ndarray[Any, Any] | jax.Array:
-    if not trees.is_concrete(chains):
-        return jnp.asarray(chains, jnp.uint32)
-    values = np.asarray(chains)
-    if values.ndim != 1 or values.size == 0 or not np.issubdtype(values.dtype, np.integer):
+    numbers = noise.as_chains(chains)
+    if numbers.ndim != 1 or numbers.size == 0:
         raise ValueError(f"chains: expected a non-empty list of integers, got {chains!r}")
-    if values.min() < 0 or values.max() >= 2**32:
-        raise ValueError("chains: stream numbers lie in [0, 2**32)")
-    if np.unique(values).size != values.size:
-        raise ValueError("chains: a stream named twice would give the same chain twice")
-    return values.astype(np.uint32)
+    if trees.is_concrete(numbers):
+        found, counts = np.unique(numbers, return_counts=True)
+        if found.size != numbers.size:
+            raise ValueError(
+                "chains: a stream named twice would give the same chain twice, and "
+                f"{found[counts > 1][0]} is; name each once"
+            )
+    return numbers
 
 
 def _check_finite_start(bad: Trouble, fault: jax.Array, stream_ids: Any) -> None:

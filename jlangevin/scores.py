@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jlangevin._checks import check_scalar
+from jlangevin._checks import check_made, check_scalar
 from jlangevin.errors import NoEnergyError
 from jlangevin.trees import PyTree, pytree_dataclass
 
@@ -116,5 +116,11 @@ def level_score(function: Any, sigma: Any) -> LevelScore:
 
 
 def _check_callable(function: Any) -> None:
+    check_made("function", function)
+    if isinstance(function, GivenGradient):
+        raise TypeError(
+            f"function: got a {type(function).__name__}, which stands for an energy already; pass "
+            "it where an energy goes"
+        )
     if not callable(function):
         raise TypeError(f"function: expected a score x -> s(x), got {type(function).__name__}")

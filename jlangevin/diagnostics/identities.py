@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jlangevin._checks import as_array, as_draws, check_finite, check_temperature
 from jlangevin.compiling import compiled, mapped
 from jlangevin.diagnostics.series import mcse
-from jlangevin.kernels.base import gradient
+from jlangevin.kernels.base import check_energy_on, gradient
 from jlangevin.kernels.underdamped import configurational_temperature
 
 __all__ = ["Identities", "Identity", "identities"]
@@ -98,7 +98,9 @@ def identities(x: Any, energy: Any, temperature: Any = 1.0, *, center: Any = Non
     if center.shape != (d,):
         raise ValueError(f"center: expected shape ({d},), got {center.shape}")
     check_finite("center", center)
-    slope, square, laplacian = mapped(_derivatives, energy, draws.reshape(-1, d))
+    points = draws.reshape(-1, d)
+    check_energy_on(energy, points)
+    slope, square, laplacian = mapped(_derivatives, energy, points)
     try:
         check_finite("energy", (slope, laplacian))
     except ValueError:

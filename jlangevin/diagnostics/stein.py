@@ -38,11 +38,12 @@ from jlangevin._checks import (
     check_count,
     check_finite,
     check_key,
+    check_made,
     check_scalar,
     check_temperature,
 )
 from jlangevin.compiling import compiled, mapped
-from jlangevin.kernels.base import gradient
+from jlangevin.kernels.base import check_energy_on, gradient, shapes_of
 from jlangevin.noise import Want
 from jlangevin.scores import GivenGradient
 
@@ -247,16 +248,27 @@ def _scored(
 ) -> tuple[jax.Array, jax.Array]:
     """Points and their scores, both (n, d)."""
     if (energy is None) == (score is None):
-        raise TypeError("energy, score: expected one of the two")
+        given = "neither" if energy is None else "both"
+        raise TypeError(f"energy, score: expected one of the two, got {given}")
     points = draws.reshape(-1, draws.shape[-1])
     temperature = check_temperature(temperature, points.dtype)
     if energy is None:
+        check_made("score", score)
+        if not isinstance(score, GivenGradient):
+            if not callable(score):
+                raise TypeError(
+                    f"score: expected a function of a position (d,), s(x) = -∇E(x), got "
+                    f"{type(score).__name__}"
+                )
+            one = jax.ShapeDtypeStruct(points.shape[1:], points.dtype)
+            shapes_of("score", "one position", score, one)
         name, scores = "score", mapped(_call, score, points)
         if trees.is_concrete(temperature) and float(temperature) != 1:
             raise ValueError(
                 "temperature: a score has its own already; divide it by T yourself if it has not"
             )
     else:
+        check_energy_on(energy, points)
         name, scores = "energy", -mapped(gradient, energy, points).astype(points.dtype)
         scores = scores / temperature
     if scores.shape != points.shape:
@@ -267,7 +279,11 @@ def _scored(
     try:
         check_finite(name, scores)
     except ValueError:
-        raise ValueError(f"{name}: not finite (its value or gradient) at a draw") from None
+        bad = np.asarray(~jnp.all(jnp.isfinite(scores), axis=1))
+        raise ValueError(
+            f"{name}: not finite (its value or gradient) at {bad.sum()} of {len(bad)} draws, the "
+            f"first of them {np.asarray(points)[bad.argmax()]}; leave out draws where p is 0"
+        ) from None
     return points, scores.astype(points.dtype)
 
 

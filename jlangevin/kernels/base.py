@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import jax
 
 from jlangevin import noise, trees
-from jlangevin._checks import check_scalar
+from jlangevin._checks import check_made, check_scalar
 from jlangevin.errors import NoEnergyError
 from jlangevin.scores import GivenGradient
 from jlangevin.trees import PyTree, pytree_dataclass
@@ -22,6 +22,7 @@ __all__ = [
     "at_step",
     "check_callable",
     "check_energy",
+    "check_energy_on",
     "check_estimator",
     "check_kernel",
     "check_step",
@@ -31,6 +32,7 @@ __all__ = [
     "layers",
     "noted",
     "position",
+    "shapes_of",
     "value_and_gradient",
 ]
 
@@ -38,6 +40,13 @@ Energy = Callable[[PyTree], jax.Array]
 """A callable x -> scalar; a pytree callable keeps its parameters out of the compiled program."""
 
 K = TypeVar("K")
+
+# What a function raises that is written for numbers and gets tracers.
+_WANTS_VALUES = (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+)
 
 
 class Info(NamedTuple):
@@ -145,6 +154,7 @@ def position(state: Any) -> Any:
 
 def check_kernel(kernel: Any) -> None:
     """Raise TypeError unless `kernel` has the members of a kernel."""
+    check_made("kernel", kernel)
     missing = [m for m in ("init_noise", "step_noise", "init", "step") if not hasattr(kernel, m)]
     if missing:
         raise TypeError(
@@ -167,7 +177,50 @@ def noted(by: str) -> Iterator[None]:
         yield
     except Exception as error:
         error.add_note(f"jlangevin: raised {by}")
+        if isinstance(error, _WANTS_VALUES):
+            error.add_note(
+                "jlangevin: it is traced, so no value is known there; take jax.numpy (jnp) where "
+                "it has numpy, jnp.where for if, and leave out float() and int()"
+            )
+        if isinstance(error, jax.errors.UnexpectedTracerError):
+            error.add_note(
+                "jlangevin: it has kept a value of an earlier call; let it depend on its arguments "
+                "alone"
+            )
         raise
+
+
+def shapes_of(
+    name: str, given: str, function: Callable[..., Any], *args: Any, by: str | None = None
+) -> PyTree:
+    """What a user's `function`, given as the argument `name`, returns, as shapes.
+
+    `given` says in words what `args` are, and `by` what the function is, `name` if None.
+
+    Raises:
+        TypeError: it returns what is not made of numbers and arrays. Errors of its own have a note
+            that names it and says what it was given.
+    """
+    shown = trees.shown(args if len(args) > 1 else args[0])
+
+    def called(*args: Any) -> PyTree:
+        with noted(f"by {by or name}, given {given} {shown}"):
+            found = function(*args)
+        for leaf in jax.tree.leaves(found):
+            if not isinstance(leaf, bool) and not trees.is_array(leaf):
+                raise TypeError(
+                    f"{name}: expected numbers, arrays or a pytree of them from it, given {given}; "
+                    f"got {_named(leaf)}"
+                )
+        return found
+
+    return jax.eval_shape(called, *args)
+
+
+def _named(value: Any) -> str:
+    """The kind of a value, and the way out where it is a function."""
+    hint = ", which has to be called" if callable(value) else ""
+    return f"{type(value).__name__}{hint}"
 
 
 def check_step(kernel: Kernel, energy: Energy, position: PyTree) -> tuple[Any, Info]:
@@ -220,7 +273,8 @@ def check_step(kernel: Kernel, energy: Energy, position: PyTree) -> tuple[Any, I
 
 
 def check_callable(energy: Any) -> None:
-    """Raise TypeError unless `energy` can be called."""
+    """Raise TypeError unless `energy` can be called, and is not what makes an energy."""
+    check_made("energy", energy)
     if not callable(energy):
         raise TypeError(
             f"energy: expected a callable x -> scalar, got {type(energy).__name__}; "
@@ -229,7 +283,8 @@ def check_callable(energy: Any) -> None:
 
 
 def check_estimator(estimator: Any) -> None:
-    """Raise TypeError unless `estimator` can be called."""
+    """Raise TypeError unless `estimator` can be called, and is not what makes one."""
+    check_made("estimator", estimator)
     if not callable(estimator):
         raise TypeError(
             "estimator: expected a callable from a key and a position to an estimate of the "
@@ -246,8 +301,7 @@ def check_energy(energy: Any, position: PyTree) -> None:
     with contextlib.suppress(NoEnergyError):
         _check_value(energy, position)
     if isinstance(energy, GivenGradient):
-        with noted(f"by the score, given one position {trees.shown(position)}"):
-            slope = jax.eval_shape(energy.gradient, position)
+        slope = shapes_of("energy", "one position", energy.gradient, position, by="the score")
         trees.assert_like(
             "energy",
             slope,
@@ -257,11 +311,15 @@ def check_energy(energy: Any, position: PyTree) -> None:
         )
 
 
+def check_energy_on(energy: Any, points: PyTree) -> None:
+    """`check_energy` at one of many positions, whose leaves are (n, …)."""
+    check_energy(energy, jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), points))
+
+
 def _check_value(energy: Any, position: PyTree) -> None:
-    with noted(f"by the energy, given one position {trees.shown(position)}"):
-        value = jax.eval_shape(energy, position)
+    value = shapes_of("energy", "one position", energy, position, by="the energy")
     if not isinstance(value, jax.ShapeDtypeStruct) or value.shape != ():
-        what = f"shape {value.shape}" if hasattr(value, "shape") else f"{type(value).__name__}"
+        what = f"shape {value.shape}" if hasattr(value, "shape") else type(value).__name__
         raise ValueError(
             f"energy: expected a scalar for one position, got {what}; sum over the position's "
             "elements (the driver maps over chains)"

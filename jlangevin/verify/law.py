@@ -27,8 +27,14 @@ import scipy  # its parts are imported when first used: scipy.stats takes as lon
 from numpy.typing import NDArray
 
 from jlangevin import trees
-from jlangevin._checks import check_count, check_no_run, check_probability
-from jlangevin.distribution import Gaussian
+from jlangevin._checks import (
+    as_array,
+    check_count,
+    check_known,
+    check_no_run,
+    check_probability,
+)
+from jlangevin.distribution import Gaussian, check_gaussian
 from jlangevin.trees import PyTree
 from jlangevin.verify._statistics import POWER, ROWS, Floats
 
@@ -291,10 +297,10 @@ def columns(samples: PyTree) -> Floats:
 
 def _prepare(samples: PyTree, law: Any) -> tuple[Floats, Floats, Floats]:
     """Draws (n, d), mean (d,) and covariance (d, d) in float64 on the host."""
-    if not isinstance(law, Gaussian):
-        raise TypeError(f"law: expected a jlangevin.Gaussian, got {type(law).__name__}")
+    check_gaussian("law", law, "exact.law gives that of a chain after a number of steps")
     law.check_single("law")
     check_no_run("samples", samples, "one position a chain, for instance run.position")
+    check_known("the tests are made on the host", samples=samples, law=law)
     samples = trees.as_position("samples", samples) if isinstance(samples, list) else samples
     try:
         chex.assert_trees_all_equal_structs(samples, law.mean)
@@ -317,6 +323,7 @@ def _prepare(samples: PyTree, law: Any) -> tuple[Floats, Floats, Floats]:
                 f"samples: expected shape (n, {', '.join(map(str, like.shape))}) to match "
                 f"law.mean, got {np.shape(leaf)}{hint}"
             )
+        as_array("samples", leaf)  # which says what is not a real number
     mean = np.asarray(trees.ravel(law.mean), np.float64)
     return columns(samples), mean, np.asarray(law.cov, np.float64)
 
