@@ -360,7 +360,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     number = jnp.finfo(jnp.zeros(()).dtype)
     largest = max(1 + 2 * args.step_size * max(args.steps), *np.abs(args.theta))
     largest = max(largest, args.step_size * max(args.steps) * max(np.abs(args.theta)))
-    if largest > number.max or args.step_size < number.tiny:
+    if largest > float(number.max) or args.step_size < float(number.tiny):
         parser.error(
             f"--step-size, --theta, --steps: the mean Nηθ and the variance 1 + 2ηN have to be "
             f"{number.dtype} numbers, and η from {number.tiny:.2g}; got η = {args.step_size:g}, "

@@ -17,6 +17,7 @@ __all__ = [
     "as_array",
     "as_draws",
     "as_draws_array",
+    "check_callable",
     "check_count",
     "check_finite",
     "check_increasing",
@@ -60,10 +61,10 @@ def check_key(name: str, key: Any) -> None:
 
 def check_made(name: str, value: Any) -> None:
     """Raise TypeError for a class, or a function of this library, given for what it makes."""
-    ours = isinstance(value, types.FunctionType) and value.__module__.startswith("jlangevin.")
+    home = value.__module__ or "" if isinstance(value, types.FunctionType) else ""
     if isinstance(value, type):
         kind = "class"
-    elif ours and "<" not in value.__qualname__:  # which a closure has in its name
+    elif home.startswith("jlangevin.") and "<" not in value.__qualname__:  # as closures have
         kind = "function"
     else:
         return
@@ -84,6 +85,16 @@ def _required(function: Any) -> str:
         for p in parameters
         if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
     )
+
+
+def check_callable(energy: Any) -> None:
+    """Raise TypeError unless `energy` can be called, and is not what makes an energy."""
+    check_made("energy", energy)
+    if not callable(energy):
+        raise TypeError(
+            f"energy: expected a callable x -> scalar, got {type(energy).__name__}; "
+            "wrap f and its parameters in jax.tree_util.Partial(f, params)"
+        )
 
 
 def check_tree(name: str, value: Any) -> None:
@@ -222,6 +233,8 @@ def check_spd(name: str, matrix: jax.Array, *, semidefinite: bool = False) -> No
 def as_array(name: str, value: Any, *, ndim: int | None = None) -> jax.Array:
     """`value` as a floating array, integers converted to the default float dtype."""
     try:
+        if any(isinstance(leaf, str | bytes) for leaf in jax.tree.leaves(value)):
+            raise TypeError("it holds text")  # which JAX would take for names of dtypes
         array = jnp.asarray(value)
     except (TypeError, ValueError) as error:
         what = f"dtype {value.dtype}" if hasattr(value, "dtype") else type(value).__name__

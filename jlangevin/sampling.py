@@ -245,7 +245,7 @@ def sample(
     work = Work((arrays[0], arrays[1], arrays[3]), (structures[0], structures[1], structures[3]))
     with _noted_start(init):
         shapes = memory.shapes_of_start(count, arrays, structures)
-    _check_observe(observe, shapes)
+    _try_observe(observe, shapes)
     if trees.is_concrete(key, arrays):
         memory.check(shapes, work, plan, layout, _one_device(layout, key))
     numbers = stream_ids = np.arange(count, dtype=np.uint32) if chains is None else chains
@@ -327,7 +327,7 @@ def resume(
     if layout.mesh is not None:
         arrays = _place(arrays, layout)
     work = Work(arrays, structures)
-    _check_observe(observe, state)
+    _try_observe(observe, state)
     if trees.is_concrete(state, arrays):
         memory.check(state, work, plan, layout, _one_device(layout, state.streams.high))
     return _go_on(state, work, plan, loop, layout, parity)
@@ -569,13 +569,13 @@ def _plan(
             f"num_steps: {num_steps} after a burn_in of {burn_in} is more than the "
             f"{noise.MAX_STEPS} steps of a stream; run more chains instead"
         )
-    if observe is not None and (not callable(observe) or isinstance(observe, type)):
+    if observe is not None and not callable(observe):
         raise TypeError(f"observe: expected a function of the kernel state or None, got {observe}")
     return Plan(num_steps, burn_in, thin, observe, bool(remat))
 
 
-def _check_observe(observe: Callable[[Any], PyTree] | None, state: SamplerState) -> None:
-    """Run `observe` on shapes, at one of the chains in `state`."""
+def _try_observe(observe: Callable[[Any], PyTree] | None, state: SamplerState) -> None:
+    """Run `observe` on shapes, at one of the chains of `state`."""
     if observe is None or observe is position:
         return
     one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), state.kernel)
@@ -761,9 +761,11 @@ def _noted_start(init: Any) -> Iterator[None]:
 
 
 def _check_chains(chains: Any) -> np.ndarray[Any, Any] | jax.Array:
-    numbers = noise.as_chains(chains)
-    if numbers.ndim != 1 or numbers.size == 0:
+    values = np.asarray(chains) if trees.is_concrete(chains) else chains
+    integers = jnp.issubdtype(values.dtype, jnp.integer)
+    if values.ndim != 1 or values.size == 0 or not integers:
         raise ValueError(f"chains: expected a non-empty list of integers, got {chains!r}")
+    numbers = noise.as_chains(values)
     if trees.is_concrete(numbers):
         found, counts = np.unique(numbers, return_counts=True)
         if found.size != numbers.size:

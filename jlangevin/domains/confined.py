@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jlangevin._checks import check_callable
 from jlangevin.domains.base import Domain, check_domain
 from jlangevin.domains.simplex import Simplex
 from jlangevin.scores import GivenGradient
@@ -56,6 +57,7 @@ def confine(energy: Any, domain: Domain) -> Confined:
         >>> bool(run.draws.min() >= 0)
         True
     """
+    check_callable(energy)
     check_domain(domain)
     if isinstance(domain, Simplex):
         raise TypeError("domain: no move in space ends on a simplex; take jlangevin.mirrored")

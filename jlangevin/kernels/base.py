@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import jax
 
 from jlangevin import noise, trees
-from jlangevin._checks import check_made, check_scalar
+from jlangevin._checks import check_callable, check_made, check_scalar
 from jlangevin.errors import NoEnergyError
 from jlangevin.scores import GivenGradient
 from jlangevin.trees import PyTree, pytree_dataclass
@@ -270,16 +270,6 @@ def check_step(kernel: Kernel, energy: Energy, position: PyTree) -> tuple[Any, I
             f"{trees.shown(rate)}"
         )
     return before, info
-
-
-def check_callable(energy: Any) -> None:
-    """Raise TypeError unless `energy` can be called, and is not what makes an energy."""
-    check_made("energy", energy)
-    if not callable(energy):
-        raise TypeError(
-            f"energy: expected a callable x -> scalar, got {type(energy).__name__}; "
-            "wrap f and its parameters in jax.tree_util.Partial(f, params)"
-        )
 
 
 def check_estimator(estimator: Any) -> None:
