@@ -108,7 +108,16 @@ def threefry2x32(
 
 
 def streams(key: jax.Array, chains: jax.Array) -> Streams:
-    """The streams of `chains` (integers, any shape): the words of `fold_in(key, chain)`."""
+    """The streams of `chains` (integers, any shape): the words of `fold_in(key, chain)`.
+
+    They lie in [0, 2**32), or ValueError is raised; what is traced is taken modulo 2**32.
+    """
+    if not jnp.issubdtype(chains.dtype, jnp.integer):
+        raise TypeError(f"chains: expected integers, got dtype {chains.dtype}")
+    if trees.is_concrete(chains):
+        numbers = np.asarray(chains)
+        if np.any(numbers < 0) or np.any(numbers > 2**32 - 1):
+            raise ValueError("chains: stream numbers lie in [0, 2**32)")
     words = jax.random.key_data(key)
     # fold_in hashes the counter (0, chain) under the key.
     chains = chains.astype(jnp.uint32)

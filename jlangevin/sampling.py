@@ -19,7 +19,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jlangevin import memory, noise, program, trees
 from jlangevin import reducers as _reducers
-from jlangevin._checks import check_count, check_key
+from jlangevin._checks import check_count, check_flag, check_key
 from jlangevin.compiling import warn_if_miscompiled
 from jlangevin.distribution import Drawable
 from jlangevin.errors import DivergenceError, DivergenceWarning, StuckWarning
@@ -163,6 +163,7 @@ def sample(
         num_chains: the number of chains, streams 0 … num_chains - 1. From positions it may be
             left out.
         chains: instead of `num_chains`, which streams to run: distinct integers in [0, 2**32).
+            Where they are traced and are not so, the chains are NaN.
         burn_in: steps before the first that counts.
         thin: every thin-th state after burn-in is kept, and seen by reducers.
         observe: a function of one chain's kernel state, kept as `Run.draws`; the position by
@@ -215,6 +216,7 @@ def sample(
     plan = _plan(num_steps, burn_in, thin, observe, remat)
     loop = _loop(on_divergence, progress, block_steps, checkpoint, every)
     stream_ids, init = _check_start(init, num_chains, chains)
+    check_kernel(kernel, init.template() if isinstance(init, Drawable) else init)
     numbers, placed = stream_ids, None if isinstance(init, Drawable) else init
     layout = _layout(sharding, placed, stream_ids.shape[0])
     parts = [trees.partition(part) for part in (energy, kernel, init, reducers)]
@@ -278,7 +280,7 @@ def resume(
         hint = "pass run.state" if isinstance(state, Run) else f"got {type(state).__name__}"
         raise TypeError(f"state: expected the state of a Run; {hint}")
     check_callable(energy)
-    check_kernel(kernel)
+    check_kernel(kernel, state.kernel.position)
     _reducers.check(reducers)
     plan = _plan(num_steps, burn_in, thin, observe, remat)
     loop = _loop(on_divergence, progress, block_steps, None, None)
@@ -525,7 +527,7 @@ def _plan(
         )
     if observe is not None and not callable(observe):
         raise TypeError(f"observe: expected a function of the kernel state or None, got {observe}")
-    return Plan(num_steps, burn_in, thin, observe, bool(remat))
+    return Plan(num_steps, burn_in, thin, observe, check_flag("remat", remat))
 
 
 def _loop(
@@ -535,8 +537,11 @@ def _loop(
         raise ValueError(
             f'on_divergence: expected "report", "raise" or "ignore", got {on_divergence!r}'
         )
-    if progress not in (False, True, "always"):
-        raise ValueError(f'progress: expected True, False or "always", got {progress!r}')
+    if progress != "always":
+        try:
+            progress = check_flag("progress", progress)
+        except TypeError as error:
+            raise TypeError(f'{error}, or "always"') from None
     if block_steps is not None:
         block_steps = check_count("block_steps", block_steps, minimum=1)
     if every is not None:
@@ -629,14 +634,19 @@ def _check_start(
         leaves = jax.tree.leaves(init)
         if not leaves:
             raise ValueError("init: no positions were given (a pytree without leaves)")
-        for leaf in leaves:
+        for name, leaf in trees.named_leaves("init", init):
             if not jnp.issubdtype(leaf.dtype, jnp.floating):
-                raise TypeError(f"init: expected floating positions, got dtype {leaf.dtype}")
+                raise TypeError(f"{name}: expected floating positions, got dtype {leaf.dtype}")
             if leaf.ndim == 0:
-                raise ValueError("init: expected a leading chain axis, got a scalar")
+                raise ValueError(f"{name}: expected a leading chain axis, got a scalar")
         counts = {leaf.shape[0] for leaf in leaves}
         if len(counts) != 1:
-            raise ValueError(f"init: leaves disagree on the number of chains: {sorted(counts)}")
+            lengths = ", ".join(
+                f"{n} has {x.shape[0]}" for n, x in trees.named_leaves("init", init)
+            )
+            raise ValueError(
+                f"init: leaves disagree on the number of chains, their first axis: {lengths}"
+            )
         (count,) = counts
         if count == 0:
             raise ValueError("init: no positions were given (a chain axis of length 0)")
@@ -645,6 +655,7 @@ def _check_start(
         if num_chains is not None:
             raise ValueError("num_chains and chains: give one of them, not both")
         stream_ids = _check_chains(chains)
+        init = _if_streams(chains, init)
     else:
         if num_chains is None and count is None:
             raise ValueError("num_chains: pass a number of chains, as a law to start from has none")
@@ -662,16 +673,34 @@ def _check_start(
 
 
 def _check_chains(chains: Any) -> np.ndarray[Any, Any] | jax.Array:
-    if not trees.is_concrete(chains):
-        return jnp.asarray(chains, jnp.uint32)
-    values = np.asarray(chains)
-    if values.ndim != 1 or values.size == 0 or not np.issubdtype(values.dtype, np.integer):
+    traced = not trees.is_concrete(chains)
+    values = jnp.asarray(chains) if traced else np.asarray(chains)
+    if values.ndim != 1 or values.size == 0 or not jnp.issubdtype(values.dtype, jnp.integer):
         raise ValueError(f"chains: expected a non-empty list of integers, got {chains!r}")
+    if isinstance(values, jax.Array):  # traced; see `_if_streams`
+        return values.astype(jnp.uint32)
     if values.min() < 0 or values.max() >= 2**32:
         raise ValueError("chains: stream numbers lie in [0, 2**32)")
     if np.unique(values).size != values.size:
         raise ValueError("chains: a stream named twice would give the same chain twice")
     return values.astype(np.uint32)
+
+
+def _if_streams(chains: Any, init: Any) -> Any:
+    """`init`, but NaN where traced `chains` are refused, being no streams or not distinct."""
+    if trees.is_concrete(chains):
+        return init
+    ids = jnp.sort(jnp.asarray(chains))
+    fine = (ids[0] >= 0) & jnp.all(ids[1:] != ids[:-1])
+    if jnp.iinfo(ids.dtype).max >= 2**32:
+        fine &= ids[-1] < 2**32
+
+    def keep(leaf: Any) -> Any:
+        if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
+            return leaf
+        return jnp.where(fine, leaf, jnp.nan)
+
+    return jax.tree.map(keep, init)
 
 
 def _check_finite_start(bad: Trouble, fault: jax.Array, stream_ids: Any) -> None:

@@ -115,7 +115,10 @@ def total_variation_bound(meeting_times: Any, lag: int, times: Any) -> Bound:
 
 
 def _whole(name: str, value: Any) -> jax.Array:
-    array = jnp.asarray(value)
+    # By NumPy, as JAX would cut a number of 64 bits to 32.
+    array = value if isinstance(value, jax.Array) else np.asarray(value)
     if not jnp.issubdtype(array.dtype, jnp.integer):
         raise TypeError(f"{name}: expected whole numbers, got dtype {array.dtype}")
-    return array.astype(jnp.int32)
+    if trees.is_concrete(array) and np.any(np.asarray(array) > jnp.iinfo(jnp.int32).max):
+        raise ValueError(f"{name}: expected numbers below 2**31, got {np.max(array)}")
+    return jnp.asarray(array).astype(jnp.int32)
