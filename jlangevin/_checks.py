@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import operator
 import types
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from jlangevin import trees
 
@@ -17,15 +20,18 @@ __all__ = [
     "as_array",
     "as_draws",
     "as_draws_array",
-    "check_callable",
+    "as_host",
     "check_count",
     "check_finite",
+    "check_flag",
     "check_increasing",
     "check_key",
     "check_known",
     "check_made",
     "check_no_half",
     "check_no_run",
+    "check_not_negative",
+    "check_number",
     "check_positive",
     "check_probability",
     "check_scalar",
@@ -33,7 +39,10 @@ __all__ = [
     "check_temperature",
     "check_tree",
     "check_width",
+    "or_nan",
 ]
+
+T = TypeVar("T")
 
 
 def check_key(name: str, key: Any) -> None:
@@ -85,16 +94,6 @@ def _required(function: Any) -> str:
         for p in parameters
         if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
     )
-
-
-def check_callable(energy: Any) -> None:
-    """Raise TypeError unless `energy` can be called, and is not what makes an energy."""
-    check_made("energy", energy)
-    if not callable(energy):
-        raise TypeError(
-            f"energy: expected a callable x -> scalar, got {type(energy).__name__}; "
-            "wrap f and its parameters in jax.tree_util.Partial(f, params)"
-        )
 
 
 def check_tree(name: str, value: Any) -> None:
@@ -153,51 +152,124 @@ def check_count(name: str, value: Any, *, minimum: int) -> int:
     return count
 
 
-def check_finite(name: str, value: Any) -> None:
-    """Every leaf finite, where the values are known."""
-    for leaf in jax.tree.leaves(value):
-        if trees.is_concrete(leaf) and not bool(np.all(np.isfinite(leaf))):
-            raise ValueError(f"{name}: expected finite values, got {_show(leaf)}")
+def check_flag(name: str, value: Any) -> bool:
+    """`value` as a bool; strings and numbers are refused, of which Python would call most true."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name}: expected True or False, got {value!r}")
+    return bool(value)
 
 
-def check_positive(name: str, value: Any) -> None:
-    """Every leaf finite and above zero, where the values are known."""
-    check_finite(name, value)
-    for leaf in jax.tree.leaves(value):
-        if trees.is_concrete(leaf) and not bool(np.all(np.asarray(leaf) > 0)):
-            raise ValueError(f"{name}: expected values above zero, got {_show(leaf)}")
+def or_nan(value: T, good: Callable[[Any, T], Any], refusal: Callable[[], Exception]) -> T:
+    """`value` if it is good, else `refusal` is raised; NaN instead where values are traced.
+
+    This is the one place that says what becomes of a value that cannot be looked at now.
+    `good(xp, value)` is a boolean scalar, made with xp: `numpy`, or `jax.numpy` for traced values.
+    """
+    if trees.is_concrete(value):
+        if not bool(good(np, jax.tree.map(np.asarray, value))):
+            raise refusal()
+        return value
+    # Cholesky's derivative, for one, must not be asked for: the answer is yes or no.
+    fine = jnp.asarray(good(jnp, jax.tree.map(lambda x: lax.stop_gradient(jnp.asarray(x)), value)))
+
+    def keep(leaf: Any) -> jax.Array:
+        leaf = jnp.asarray(leaf)
+        leaf = leaf if jnp.issubdtype(leaf.dtype, jnp.inexact) else leaf.astype(float)
+        return jnp.where(jnp.broadcast_to(fine, leaf.shape), leaf, jnp.nan)
+
+    kept: T = jax.tree.map(keep, value)
+    return kept
+
+
+_FINITE = {"finite values": lambda xp, x: xp.isfinite(x)}
+_POSITIVE = {**_FINITE, "values above zero": lambda xp, x: x > 0}
+_NOT_NEGATIVE = {**_FINITE, "values of zero or more": lambda xp, x: x >= 0}
+
+
+def check_finite(name: str, value: T) -> T:
+    """`value`, every leaf of which has to be finite."""
+    return _each(name, value, _FINITE)
+
+
+def check_positive(name: str, value: T) -> T:
+    """`value`, every leaf of which has to be finite and above zero."""
+    return _each(name, value, _POSITIVE)
+
+
+def check_not_negative(name: str, value: T) -> T:
+    """`value`, every leaf of which has to be finite and zero or above."""
+    return _each(name, value, _NOT_NEGATIVE)
+
+
+def _each(name: str, value: T, wanted: dict[str, Callable[[Any, Any], Any]]) -> T:
+    def one(path: Any, leaf: Any) -> Any:
+        def refusal() -> Exception:
+            x = np.asarray(leaf)
+            first = next(what for what, good in wanted.items() if not np.all(good(np, x)))
+            where = name + jax.tree_util.keystr(path)
+            return ValueError(f"{where}: expected {first}, got {_show(leaf)}")
+
+        def good(xp: Any, x: Any) -> Any:
+            return functools.reduce(operator.and_, (xp.all(f(xp, x)) for f in wanted.values()))
+
+        return or_nan(leaf, good, refusal)
+
+    checked: T = jax.tree_util.tree_map_with_path(one, value)
+    return checked
 
 
 def check_increasing(
-    name: str, array: Any, expected: str, *, minimum: int = 1, above: float = -np.inf
-) -> None:
-    """A vector of at least `minimum` finite entries, each above the one before, where known.
+    name: str, array: T, expected: str, *, minimum: int = 1, above: float = -np.inf
+) -> T:
+    """`array`, a vector of at least `minimum` finite entries, each above the one before.
 
     `expected` says so in the error. The first has to be `above` or more.
     """
-    check_finite(name, array)
-    known = trees.is_concrete(array)
-    values = np.asarray(array) if known else np.arange(len(array))
-    if len(values) < minimum or bool(np.any(np.diff(values) <= 0)) or (values[:1] < above).any():
-        shown = np.array2string(values, separator=", ", threshold=8)
-        raise ValueError(f"{name}: expected {expected}, each above the one before; got {shown}")
+    array = check_finite(name, array)
+
+    def rising(xp: Any, x: Any) -> Any:
+        return (len(x) >= minimum) & xp.all(xp.diff(x) > 0) & xp.all(x[:1] >= above)
+
+    def refusal() -> Exception:
+        shown = np.array2string(np.asarray(array), separator=", ", threshold=8)
+        return ValueError(f"{name}: expected {expected}, each above the one before; got {shown}")
+
+    return or_nan(array, rising, refusal)
 
 
-def check_scalar(name: str, value: Any, *, positive: bool = False) -> None:
-    """A real number, finite and perhaps above zero where it is known; arrays are refused."""
-    if not trees.is_array(value) or jnp.iscomplexobj(value):
+def check_number(name: str, value: Any) -> None:
+    """Raise unless `value` is one real number. A boolean is none, nor is an array of one."""
+    if not trees.is_array(value) or not _is_real(value):
         raise TypeError(f"{name}: expected a real number, got {value!r}")
     if jnp.shape(value) != ():
         raise ValueError(
             f"{name}: expected a scalar, got shape {jnp.shape(value)}; use jax.vmap for many values"
         )
-    (check_positive if positive else check_finite)(name, value)
+
+
+def _is_real(value: Any) -> bool:
+    """Whether its dtype, which a boolean of NumPy's or JAX's has too, is one of real numbers."""
+    dtype = getattr(value, "dtype", None)
+    if dtype is None:
+        return not isinstance(value, complex)
+    return bool(jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer))
+
+
+def check_scalar(name: str, value: Any, *, positive: bool = False) -> Any:
+    """`value`, a real number, finite and perhaps above zero; arrays and booleans are refused."""
+    check_number(name, value)
+    if isinstance(value, int):
+        try:
+            float(value)
+        except OverflowError:
+            raise ValueError(f"{name}: expected a number that a float can hold") from None
+    return (check_positive if positive else check_finite)(name, value)
 
 
 def check_probability(name: str, value: Any) -> float:
     """`value` as a float strictly between 0 and 1."""
     check_known("this is decided on the host", **{name: value})
-    if not trees.is_array(value) or jnp.iscomplexobj(value) or jnp.shape(value) != ():
+    if not trees.is_array(value) or not _is_real(value) or jnp.shape(value) != ():
         raise TypeError(f"{name}: expected a probability in (0, 1), got {value!r}")
     if not 0 < value < 1:
         raise ValueError(f"{name}: expected a probability in (0, 1), got {value}")
@@ -206,16 +278,15 @@ def check_probability(name: str, value: Any) -> float:
 
 def check_temperature(temperature: Any, dtype: Any) -> jax.Array:
     """T > 0 as an array."""
-    check_scalar("temperature", temperature, positive=True)
-    return jnp.asarray(temperature, dtype)
+    return jnp.asarray(check_scalar("temperature", temperature, positive=True), dtype)
 
 
-def check_spd(name: str, matrix: jax.Array, *, semidefinite: bool = False) -> None:
-    """A square, symmetric, positive (semi-)definite matrix; values only where they are known."""
+def check_spd(name: str, matrix: jax.Array, *, semidefinite: bool = False) -> jax.Array:
+    """`matrix`, which has to be square, symmetric and positive (semi-)definite."""
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         raise ValueError(f"{name}: expected a square matrix, got shape {matrix.shape}")
     if not trees.is_concrete(matrix):
-        return
+        return or_nan(matrix, functools.partial(_is_spd, semidefinite=semidefinite), ValueError)
     check_finite(name, matrix)
     values = np.asarray(matrix, np.float64)
     tolerance = 100 * float(jnp.finfo(matrix.dtype).eps) * float(np.max(np.abs(values), initial=0))
@@ -228,6 +299,21 @@ def check_spd(name: str, matrix: jax.Array, *, semidefinite: bool = False) -> No
     if smallest < -tolerance if semidefinite else smallest <= 0:
         kind = "semi-definite" if semidefinite else "definite"
         raise ValueError(f"{name}: not positive {kind} (smallest eigenvalue {smallest:.3g})")
+    return matrix
+
+
+def _is_spd(_: Any, matrix: jax.Array, *, semidefinite: bool) -> jax.Array:
+    """The same of a traced matrix, by Cholesky in its own precision.
+
+    Where zero is allowed as an eigenvalue it is told from one below by more than its rounding.
+    """
+    values = trees.wide(matrix)
+    eps, size = float(jnp.finfo(matrix.dtype).eps), jnp.max(jnp.abs(values), initial=0.0)
+    symmetric = jnp.all(jnp.abs(values - values.T) <= 100 * eps * size)
+    if semidefinite:
+        rounding = max(100, len(values)) * eps * size + float(jnp.finfo(values.dtype).tiny)
+        values = values + rounding * jnp.eye(len(values), dtype=values.dtype)
+    return symmetric & jnp.all(jnp.isfinite(jnp.linalg.cholesky(values)))
 
 
 def as_array(name: str, value: Any, *, ndim: int | None = None) -> jax.Array:
@@ -247,6 +333,14 @@ def as_array(name: str, value: Any, *, ndim: int | None = None) -> jax.Array:
         array = array.astype(float)
     if ndim is not None and array.ndim != ndim:
         raise ValueError(f"{name}: expected {ndim} dimension(s), got shape {array.shape}")
+    return array
+
+
+def as_host(name: str, value: Any) -> np.ndarray[Any, Any]:
+    """`value` as real numbers on the host, in the width that they have."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "iuf":
+        as_array(name, value)  # which says what it is, or takes JAX's own floats
     return array
 
 

@@ -143,9 +143,8 @@ class Gaussian:
             raise ValueError(
                 f"cov: expected shape ({d}, {d}) for a mean of {d} elements, got {cov.shape}"
             )
-        check_finite("mean", self.mean)
-        check_spd("cov", cov, semidefinite=True)
-        self.cov = cov.astype(dtype)
+        self.mean = check_finite("mean", self.mean)
+        self.cov = check_spd("cov", cov, semidefinite=True).astype(dtype)
 
     def tree_flatten_with_keys(self) -> tuple[Any, None]:
         key = jax.tree_util.GetAttrKey

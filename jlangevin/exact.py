@@ -28,7 +28,7 @@ from jax.flatten_util import ravel_pytree
 
 from jlangevin import trees
 from jlangevin._arithmetic import root
-from jlangevin._checks import check_count, check_scalar, check_tree, check_width
+from jlangevin._checks import check_count, check_flag, check_scalar, check_tree, check_width
 from jlangevin.compiling import compiled
 from jlangevin.distribution import Gaussian, check_gaussian
 from jlangevin.errors import (
@@ -141,6 +141,7 @@ def law(
         [-1.0, -0.5, 3.0]
     """
     num_steps = check_count("num_steps", num_steps, minimum=0)
+    full, allow_unstable = check_flag("full", full), check_flag("allow_unstable", allow_unstable)
     _check_start(start)
     if has_schedule(kernel):
         return _step_by_step(kernel, energy, start, num_steps, full=full, keep=False)
@@ -173,7 +174,7 @@ def trajectory(
         >>> jl.exact.trajectory(jl.ula(0.1), jl.energies.linear([1.0]), start, 5).mean.shape
         (6, 1)
     """
-    num_steps = check_count("num_steps", num_steps, minimum=0)
+    num_steps, full = check_count("num_steps", num_steps, minimum=0), check_flag("full", full)
     if num_steps > MAX_STEPS:
         raise ValueError(
             f"num_steps: a law for every step is kept, at most {MAX_STEPS}, got {num_steps}; "
@@ -202,6 +203,7 @@ def stationary(kernel: Kernel, energy: Energy, position: PyTree, *, full: bool =
         >>> round(float(law.cov[0, 0]), 6)
         2.0
     """
+    full = check_flag("full", full)
     if has_schedule(kernel):
         raise NoStationaryLawError(
             "kernel: a step that changes with time has no stationary law; "
@@ -243,7 +245,7 @@ def target(energy: Energy, position: PyTree, temperature: Any = 1.0) -> Gaussian
         >>> float(jl.exact.target(energy, jnp.zeros(1), temperature=2.0).cov[0, 0])
         0.5
     """
-    check_scalar("temperature", temperature, positive=True)
+    temperature = check_scalar("temperature", temperature, positive=True)
     position = trees.as_position("position", position, floating=True)
     hessian, slope = _quadratic(energy, position)
     values = jnp.linalg.eigvalsh(hessian)
@@ -289,7 +291,7 @@ def step_size_for(
         >>> round(float(law.cov[1, 1]), 4)  # the target's variance is 0.25
         0.3125
     """
-    check_scalar("bias", bias, positive=True)
+    bias = check_scalar("bias", bias, positive=True)
     position = trees.as_position("position", position, floating=True)
     hessian, _ = _quadratic(energy, position)
     shape = as_preconditioner(preconditioner)
@@ -424,9 +426,9 @@ class _Facts(NamedTuple):
 
 
 def _facts(kernel: Kernel, energy: Energy, position: PyTree, step: int = 0) -> _Facts:
-    check_kernel(kernel)
     check_tree("position", position)
     position = trees.as_position("position", position, floating=True)
+    check_kernel(kernel, position)
     check_width(kernel=kernel, energy=energy, position=position)
     like, zeros = trees.struct(position), trees.zeros(position)
     arrays, structures = zip(*map(trees.partition, (kernel, energy)), strict=True)
@@ -553,9 +555,9 @@ def _refuse_not_affine(quadratic: jax.Array, affine: jax.Array, name: str = "it"
         )
     if not bool(affine):
         raise NotAffineError(
-            f"kernel: the step of {name} is not affine in state and noise on this energy, or not "
-            "finite: it has walls, tames the gradient, or its numbers are out of range; exact laws "
-            "are for kernels such as jlangevin.ula, and verify.invariance tests the others"
+            "kernel: its step is not affine in state and noise on this energy, or not finite: "
+            f"{name} has walls, tames the gradient, or numbers out of range; exact laws are for "
+            "kernels such as jlangevin.ula, and verify.invariance tests the others"
         )
 
 

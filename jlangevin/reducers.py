@@ -21,17 +21,18 @@ from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from jlangevin import trees
 from jlangevin._checks import (
     as_array,
     check_count,
-    check_finite,
+    check_flag,
+    check_increasing,
     check_made,
     check_scalar,
     check_tree,
+    or_nan,
 )
 from jlangevin.autocorrelation import integrated_time
 from jlangevin.kernels.base import position, shapes_of
@@ -267,7 +268,7 @@ def moments(of: Of = position, *, covariance: bool = False) -> MomentsReducer:
         True
     """
     _check_of(of)
-    return MomentsReducer(of, bool(covariance))
+    return MomentsReducer(of, check_flag("covariance", covariance))
 
 
 # Extrema and histograms -----------------------------------------------------------------------
@@ -348,9 +349,11 @@ class Histogram(NamedTuple):
         Raises:
             TypeError, ValueError: q that is no such number.
         """
-        check_scalar("q", q)
-        if trees.is_concrete(q) and not 0 <= q <= 1:
-            raise ValueError(f"q: expected a number between 0 and 1, got {q}")
+        q = or_nan(
+            check_scalar("q", q),
+            lambda xp, q: (q >= 0) & (q <= 1),
+            lambda: ValueError(f"q: expected a number between 0 and 1, got {q}"),
+        )
         reached = self.below[..., None] + jnp.cumsum(self.fractions, axis=-1)
         at_edges = jnp.concatenate([self.below[..., None], reached], axis=-1)
         dtype = at_edges.dtype
@@ -394,6 +397,7 @@ class HistogramReducer(_EachLeaf):
         return self._of_fractions(accumulator.counts.astype(float) / n.astype(float))
 
     def _of_fractions(self, reached: jax.Array) -> Histogram:
+        reached = jnp.where(jnp.all(jnp.isfinite(self.edges)), reached, jnp.nan)
         between = reached[..., :-1] - reached[..., 1:]
         return Histogram(
             self.edges, between[..., 1:], between[..., 0], reached[..., -1], 1 - reached[..., 0]
@@ -428,9 +432,7 @@ def histogram(edges: Any, of: Of = position) -> HistogramReducer:
     """
     _check_of(of)
     edges = as_array("edges", edges, ndim=1)
-    check_finite("edges", edges)
-    if edges.shape[0] < 2 or (trees.is_concrete(edges) and (np.diff(np.asarray(edges)) <= 0).any()):
-        raise ValueError(f"edges: expected at least two, each above the one before; got {edges}")
+    edges = check_increasing("edges", edges, "at least two", minimum=2)
     return HistogramReducer(edges, of)
 
 

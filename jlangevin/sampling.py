@@ -23,6 +23,7 @@ from jlangevin import memory, noise, program, trees
 from jlangevin import reducers as _reducers
 from jlangevin._checks import (
     check_count,
+    check_flag,
     check_key,
     check_made,
     check_tree,
@@ -181,6 +182,7 @@ def sample(
         num_chains: the number of chains, streams 0 … num_chains - 1. From positions it may be
             left out.
         chains: instead of `num_chains`, which streams to run: distinct integers in [0, 2**32).
+            Where they are traced and are not so, the chains are NaN.
         burn_in: steps before the first that counts.
         thin: every thin-th state after burn-in is kept, and seen by reducers.
         observe: a function of one chain's kernel state, kept as `Run.draws`; the position by
@@ -234,6 +236,7 @@ def sample(
     loop = _loop(on_divergence, progress, block_steps, checkpoint, every)
     chains = None if chains is None else _check_chains(chains)
     count, init = _check_start(init, num_chains, chains)
+    check_kernel(kernel, init.template() if isinstance(init, Drawable) else init)
     layout = _layout(sharding, None if isinstance(init, Drawable) else init, count)
     check_width(energy=energy, kernel=kernel, init=init)
     parts = [trees.partition(part) for part in (energy, kernel, init, reducers)]
@@ -251,7 +254,10 @@ def sample(
     numbers = stream_ids = np.arange(count, dtype=np.uint32) if chains is None else chains
     if layout.mesh is not None:
         stream_ids = _place(stream_ids, layout, chains=True)
-    state, bad, fault = program.begin(key, stream_ids, arrays, structures=structures, layout=layout)
+    with _noted_start(init):
+        state, bad, fault = program.begin(
+            key, stream_ids, arrays, structures=structures, layout=layout
+        )
     _check_finite_start(bad, fault, numbers)
     return _go_on(state, work, plan, loop, layout, parity=0)
 
@@ -303,7 +309,7 @@ def resume(
         raise TypeError(f"state: expected the state of a Run; {hint}")
     _check_state(state)
     check_callable(energy)
-    check_kernel(kernel)
+    check_kernel(kernel, state.kernel.position)
     _reducers.check(reducers)
     plan = _plan(num_steps, burn_in, thin, observe, remat)
     loop = _loop(on_divergence, progress, block_steps, None, None)
@@ -571,7 +577,7 @@ def _plan(
         )
     if observe is not None and not callable(observe):
         raise TypeError(f"observe: expected a function of the kernel state or None, got {observe}")
-    return Plan(num_steps, burn_in, thin, observe, bool(remat))
+    return Plan(num_steps, burn_in, thin, observe, check_flag("remat", remat))
 
 
 def _try_observe(observe: Callable[[Any], PyTree] | None, state: SamplerState) -> None:
@@ -589,8 +595,8 @@ def _loop(
         raise ValueError(
             f'on_divergence: expected "report", "raise" or "ignore", got {on_divergence!r}'
         )
-    if progress not in (False, True, "always"):
-        raise ValueError(f'progress: expected True, False or "always", got {progress!r}')
+    if progress != "always" and not isinstance(progress, bool | np.bool_):
+        raise TypeError(f'progress: expected True, False or "always", got {progress!r}')
     if block_steps is not None:
         block_steps = check_count("block_steps", block_steps, minimum=1)
     if every is not None:
@@ -692,7 +698,12 @@ def _check_start(init: Any, num_chains: Any, chains: Any) -> tuple[int, Any]:
         init = _positions(init)
         counts = {leaf.shape[0] for leaf in jax.tree.leaves(init)}
         if len(counts) != 1:
-            raise ValueError(f"init: leaves disagree on the number of chains: {sorted(counts)}")
+            lengths = ", ".join(
+                f"{n} has {x.shape[0]}" for n, x in trees.named_leaves("init", init)
+            )
+            raise ValueError(
+                f"init: leaves disagree on the number of chains, their first axis: {lengths}"
+            )
         (count,) = counts
         if count == 0:
             raise ValueError("init: no positions were given (a chain axis of length 0)")
@@ -700,6 +711,7 @@ def _check_start(init: Any, num_chains: Any, chains: Any) -> tuple[int, Any]:
         if num_chains is not None:
             raise ValueError("num_chains and chains: give one of them, not both")
         name, wanted = "chains", chains.shape[0]
+        init = _if_streams(chains, init)
     else:
         if num_chains is None and count is None:
             raise ValueError("num_chains: pass a number of chains, as a law to start from has none")
@@ -748,7 +760,11 @@ def _positions(init: Any) -> PyTree:
 
 @contextlib.contextmanager
 def _noted_start(init: Any) -> Iterator[None]:
-    """Errors raised inside say how `init` was read, where one position may have been meant."""
+    """Errors of what is traced at the start have notes.
+
+    They say how `init` was read, where one position may have been meant, and that functions may not
+    keep what they were given.
+    """
     try:
         yield
     except Exception as error:
@@ -756,6 +772,11 @@ def _noted_start(init: Any) -> Iterator[None]:
             error.add_note(
                 f"jlangevin: init is {trees.shown(init)}, and its first axis is the chain, so each "
                 "chain has a position without axes; for one chain at x pass x[None]"
+            )
+        if isinstance(error, jax.errors.UnexpectedTracerError):
+            error.add_note(
+                "jlangevin: the energy or the kernel has kept a value of an earlier call; let it "
+                "depend on its arguments alone"
             )
         raise
 
@@ -765,15 +786,33 @@ def _check_chains(chains: Any) -> np.ndarray[Any, Any] | jax.Array:
     integers = jnp.issubdtype(values.dtype, jnp.integer)
     if values.ndim != 1 or values.size == 0 or not integers:
         raise ValueError(f"chains: expected a non-empty list of integers, got {chains!r}")
+    if not trees.is_concrete(values):  # see `_if_streams`
+        return jnp.asarray(values)
     numbers = noise.as_chains(values)
-    if trees.is_concrete(numbers):
-        found, counts = np.unique(numbers, return_counts=True)
-        if found.size != numbers.size:
-            raise ValueError(
-                "chains: a stream named twice would give the same chain twice, and "
-                f"{found[counts > 1][0]} is; name each once"
-            )
+    found, counts = np.unique(numbers, return_counts=True)
+    if found.size != numbers.size:
+        raise ValueError(
+            "chains: a stream named twice would give the same chain twice, and "
+            f"{found[counts > 1][0]} is; name each once"
+        )
     return numbers
+
+
+def _if_streams(chains: Any, init: Any) -> Any:
+    """`init`, but NaN where traced `chains` are refused, being no streams or not distinct."""
+    if trees.is_concrete(chains):
+        return init
+    ids = jnp.sort(jnp.asarray(chains))
+    fine = (ids[0] >= 0) & jnp.all(ids[1:] != ids[:-1])
+    if jnp.iinfo(ids.dtype).max >= 2**32:
+        fine &= ids[-1] < 2**32
+
+    def keep(leaf: Any) -> Any:
+        if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
+            return leaf
+        return jnp.where(fine, leaf, jnp.nan)
+
+    return jax.tree.map(keep, init)
 
 
 def _check_finite_start(bad: Trouble, fault: jax.Array, stream_ids: Any) -> None:

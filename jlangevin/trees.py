@@ -137,35 +137,70 @@ def ravel(tree: PyTree) -> jax.Array:
     return ravel_pytree(tree)[0]
 
 
+def named_leaves(name: str, tree: PyTree) -> list[tuple[str, Any]]:
+    """Each leaf and what to call it in an error, such as init['w'][0]."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return [(name + jax.tree_util.keystr(path), leaf) for path, leaf in leaves]
+
+
 def as_position(name: str, value: PyTree, *, floating: bool = False) -> PyTree:
-    """`value` with arrays for leaves; a list of numbers, however nested, is one array.
+    """`value` with arrays for leaves; a list of plain numbers, however nested, is one array.
 
-    An explicit dtype drops JAX's weak type, which would be compiled for by itself. If `floating`,
-    arrays of anything else raise TypeError.
+    A list that contains arrays is a pytree, as everywhere in JAX. One of scalar arrays could be
+    either, and is refused. An explicit dtype drops JAX's weak type, which would be compiled for by
+    itself. If `floating`, arrays of anything else raise TypeError.
     """
-    if isinstance(value, list) and all(is_array(leaf) for leaf in jax.tree.leaves(value)):
-        try:
-            value = np.asarray(value)
-        except ValueError:
-            raise ValueError(f"{name}: the lists given do not form an array") from None
-        value = value.astype(float) if value.dtype.kind == "i" else value
+    value = _numbers(name, value)
 
-    def leaf_array(leaf: Any) -> Any:
+    def leaf_array(path: Any, leaf: Any) -> Any:
         if isinstance(leaf, jax.ShapeDtypeStruct):
             return leaf
         if isinstance(leaf, jax.Array) and not leaf.weak_type:
             return leaf
         try:
+            if isinstance(leaf, str | bytes):  # which JAX would take for the name of a dtype
+                raise TypeError
             dtype = jax.dtypes.canonicalize_dtype(jnp.result_type(leaf))
             return jnp.asarray(leaf, dtype)
         except TypeError:
-            raise TypeError(f"{name}: expected an array, got {type(leaf).__name__}") from None
+            what = f"dtype {leaf.dtype}" if hasattr(leaf, "dtype") else f"{type(leaf).__name__}"
+            hint = (
+                "; keep functions in the energy and give arrays alone, as "
+                "equinox.partition(model, equinox.is_array) parts them"
+                if callable(leaf)
+                else ""
+            )
+            where = name + jax.tree_util.keystr(path)
+            raise TypeError(f"{where}: expected an array of numbers, got {what}{hint}") from None
 
-    arrays = jax.tree.map(leaf_array, value)
-    for leaf in jax.tree.leaves(arrays):
+    arrays = jax.tree_util.tree_map_with_path(leaf_array, value)
+    for where, leaf in named_leaves(name, arrays):
         if floating and not jnp.issubdtype(leaf.dtype, jnp.floating):
-            raise TypeError(f"{name}: expected floating arrays, got dtype {leaf.dtype}")
+            raise TypeError(f"{where}: expected floating arrays, got dtype {leaf.dtype}")
     return arrays
+
+
+def _numbers(name: str, value: Any) -> Any:
+    """`value`, but one array if it is a list of nothing but numbers."""
+    leaves = jax.tree.leaves(value)
+    if not isinstance(value, list) or not all(is_array(leaf) for leaf in leaves):
+        return value
+    arrays = [leaf for leaf in leaves if isinstance(leaf, jax.Array | np.ndarray)]
+    if any(leaf.ndim for leaf in arrays):
+        return value
+    if arrays:
+        raise ValueError(
+            f"{name}: a list of scalar arrays could be one array or a pytree; give "
+            "jnp.stack(…) for the one, a tuple or a dict for the other"
+        )
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise ValueError(
+            f"{name}: the lists given do not form an array; give a tuple or a dict of arrays for a "
+            "pytree"
+        ) from None
+    return array.astype(float) if array.dtype.kind == "i" else array
 
 
 def struct(tree: PyTree) -> PyTree:

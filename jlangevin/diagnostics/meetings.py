@@ -116,11 +116,12 @@ def total_variation_bound(meeting_times: Any, lag: int, times: Any) -> Bound:
 
 
 def _whole(name: str, value: Any) -> jax.Array:
-    array = np.asarray(value) if trees.is_concrete(value) else value
+    # By NumPy, as JAX would cut a number of 64 bits to 32.
+    array = value if isinstance(value, jax.Array) else np.asarray(value)
     if not jnp.issubdtype(array.dtype, jnp.integer):
         raise TypeError(f"{name}: expected whole numbers, got dtype {array.dtype}")
-    if trees.is_concrete(array) and array.size and array.max() > MAX_STEPS:
+    if trees.is_concrete(array) and np.any(np.asarray(array) > MAX_STEPS):
         raise ValueError(
-            f"{name}: a stream has {MAX_STEPS} steps, so no chain is further; got {array.max()}"
+            f"{name}: a stream has {MAX_STEPS} steps, so no chain is further; got {np.max(array)}"
         )
-    return jnp.asarray(array, jnp.int32)
+    return jnp.asarray(array).astype(jnp.int32)

@@ -43,7 +43,7 @@ from jlangevin._checks import (
     check_temperature,
 )
 from jlangevin.compiling import compiled, mapped
-from jlangevin.kernels.base import check_energy_on, gradient, shapes_of
+from jlangevin.kernels.base import check_callable, check_energy, gradient, shapes_of
 from jlangevin.noise import Want
 from jlangevin.scores import GivenGradient
 
@@ -254,22 +254,19 @@ def _scored(
     temperature = check_temperature(temperature, points.dtype)
     if energy is None:
         check_made("score", score)
-        if not isinstance(score, GivenGradient):
-            if not callable(score):
-                raise TypeError(
-                    f"score: expected a function of a position (d,), s(x) = -∇E(x), got "
-                    f"{type(score).__name__}"
-                )
-            one = jax.ShapeDtypeStruct(points.shape[1:], points.dtype)
-            shapes_of("score", "one position", score, one)
+        if not callable(score):
+            raise TypeError(
+                f"score: expected a function of a position (d,), s(x) = -∇E(x), got "
+                f"{type(score).__name__}"
+            )
         name, scores = "score", mapped(_call, score, points)
         if trees.is_concrete(temperature) and float(temperature) != 1:
             raise ValueError(
                 "temperature: a score has its own already; divide it by T yourself if it has not"
             )
     else:
-        check_energy_on(energy, points)
-        name, scores = "energy", -mapped(gradient, energy, points).astype(points.dtype)
+        check_callable(energy)
+        name, scores = "energy", -mapped(_slope, energy, points).astype(points.dtype)
         scores = scores / temperature
     if scores.shape != points.shape:
         raise ValueError(
@@ -287,8 +284,16 @@ def _scored(
     return points, scores.astype(points.dtype)
 
 
+def _slope(energy: Any, point: jax.Array) -> Any:
+    check_energy(energy, point)
+    return gradient(energy, point)
+
+
 def _call(score: Any, point: jax.Array) -> jax.Array:
-    return -score.gradient(point) if isinstance(score, GivenGradient) else score(point)
+    if isinstance(score, GivenGradient):
+        return -score.gradient(point)
+    shapes_of("score", "one position", score, point)
+    return jnp.asarray(score(point))
 
 
 def _kernel(c: Any, beta: float, dtype: Any) -> tuple[jax.Array, jax.Array]:

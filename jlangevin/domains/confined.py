@@ -7,20 +7,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jlangevin._checks import check_callable
+from jlangevin._energy import WrappedEnergy, check_callable, gradient
 from jlangevin.domains.base import Domain, check_domain
 from jlangevin.domains.simplex import Simplex
-from jlangevin.scores import GivenGradient
 from jlangevin.trees import PyTree, pytree_dataclass
 
 __all__ = ["Confined", "confine"]
 
 
 @pytree_dataclass
-class Confined(GivenGradient):
+class Confined(WrappedEnergy):
     """See `confine`."""
 
-    energy: Any
     domain: Any
 
     def __call__(self, x: PyTree) -> jax.Array:
@@ -29,9 +27,8 @@ class Confined(GivenGradient):
 
     def gradient(self, x: PyTree) -> PyTree:
         """NaN outside, where the derivative of a constant would be 0 and take no notice."""
-        given = isinstance(self.energy, GivenGradient)
-        slope = self.energy.gradient(x) if given else jax.grad(self.energy)(x)
         inside = self.domain.contains(x)
+        slope = gradient(self.energy, x)
         return jax.tree.map(lambda g: jnp.where(inside, g, jnp.nan), slope)
 
 
@@ -47,7 +44,7 @@ def confine(energy: Any, domain: Domain) -> Confined:
         domain: any domain but a simplex, which has no inside that a move in space could hit.
 
     Raises:
-        TypeError: no domain, or a simplex.
+        TypeError: an energy that cannot be called; no domain, or a simplex.
 
     Example:
         >>> import jax, jax.numpy as jnp, jlangevin as jl

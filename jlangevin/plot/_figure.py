@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from jlangevin._checks import (
     as_array,
     as_draws,
+    as_host,
     check_count,
     check_increasing,
     check_known,
@@ -166,8 +167,7 @@ def as_steps(steps: Any, num_draws: int) -> Array:
 def as_numbers(name: str, value: Any) -> Array:
     """`value` as real numbers on the host, in the width that they have."""
     check_known(ON_HOST, **{name: value})
-    as_array(name, value)  # which says what is not a number
-    return np.asarray(value)
+    return as_host(name, value)
 
 
 def as_coordinates(coordinates: Any, dim: int) -> list[int]:

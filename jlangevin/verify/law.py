@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from jlangevin import trees
 from jlangevin._checks import (
-    as_array,
+    as_host,
     check_count,
     check_known,
     check_no_run,
@@ -289,7 +289,7 @@ def dkw_radius(num_draws: int, false_alarm: float) -> float:
 
 def columns(samples: PyTree) -> Floats:
     """Leaves of shape (n, …) as one array (n, d) in float64 on the host."""
-    leaves = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(samples)]
+    leaves = [np.asarray(as_host("samples", x), np.float64) for x in jax.tree.leaves(samples)]
     return np.concatenate(
         [leaf.reshape(len(leaf), math.prod(leaf.shape[1:])) for leaf in leaves], axis=1
     )
@@ -323,7 +323,6 @@ def _prepare(samples: PyTree, law: Any) -> tuple[Floats, Floats, Floats]:
                 f"samples: expected shape (n, {', '.join(map(str, like.shape))}) to match "
                 f"law.mean, got {np.shape(leaf)}{hint}"
             )
-        as_array("samples", leaf)  # which says what is not a real number
     mean = np.asarray(trees.ravel(law.mean), np.float64)
     return columns(samples), mean, np.asarray(law.cov, np.float64)
 

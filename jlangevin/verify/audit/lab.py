@@ -14,7 +14,7 @@ import scipy
 from numpy.typing import NDArray
 
 from jlangevin import energies, exact, trees
-from jlangevin._checks import as_array
+from jlangevin._checks import as_host
 from jlangevin.distribution import Gaussian
 from jlangevin.kernels.base import Energy, Kernel, noted
 from jlangevin.sampling import sample
@@ -127,8 +127,7 @@ class Lab:
 
 def _host(name: str, given: Any, shape: tuple[int, ...]) -> Floats:
     """What a sampler hands over, on the host."""
-    as_array(f"draw: its {name}", given)  # which says what is not an array of numbers
-    array = np.asarray(given, np.float64)
+    array = np.asarray(as_host(f"draw: its {name}", given), np.float64)
     if array.shape != shape:
         raise ValueError(
             f"draw: expected {name} of init's shape {shape}, got {array.shape}; "
