@@ -596,7 +596,7 @@ def _loop(
             f'on_divergence: expected "report", "raise" or "ignore", got {on_divergence!r}'
         )
     if progress != "always" and not isinstance(progress, bool | np.bool_):
-        raise TypeError(f'progress: expected True, False or "always", got {progress!r}')
+        raise ValueError(f'progress: expected True, False or "always", got {progress!r}')
     if block_steps is not None:
         block_steps = check_count("block_steps", block_steps, minimum=1)
     if every is not None:

@@ -560,8 +560,10 @@ def test_a_disk_that_fails_is_no_damage(tmp_path, monkeypatch):
 
 def test_a_place_that_cannot_be_written_is_refused_before_the_first_step(tmp_path):
     (tmp_path / "file").write_text("no folder")
-    with pytest.raises(OSError, match=r"checkpoint: cannot write in .*file: File exists"):
+    with pytest.raises(FileExistsError, match=r"checkpoint: expected a folder, and .*file is a"):
         run(10**9, 1000, observe=None, checkpoint=tmp_path / "file")
+    with pytest.raises(OSError, match=r"checkpoint: cannot write in .*run: Not a directory"):
+        run(10**9, 1000, observe=None, checkpoint=tmp_path / "file" / "run")
 
 
 def test_every_without_checkpoint_is_refused():
