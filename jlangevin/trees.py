@@ -164,12 +164,16 @@ def as_position(name: str, value: PyTree, *, floating: bool = False) -> PyTree:
             return jnp.asarray(leaf, dtype)
         except TypeError:
             what = f"dtype {leaf.dtype}" if hasattr(leaf, "dtype") else f"{type(leaf).__name__}"
-            hint = (
-                "; keep functions in the energy and give arrays alone, as "
-                "equinox.partition(model, equinox.is_array) parts them"
-                if callable(leaf)
-                else ""
-            )
+            hint = ""
+            if callable(leaf):
+                hint = (
+                    "; keep functions in the energy and give arrays alone, as "
+                    "equinox.partition(model, equinox.is_array) parts them"
+                )
+            elif type(leaf).__module__ not in ("builtins", "numpy"):
+                hint = (
+                    "; a class is a pytree once JAX knows it, see jax.tree_util.register_dataclass"
+                )
             where = name + jax.tree_util.keystr(path)
             raise TypeError(f"{where}: expected an array of numbers, got {what}{hint}") from None
 

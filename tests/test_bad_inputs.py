@@ -133,9 +133,11 @@ S(Q, Own(step=lambda s, z: (s.position, jl.Info())))
 S(Q, Own(step=lambda s, z: (s, jl.Info(jnp.ones(2)))))
     ValueError: acceptance_rate ... one number
 S(Q, Own(step=lambda s, z: (s, jl.Info('yes'))))
-    Exception: acceptance_rate
+    TypeError: kernel: step: expected numbers ... given state and noise; got str
 S(Q, Own(step=lambda s, z: s.velocity))
     AttributeError: raised by the kernel's step, given state and noise
+S(Q, Own(init=lambda x: State('here')))
+    TypeError: kernel: init: expected numbers ... given position and noise; got str
 S(Q, Own(init=lambda x: x))
     TypeError: kernel: its state needs a member `position`
 S(Q, Own(step_noise='normal'))
@@ -177,7 +179,7 @@ S(init={0: X, 'a': X})
 S(init=jax.ShapeDtypeStruct((4, 2), jnp.float32))
     TypeError: init: expected positions, got shapes alone
 S(init=Plain(X))
-    TypeError: init: expected an array of numbers, got Plain
+    TypeError: init: expected an array of numbers, got Plain ... jax.tree_util.register_dataclass
 S(init=RUN)
     TypeError: init: got a Run; pass run.position ... resume(run.state
 S(init=RUN.state)
@@ -1484,6 +1486,7 @@ def names():
         "datatree": datatree,
         "item": item,
         "Own": Own,
+        "State": State,
         "Plain": Plain,
         "Pools": Pools,
         "leaky": leaky,

@@ -240,21 +240,21 @@ def shapes_of(
     def called(*args: Any) -> PyTree:
         with noted(f"by {by or name}, given {given} {shown}"):
             found = function(*args)
-        for leaf in jax.tree.leaves(found):
-            if not isinstance(leaf, bool) and not trees.is_array(leaf):
-                raise TypeError(
-                    f"{name}: expected numbers, arrays or a pytree of them from it, given {given}; "
-                    f"got {_named(leaf)}"
-                )
+        _check_returned(name, given, found)
         return found
 
     return jax.eval_shape(called, *args)
 
 
-def _named(value: Any) -> str:
-    """The kind of a value, and the way out where it is a function."""
-    hint = ", which has to be called" if callable(value) else ""
-    return f"{type(value).__name__}{hint}"
+def _check_returned(name: str, given: str, found: PyTree) -> None:
+    """Raise TypeError unless what a user's function returned is made of numbers and arrays."""
+    for leaf in jax.tree.leaves(found):
+        if not isinstance(leaf, bool) and not trees.is_array(leaf):
+            hint = ", which has to be called" if callable(leaf) else ""
+            raise TypeError(
+                f"{name}: expected numbers, arrays or a pytree of them from it, given {given}; "
+                f"got {type(leaf).__name__}{hint}"
+            )
 
 
 def check_step(kernel: Kernel, energy: Energy, position: PyTree) -> tuple[Any, Info]:
@@ -286,6 +286,8 @@ def check_step(kernel: Kernel, energy: Energy, position: PyTree) -> tuple[Any, I
                 "kernel: its step is to return a pair, the next state and jlangevin.Info(), got "
                 f"{type(stepped).__name__}"
             )
+        _check_returned("kernel: init", "position and noise", state)
+        _check_returned("kernel: step", "state and noise", stepped)
         return state, stepped
 
     before, (after, info) = jax.eval_shape(both, position, *made)
