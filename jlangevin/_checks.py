@@ -127,7 +127,7 @@ def check_spd(name: str, matrix: jax.Array, *, semidefinite: bool = False) -> No
 def as_array(name: str, value: Any, *, ndim: int | None = None) -> jax.Array:
     """`value` as a floating array, integers converted to the default float dtype."""
     try:
-        array = jnp.asarray(value)
+        array = jnp.asarray(trees.own(name, value))
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name}: expected an array, got {type(value).__name__}: {error}") from None
     if not jnp.issubdtype(array.dtype, jnp.floating):

@@ -91,16 +91,18 @@ class Gaussian:
     def __init__(self, mean: PyTree, cov: Any) -> None:
         dtype = trees.common_dtype(mean, cov)
         mean = trees.as_position("mean", mean)
-        self.mean = jax.tree.map(lambda leaf: as_array("mean", leaf).astype(dtype), mean)
+        mean = jax.tree.map(lambda leaf: as_array("mean", leaf).astype(dtype), mean)
         cov = as_array("cov", cov)
-        d = trees.size(self.mean)
+        d = trees.size(mean)
         if cov.shape != (d, d):
             raise ValueError(
                 f"cov: expected shape ({d}, {d}) for a mean of {d} elements, got {cov.shape}"
             )
-        check_finite("mean", self.mean)
+        check_finite("mean", mean)
         check_spd("cov", cov, semidefinite=True)
-        self.cov = cov.astype(dtype)
+        vars(self).update(mean=mean, cov=cov.astype(dtype))
+
+    __setattr__ = __delattr__ = trees.refuse_change
 
     def tree_flatten_with_keys(self) -> tuple[Any, None]:
         key = jax.tree_util.GetAttrKey
@@ -109,7 +111,7 @@ class Gaussian:
     @classmethod
     def tree_unflatten(cls, _: None, children: tuple[Any, Any]) -> Gaussian:
         law = object.__new__(cls)
-        law.mean, law.cov = children
+        vars(law).update(mean=children[0], cov=children[1])
         return law
 
     def __repr__(self) -> str:

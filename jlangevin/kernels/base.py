@@ -259,7 +259,8 @@ def check_energy(energy: Any, position: PyTree) -> None:
 
 def _check_value(energy: Any, position: PyTree) -> None:
     with noted(f"by the energy, given one position {trees.shown(position)}"):
-        value = jax.eval_shape(energy, position)
+        # Of what it is given, JAX keeps the trace as long as that lives, also if it has changed.
+        value = jax.eval_shape(lambda x: energy(x), position)
     if not isinstance(value, jax.ShapeDtypeStruct) or value.shape != ():
         what = f"shape {value.shape}" if hasattr(value, "shape") else f"{type(value).__name__}"
         raise ValueError(
