@@ -318,6 +318,7 @@ def _is_spd(_: Any, matrix: jax.Array, *, semidefinite: bool) -> jax.Array:
 
 def as_array(name: str, value: Any, *, ndim: int | None = None) -> jax.Array:
     """`value` as a floating array, integers converted to the default float dtype."""
+    value = trees.own(name, value)
     try:
         if any(isinstance(leaf, str | bytes) for leaf in jax.tree.leaves(value)):
             raise TypeError("it holds text")  # which JAX would take for names of dtypes

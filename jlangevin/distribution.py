@@ -136,15 +136,18 @@ class Gaussian:
         dtype = trees.common_dtype(mean, cov)
         check_no_half("mean, cov", dtype)
         mean = trees.as_position("mean", mean)
-        self.mean = jax.tree.map(lambda leaf: as_array("mean", leaf).astype(dtype), mean)
+        mean = jax.tree.map(lambda leaf: as_array("mean", leaf).astype(dtype), mean)
         cov = as_array("cov", cov)
-        d = trees.size(self.mean)
+        d = trees.size(mean)
         if cov.shape != (d, d):
             raise ValueError(
                 f"cov: expected shape ({d}, {d}) for a mean of {d} elements, got {cov.shape}"
             )
-        self.mean = check_finite("mean", self.mean)
-        self.cov = check_spd("cov", cov, semidefinite=True).astype(dtype)
+        mean = check_finite("mean", mean)
+        cov = check_spd("cov", cov, semidefinite=True).astype(dtype)
+        vars(self).update(mean=mean, cov=cov)
+
+    __setattr__ = __delattr__ = trees.refuse_change
 
     def tree_flatten_with_keys(self) -> tuple[Any, None]:
         key = jax.tree_util.GetAttrKey
@@ -153,7 +156,7 @@ class Gaussian:
     @classmethod
     def tree_unflatten(cls, _: None, children: tuple[Any, Any]) -> Gaussian:
         law = object.__new__(cls)
-        law.mean, law.cov = children
+        vars(law).update(mean=children[0], cov=children[1])
         return law
 
     def __repr__(self) -> str:

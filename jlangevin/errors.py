@@ -15,6 +15,7 @@ __all__ = [
     "NotAModeError",
     "NotAffineError",
     "NotNormalizableError",
+    "RecompilationWarning",
     "StuckWarning",
     "UnstableStepError",
 ]
@@ -62,6 +63,10 @@ class StuckWarning(RuntimeWarning):
 
 class MiscompiledWarning(RuntimeWarning):
     """XLA may compute energies wrongly in a program of the caller's own."""
+
+
+class RecompilationWarning(RuntimeWarning):
+    """One piece of code is compiled again and again, as its parameters are no leaves."""
 
 
 class AdaptationError(ValueError):

@@ -12,6 +12,7 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -200,8 +201,9 @@ def sample(
             "always" for any stderr. Needs the extra `progress`.
         block_steps: run in blocks of about so many steps; Ctrl-C then hands back what is done. By
             default a hundredth of the run with `progress`, and all of it without.
-        checkpoint: a directory. What it holds of this run is gone on from, and every `every` steps
-            the state and the draws are saved there. Needs the extra `checkpoint`.
+        checkpoint: a directory (~ is the home folder). What it holds of this run is gone on from,
+            and every `every` steps the state and the draws are saved there. Needs the extra
+            `checkpoint`.
         every: steps between checkpoints, about; by default a tenth of the run.
         remat: recompute blocks instead of storing their steps when a run is differentiated
             backwards (`jax.checkpoint`); memory then grows with the number of blocks.
@@ -232,24 +234,26 @@ def sample(
     check_callable(energy)
     check_kernel(kernel)
     _reducers.check(reducers)
-    plan = _plan(num_steps, burn_in, thin, observe, remat)
+    plan = _plan(num_steps, burn_in, thin, remat)
+    _check_observe(observe)
     loop = _loop(on_divergence, progress, block_steps, checkpoint, every)
     chains = None if chains is None else _check_chains(chains)
     count, init = _check_start(init, num_chains, chains)
     check_kernel(kernel, init.template() if isinstance(init, Drawable) else init)
     layout = _layout(sharding, None if isinstance(init, Drawable) else init, count)
     check_width(energy=energy, kernel=kernel, init=init)
-    parts = [trees.partition(part) for part in (energy, kernel, init, reducers)]
-    arrays, structures = map(tuple, zip(*parts, strict=True))
+    work = Work.of(energy, kernel, reducers, observe)
+    init_arrays, init_structure = trees.partition(init)
     if layout.mesh is not None:
-        init_arrays = _place(arrays[2], layout, chains=not isinstance(init, Drawable))
-        arrays = (*_place(arrays[:2], layout), init_arrays, _place(arrays[3], layout))
+        work = work._replace(arrays=_place(work.arrays, layout))
+        init_arrays = _place(init_arrays, layout, chains=not isinstance(init, Drawable))
         key = _place(key, layout)
-    work = Work((arrays[0], arrays[1], arrays[3]), (structures[0], structures[1], structures[3]))
+    arrays = (*work.arrays[:3], init_arrays)
+    structures = (*work.structures[:3], init_structure)
     with _noted_start(init):
         shapes = memory.shapes_of_start(count, arrays, structures)
     _try_observe(observe, shapes)
-    if trees.is_concrete(key, arrays):
+    if trees.is_concrete(key, arrays, work.arrays):
         memory.check(shapes, work, plan, layout, _one_device(layout, key))
     numbers = stream_ids = np.arange(count, dtype=np.uint32) if chains is None else chains
     if layout.mesh is not None:
@@ -280,9 +284,10 @@ def resume(
     """Go on from `run.state` as if the run had never stopped.
 
     Args:
-        state: `Run.state` of an earlier run with the same energy and kernel. Under another energy
-            the numbers that a state may carry, as `mala` does value and gradient, would be wrong:
-            begin anew with `sample`, from `run.position` and under another key.
+        state: `Run.state` of an earlier run with the same energy and kernel, on a device or on the
+            host (`jax.device_get`, pickled, or read back by Orbax with a template). Under another
+            energy the numbers that a state may carry, as `mala` does value and gradient, would be
+            wrong: begin again with `sample`, from `run.position` and under another key.
         reducers: those of the earlier run, which go on; or others if it had none, which begin.
         energy, kernel, num_steps, burn_in, thin, observe, on_divergence, progress, block_steps,
             remat: as in `sample`; schedules go on from the steps already done, and chains stay on
@@ -307,11 +312,13 @@ def resume(
     if not isinstance(state, SamplerState):
         hint = "pass run.state" if isinstance(state, Run) else f"got {type(state).__name__}"
         raise TypeError(f"state: expected the state of a Run; {hint}")
+    state = trees.on_device("state", state)
     _check_state(state)
     check_callable(energy)
     check_kernel(kernel, state.kernel.position)
     _reducers.check(reducers)
-    plan = _plan(num_steps, burn_in, thin, observe, remat)
+    plan = _plan(num_steps, burn_in, thin, remat)
+    _check_observe(observe)
     loop = _loop(on_divergence, progress, block_steps, None, None)
     parity = None
     if trees.is_concrete(state.step):
@@ -328,25 +335,17 @@ def resume(
     layout = _layout(None, state.streams.high, state.streams.high.shape[0])
     state = _continue_reducers(state, reducers)
     check_width(energy=energy, kernel=kernel)
-    parts = [trees.partition(part) for part in (energy, kernel, reducers)]
-    arrays, structures = map(tuple, zip(*parts, strict=True))
+    work = Work.of(energy, kernel, reducers, observe)
     if layout.mesh is not None:
-        arrays = _place(arrays, layout)
-    work = Work(arrays, structures)
+        work = work._replace(arrays=_place(work.arrays, layout))
     _try_observe(observe, state)
-    if trees.is_concrete(state, arrays):
+    if trees.is_concrete(state, work.arrays):
         memory.check(state, work, plan, layout, _one_device(layout, state.streams.high))
     return _go_on(state, work, plan, loop, layout, parity)
 
 
 def _check_state(state: SamplerState) -> None:
-    """Raise unless a state is made of arrays, those of chains all with one number of them."""
-    for leaf in jax.tree.leaves(state):
-        if not trees.is_array(leaf):
-            raise TypeError(
-                f"state: expected arrays in it, got {leaf!r}; pass run.state as it is, or with "
-                "arrays in the place of those it has"
-            )
+    """Raise unless the arrays of a state have one number of chains."""
     chained = state.streams, state.kernel, state.reducers
     counts = sorted({np.shape(leaf)[:1] for leaf in jax.tree.leaves(chained)})
     if len(counts) != 1 or not jax.tree.leaves(state.kernel):
@@ -559,7 +558,6 @@ def _plan(
     num_steps: int,
     burn_in: int,
     thin: int,
-    observe: Callable[[Any], PyTree] | None,
     remat: bool,
 ) -> Plan:
     num_steps = check_count("num_steps", num_steps, minimum=0)
@@ -575,9 +573,12 @@ def _plan(
             f"num_steps: {num_steps} after a burn_in of {burn_in} is more than the "
             f"{noise.MAX_STEPS} steps of a stream; run more chains instead"
         )
+    return Plan(num_steps, burn_in, thin, check_flag("remat", remat))
+
+
+def _check_observe(observe: Any) -> None:
     if observe is not None and not callable(observe):
         raise TypeError(f"observe: expected a function of the kernel state or None, got {observe}")
-    return Plan(num_steps, burn_in, thin, observe, check_flag("remat", remat))
 
 
 def _try_observe(observe: Callable[[Any], PyTree] | None, state: SamplerState) -> None:
@@ -599,22 +600,28 @@ def _loop(
         raise ValueError(f'progress: expected True, False or "always", got {progress!r}')
     if block_steps is not None:
         block_steps = check_count("block_steps", block_steps, minimum=1)
+    if checkpoint is not None:
+        checkpoint = _folder(checkpoint)
     if every is not None:
         every = check_count("every", every, minimum=1)
         if checkpoint is None:
             raise ValueError("every: steps between checkpoints, but no checkpoint is asked for")
-    if checkpoint is not None:
-        if not isinstance(checkpoint, str | os.PathLike):
-            raise TypeError(
-                f"checkpoint: expected the path of a folder, a str or os.PathLike, got "
-                f"{checkpoint!r}"
-            )
-        if os.path.exists(checkpoint) and not os.path.isdir(checkpoint):
-            raise FileExistsError(
-                f"checkpoint: expected a folder, and {os.fspath(checkpoint)} is a file; name "
-                "another path"
-            )
     return _Loop(on_divergence, progress, block_steps, checkpoint, every)
+
+
+def _folder(checkpoint: Any) -> Path:
+    """`checkpoint` as a path, in which ~ is the home folder."""
+    if not isinstance(checkpoint, str | bytes | os.PathLike):
+        raise TypeError(f"checkpoint: expected the path of a folder, got {checkpoint!r}")
+    path = os.fsdecode(checkpoint)
+    if not path:
+        raise ValueError('checkpoint: expected a folder, got ""; "." is the one that you are in')
+    folder = Path(os.path.expanduser(path)).absolute()
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(
+            f"checkpoint: expected a folder, and {folder} is a file; name another path"
+        )
+    return folder
 
 
 def _layout(sharding: Any, chained: Any, num_chains: int) -> Layout:

@@ -389,7 +389,7 @@ resume(RUN.state._replace(kernel=None))
 resume(RUN.state._replace(kernel=jl.kernels.ULAState(X[:2])))
     ValueError: state: expected one number of chains ... float32[2, 2]
 resume(RUN.state._replace(step='8'))
-    TypeError: state: expected arrays in it, got '8'
+    TypeError: state: expected arrays for leaves, got str
 resume(RUN.state._replace(kernel=jl.kernels.ULAState(X64)))
     TypeError: state: holds float64, made while x64 was enabled
 resume(RUN.state, num_steps=2**31 - 5)
@@ -1083,11 +1083,11 @@ jl.conventions.from_proposal_scale(1.0, temperature=-1.0)
 # checkpoints
 
 S(checkpoint=3)
-    TypeError: checkpoint: expected the path of a folder, a str or os.PathLike, got 3
+    TypeError: checkpoint: expected the path of a folder, got 3
 S(checkpoint=True)
-    TypeError: checkpoint: expected the path of a folder ... got True
-S(checkpoint=b'run')
-    TypeError: checkpoint: expected the path of a folder ... got b'run'
+    TypeError: checkpoint: expected the path of a folder, got True
+S(checkpoint='')
+    ValueError: checkpoint: expected a folder, got "" ... "."
 S(checkpoint=tmp / 'file')
     FileExistsError: checkpoint: expected a folder, and ... file is a file; name another path
 S(checkpoint=tmp / 'run', every=0)

@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 
 import jlangevin as jl
-from jlangevin import memory, program, reducers, trees
+from jlangevin import memory, program, reducers
 
 REDUCERS = {
     "moments": reducers.pooled(reducers.moments(covariance=True)),
@@ -583,11 +583,9 @@ def test_draws_that_cannot_fit_are_refused_with_the_arithmetic():
 
 def test_thinned_or_unkept_draws_are_not_refused():
     state = run(2, reducers=None).state
-    work = program.Work(*zip(*(trees.partition(p) for p in (*setting()[:2], None)), strict=True))
-    for plan in (
-        program.Plan(10**9, 0, 10**8, jl.position),
-        program.Plan(10**9, 0, 1, None),
-    ):
+    for thin, observe in ((10**8, jl.position), (1, None)):
+        work = program.Work.of(*setting()[:2], None, observe)
+        plan = program.Plan(10**9, 0, thin)
         memory.check(state, work, plan, program.Layout(), jax.devices()[0])
 
 
