@@ -240,10 +240,11 @@ def malt_in(units, factor):
         (mala_in, UNITS, 1.0, {}),
         (mala_in, UNITS, 2.0**30, {}),
         (malt_in, UNITS, 2.0**30, {}),
+        (mala_in, UNITS, 1.0, {"precondition": "dense"}),
         (dense_mala_in, np.full(3, 2.0**-40, np.float32), 1.0, {"precondition": "dense"}),
         (dense_mala_in, np.full(3, 2.0**40, np.float32), 2.0**30, {"precondition": "dense"}),
     ],
-    ids=["positions", "energies", "malt", "dense, small", "dense, large"],
+    ids=["positions", "energies", "malt", "dense", "dense, small", "dense, large"],
 )
 def test_the_same_problem_in_other_units_gives_the_same_chains(make, units, factor, options):
     here = warmed(make, np.ones(3, np.float32), **options)
