@@ -296,7 +296,7 @@ def check_spd(name: str, matrix: jax.Array, *, semidefinite: bool = False) -> ja
             f"{name}: not symmetric (largest difference {asymmetry:.3g}); pass (A + A.T) / 2"
         )
     smallest = float(np.min(np.linalg.eigvalsh(values), initial=np.inf))
-    if smallest < -tolerance if semidefinite else smallest <= 0:
+    if smallest < -tolerance if semidefinite else not _is_definite(values):
         kind = "semi-definite" if semidefinite else "definite"
         raise ValueError(f"{name}: not positive {kind} (smallest eigenvalue {smallest:.3g})")
     return matrix
@@ -314,6 +314,16 @@ def _is_spd(_: Any, matrix: jax.Array, *, semidefinite: bool) -> jax.Array:
         rounding = max(100, len(values)) * eps * size + float(jnp.finfo(values.dtype).tiny)
         values = values + rounding * jnp.eye(len(values), dtype=values.dtype)
     return symmetric & jnp.all(jnp.isfinite(jnp.linalg.cholesky(values)))
+
+
+def _is_definite(values: np.ndarray[Any, Any]) -> bool:
+    """Of a symmetric matrix. It is asked of its correlations, which have no units: of variances
+    1e-12 and 1e12 the smaller eigenvalue would be rounding."""
+    variances = np.diagonal(values)
+    if not (variances > 0).all():
+        return False
+    root = np.sqrt(variances)
+    return bool((np.linalg.eigvalsh(values / root / root[:, None]) > 0).all())
 
 
 def as_array(name: str, value: Any, *, ndim: int | None = None) -> jax.Array:

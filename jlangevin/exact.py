@@ -411,7 +411,9 @@ def _pair(p: Any, q: Any) -> tuple[jax.Array, jax.Array]:
 
 # Linearisation ------------------------------------------------------------------------------
 
-_PROBE_SIZES = (1.0, 3.0, 10.0, 30.0, 1e2, 1e3, 1e4, 1e6)
+# Positions may be measured in any unit: what bends within the least of these is seen from it, as the
+# derivative is taken at 0, and what bends beyond the greatest is not seen.
+_PROBE_SIZES = (1.0, 3.0, 10.0, 30.0, 1e2, 1e3, 1e4, 1e6, 1e9, 1e12)
 _PROBE_DIRECTIONS = 4  # and their opposites
 _DIGITS = 64  # of a number of steps
 
@@ -500,7 +502,8 @@ def _derive(
         root = jnp.sqrt(jnp.abs(jnp.diagonal(matrix)))
         shift = jnp.where(root > 0, jnp.abs(offset) / jnp.where(root > 0, root, 1), 0)
 
-    def fits(z: jax.Array, xi: jax.Array) -> jax.Array:
+    def fits(z: jax.Array, xi: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Whether the map is affine as far as this probe shows, and whether it shows anything."""
         expected = matrix @ z + offset + scatter @ xi
         terms = jnp.abs(matrix) @ jnp.abs(z) + jnp.abs(offset) + jnp.abs(scatter) @ jnp.abs(xi)
         if each:
@@ -508,9 +511,12 @@ def _derive(
             terms += root * (root @ jnp.abs(z) + jnp.max(shift, initial=0.0))
         else:
             terms = jnp.full_like(terms, jnp.max(terms, initial=0.0))
-        return jnp.all(jnp.abs(flat(z, xi) - expected) <= rounding * terms)
+        found = flat(z, xi)
+        overflows = jnp.any(jnp.isinf(found)) | ~jnp.all(jnp.isfinite(terms))
+        return jnp.all(jnp.abs(found - expected) <= rounding * terms) | overflows, ~overflows
 
-    good &= jnp.all(jax.vmap(fits)(_probes(zero, 0.3), _probes(no_noise, 0.7)))
+    fine, seen = jax.vmap(fits)(_probes(zero, 0.3), _probes(no_noise, 0.7))
+    good &= jnp.all(fine) & jnp.any(seen)
     return AffineMap(matrix, offset, scatter @ scatter.T), good
 
 

@@ -268,5 +268,6 @@ def _on_host(values: jax.Array, temperature: Any) -> Array:
 def span_of(chains: Array) -> Array:
     """What holds all draws, and a tenth more on each side."""
     low, high = chains.min(axis=(0, 1)).astype(float), chains.max(axis=(0, 1)).astype(float)
-    margin = 0.1 * np.maximum(high - low, 0.1 * np.max(high - low) + 1e-3)
+    widest = np.max(high - low) or np.max(np.abs(low)) or 1.0  # the others for a single place
+    margin = 0.1 * np.maximum(high - low, 0.1 * widest)
     return np.stack([low - margin, high + margin], axis=1)
