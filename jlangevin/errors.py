@@ -17,6 +17,7 @@ __all__ = [
     "NotAffineError",
     "NotNormalizableError",
     "PrecisionWarning",
+    "RecompilationWarning",
     "StuckWarning",
     "UnstableStepError",
 ]
@@ -72,6 +73,10 @@ class StuckWarning(RuntimeWarning):
 
 class MiscompiledWarning(RuntimeWarning):
     """XLA may compute energies wrongly in a program of the caller's own."""
+
+
+class RecompilationWarning(RuntimeWarning):
+    """One piece of code is compiled again and again, as its parameters are no leaves."""
 
 
 class AdaptationError(ValueError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -11,7 +11,7 @@ import numpy as np
 
 from jlangevin import trees
 from jlangevin.compiling import energy_values
-from jlangevin.kernels.base import Energy, check_energy
+from jlangevin.kernels.base import Energy, check_energy_on
 
 if TYPE_CHECKING:
     from jlangevin.sampling import Run
@@ -57,13 +57,15 @@ def _groups(
     known: dict[str, Any] = {"diverging": _diverging(run, values)}
     if values is not None:
         known["energy"] = values
+    variables = _named(run.draws)
+    _check_names(coords, dims, variables)
     stats = to_dataset(known, coords=coords)
     if run.info.acceptance_rate is not None:
         stats["acceptance_rate"] = ("chain", np.asarray(run.info.acceptance_rate))
     if run.info.rejections is not None:
         for name in ("walls", "faults", "rounded"):
             stats[f"rejections_{name}"] = ("chain", np.asarray(getattr(run.info.rejections, name)))
-    posterior = to_dataset(_named(run.draws), coords=coords, dims=dims)
+    posterior = to_dataset(variables, coords=coords, dims=dims)
     return {"posterior": posterior, "sample_stats": stats}
 
 
@@ -74,6 +76,30 @@ def _named(draws: Any) -> dict[str, Any]:
     if len(set(paths)) < len(paths):
         raise ValueError(f"draws: two leaves have one name, among {sorted(paths)}; rename keys")
     return {path: np.asarray(leaf) for path, (_, leaf) in zip(paths, leaves, strict=True)}
+
+
+def _check_names(coords: Any, dims: Any, variables: dict[str, Any]) -> None:
+    """Raise unless `coords` and `dims` name what there is, in its sizes."""
+    for name, value in (("coords", coords), ("dims", dims)):
+        if value is not None and not isinstance(value, Mapping):
+            raise TypeError(f"{name}: expected a dict, got {value!r}")
+    num_chains, num_draws = next(iter(variables.values())).shape[:2]
+    sizes = {"chain": num_chains, "draw": num_draws}
+    for name, names in (dims or {}).items():
+        if name not in variables:
+            raise ValueError(f"dims: {name!r} is not among the variables {sorted(variables)}")
+        shape = variables[name].shape[2:]
+        if isinstance(names, str) or len(names) > len(shape):
+            raise ValueError(
+                f"dims: expected a list of at most {len(shape)} name(s) for {name!r}, whose draws "
+                f"have the shape {shape}; got {names!r}"
+            )
+        sizes |= dict(zip(names, shape, strict=False))
+    for name, values in (coords or {}).items():
+        if len(values) != sizes.get(name, len(values)):
+            raise ValueError(
+                f"coords: {name!r} has {sizes[name]} place(s), got {len(values)} value(s)"
+            )
 
 
 def _diverging(run: Run, energies: np.ndarray[Any, Any] | None) -> np.ndarray[Any, Any]:
@@ -98,7 +124,7 @@ def _energies(energy: Energy, draws: Any) -> jax.Array:
     """E of every draw, (chain, draw)."""
     num_chains, num_draws = jax.tree.leaves(draws)[0].shape[:2]
     flat = jax.tree.map(lambda x: x.reshape(num_chains * num_draws, *x.shape[2:]), draws)
-    check_energy(energy, jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), flat))
+    check_energy_on(energy, flat)
     if num_chains * num_draws == 0:
         return jnp.zeros((num_chains, num_draws), trees.float_dtype(flat))
     return energy_values(energy, flat).reshape(num_chains, num_draws)

@@ -14,7 +14,7 @@ there; the others keep the result of the first program, to the last bit.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -86,7 +86,6 @@ class Plan(NamedTuple):
     num_steps: int
     burn_in: int
     thin: int
-    observe: Callable[[Any], PyTree] | None
     remat: bool = False
 
 
@@ -187,15 +186,14 @@ def begin(
 
     `Trouble.what` is what of the first is not, see `first_fault`.
 
-    `arrays` and `structures` are of energy, kernel, start and reducers. There are several programs,
+    `arrays` and `structures` are of energy, kernel, reducers and start. There are several programs,
     as the streams serve every kernel and energy, and starts every kernel.
     """
     streams = _streams(key, stream_ids, layout=layout)
-    init = trees.combine(arrays[2], structures[2])
+    init = trees.combine(arrays[3], structures[3])
     if isinstance(init, Drawable):
-        init = _starts(streams, arrays[2], structure=structures[2], layout=layout)
-    work = Work((arrays[0], arrays[1], arrays[3]), (structures[0], structures[1], structures[3]))
-    return _begin(streams, init, work.arrays, structures=work.structures, layout=layout)
+        init = _starts(streams, arrays[3], structure=structures[3], layout=layout)
+    return _begin(streams, init, arrays[:3], structures=structures[:3], layout=layout)
 
 
 @partial(compiled, static_argnames=("layout",))
@@ -237,7 +235,8 @@ def _begin(
         check_energy(energy, like)
         made = noise.at_step(streams, kernel.init_noise, like, 0, noise.Purpose.INIT)
         start = at_step(kernel, jnp.int32(0))
-        _, info = check_step(start, energy, like)
+        shapes, info = check_step(start, energy, like)
+        reducers.check_functions(reduce, shapes)
 
         def one(x: PyTree, z: PyTree) -> tuple[Any, Any, Any]:
             state = start.init(energy, x, z)
@@ -272,14 +271,19 @@ class _Carry(NamedTuple):
     reducers: Any
 
 
-_Observer = Callable[[Any], PyTree]
-
-
 class Work(NamedTuple):
-    """Energy, kernel and reducers, each parted into its arrays and the rest."""
+    """Energy, kernel, reducers and `observe`, each parted into its arrays and the rest."""
 
     arrays: tuple[list[Any], ...]
     structures: tuple[Structure, ...]
+
+    @classmethod
+    def of(cls, *parts: Any) -> Work:
+        arrays, structures = zip(*map(trees.partition, parts), strict=True)
+        return cls(arrays, structures)
+
+    def parts(self) -> Iterator[Any]:
+        return map(trees.combine, self.arrays, self.structures)
 
 
 class Outcome(NamedTuple):
@@ -405,7 +409,7 @@ def _local(
     careful: bool,
 ) -> tuple[PyTree, SamplerState, _End]:
     """The draws, the state afterwards, and how the chains ended."""
-    energy, kernel, reduce = map(trees.combine, arrays, structures)
+    energy, kernel, reduce, observe = Work(arrays, structures).parts()
     current = trees.chains_last(state.kernel)
     like = _one_chain(current.position)
     num_chains = state.streams.high.shape[0]
@@ -421,8 +425,7 @@ def _local(
     wanted = max(1, noise.count(kernel.step_noise, like)) * num_chains
     block_steps = min(max(_BLOCK_NUMBERS // wanted, MIN_BLOCK_STEPS), _MAX_BLOCK_STEPS)
 
-    observe = _nothing if plan.observe is None else plan.observe
-    look = jax.vmap(observe, in_axes=-1, out_axes=-1)
+    look = jax.vmap(observe or _nothing, in_axes=-1, out_axes=-1)
 
     def step(carry: _Carry, made: PyTree, counted: bool) -> _Carry:
         now = at_step(kernel, carry.step)
@@ -454,8 +457,8 @@ def _local(
         n = carry.tally.num_draws + 1
 
         def update(reducer: Any, sums: Any) -> Any:
-            one = partial(reducer.update, n=n)
-            return jax.vmap(one, in_axes=-1, out_axes=-1)(sums, carry.kernel)
+            one = jax.vmap(reducer.update, in_axes=(-1, -1, None), out_axes=-1)
+            return one(sums, carry.kernel, n)
 
         sums = reducers.over(update, reduce, carry.reducers)
         tally = carry.tally._replace(num_draws=n)
@@ -486,18 +489,10 @@ def _local(
 
         return lax.scan(draw, carry, None, length=num_draws)
 
-    def go(
+    def blocks(
         carry: _Carry, num_draws: int, thin: int, parity: int | None, counted: bool, seen: bool
     ) -> tuple[_Carry, PyTree]:
-        """`num_draws` times `thin` steps, in blocks."""
-        if thin > block_steps:  # a draw takes several blocks
-            inner = parity if thin % 2 == 0 else None
-
-            def draw(carry: _Carry, _: None) -> tuple[_Carry, PyTree]:
-                carry, _ = go(carry, thin, 1, inner, counted, False)
-                return see(carry) if seen else (carry, None)
-
-            return lax.scan(draw, carry, None, length=num_draws)
+        """`num_draws` times `thin` steps, in blocks of whole draws."""
         per_block = _draws_per_block(num_draws, thin, block_steps)
         whole, rest = divmod(num_draws, per_block)
 
@@ -513,19 +508,33 @@ def _local(
             draws = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), draws, more)
         return carry, draws
 
+    def go(
+        carry: _Carry, num_draws: int, thin: int, parity: int | None, counted: bool, seen: bool
+    ) -> tuple[_Carry, PyTree]:
+        """`num_draws` times `thin` steps."""
+        if thin <= block_steps:
+            return blocks(carry, num_draws, thin, parity, counted, seen)
+        inner = parity if thin % 2 == 0 else None
+
+        def draw(carry: _Carry, _: None) -> tuple[_Carry, PyTree]:
+            carry, _ = blocks(carry, thin, 1, inner, counted, False)
+            return see(carry) if seen else (carry, None)
+
+        return lax.scan(draw, carry, None, length=num_draws)
+
     tally = state.tally  # per chain throughout, so first and last are the same
     carry = _Carry(state.step, current, tally, trees.chains_last(state.reducers))
     carry, _ = go(carry, plan.burn_in, 1, parity, False, False)
     if parity is not None:
         parity = (parity + plan.burn_in) % 2
-    if plan.observe is None and not jax.tree.leaves(state.reducers):
+    if observe is None and not jax.tree.leaves(state.reducers):
         # Nobody looks, so nothing keeps the blocks from being as long as they like.
         carry, draws = go(carry, plan.num_steps, 1, parity, True, False)
         seen = carry.tally.num_draws + plan.num_steps // plan.thin
         carry = carry._replace(tally=carry.tally._replace(num_draws=seen))
     else:
         carry, draws = go(carry, plan.num_steps // plan.thin, plan.thin, parity, True, True)
-    weighs = getattr(kernel, "weighs_energies", reported.acceptance_rate is not None)
+    weighs = reported.acceptance_rate is not None or getattr(kernel, "by_value", False)
     last = at_step(kernel, jnp.maximum(carry.step - 1, 0))
     end = _look(last, energy, carry.kernel, weighs)
     kernel_state, sums = trees.chains_first((carry.kernel, carry.reducers))

@@ -94,6 +94,23 @@ def test_tails_are_those_of_arviz_where_a_quantile_is_a_draw(x64):
         np.testing.assert_allclose(diagnostics.ess(x, "tail"), expected, rtol=1e-9)
 
 
+@pytest.mark.parametrize("constant", [0.0, 0.1, 1.0, 3.7])
+def test_chains_that_do_not_move_have_no_autocorrelation(constant, dtype):
+    """Of one that moves beside them it is what it is by itself."""
+    x = jnp.stack([jnp.full(100, constant), jnp.cos(jnp.arange(100.0))])
+    still, moving = diagnostics.autocorrelation(x)
+    assert np.isnan(still).all()
+    np.testing.assert_array_equal(moving, diagnostics.autocorrelation(x[1:])[0])
+
+
+def test_series_have_no_unit(x64):
+    """Powers of two scale without rounding: 1e-18 is as good a unit as 1."""
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(3, 40)))
+    for function in (diagnostics.ess, diagnostics.rhat, lambda x: diagnostics.ess(x, "mean")):
+        np.testing.assert_array_equal(function(2.0**-60 * x), function(x))
+    np.testing.assert_array_equal(diagnostics.mcse(2.0**-60 * x), 2.0**-60 * diagnostics.mcse(x))
+
+
 def test_trailing_axes_are_series_of_their_own(dtype):
     arviz, x = stats(), np.random.default_rng(0).normal(size=(3, 40, 2, 5))
     # The two draws in the middle are equally far from the median but for rounding, which in single

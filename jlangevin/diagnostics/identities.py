@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jlangevin._checks import as_array, as_draws, check_finite, check_temperature
 from jlangevin.compiling import compiled, mapped
 from jlangevin.diagnostics.series import mcse
-from jlangevin.kernels.base import gradient
+from jlangevin.kernels.base import check_callable, check_energy, gradient
 from jlangevin.kernels.underdamped import configurational_temperature
 
 __all__ = ["Identities", "Identity", "identities"]
@@ -98,6 +98,7 @@ def identities(x: Any, energy: Any, temperature: Any = 1.0, *, center: Any = Non
     if center.shape != (d,):
         raise ValueError(f"center: expected shape ({d},), got {center.shape}")
     check_finite("center", center)
+    check_callable(energy)
     slope, square, laplacian = mapped(_derivatives, energy, draws.reshape(-1, d))
     try:
         check_finite("energy", (slope, laplacian))
@@ -108,6 +109,7 @@ def identities(x: Any, energy: Any, temperature: Any = 1.0, *, center: Any = Non
 
 def _derivatives(energy: Any, point: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """∇E, |∇E|² and ΔE at one point."""
+    check_energy(energy, point)
     pair = configurational_temperature(energy, point)
     return gradient(energy, point), pair.gradient_square, pair.laplacian
 

@@ -29,7 +29,6 @@ Method = Literal["bulk", "tail", "mean"]
 
 _MIN_DRAWS = 4  # below it, ArviZ and so we answer NaN
 _TAILS = (0.05, 0.95)
-_CONSTANT = 1e-15  # a range below it is none (ArviZ)
 
 
 def ess(x: Any, method: Method = "bulk") -> jax.Array:
@@ -66,7 +65,7 @@ def ess(x: Any, method: Method = "bulk") -> jax.Array:
     """
     if method not in _METHODS:
         raise ValueError(f"method: expected one of {', '.join(_METHODS)}, got {method!r}")
-    return _ess(_series("x", x), method)
+    return _ess(_series("x", x), method=method)
 
 
 def rhat(x: Any) -> jax.Array:
@@ -196,7 +195,10 @@ def _mcse(x: jax.Array) -> jax.Array:
 def _autocorrelation(x: jax.Array) -> jax.Array:
     moved = jnp.moveaxis(x, 1, -1)
     covariance = _autocovariance(moved)
-    return jnp.moveaxis(covariance / covariance[..., :1], -1, 1)
+    # Of a chain that does not move, rounding of its mean would be what is correlated.
+    still = jnp.max(moved, axis=-1, keepdims=True) == jnp.min(moved, axis=-1, keepdims=True)
+    still = jnp.broadcast_to(still, moved.shape)
+    return jnp.moveaxis(jnp.where(still, jnp.nan, covariance / covariance[..., :1]), -1, 1)
 
 
 # One series (chain, draw) -----------------------------------------------------------------------
@@ -242,7 +244,8 @@ def _effective(split: jax.Array, x: jax.Array) -> jax.Array:
     size = m * n
     found = size / jnp.maximum(tau, 1 / math.log10(size))
     found = jnp.where(jnp.isnan(rho[1]), jnp.nan, found)
-    found = jnp.where(jnp.max(split) - jnp.min(split) < _CONSTANT, float(size), found)
+    # ArviZ says so of any range below 1e-15, whatever the unit.
+    found = jnp.where(jnp.max(split) == jnp.min(split), float(size), found)
     return jnp.where(jnp.any(jnp.isnan(x)), jnp.nan, found)
 
 

@@ -38,11 +38,12 @@ from jlangevin._checks import (
     check_count,
     check_finite,
     check_key,
+    check_made,
     check_scalar,
     check_temperature,
 )
 from jlangevin.compiling import compiled, mapped
-from jlangevin.kernels.base import gradient
+from jlangevin.kernels.base import check_callable, check_energy, gradient, shapes_of
 from jlangevin.noise import Want
 from jlangevin.scores import GivenGradient
 
@@ -247,17 +248,25 @@ def _scored(
 ) -> tuple[jax.Array, jax.Array]:
     """Points and their scores, both (n, d)."""
     if (energy is None) == (score is None):
-        raise TypeError("energy, score: expected one of the two")
+        given = "neither" if energy is None else "both"
+        raise TypeError(f"energy, score: expected one of the two, got {given}")
     points = draws.reshape(-1, draws.shape[-1])
     temperature = check_temperature(temperature, points.dtype)
     if energy is None:
+        check_made("score", score)
+        if not callable(score):
+            raise TypeError(
+                f"score: expected a function of a position (d,), s(x) = -∇E(x), got "
+                f"{type(score).__name__}"
+            )
         name, scores = "score", mapped(_call, score, points)
         if trees.is_concrete(temperature) and float(temperature) != 1:
             raise ValueError(
                 "temperature: a score has its own already; divide it by T yourself if it has not"
             )
     else:
-        name, scores = "energy", -mapped(gradient, energy, points).astype(points.dtype)
+        check_callable(energy)
+        name, scores = "energy", -mapped(_slope, energy, points).astype(points.dtype)
         scores = scores / temperature
     if scores.shape != points.shape:
         raise ValueError(
@@ -267,12 +276,24 @@ def _scored(
     try:
         check_finite(name, scores)
     except ValueError:
-        raise ValueError(f"{name}: not finite (its value or gradient) at a draw") from None
+        bad = np.asarray(~jnp.all(jnp.isfinite(scores), axis=1))
+        raise ValueError(
+            f"{name}: not finite (its value or gradient) at {bad.sum()} of {len(bad)} draws, the "
+            f"first of them {np.asarray(points)[bad.argmax()]}; leave out draws where p is 0"
+        ) from None
     return points, scores.astype(points.dtype)
 
 
+def _slope(energy: Any, point: jax.Array) -> Any:
+    check_energy(energy, point)
+    return gradient(energy, point)
+
+
 def _call(score: Any, point: jax.Array) -> jax.Array:
-    return -score.gradient(point) if isinstance(score, GivenGradient) else score(point)
+    if isinstance(score, GivenGradient):
+        return -score.gradient(point)
+    shapes_of("score", "one position", score, point)
+    return jnp.asarray(score(point))
 
 
 def _kernel(c: Any, beta: float, dtype: Any) -> tuple[jax.Array, jax.Array]:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
 
 from jlangevin._checks import check_count
-from jlangevin.kernels.base import Energy, Info, check_kernel, gradient, has_schedule, layers
+from jlangevin.kernels.base import Energy, Info, gradient
 from jlangevin.kernels.mala import MALA
 from jlangevin.kernels.metropolis import total
-from jlangevin.kernels.tempered import Tempered
-from jlangevin.kernels.ula import ULA
+from jlangevin.kernels.nesting import check_inside
 from jlangevin.noise import Want
 from jlangevin.rounding import apart, hidden_zero
 from jlangevin.trees import PyTree, pytree_dataclass, static_field
@@ -43,6 +42,8 @@ class Coupled:
     kernel: Any
     lag: Any
     how: str = static_field()
+
+    counts_steps: ClassVar[bool] = True
 
     @property
     def init_noise(self) -> PyTree:
@@ -188,9 +189,9 @@ def coupled(
     steps of the kernel, and so two gradients, a step.
 
     Args:
-        kernel: `ula` or `mala`; for "common" any kernel but `tempered`, which swaps by the number
-            of steps done, in which the chains differ. No schedules, under which there is no
-            stationary law to be near to.
+        kernel: `ula` or `mala`; for "common" any kernel but `tempered` and `coupled`, which go by
+            the number of steps done, in which the chains differ. No schedules, under which there is
+            no stationary law to be near to.
         lag: L ≥ 1. The greater, the sharper the bound, up to about where it falls below 1.
         how: "reflection" or "common".
 
@@ -206,22 +207,9 @@ def coupled(
         >>> times.shape, bool(times.min() > 50)
         ((100,), True)
     """
-    check_kernel(kernel)
+    check_inside("coupled", kernel)
     if how not in ("reflection", "common"):
         raise ValueError(f'how: expected "reflection" or "common", got {how!r}')
-    if how == "reflection" and not isinstance(kernel, ULA | MALA):
-        raise TypeError(
-            f"kernel: {type(kernel).__name__} cannot be reflected, which is for jlangevin.ula and "
-            'jlangevin.mala; how="common" couples others'
-        )
-    if any(isinstance(layer, Tempered) for layer in layers(kernel)):
-        raise TypeError(
-            "kernel: replicas of jlangevin.tempered swap by the number of steps done, in which the "
-            "two chains differ, so they could not meet; couple the kernel inside of it"
-        )
-    if has_schedule(kernel):
-        raise ValueError(
-            "kernel: one with a schedule has no stationary law for its chains to meet in; give "
-            "numbers"
-        )
+    if how == "reflection":
+        check_inside("reflected", kernel)
     return Coupled(kernel, jnp.asarray(check_count("lag", lag, minimum=1), jnp.int32), how)

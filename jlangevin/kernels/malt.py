@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jlangevin import trees
-from jlangevin._checks import check_count, check_scalar
+from jlangevin._checks import check_count
 from jlangevin.kernels.base import Energy, Info, hyperparameter
 from jlangevin.kernels.metropolis import (
     Metropolis,
@@ -154,15 +154,9 @@ def malt(
         >>> run.draws.shape, run.info.acceptance_rate.shape
         ((3, 10, 2), (3,))
     """
-    if callable(friction):
-        friction = hyperparameter("friction", friction)
-    else:
-        check_scalar("friction", friction)
-        if trees.is_concrete(friction) and friction < 0:
-            raise ValueError(f"friction: expected zero or more, got {friction}")
     return MALT(
         hyperparameter("step_size", step_size),
-        friction,
+        hyperparameter("friction", friction, zero=True),
         hyperparameter("temperature", temperature),
         as_mass(mass).inverse(),
         check_count("trajectory_length", trajectory_length, minimum=1),

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jlangevin import trees
-from jlangevin.kernels.base import FAULT, LAST_FAULT, ROUNDED, WALL, Energy, Info
+from jlangevin.kernels.base import FAULT, LAST_FAULT, ROUNDED, WALL, Energy, Info, if_sound
 from jlangevin.trees import PyTree
 
 __all__ = [
@@ -34,9 +34,10 @@ class Metropolis:
     """A kernel that leaves p ∝ exp(-E/T) as it is: its steps are accepted or rejected by E."""
 
     init_noise: ClassVar[None] = None
+    by_value: ClassVar[bool] = True
 
     def init(self, energy: Energy, position: PyTree, noise: None) -> MetropolisState:
-        return evaluate(energy, position)
+        return evaluate(energy, if_sound(self, position))
 
     def adopt(self, energy: Energy, state: MetropolisState, other: Any) -> MetropolisState:
         """See `tempered`."""

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jlangevin.domains.base import Domain, admit, check_domain
-from jlangevin.kernels.base import Energy, Info, hyperparameter
+from jlangevin.kernels.base import Energy, Info, hyperparameter, if_sound
 from jlangevin.kernels.metropolis import (
     Metropolis,
     MetropolisState,
@@ -35,7 +35,7 @@ class ReflectedMALA(Metropolis):
     step_noise: ClassVar[tuple[Want, Want]] = (Want.NORMAL, Want.UNIFORM)
 
     def init(self, energy: Energy, position: PyTree, noise: None) -> MetropolisState:
-        return evaluate(energy, admit(self.domain, position))
+        return evaluate(energy, if_sound(self, admit(self.domain, position)))
 
     def step(
         self, energy: Energy, state: MetropolisState, noise: tuple[PyTree, jax.Array]

@@ -9,14 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jlangevin import diagnostics
-from jlangevin._checks import (
-    as_array,
-    check_count,
-    check_finite,
-    check_scalar,
-    check_temperature,
-)
-from jlangevin.compiling import energy_values
+from jlangevin._checks import as_array, check_count, check_scalar
 from jlangevin.energies import GaussianMixture
 from jlangevin.plot._figure import (
     COLORS,
@@ -26,6 +19,7 @@ from jlangevin.plot._figure import (
     axes_or_new,
     legend,
 )
+from jlangevin.plot.landscape import energies
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,10 +62,8 @@ def energy_trace(
     """
     chains = as_chains(draws)
     at = as_steps(steps, chains.shape[1])
-    values = np.asarray(energy_values(energy, jnp.asarray(chains.reshape(-1, chains.shape[-1]))))
-    values = values / float(check_temperature(temperature, values.dtype))
-    check_finite("energy", values)
-    values = values.reshape(chains.shape[:2])
+    points = jnp.asarray(chains.reshape(-1, chains.shape[-1]))
+    values = energies(points, energy, temperature).reshape(chains.shape[:2])
     ax = axes_or_new(ax)
     single = len(values) == 1
     ax.plot(at, values.T, color=COLORS[0], lw=0.6, alpha=1 if single else 0.35)

@@ -123,6 +123,20 @@ def test_a_bad_preconditioner_is_refused(p, message):
         jl.ula(0.1, preconditioner=p)
 
 
+@pytest.mark.parametrize("r", [-0.99, -0.5, 0.0, 0.5, 0.99])
+def test_a_definite_preconditioner_is_so_in_any_units(r):
+    """Of variances 1e-12 and 1e12 the smaller eigenvalue is below the rounding of the larger."""
+    units = jnp.array([1e-6, 1.0, 1e6])
+    correlation = jnp.array([[1.0, r, 0.0], [r, 1.0, r / 2], [0.0, r / 2, 1.0]])
+    assert (np.linalg.eigvalsh(correlation) > 0).all() == (abs(r) < 0.8)
+    p = units[:, None] * correlation * units[None]
+    if abs(r) < 0.8:
+        jl.ula(0.1, preconditioner=p)
+    else:
+        with pytest.raises(ValueError, match="preconditioner: not positive definite"):
+            jl.ula(0.1, preconditioner=p)
+
+
 @pytest.mark.parametrize("p", [jnp.ones(3), jnp.eye(3)])
 def test_a_preconditioner_that_does_not_fit_the_position_is_refused(p):
     energy, start = setting()
