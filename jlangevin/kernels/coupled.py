@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -43,7 +43,7 @@ class Coupled:
     lag: Any
     how: str = static_field()
 
-    counts_steps: ClassVar[bool] = True
+    counts_steps = True
 
     @property
     def init_noise(self) -> PyTree:
