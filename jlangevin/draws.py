@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jlangevin import trees
 from jlangevin._checks import as_draws_array, check_finite
 from jlangevin.kernels.base import check_energy
+from jlangevin.scores import GivenGradient
 from jlangevin.trees import PyTree
 
 __all__ = ["Draws", "as_positions", "check_one", "takes"]
@@ -33,8 +34,8 @@ def as_positions(
 ) -> Draws:
     """`value` as finite floats of at least 32 bits, (draw, …) or (chain, draw, …).
 
-    The shape of one position is `shape`, else the one that the energy takes. Where it takes both,
-    a two-dimensional array with more rows than columns is (draw, d); all others are refused.
+    The shape of one position is `shape`, else the one that the energy takes. Where it takes two,
+    a two-dimensional array with more rows than columns is (draw, d), and all else is refused.
     """
     x = as_draws_array(name, value)
     shape = _shape_of_one(name, x, energy) if shape is None else _given_shape(name, x, shape)
@@ -42,7 +43,10 @@ def as_positions(
     if 0 in shape or 0 in batch or math.prod(batch) < minimum:
         raise ValueError(f"{name}: expected at least {minimum} draw(s), got shape {x.shape}")
     check_finite(name, x)
-    return Draws(trees.wide(x).reshape(-1, *shape), batch)
+    points = trees.wide(x).reshape(-1, *shape)
+    if not isinstance(energy, GivenGradient):
+        check_energy(energy, jax.ShapeDtypeStruct(shape, points.dtype))
+    return Draws(points, batch)
 
 
 def takes(energy: Any, position: PyTree) -> bool:
@@ -101,10 +105,10 @@ def _shape_of_one(name: str, x: jax.Array, energy: Any) -> tuple[int, ...]:
     dtype = trees.wide(jnp.zeros((), x.dtype)).dtype
     readings = [x.shape[1:], x.shape[2:]]
     taken = [s for s in readings if takes(energy, jax.ShapeDtypeStruct(s, dtype))]
+    if x.ndim == 2 and (len(taken) < 2 or x.shape[0] > x.shape[1]):
+        return x.shape[1:]  # an energy of scalars may be one that forgot to sum
     if len(taken) == 1:
         return taken[0]
-    if x.ndim == 2 and (not taken or x.shape[0] > x.shape[1]):
-        return x.shape[1:]
     if not taken:
         return x.shape[2:]  # which the energy refuses in words of its own
     one, other = readings

@@ -462,12 +462,13 @@ def test_no_axis_is_guessed(name, shape):
 
 
 @pytest.mark.parametrize("name", QUESTIONS)
-def test_scalar_positions_are_chosen_by_their_energy(name):
+def test_scalar_positions_are_told_from_an_energy_that_forgot_to_sum(name):
     x = jax.random.normal(jax.random.key(0), (8, 6))
-    question = questions()[name]
-    np.testing.assert_allclose(
-        question(x, lambda x: 0.5 * x**2), question(x[..., None], lambda x: 0.5 * x[0] ** 2)
-    )
+    found = questions(position_shape=())[name](x, lambda x: 0.5 * x**2)
+    expected = questions()[name](x[..., None], lambda x: 0.5 * x[0] ** 2)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    with pytest.raises(ValueError, match="energy: expected a scalar for one position"):
+        questions()[name](x, lambda x: 0.5 * x**2)
 
 
 def test_what_is_no_array_of_draws_is_refused_with_what_to_give():

@@ -85,9 +85,9 @@ def ksd(
         c: c > 0, the length at which the kernel falls off; take it of the size of p's features.
         beta: β in (-1, 0), a Python number.
         block: rows and columns of the matrix that are made at a time; None for a good choice.
-        position_shape: the shape of one position. None if the energy, or the score, takes but one
-            of those that `x` could hold. Where it takes two, a two-dimensional `x` with more rows
-            than columns is (draw, d), and any other is refused.
+        position_shape: the shape of one position; () for scalars. If None, it is the one of those
+            that `x` could hold that the energy, or the score, takes. Where it takes two, a
+            two-dimensional `x` with more rows than columns is (draw, d), and any other is refused.
 
     Returns:
         A scalar, the square of the discrepancy.
