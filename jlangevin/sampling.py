@@ -570,8 +570,8 @@ def _loop(
         raise ValueError(
             f'on_divergence: expected "report", "raise" or "ignore", got {on_divergence!r}'
         )
-    if progress != "always" and not isinstance(progress, bool | np.bool_):
-        raise ValueError(f'progress: expected True, False or "always", got {progress!r}')
+    if not (isinstance(progress, str) and progress == "always"):
+        progress = check_flag("progress", progress, also=', or "always"')
     if block_steps is not None:
         block_steps = check_count("block_steps", block_steps, minimum=1)
     if checkpoint is not None:

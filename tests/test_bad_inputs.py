@@ -277,7 +277,7 @@ S(sharding=NamedSharding(MESH, P(None, 'chains')))
 S(on_divergence='stop')
     ValueError: on_divergence: expected "report", "raise" or "ignore", got 'stop'
 S(progress='yes')
-    ValueError: progress: expected True, False or "always", got 'yes'
+    TypeError: progress: expected True or False, or "always", got 'yes'
 S(block_steps=0)
     ValueError: block_steps: expected at least 1, got 0
 S(every=2)
