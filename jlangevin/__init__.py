@@ -25,6 +25,7 @@ from jlangevin.errors import (
     NotAffineError,
     NotAModeError,
     NotNormalizableError,
+    RecompilationWarning,
     StuckWarning,
     UnstableStepError,
 )
@@ -75,6 +76,7 @@ __all__ = [
     "NotAModeError",
     "NotAffineError",
     "NotNormalizableError",
+    "RecompilationWarning",
     "Run",
     "SamplerState",
     "Schedule",

@@ -6,9 +6,11 @@ A kernel that goes on changing with its own past has another law. So adaptation 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import warnings
+from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -20,11 +22,19 @@ from jlangevin import reducers, trees
 from jlangevin._checks import (
     check_count,
     check_key,
+    check_known,
     check_positive,
     check_probability,
 )
-from jlangevin.errors import AdaptationError, StuckWarning
-from jlangevin.kernels.base import Energy, Info, check_energy, gradient, has_schedule
+from jlangevin.errors import AdaptationError, EnergyWarning, PrecisionWarning, StuckWarning
+from jlangevin.kernels.base import (
+    Energy,
+    Info,
+    check_energy,
+    check_kernel,
+    gradient,
+    has_schedule,
+)
 from jlangevin.kernels.preconditioner import Dense, Diagonal, as_preconditioner
 from jlangevin.sampling import Run, SamplerState, resume, sample
 from jlangevin.trees import PyTree, pytree_dataclass
@@ -113,6 +123,8 @@ def warm_up(
         True
     """
     check_key("key", key)
+    check_kernel(kernel)
+    check_known("warm-up decides on the host", key=key, energy=energy, kernel=kernel, init=init)
     num_steps = check_count("num_steps", num_steps, minimum=200)
     target_acceptance = check_probability("target_acceptance", target_acceptance)
     if precondition not in (None, "diagonal", "dense"):
@@ -138,16 +150,17 @@ def warm_up(
     settle, windows, last = _phases(num_steps // _PIECE)
     kernel = _with_step(kernel, float(kernel.step_size))
     moving = _Moving(kernel, np.float32(target_acceptance))
-    run = sample(
-        key,
-        energy,
-        moving,
-        init,
-        num_steps=_PIECE + num_steps % _PIECE,
-        num_chains=num_chains,
-        observe=None,
-        sharding=sharding,
-    )
+    with _quiet():
+        run = sample(
+            key,
+            energy,
+            moving,
+            init,
+            num_steps=_PIECE + num_steps % _PIECE,
+            num_chains=num_chains,
+            observe=None,
+            sharding=sharding,
+        )
     history = _History([], [])
     state = history.note(run, kernel)
     if precondition is not None:
@@ -243,6 +256,7 @@ class _History(NamedTuple):
             tally=tally._replace(
                 num_steps=jnp.zeros_like(tally.num_steps),
                 acceptance=jnp.zeros_like(tally.acceptance),
+                rejections=jax.tree.map(jnp.zeros_like, tally.rejections),
             )
         )
 
@@ -257,12 +271,21 @@ def _go_on(
 ) -> tuple[SamplerState, Any]:
     """Run pieces, which `reducer` sees as one run: the state after them, and the last of them."""
     run = None
-    # Chains that do not move yet are what this is for.
-    with warnings.catch_warnings(action="ignore", category=StuckWarning):
+    with _quiet():
         for _ in range(pieces):
             run = resume(state, energy, kernel, num_steps=_PIECE, observe=None, reducers=reducer)
             state = history.note(run, kernel.kernel)
     return state._replace(reducers=None), run
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Chains that do not move yet, or propose to go where the energy overflows, are what warm-up is
+    for: what is left of that is said of the run that follows."""
+    with warnings.catch_warnings():
+        for category in (StuckWarning, EnergyWarning, PrecisionWarning):
+            warnings.simplefilter("ignore", category)
+        yield
 
 
 def _with_step(kernel: Any, step_size: float) -> Any:

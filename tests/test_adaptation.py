@@ -177,7 +177,7 @@ class Bare(NamedTuple):
         ({"precondition": "some"}, ValueError, "precondition: expected"),
         ({"kernel": jl.ula(0.1)}, TypeError, "kernel: ULA accepts everything"),
         ({"kernel": Bare()}, TypeError, "kernel: Bare has no preconditioner and no mass"),
-        ({"kernel": None}, TypeError, "kernel: NoneType has no step size to adapt$"),
+        ({"kernel": None}, TypeError, "kernel: None is no kernel"),
         (
             {"kernel": jl.coupled(jl.mala(0.1), lag=1)},
             TypeError,

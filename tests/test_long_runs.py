@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 
 import jlangevin as jl
-from jlangevin import memory, program, reducers, trees
+from jlangevin import memory, program, reducers
 
 REDUCERS = {
     "moments": reducers.pooled(reducers.moments(covariance=True)),
@@ -560,8 +560,10 @@ def test_a_disk_that_fails_is_no_damage(tmp_path, monkeypatch):
 
 def test_a_place_that_cannot_be_written_is_refused_before_the_first_step(tmp_path):
     (tmp_path / "file").write_text("no folder")
-    with pytest.raises(OSError, match=r"checkpoint: cannot write in .*file: File exists"):
+    with pytest.raises(FileExistsError, match=r"checkpoint: expected a folder, and .*file is a"):
         run(10**9, 1000, observe=None, checkpoint=tmp_path / "file")
+    with pytest.raises(OSError, match=r"checkpoint: cannot write in .*run: Not a directory"):
+        run(10**9, 1000, observe=None, checkpoint=tmp_path / "file" / "run")
 
 
 def test_every_without_checkpoint_is_refused():
@@ -581,11 +583,9 @@ def test_draws_that_cannot_fit_are_refused_with_the_arithmetic():
 
 def test_thinned_or_unkept_draws_are_not_refused():
     state = run(2, reducers=None).state
-    work = program.Work(*zip(*(trees.partition(p) for p in (*setting()[:2], None)), strict=True))
-    for plan in (
-        program.Plan(10**9, 0, 10**8, jl.position),
-        program.Plan(10**9, 0, 1, None),
-    ):
+    for thin, observe in ((10**8, jl.position), (1, None)):
+        work = program.Work.of(*setting()[:2], None, observe)
+        plan = program.Plan(10**9, 0, thin)
         memory.check(state, work, plan, program.Layout(), jax.devices()[0])
 
 

@@ -132,10 +132,12 @@ def test_changed_numbers_do_not_compile_again():
         return jnp.sum(theta * x**2)
 
     x = jnp.ones((5, 2))
+    seen = []
     for theta, temperature, c in [(1.0, 1.0, 1.0), (2.0, 0.5, 2.0)]:
         partial = jax.tree_util.Partial(energy, jnp.full(2, theta))
         diagnostics.ksd(x, partial, temperature=temperature, c=c)
-    assert len(traces) == 1
+        seen.append(len(traces))
+    assert seen[1] == seen[0]
 
 
 def test_discrepancies_are_differentiable_and_jittable():
@@ -314,7 +316,9 @@ def test_refusals_name_the_argument():
             call(x, energy, score=jax.grad(energy))
         with pytest.raises(ValueError, match=r"score: expected a score of shape \(2,\)"):
             call(x, score=energy)
-        with pytest.raises(ValueError, match=r"energy: expected a score of shape \(2,\)"):
+        with pytest.raises(
+            ValueError, match=r"energy: expected float32\[2\], like the position, from its"
+        ):
             call(x, jl.scores.score(jnp.sum))
         with pytest.raises(ValueError, match="temperature: a score has its own"):
             call(x, score=jax.grad(energy), temperature=2.0)

@@ -123,7 +123,11 @@ def test_partition_takes_the_arrays_out_and_combine_puts_them_back(tree, num_arr
     again = trees.combine(arrays, structure)
     assert jax.tree.structure(again) == jax.tree.structure(tree)
     for found, leaf in zip(jax.tree.leaves(again), jax.tree.leaves(tree), strict=True):
-        assert found is leaf
+        if isinstance(leaf, np.ndarray):  # whose memory is the caller's
+            np.testing.assert_array_equal(found, leaf, strict=True)
+            assert not np.shares_memory(found, leaf)
+        else:
+            assert found is leaf
 
 
 def test_other_arrays_can_be_put_in_their_place():
@@ -210,7 +214,8 @@ def test_a_position_may_have_to_be_floating():
     assert trees.as_position("x", [1, 2], floating=True).dtype == jnp.float32  # a list of numbers
     for wrong in (jnp.arange(2), {"a": jnp.zeros(2), "b": 1}, jnp.zeros(2, complex)):
         trees.as_position("x", wrong)
-        with pytest.raises(TypeError, match=r"^x: expected floating arrays, got dtype (int|compl)"):
+        found = r"^x(\['b'\])?: expected floating arrays, got dtype (int|compl)"
+        with pytest.raises(TypeError, match=found):
             trees.as_position("x", wrong, floating=True)
 
 

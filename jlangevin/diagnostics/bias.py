@@ -27,6 +27,7 @@ from jlangevin._checks import (
     as_draws,
     as_draws_array,
     check_finite,
+    check_known,
     check_scalar,
     check_spd,
 )
@@ -135,6 +136,7 @@ def bias(
         x0                                   16     0.0625     +8.70%
     """
     check_kernel(kernel)
+    check_known("the bias is found on the host", kernel=kernel, mode=mode, draws=draws)
     mode = as_array("mode", mode, ndim=1)
     check_finite("mode", mode)
     check_energy(energy, mode)

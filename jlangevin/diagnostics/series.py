@@ -65,7 +65,7 @@ def ess(x: Any, method: Method = "bulk") -> jax.Array:
     """
     if method not in _METHODS:
         raise ValueError(f"method: expected one of {', '.join(_METHODS)}, got {method!r}")
-    return _ess(_series("x", x), method)
+    return _ess(_series("x", x), method=method)
 
 
 def rhat(x: Any) -> jax.Array:

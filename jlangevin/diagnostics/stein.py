@@ -37,12 +37,13 @@ from jlangevin._checks import (
     check_count,
     check_finite,
     check_key,
+    check_made,
     check_scalar,
     check_temperature,
 )
 from jlangevin.compiling import compiled, mapped
 from jlangevin.draws import Draws, as_positions
-from jlangevin.kernels.base import gradient
+from jlangevin.kernels.base import check_energy, gradient, shapes_of
 from jlangevin.noise import Want
 from jlangevin.scores import GivenGradient, Score
 
@@ -253,8 +254,15 @@ def stein_thinning(
 
 def _draws(x: Any, energy: Any, score: Any, shape: Any, *, minimum: int = 1) -> Draws:
     if (energy is None) == (score is None):
-        raise TypeError("energy, score: expected one of the two")
+        given = "neither" if energy is None else "both"
+        raise TypeError(f"energy, score: expected one of the two, got {given}")
     if energy is None:
+        check_made("score", score)
+        if not callable(score):
+            raise TypeError(
+                f"score: expected a function of a position (d,), s(x) = -∇E(x), got "
+                f"{type(score).__name__}"
+            )
         energy = score if isinstance(score, GivenGradient) else Score(score)
     return as_positions("x", x, energy, shape, minimum=minimum)
 
@@ -270,7 +278,7 @@ def _scored(draws: Draws, energy: Any, score: Any, temperature: Any) -> tuple[ja
                 "temperature: a score has its own already; divide it by T yourself if it has not"
             )
     else:
-        name, scores = "energy", -mapped(gradient, energy, points).astype(points.dtype)
+        name, scores = "energy", -mapped(_slope, energy, points).astype(points.dtype)
         scores = scores / temperature
     if scores.shape != points.shape:
         raise ValueError(
@@ -280,12 +288,25 @@ def _scored(draws: Draws, energy: Any, score: Any, temperature: Any) -> tuple[ja
     try:
         check_finite(name, scores)
     except ValueError:
-        raise ValueError(f"{name}: not finite (its value or gradient) at a draw") from None
+        scores = np.asarray(scores).reshape(len(points), -1)
+        bad = ~np.isfinite(scores).all(axis=1)
+        raise ValueError(
+            f"{name}: not finite (its value or gradient) at {bad.sum()} of {len(bad)} draws, the "
+            f"first of them {np.asarray(points)[bad.argmax()]}; leave out draws where p is 0"
+        ) from None
     return draws.flat, scores.astype(points.dtype).reshape(len(points), -1)
 
 
+def _slope(energy: Any, point: jax.Array) -> Any:
+    check_energy(energy, point)
+    return gradient(energy, point)
+
+
 def _call(score: Any, point: jax.Array) -> jax.Array:
-    return -score.gradient(point) if isinstance(score, GivenGradient) else score(point)
+    if isinstance(score, GivenGradient):
+        return -score.gradient(point)
+    shapes_of("score", "one position", score, point)
+    return jnp.asarray(score(point))
 
 
 def _kernel(c: Any, beta: float, dtype: Any) -> tuple[jax.Array, jax.Array]:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jlangevin import trees
+from jlangevin._checks import check_made
 from jlangevin.trees import PyTree
 
 __all__ = ["Domain", "admit", "check_domain", "fitted", "single_array"]
@@ -28,6 +29,7 @@ class Domain(Protocol):
 
 def check_domain(domain: Any) -> None:
     """Raise TypeError unless `domain` has the members of a domain."""
+    check_made("domain", domain)
     wanted = ("contains", "project", "reflect", "primal", "dual", "log_det", "tangent")
     missing = [name for name in wanted if not hasattr(domain, name)]
     if missing:
@@ -47,6 +49,8 @@ def single_array(position: PyTree, ndim: int | None = None) -> jax.Array:
     if not isinstance(position, (jax.Array, np.ndarray)) or ndim not in (None, position.ndim):
         what = "a single array" if ndim is None else f"a single array of {ndim} dimension(s)"
         raise TypeError(f"position: this domain takes {what}; boxes take any pytree")
+    if not jnp.issubdtype(position.dtype, jnp.floating):
+        raise TypeError(f"position: expected a floating array, got dtype {position.dtype}")
     return jnp.asarray(position)
 
 
@@ -63,7 +67,9 @@ def fitted(name: str, bound: PyTree, tree: PyTree) -> PyTree:
             )
         return jnp.full(jnp.shape(x), bound, x.dtype)
 
-    given, wanted = str(jax.tree.structure(bound)), str(jax.tree.structure(tree))
-    if given != wanted:
-        raise ValueError(f"{name}: {given} does not fit a position that is {wanted}")
+    if str(jax.tree.structure(bound)) != str(jax.tree.structure(tree)):
+        raise ValueError(
+            f"{name}: {trees.shown(bound)} does not fit a position that is {trees.shown(tree)}; "
+            "give a number for all of it, or a pytree like it, with arrays for arrays"
+        )
     return jax.tree.map(fit, bound, tree)
