@@ -181,8 +181,6 @@ class Asking(NamedTuple):
 def test_what_an_energy_has_is_there_for_a_kernel():
     run = jl.sample(key(), Named(), Asking(), jnp.ones((4, 2)), num_steps=2)
     np.testing.assert_array_equal(run.position, 9.0)
-    with pytest.raises(AttributeError, match="weakness"):
-        jl.compiling.traced_once(*jl.trees.partition(Named())).weakness
 
 
 def test_the_curvature_is_the_largest_eigenvalue_of_the_hessian(dtype):
