@@ -24,10 +24,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jlangevin import trees
+from jlangevin._energy import GivenGradient
 from jlangevin.errors import MiscompiledWarning, RecompilationWarning
 from jlangevin.trees import Structure
 
-__all__ = ["compiled", "energy_values", "kept", "mapped", "warn_if_miscompiled"]
+__all__ = ["compiled", "energy_values", "kept", "mapped", "traced_once", "warn_if_miscompiled"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -80,8 +81,16 @@ def _without_contents(value: Any) -> Any:
     return ("structure", value.key) if isinstance(value, Structure) else value
 
 
-def compiled(function: F, *, static_argnames: tuple[str, ...] = (), quickly: bool = False) -> F:
+def compiled(
+    function: F,
+    *,
+    static_argnames: tuple[str, ...] = (),
+    quickly: bool = False,
+    inline: bool = False,
+) -> F:
     """`jax.jit` of `function`, with the options above where it is not inside of another program.
+
+    Inside of one that is `inline` leaves no trace but its own operations.
 
     Arguments in `static_argnames`, given by name, are compiled for; what is compiled for one is
     `kept`. One that is compiled `quickly`, in about half the time, is for small arrays and a single
@@ -92,7 +101,7 @@ def compiled(function: F, *, static_argnames: tuple[str, ...] = (), quickly: boo
     @kept
     def program(*statics: Any) -> _Program:
         _check_before_compiling(statics)
-        return _Program(function, options)
+        return _Program(function, options, inline)
 
     def split(kwargs: dict[str, Any]) -> tuple[_Program, _Statics]:
         statics = {name: kwargs.pop(name) for name in static_argnames if name in kwargs}
@@ -123,12 +132,12 @@ def compiled(function: F, *, static_argnames: tuple[str, ...] = (), quickly: boo
 class _Program:
     """A function under `jax.jit`, for one choice of static arguments: JAX lets it go with this."""
 
-    def __init__(self, function: Callable[..., Any], options: Any) -> None:
+    def __init__(self, function: Callable[..., Any], options: Any, inline: bool) -> None:
         def traced(statics: _Statics, *args: Any, **kwargs: Any) -> Any:
             return function(*args, **kwargs, **statics.use())
 
         traced.__name__, traced.__qualname__ = function.__name__, function.__qualname__
-        self.inner = jax.jit(traced, static_argnums=0)
+        self.inner = jax.jit(traced, static_argnums=0, inline=inline)
         self.outer = jax.jit(traced, static_argnums=0, compiler_options=options)
 
 
@@ -227,6 +236,35 @@ def _outside() -> int:
     return max(level, 1)
 
 
+@trees.pytree_dataclass
+class _TracedOnce:
+    """See `traced_once`. What else an energy has is found in it too."""
+
+    arrays: list[Any]
+    structure: Structure = trees.static_field()
+
+    def __call__(self, position: Any) -> jax.Array:
+        value: jax.Array = _energy_at(self.arrays, position, structure=self.structure)
+        return value
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name in ("arrays", "structure"):
+            raise AttributeError(name)
+        return getattr(trees.combine(self.arrays, self.structure), name)
+
+
+def traced_once(arrays: list[Any], structure: Structure) -> Any:
+    """The energy of these parts, its Python code run once for each kind of position.
+
+    The programs of a run ask for it some ten times, and so would trace all of a network as often.
+    One that gives its own gradient is asked as it is.
+    """
+    energy = trees.combine(arrays, structure)
+    if isinstance(energy, GivenGradient):
+        return energy
+    return _TracedOnce(arrays, structure)
+
+
 def mapped(function: Callable[[Any, Any], Any], energy: Any, x: Any) -> Any:
     """`function(energy, point)` at each of n points, x's leaves (n, …); compiled by structure."""
     arrays, structure = trees.partition(energy)
@@ -298,6 +336,12 @@ def _miscompiles() -> bool:
     with jax.ensure_compile_time_eval():
         found = jax.jit(jax.vmap(lambda row: -jnp.sum(weights * jnp.log(row))))(x)
     return not np.allclose(found, -np.log(x) @ weights, rtol=1e-3, atol=1e-3)
+
+
+@functools.partial(compiled, static_argnames=("structure",), inline=True)
+def _energy_at(arrays: list[Any], position: Any, *, structure: Structure) -> jax.Array:
+    value: jax.Array = trees.combine(arrays, structure)(position)
+    return value
 
 
 @functools.partial(compiled, static_argnames=("structure", "function"))

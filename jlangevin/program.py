@@ -24,7 +24,7 @@ from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
 from jlangevin import noise, reducers, trees
-from jlangevin.compiling import compiled
+from jlangevin.compiling import compiled, traced_once
 from jlangevin.distribution import Drawable, starts
 from jlangevin.errors import NoEnergyError
 from jlangevin.kernels.base import (
@@ -233,6 +233,7 @@ def _begin(
         positions = trees.chains_last(init)
         like = _one_chain(positions)
         check_energy(energy, like)
+        energy = traced_once(arrays[0], structures[0])
         made = noise.at_step(streams, kernel.init_noise, like, 0, noise.Purpose.INIT)
         start = at_step(kernel, jnp.int32(0))
         shapes, info = check_step(start, energy, like)
@@ -414,6 +415,7 @@ def _local(
     like = _one_chain(current.position)
     num_chains = state.streams.high.shape[0]
     check_energy(energy, like)
+    energy = traced_once(arrays[0], structures[0])
     made, reported = check_step(at_step(kernel, jnp.int32(0)), energy, like)
     trees.assert_like(
         "state",
@@ -524,7 +526,8 @@ def _local(
 
     tally = state.tally  # per chain throughout, so first and last are the same
     carry = _Carry(state.step, current, tally, trees.chains_last(state.reducers))
-    carry, _ = go(carry, plan.burn_in, 1, parity, False, False)
+    if plan.burn_in:
+        carry, _ = go(carry, plan.burn_in, 1, parity, False, False)
     if parity is not None:
         parity = (parity + plan.burn_in) % 2
     if observe is None and not jax.tree.leaves(state.reducers):

@@ -137,6 +137,52 @@ def test_no_new_step_size_compiles_anything():
     assert len(traces) <= 10  # of fifty pieces
 
 
+@pytest.mark.parametrize(
+    "kernel", [jl.ula(0.01), jl.mala(0.01), jl.malt(0.01, 1.0, 4)], ids=["ula", "mala", "malt"]
+)
+def test_an_energy_is_traced_few_times(kernel):
+    """Of a deep network each time costs as much as half of its compilation."""
+    count = 0
+
+    def energy(x):
+        nonlocal count
+        count += 1
+        return 0.5 * jnp.sum(x**2)
+
+    jl.sample(key(), energy, kernel, jnp.ones((4, 2)), num_steps=20, burn_in=3)
+    assert 0 < count <= 6
+    count = 0
+    if not isinstance(kernel, type(jl.ula(0.1))):
+        jl.warm_up(key(), lambda x: energy(x), kernel, jnp.ones((4, 2)), num_steps=200)
+        assert 0 < count <= 10
+
+
+class Named:
+    """An energy with a member that a kernel of one's own may ask for."""
+
+    strength = 3.0
+
+    def __call__(self, x):
+        return 0.5 * jnp.sum(x**2)
+
+
+class Asking(NamedTuple):
+    step_size: float = 0.1
+    init_noise = None
+    step_noise = None
+
+    def init(self, energy, position, noise):
+        return jl.kernels.ULAState(position)
+
+    def step(self, energy, state, noise):
+        return jl.kernels.ULAState(state.position * energy.strength), jl.Info()
+
+
+def test_what_an_energy_has_is_there_for_a_kernel():
+    run = jl.sample(key(), Named(), Asking(), jnp.ones((4, 2)), num_steps=2)
+    np.testing.assert_array_equal(run.position, 9.0)
+
+
 def test_the_curvature_is_the_largest_eigenvalue_of_the_hessian(dtype):
     energy, cov = badly_scaled()
     score = jl.scores.score(lambda x: -jax.grad(energy)(x))

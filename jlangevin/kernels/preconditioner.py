@@ -39,6 +39,10 @@ class Scalar:
 
     transposed = factor
 
+    def solve(self, vector: PyTree) -> PyTree:
+        """L⁻¹ vector."""
+        return jax.tree.map(lambda v: v / self.scale.astype(v.dtype), vector)
+
     def inverse(self) -> Scalar:
         """P⁻¹."""
         return Scalar(1 / self.scale)
