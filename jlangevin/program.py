@@ -30,6 +30,7 @@ from jlangevin.kernels.base import (
     at_step,
     check_energy,
     check_step,
+    shapes_of,
     value_and_gradient,
 )
 from jlangevin.trees import PyTree, Structure
@@ -44,6 +45,7 @@ __all__ = [
     "Work",
     "advance",
     "begin",
+    "check_observe",
     "summarise",
 ]
 
@@ -320,6 +322,11 @@ def advance(
     return quick
 
 
+def check_observe(observe: Callable[[Any], PyTree], state: Any) -> None:
+    """Run `observe` on shapes, at one chain's kernel state: see `shapes_of` for what is raised."""
+    shapes_of("observe", "one chain's kernel state", observe, state)
+
+
 @compiled
 def _replace_divergent(quick: Outcome, careful: Outcome) -> Outcome:
     failed = careful.num_divergent > 0
@@ -378,6 +385,8 @@ def _local(
     wanted = max(1, noise.count(kernel.step_noise, like)) * num_chains
     block_steps = min(max(_BLOCK_NUMBERS // wanted, MIN_BLOCK_STEPS), _MAX_BLOCK_STEPS)
 
+    if observe is not None:
+        check_observe(observe, made)
     look = jax.vmap(observe or _nothing, in_axes=-1, out_axes=-1)
 
     def step(carry: _Carry, made: PyTree, counted: bool) -> _Carry:
