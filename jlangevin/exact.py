@@ -411,8 +411,8 @@ def _pair(p: Any, q: Any) -> tuple[jax.Array, jax.Array]:
 
 # Linearisation ------------------------------------------------------------------------------
 
-# Positions may be measured in any unit: what bends within the least of these is seen from it, as the
-# derivative is taken at 0, and what bends beyond the greatest is not seen.
+# Positions may be measured in any unit. What bends within the least of these is seen from it, as
+# the derivative is taken at 0; what bends beyond the greatest is not seen.
 _PROBE_SIZES = (1.0, 3.0, 10.0, 30.0, 1e2, 1e3, 1e4, 1e6, 1e9, 1e12)
 _PROBE_DIRECTIONS = 4  # and their opposites
 _DIGITS = 64  # of a number of steps

@@ -1000,7 +1000,7 @@ jl.diagnostics.ksd(DRAWS[0], Q, beta=0.5)
 jl.diagnostics.ksd(DRAWS[0], Q, c=0.0)
     ValueError: c: expected values above zero
 jl.diagnostics.ksd(DRAWS[0][:, 0], Q)
-    ValueError: x: expected shape (draw, d) or (chain, draw, d), got shape (64,) ... x[..., None]
+    ValueError: x: expected shape (draw, d) or (chain, draw, d) ... got shape (64,) ... x[..., None]
 jl.diagnostics.ksd(DRAWS * jnp.nan, Q)
     ValueError: x: expected finite values
 jl.diagnostics.ksd_test(0, DRAWS, Q)

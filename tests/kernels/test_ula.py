@@ -125,7 +125,7 @@ def test_a_bad_preconditioner_is_refused(p, message):
 
 @pytest.mark.parametrize("r", [-0.99, -0.5, 0.0, 0.5, 0.99])
 def test_a_definite_preconditioner_is_so_in_any_units(r):
-    """Of variances 1e-12 and 1e12 the smaller eigenvalue is less than the rounding of the larger."""
+    """Of variances 1e-12 and 1e12 the smaller eigenvalue is lost in rounding of the larger."""
     units = jnp.array([1e-6, 1.0, 1e6])
     correlation = jnp.array([[1.0, r, 0.0], [r, 1.0, r / 2], [0.0, r / 2, 1.0]])
     assert (np.linalg.eigvalsh(correlation) > 0).all() == (abs(r) < 0.8)
