@@ -256,11 +256,14 @@ def _is_real(value: Any) -> bool:
 
 
 def check_scalar(name: str, value: Any, *, positive: bool = False) -> Any:
-    """`value`, a real number, finite and perhaps above zero; arrays and booleans are refused."""
+    """`value`, a real number, finite and perhaps above zero; arrays and booleans are refused.
+
+    Python's integers, which may be of any size, become floats.
+    """
     check_number(name, value)
     if isinstance(value, int):
         try:
-            float(value)
+            value = float(value)
         except OverflowError:
             raise ValueError(f"{name}: expected a number that a float can hold") from None
     return (check_positive if positive else check_finite)(name, value)

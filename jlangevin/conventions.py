@@ -6,6 +6,7 @@ conventions says which of these is for which.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -30,8 +31,12 @@ def _converted(formula: Callable[..., Any], **given: Any) -> Any:
 
     Squares of 8-bit integers would wrap around, those of half precision be 0.
     """
-    with np.errstate(over="ignore", under="ignore"):
-        value = formula(*(_wide(check_scalar(n, v, positive=True)) for n, v in given.items()))
+    numbers = [_wide(check_scalar(name, value, positive=True)) for name, value in given.items()]
+    try:
+        with np.errstate(over="ignore", under="ignore"):
+            value = formula(*numbers)
+    except OverflowError:  # of Python's own numbers
+        value = math.inf
     return or_nan(
         value,
         lambda xp, x: xp.isfinite(x) & (x > 0),

@@ -165,8 +165,8 @@ def position(state: Any) -> Any:
 def check_kernel(kernel: Any, position: PyTree = None) -> None:
     """Raise unless `kernel` has the members of a kernel, and numbers that it can use.
 
-    Schedules are looked at for step 0, and with a position, which may be shapes and dtypes, whether
-    step size and temperature are numbers in its dtypes, too. What is traced is not looked at.
+    With a position, which may be shapes and dtypes, schedules are looked at for step 0, and whether
+    step size and temperature are numbers in its dtypes. What is traced is not looked at.
     """
     check_made("kernel", kernel)
     missing = [m for m in ("init_noise", "step_noise", "init", "step") if not hasattr(kernel, m)]
@@ -175,6 +175,8 @@ def check_kernel(kernel: Any, position: PyTree = None) -> None:
             f"kernel: {kernel!r} is no kernel (it lacks {', '.join(missing)}); "
             "pass for instance jlangevin.ula(step_size=0.01)"
         )
+    if position is None:
+        return
     for leaf in jax.tree.leaves(kernel, is_leaf=_is_schedule):
         if isinstance(leaf, CheckedSchedule) and trees.is_concrete(leaf):
             leaf(jnp.int32(0))  # raises

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -42,7 +42,7 @@ class Coupled:
     lag: Any
     how: str = static_field()
 
-    counts_steps: ClassVar[bool] = True
+    counts_steps = True
 
     @property
     def init_noise(self) -> PyTree:

@@ -31,7 +31,7 @@ class MALA(Metropolis):
     preconditioner: Diagonal | Dense | None
 
     step_noise: ClassVar[tuple[Want, Want]] = (Want.NORMAL, Want.UNIFORM)
-    gaussian_proposal: ClassVar[bool] = True
+    gaussian_proposal = True
 
     def step(
         self, energy: Energy, state: MetropolisState, noise: tuple[PyTree, jax.Array]

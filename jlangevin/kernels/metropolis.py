@@ -33,7 +33,7 @@ class Metropolis:
     """A kernel that leaves p ∝ exp(-E/T) as it is: its steps are accepted or rejected by E."""
 
     init_noise: ClassVar[None] = None
-    by_value: ClassVar[bool] = True
+    by_value = True
 
     def init(self, energy: Energy, position: PyTree, noise: None) -> MetropolisState:
         return evaluate(energy, if_sound(self, position))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -41,8 +41,8 @@ class Tempered:
     temperatures: jax.Array
     step_sizes: jax.Array | None
 
-    by_value: ClassVar[bool] = True
-    counts_steps: ClassVar[bool] = True
+    by_value = True
+    counts_steps = True
 
     @property
     def init_noise(self) -> PyTree:
