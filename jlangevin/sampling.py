@@ -211,7 +211,9 @@ def sample(
         A `Run`.
 
     Raises:
-        TypeError: a key, energy, kernel or reducer that is none, or counts that are no integers.
+        TypeError: a key, energy, kernel or reducer that is none, or counts that are no integers;
+            arrays of 64 bits from when x64 was enabled, while it is not. What `energy`, `observe`,
+            a reducer or a schedule raises itself has a note that names it and what it was given.
         ValueError: an energy that is not scalar, or not finite at a start; `num_chains` that
             contradicts `init` or that the devices do not divide; counts out of range; `num_steps`
             that is no multiple of `thin`.
