@@ -125,7 +125,8 @@ class Description:
             return [self.of(thing.__func__)]
         if is_node(thing):
             children, aux = jax.tree_util.default_registry.flatten_one_level(thing)
-            return [self.of(type(thing)), *(self.of(child) for child in children), self.of(aux)]
+            if aux is not thing:
+                return [self.of(type(thing)), *(self.of(child) for child in children), self.of(aux)]
         if type(thing).__module__.partition(".")[0] in ("jax", "jaxlib"):
             return [re.sub(r" at 0x[0-9a-f]+", "", repr(thing)), self._hidden(thing)]
         if callable(thing) and hasattr(thing, "__qualname__"):  # made in C

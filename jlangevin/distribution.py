@@ -116,6 +116,7 @@ class Gaussian:
             numbers follow them.
 
     Raises:
+        TypeError: no numbers, or those of half precision, in which no matrix can be factorised.
         ValueError: the shapes disagree, or `cov` is not symmetric or has a negative eigenvalue.
 
     A `Gaussian` is a pytree, so it passes through `jit`, `grad` and `vmap`; one made by

@@ -382,6 +382,7 @@ def gaussian_mixture(means: Any, covs: Any, weights: Any = None) -> GaussianMixt
         weights: w, shape (k,), positive with sum 1; equal weights if None.
 
     Raises:
+        TypeError: no numbers, or those of half precision, in which no matrix can be factorised.
         ValueError: wrong shapes, a covariance that is not symmetric positive definite, or
             weights that are not positive or do not sum to 1.
 

@@ -270,6 +270,8 @@ S(observe=lambda s: np.exp(s.position))
     TypeError: raised by observe ... jax.numpy (jnp)
 S(observe=jl.reducers.moments)
     TypeError: raised by observe, given one chain's kernel state
+jax.jit(lambda x: S(init=x, observe=lambda s: s.velocity).draws)(X)
+    AttributeError: raised by observe, given one chain's kernel state ULAState(position=float32[2])
 S(sharding='chains')
     TypeError: sharding: expected a jax.sharding.Mesh ... got 'chains'
 S(sharding=NamedSharding(MESH, P(None, 'chains')))
@@ -430,6 +432,8 @@ jax.jit(lambda x: warm_up(init=x).kernel.step_size)(X)
 
 # kernels
 
+setattr(K, 'step_size', 5.0)
+    AttributeError: step_size: a ULA was checked when it was made ... make another one
 jl.ula(-0.1)
     ValueError: step_size: expected values above zero, got -0.1
 jl.ula(0.0)
@@ -727,6 +731,8 @@ Q.sample(key, 10**10)
 
 # Gaussian
 
+setattr(G, 'mean', X[0])
+    AttributeError: mean: a Gaussian was checked when it was made ... make another one
 jl.Gaussian(jnp.zeros(2), jnp.eye(3))
     ValueError: cov: expected shape (2, 2) for a mean of 2 elements, got (3, 3)
 jl.Gaussian(jnp.zeros(2), -jnp.eye(2))
@@ -994,7 +1000,7 @@ jl.diagnostics.ksd(DRAWS[0], Q, beta=0.5)
 jl.diagnostics.ksd(DRAWS[0], Q, c=0.0)
     ValueError: c: expected values above zero
 jl.diagnostics.ksd(DRAWS[0][:, 0], Q)
-    ValueError: x: expected shape (draw, d) or (chain, draw, d), got shape (64,) ... x[..., None]
+    ValueError: x: expected shape (draw, d) or (chain, draw, d) ... got shape (64,) ... x[..., None]
 jl.diagnostics.ksd(DRAWS * jnp.nan, Q)
     ValueError: x: expected finite values
 jl.diagnostics.ksd_test(0, DRAWS, Q)

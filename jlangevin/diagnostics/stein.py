@@ -43,7 +43,7 @@ from jlangevin._checks import (
 )
 from jlangevin.compiling import compiled, mapped
 from jlangevin.draws import Draws, as_positions
-from jlangevin.kernels.base import check_energy, gradient, shapes_of
+from jlangevin.kernels.base import check_callable, check_energy, gradient, shapes_of
 from jlangevin.noise import Want
 from jlangevin.scores import GivenGradient, Score
 
@@ -260,10 +260,11 @@ def _draws(x: Any, energy: Any, score: Any, shape: Any, *, minimum: int = 1) -> 
         check_made("score", score)
         if not callable(score):
             raise TypeError(
-                f"score: expected a function of a position (d,), s(x) = -∇E(x), got "
+                "score: expected a function of a position (d,), s(x) = -∇E(x), got "
                 f"{type(score).__name__}"
             )
         energy = score if isinstance(score, GivenGradient) else Score(score)
+    check_callable(energy)
     return as_positions("x", x, energy, shape, minimum=minimum)
 
 
@@ -288,11 +289,10 @@ def _scored(draws: Draws, energy: Any, score: Any, temperature: Any) -> tuple[ja
     try:
         check_finite(name, scores)
     except ValueError:
-        scores = np.asarray(scores).reshape(len(points), -1)
-        bad = ~np.isfinite(scores).all(axis=1)
+        bad = np.any(~np.isfinite(np.asarray(scores)).reshape(len(points), -1), axis=1)
         raise ValueError(
-            f"{name}: not finite (its value or gradient) at {bad.sum()} of {len(bad)} draws, the "
-            f"first of them {np.asarray(points)[bad.argmax()]}; leave out draws where p is 0"
+            f"{name}: not finite (its value or gradient) at {bad.sum()} of {len(points)} draws, "
+            f"the first of them {np.asarray(points)[bad.argmax()]}; leave out draws where p is 0"
         ) from None
     return draws.flat, scores.astype(points.dtype).reshape(len(points), -1)
 
