@@ -97,7 +97,7 @@ def identities(x: Any, energy: Any, temperature: Any = 1.0, *, center: Any = Non
     center = jnp.zeros(d, draws.dtype) if center is None else as_array("center", center)
     if center.shape != (d,):
         raise ValueError(f"center: expected shape ({d},), got {center.shape}")
-    check_finite("center", center)
+    center = check_finite("center", center)
     slope, square, laplacian = mapped(_derivatives, energy, draws.reshape(-1, d))
     try:
         check_finite("energy", (slope, laplacian))
