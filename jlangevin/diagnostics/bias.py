@@ -174,8 +174,7 @@ def _temperature(kernel: Any, temperature: Any) -> Any:
         if isinstance(temperature, Schedule):
             # Refused for what it is by `exact.stationary`; until then any value will do.
             return 1.0
-    check_scalar("temperature", temperature, positive=True)
-    return temperature
+    return check_scalar("temperature", temperature, positive=True)
 
 
 def _hessian_at_mode(energy: Energy, mode: jax.Array, temperature: Any) -> jax.Array:

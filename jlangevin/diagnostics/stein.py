@@ -40,6 +40,7 @@ from jlangevin._checks import (
     check_made,
     check_scalar,
     check_temperature,
+    or_nan,
 )
 from jlangevin.compiling import compiled, mapped
 from jlangevin.draws import Draws, as_positions
@@ -310,10 +311,12 @@ def _call(score: Any, point: jax.Array) -> jax.Array:
 
 
 def _kernel(c: Any, beta: float, dtype: Any) -> tuple[jax.Array, jax.Array]:
-    check_scalar("c", c, positive=True)
-    check_scalar("beta", beta)
-    if trees.is_concrete(beta) and not -1 < beta < 0:
-        raise ValueError(f"beta: expected a number in (-1, 0), got {beta}")
+    c = check_scalar("c", c, positive=True)
+    beta = or_nan(
+        check_scalar("beta", beta),
+        lambda xp, b: (b > -1) & (b < 0),
+        lambda: ValueError(f"beta: expected a number in (-1, 0), got {beta}"),
+    )
     return jnp.asarray(c, dtype), jnp.asarray(beta, dtype)
 
 

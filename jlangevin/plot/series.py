@@ -21,6 +21,7 @@ from jlangevin.plot._figure import (
     axes_or_new,
     legend,
 )
+from jlangevin.plot.landscape import energies
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
