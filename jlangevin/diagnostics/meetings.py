@@ -115,7 +115,7 @@ def total_variation_bound(meeting_times: Any, lag: int, times: Any) -> Bound:
 
 
 def _whole(name: str, value: Any) -> jax.Array:
-    array = jnp.asarray(value)
+    array = jnp.asarray(trees.own(name, value))
     if not jnp.issubdtype(array.dtype, jnp.integer):
         raise TypeError(f"{name}: expected whole numbers, got dtype {array.dtype}")
     return array.astype(jnp.int32)
