@@ -131,8 +131,8 @@ class Description:
             if aux is not thing:
                 return [self.of(type(thing)), *(self.of(child) for child in children), self.of(aux)]
         if type(thing).__module__.partition(".")[0] in ("jax", "jaxlib"):
-            words = re.sub(r" at 0x[0-9a-f]+", "", repr(thing))
-            return [words, *([self._hidden(thing)] if type(thing).__eq__ is _BY_IDENTITY else [])]
+            hidden = self._hidden(thing) if type(thing).__eq__ is _BY_IDENTITY else ""
+            return [re.sub(r" at 0x[0-9a-f]+", "", repr(thing)), hidden]
         if callable(thing) and hasattr(thing, "__qualname__"):  # made in C
             owner = thing.__self__ if isinstance(thing, BuiltinMethodType) else None
             return [_name(thing), self.of(owner)]
