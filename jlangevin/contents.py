@@ -57,6 +57,9 @@ _BOOKKEEPING = re.compile(
 )
 
 
+_BY_IDENTITY: Any = object.__eq__
+
+
 class Description:
     """One description: an object met a second time is referred to, so cycles end."""
 
@@ -128,7 +131,8 @@ class Description:
             if aux is not thing:
                 return [self.of(type(thing)), *(self.of(child) for child in children), self.of(aux)]
         if type(thing).__module__.partition(".")[0] in ("jax", "jaxlib"):
-            return [re.sub(r" at 0x[0-9a-f]+", "", repr(thing)), self._hidden(thing)]
+            hidden = self._hidden(thing) if type(thing).__eq__ is _BY_IDENTITY else ""
+            return [re.sub(r" at 0x[0-9a-f]+", "", repr(thing)), hidden]
         if callable(thing) and hasattr(thing, "__qualname__"):  # made in C
             owner = thing.__self__ if isinstance(thing, BuiltinMethodType) else None
             return [_name(thing), self.of(owner)]
@@ -240,7 +244,6 @@ def _is_installed(module: str | None) -> bool:
 # In this process ------------------------------------------------------------------------------
 
 _DEEPEST = 100  # objects in objects; what lies deeper is known by identity
-_BY_IDENTITY: Any = object.__eq__
 
 
 class Life:

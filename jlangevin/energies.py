@@ -116,7 +116,7 @@ def _alike(*parameters: Any) -> tuple[Any, ...]:
 
     def one(value: Any) -> Any:
         follows = not hasattr(value, "dtype") or getattr(value, "weak_type", False)
-        return value if follows else jnp.asarray(value, dtype)
+        return value if follows else jnp.asarray(trees.own("parameters", value), dtype)
 
     return tuple(map(one, parameters))
 

@@ -282,6 +282,13 @@ def test_the_same_contents_again_are_the_same_program():
     assert trees.partition(model.energy)[1] != one
 
 
+def test_shapes_are_known_by_what_they_say():
+    """As those of a state, which are made again for every exact law."""
+    one, other = (trees.partition(jax.ShapeDtypeStruct((n,), jnp.float32))[1] for n in (2, 3))
+    assert one == trees.partition(jax.ShapeDtypeStruct((2,), jnp.float32))[1]
+    assert one != other
+
+
 # What JAX does not see ------------------------------------------------------------------------
 
 

@@ -117,7 +117,7 @@ def total_variation_bound(meeting_times: Any, lag: int, times: Any) -> Bound:
 
 def _whole(name: str, value: Any) -> jax.Array:
     # By NumPy, as JAX would cut a number of 64 bits to 32.
-    array = value if isinstance(value, jax.Array) else np.asarray(value)
+    array = value if isinstance(value, jax.Array) else np.asarray(trees.own(name, value))
     if not jnp.issubdtype(array.dtype, jnp.integer):
         raise TypeError(f"{name}: expected whole numbers, got dtype {array.dtype}")
     if trees.is_concrete(array) and np.any(np.asarray(array) > MAX_STEPS):
