@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jlangevin import trees
+from jlangevin._arithmetic import product
 from jlangevin.kernels.base import Energy, Info, check_energy, gradient, hyperparameter
 from jlangevin.kernels.preconditioner import Dense, Diagonal, Scalar, as_mass
 from jlangevin.noise import Want
@@ -217,7 +218,7 @@ def kinetic_temperature(state: UnderdampedState, mass: Any = 1.0) -> jax.Array:
         )
     velocity = trees.ravel(state.velocity)
     momentum = trees.ravel(as_mass(mass).apply(state.velocity))
-    return jnp.vdot(velocity, momentum) / velocity.size
+    return product(velocity, momentum) / velocity.size
 
 
 class ConfigurationalTemperature(NamedTuple):
@@ -261,4 +262,4 @@ def configurational_temperature(energy: Energy, position: PyTree) -> Configurati
 
     flat = trees.ravel(position)
     g = slope(flat)
-    return ConfigurationalTemperature(jnp.vdot(g, g), jnp.trace(jax.jacfwd(slope)(flat)))
+    return ConfigurationalTemperature(product(g, g), jnp.trace(jax.jacfwd(slope)(flat)))
