@@ -53,6 +53,17 @@ LONG_MODULES = (
 )
 
 
+def pytest_addoption(parser):
+    parser.addoption("--tf32", action="store_true", help="products as on a card: see tests/tf32.py")
+
+
+def pytest_configure(config):
+    if config.getoption("--tf32"):
+        import tf32
+
+        tf32.install()
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """The fast subset, -m "not slow", leaves out what runs under x64, the long modules but for the

@@ -33,6 +33,7 @@ import numpy as np
 from jax import lax
 
 from jlangevin import noise, trees
+from jlangevin._arithmetic import product
 from jlangevin._checks import (
     check_count,
     check_finite,
@@ -365,7 +366,6 @@ def _forms(
         padded = jnp.pad(array, ((0, num_blocks * block - n), (0, 0)))
         return padded.reshape(num_blocks, block, -1)
 
-    product = functools.partial(jnp.matmul, precision=lax.Precision.HIGHEST)
     x = x - jnp.mean(x, axis=0, keepdims=True)  # distances do not change, and lose fewer digits
     xs, ss, signs = blocks(x), blocks(s), blocks(signs)
     x2, sx = jnp.sum(xs * xs, axis=2), jnp.sum(xs * ss, axis=2)
