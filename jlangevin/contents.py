@@ -27,6 +27,7 @@ import sysconfig
 import weakref
 import zlib
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from types import BuiltinMethodType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -237,8 +238,14 @@ def _is_installed(module: str | None) -> bool:
     if module == "__main__":
         return False
     file = getattr(sys.modules.get(module), "__file__", None)
+    if file is None:
+        return True
     folders = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    return file is None or any(file.startswith(f"{folder}/") for folder in folders)
+    if any(file.startswith(f"{folder}/") for folder in folders):
+        return True
+    # Elsewhere too, as by `pip install --target`, an installer leaves its notes beside a package.
+    top = Path(file).parents[module.count(".") + Path(file).name.startswith("__init__.")]
+    return any(top.glob("*.dist-info"))
 
 
 # In this process ------------------------------------------------------------------------------
