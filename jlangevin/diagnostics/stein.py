@@ -45,7 +45,7 @@ from jlangevin._checks import (
 )
 from jlangevin.compiling import compiled, mapped
 from jlangevin.draws import Draws, as_positions
-from jlangevin.kernels.base import check_callable, check_energy, gradient, shapes_of
+from jlangevin.kernels.base import check_callable, gradient, shapes_of
 from jlangevin.noise import Want
 from jlangevin.scores import GivenGradient, Score
 
@@ -281,7 +281,7 @@ def _scored(draws: Draws, energy: Any, score: Any, temperature: Any) -> tuple[ja
                 "temperature: a score has its own already; divide it by T yourself if it has not"
             )
     else:
-        name, scores = "energy", -mapped(_slope, energy, points).astype(points.dtype)
+        name, scores = "energy", -mapped(gradient, energy, points).astype(points.dtype)
         scores = scores / temperature
     if scores.shape != points.shape:
         raise ValueError(
@@ -297,11 +297,6 @@ def _scored(draws: Draws, energy: Any, score: Any, temperature: Any) -> tuple[ja
             f"the first of them {np.asarray(points)[bad.argmax()]}; leave out draws where p is 0"
         ) from None
     return draws.flat, scores.astype(points.dtype).reshape(len(points), -1)
-
-
-def _slope(energy: Any, point: jax.Array) -> Any:
-    check_energy(energy, point)
-    return gradient(energy, point)
 
 
 def _call(score: Any, point: jax.Array) -> jax.Array:
