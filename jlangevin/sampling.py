@@ -713,17 +713,17 @@ def _positions(init: Any) -> PyTree:
         )
     check_tree("init", init)
     init = trees.as_position("init", init)
-    leaves = jax.tree.leaves(init)
+    leaves = trees.named_leaves("init", init)
     if not leaves:
         raise ValueError("init: no positions were given (a pytree without leaves)")
-    for leaf in leaves:
+    for name, leaf in leaves:
         if isinstance(leaf, jax.ShapeDtypeStruct):
-            raise TypeError(f"init: expected positions, got shapes alone, {trees.shown(leaf)}")
+            raise TypeError(f"{name}: expected positions, got shapes alone, {trees.shown(leaf)}")
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
-            raise TypeError(f"init: expected floating positions, got dtype {leaf.dtype}")
+            raise TypeError(f"{name}: expected floating positions, got dtype {leaf.dtype}")
         if leaf.ndim == 0:
             raise ValueError(
-                f"init: expected a leading chain axis in every leaf, got {trees.shown(init)}; for "
+                f"{name}: expected a leading chain axis, and init is {trees.shown(init)}; for "
                 "one chain at x pass jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], x), and "
                 "for positions in tuples an array, jnp.array(x)"
             )

@@ -122,6 +122,7 @@ def _whole(name: str, value: Any) -> jax.Array:
         raise TypeError(f"{name}: expected whole numbers, got dtype {array.dtype}")
     if trees.is_concrete(array) and np.any(np.asarray(array) > MAX_STEPS):
         raise ValueError(
-            f"{name}: a stream has {MAX_STEPS} steps, so no chain is further; got {np.max(array)}"
+            f"{name}: expected numbers below 2**31, got {np.max(array)}, as a stream has no more "
+            "steps"
         )
     return jnp.asarray(array).astype(jnp.int32)
