@@ -63,7 +63,7 @@ def fitted(name: str, bound: PyTree, tree: PyTree) -> PyTree:
         if jnp.shape(bound) not in ((), jnp.shape(x)):
             raise ValueError(
                 f"{name}: of shape {jnp.shape(bound)}, does not fit a position of shape "
-                f"{jnp.shape(x)}"
+                f"{jnp.shape(x)}; many positions are mapped over, by jax.vmap"
             )
         return jnp.full(jnp.shape(x), bound, x.dtype)
 
