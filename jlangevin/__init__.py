@@ -14,6 +14,7 @@ from jlangevin import domains, energies, kernels, noise, reducers, scores
 from jlangevin.distribution import Gaussian
 from jlangevin.errors import (
     AdaptationError,
+    AxesWarning,
     CheckpointError,
     CheckpointWarning,
     DivergenceError,
@@ -64,6 +65,7 @@ __version__ = _version("jlangevin")
 
 __all__ = [
     "AdaptationError",
+    "AxesWarning",
     "CheckpointError",
     "CheckpointWarning",
     "DivergenceError",

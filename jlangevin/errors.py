@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = [
     "AdaptationError",
+    "AxesWarning",
     "CheckpointError",
     "CheckpointWarning",
     "DivergenceError",
@@ -77,6 +78,10 @@ class MiscompiledWarning(RuntimeWarning):
 
 class RecompilationWarning(RuntimeWarning):
     """One piece of code is compiled again and again, as its parameters are no leaves."""
+
+
+class AxesWarning(UserWarning):
+    """An array has more chains than draws, as one whose axes were swapped would."""
 
 
 class AdaptationError(ValueError):

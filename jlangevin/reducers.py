@@ -119,12 +119,10 @@ class _EachLeaf:
         raise NotImplementedError
 
     def init(self, state: Any) -> Any:
-        return jax.tree.map(lambda x: self._start(trees.wide(x)), self.of(state))
+        return jax.tree.map(lambda x: self._start(_real(x)), self.of(state))
 
     def update(self, accumulator: Any, state: Any, n: jax.Array) -> Any:
-        return jax.tree.map(
-            lambda x, a: self._add(a, trees.wide(x), n), self.of(state), accumulator
-        )
+        return jax.tree.map(lambda x, a: self._add(a, _real(x), n), self.of(state), accumulator)
 
     def finish(self, accumulator: Any, n: jax.Array) -> Any:
         return self._map(lambda a: self._result(a, n), accumulator)
@@ -136,6 +134,15 @@ class _EachLeaf:
         return jax.tree.map(
             function, accumulator, is_leaf=lambda node: isinstance(node, self._accumulator)
         )
+
+
+def _real(x: Any) -> jax.Array:
+    if jnp.iscomplexobj(x):
+        raise TypeError(
+            f"of: expected real numbers of it, got dtype {jnp.asarray(x).dtype}; take jnp.real, "
+            "jnp.imag or jnp.abs of them, or a tuple of several"
+        )
+    return trees.wide(x)
 
 
 def _mask(keep: jax.Array, x: jax.Array) -> jax.Array:
@@ -200,7 +207,7 @@ def expectation(of: Of) -> Expectation:
 
 
 class Moments(NamedTuple):
-    """Mean, and variance or covariance with divisor n - 1."""
+    """Mean, and variance or covariance with divisor n - 1; NaN of fewer draws than they need."""
 
     mean: jax.Array
     variance: jax.Array
@@ -234,18 +241,23 @@ class MomentsReducer(_EachLeaf):
         return _Deviations(mean, accumulator.square.add(self._product(before, after), n))
 
     def _result(self, accumulator: _Deviations, n: jax.Array) -> Moments:
-        square = accumulator.square.value
-        return Moments(accumulator.mean.value, square / (n - 1).astype(square.dtype))
+        mean, square = accumulator.mean.value, accumulator.square.value
+        return _if_any(n, Moments(mean, square / (n - 1).astype(square.dtype)))
 
     def _pool(self, accumulator: _Deviations, keep: jax.Array, n: jax.Array) -> Moments:
         """Chan, Golub and LeVeque (1979), for chains of equal length."""
         means, squares = accumulator.mean.value, accumulator.square.value
         mean = _mean_over(means, keep)
         spread = means - mean[None]
-        n = n.astype(means.dtype)
-        count = jnp.sum(keep).astype(means.dtype)
-        squares = squares + n * jax.vmap(self._product)(spread, spread)
-        return Moments(mean, _mean_over(squares, keep) * (count / (n * count - 1)))
+        draws, count = n.astype(means.dtype), jnp.sum(keep).astype(means.dtype)
+        squares = squares + draws * jax.vmap(self._product)(spread, spread)
+        variance = _mean_over(squares, keep) * (count / (draws * count - 1))
+        return _if_any(n, Moments(mean, variance))
+
+
+def _if_any(n: jax.Array, moments: Moments) -> Moments:
+    """NaN after no draw, where sums of nothing are 0."""
+    return jax.tree.map(lambda x: jnp.where(n > 0, x, jnp.nan), moments)
 
 
 def moments(of: Of = position, *, covariance: bool = False) -> MomentsReducer:
@@ -632,9 +644,9 @@ def split_rhat(num_draws: int, of: Of = position) -> SplitRhat:
     themselves: for the rank-normalised one, which heavy tails need, keep the draws.
 
     Args:
-        num_draws: how many draws there will be, num_steps / thin. The result is NaN after any
-            other number of draws, as the halves are then not halves. Of an odd number the middle
-            draw is left out.
+        num_draws: how many draws there will be, num_steps / thin. The result is NaN after fewer,
+            as the halves are then not halves; a run that would have more is refused. Of an odd
+            number the middle draw is left out.
         of: a function of one chain's kernel state; the position by default.
 
     Raises:
@@ -793,6 +805,17 @@ def check(reducers: Any) -> None:
 def over(function: Callable[..., Any], reducers: Any, *accumulators: Any) -> Any:
     """`function(reducer, accumulator)` for every reducer of a pytree of them."""
     return jax.tree.map(function, reducers, *accumulators, is_leaf=is_reducer)
+
+
+def check_number(reducers: Any, num_draws: int) -> None:
+    """Raise ValueError if a reducer was made for fewer draws than there will be."""
+    for reducer in jax.tree.leaves(reducers, is_leaf=is_reducer):
+        inner = reducer.reducer if isinstance(reducer, PooledReducer) else reducer
+        if isinstance(inner, SplitRhat) and inner.num_draws < num_draws:
+            raise ValueError(
+                f"reducers: split_rhat({inner.num_draws}) is of {inner.num_draws} draws, and there "
+                f"will be {num_draws}, num_steps / thin; pass split_rhat({num_draws})"
+            )
 
 
 def check_functions(reducers: Any, state: Any) -> None:

@@ -242,6 +242,7 @@ def sample(
     check_kernel(kernel)
     _reducers.check(reducers)
     plan = _plan(num_steps, burn_in, thin, remat)
+    _reducers.check_number(reducers, plan.num_steps // plan.thin)
     _check_observe(observe)
     loop = _loop(on_divergence, progress, block_steps, checkpoint, every)
     chains = None if chains is None else _check_chains(chains)
@@ -322,6 +323,9 @@ def resume(
     check_kernel(kernel, state.kernel.position)
     _reducers.check(reducers)
     plan = _plan(num_steps, burn_in, thin, remat)
+    if trees.is_concrete(state.tally.num_draws):
+        before = int(state.tally.num_draws) if jax.tree.leaves(state.reducers) else 0
+        _reducers.check_number(reducers, before + plan.num_steps // plan.thin)
     _check_observe(observe)
     loop = _loop(on_divergence, progress, block_steps, None, None)
     parity = None

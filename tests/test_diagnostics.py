@@ -111,6 +111,17 @@ def test_series_have_no_unit(x64):
     np.testing.assert_array_equal(diagnostics.mcse(2.0**-60 * x), 2.0**-60 * diagnostics.mcse(x))
 
 
+@pytest.mark.parametrize("function", [diagnostics.ess, diagnostics.rhat, diagnostics.mcse])
+def test_more_chains_than_draws_are_worth_a_word(function):
+    x = np.random.default_rng(0).normal(size=(40, 8))
+    with pytest.warns(
+        jl.AxesWarning, match=r"x: shape \(40, 8\) is taken for 40 chains of 8"
+    ) as said:
+        function(x)
+    assert said[0].filename == __file__
+    function(x.T)
+
+
 def test_trailing_axes_are_series_of_their_own(dtype):
     arviz, x = stats(), np.random.default_rng(0).normal(size=(3, 40, 2, 5))
     # The two draws in the middle are equally far from the median but for rounding, which in single

@@ -32,7 +32,7 @@ from jlangevin._checks import (
     check_scalar,
     check_spd,
 )
-from jlangevin.diagnostics.series import mcse
+from jlangevin.diagnostics.series import mcse_of
 from jlangevin.errors import NotAModeError
 from jlangevin.kernels.base import Energy, Kernel, Schedule, check_energy, check_kernel, gradient
 
@@ -232,7 +232,7 @@ def _variance(name: str, draws: Any, columns: jax.Array) -> tuple[Floats, Floats
     along = product(x - jnp.mean(x, axis=(0, 1), keepdims=True), columns.astype(x.dtype))
     square = along**2
     return np.asarray(jnp.mean(square, axis=(0, 1)), np.float64), np.asarray(
-        mcse(square), np.float64
+        mcse_of(square), np.float64
     )
 
 

@@ -24,7 +24,7 @@ import numpy as np
 from jlangevin import trees
 from jlangevin._checks import as_array, check_finite, check_temperature
 from jlangevin.compiling import compiled, mapped
-from jlangevin.diagnostics.series import mcse
+from jlangevin.diagnostics.series import mcse_of
 from jlangevin.draws import as_positions
 from jlangevin.kernels.base import gradient
 
@@ -194,7 +194,7 @@ def _identities(
     def identity(estimate: jax.Array, expected: jax.Array) -> Identity:
         difference = estimate - expected
         if len(shape) == 2:
-            error = mcse(difference)
+            error = mcse_of(difference)
         else:
             error = jnp.std(difference, ddof=1) / jnp.sqrt(jnp.asarray(shape[0], dtype))
         left, right, off = jnp.mean(estimate), jnp.mean(expected), jnp.mean(difference)

@@ -67,7 +67,7 @@ def fitted(name: str, bound: PyTree, tree: PyTree) -> PyTree:
             where = name + jax.tree_util.keystr(path)
             raise ValueError(
                 f"{where}: of shape {jnp.shape(bound)}, does not fit a position of shape "
-                f"{jnp.shape(x)}"
+                f"{jnp.shape(x)}; many positions are mapped over, by jax.vmap"
             )
         return jnp.full(jnp.shape(x), bound, x.dtype)
 
