@@ -583,13 +583,13 @@ jl.estimators.minibatch(item, Y, 0)
 jl.estimators.minibatch(item, Y, 2.0)
     TypeError: batch_size: expected an integer, got 2.0
 jl.estimators.minibatch(item, jnp.float32(1.0), 2)
-    ValueError: data: expected arrays whose first axis counts the items, got float32[]
+    ValueError: data: expected an array whose first axis counts the items, got 1.0
 jl.estimators.minibatch(item, None, 2)
     ValueError: data: expected arrays whose first axis counts the items, got None
 jl.estimators.minibatch(item, jnp.zeros((0, 2)), 2)
-    ValueError: data: expected one number of items, got [0]
+    ValueError: data: expected one number of items, their first axis: data has 0
 jl.estimators.minibatch(item, (Y, Y[:3]), 2)
-    ValueError: data: expected one number of items, got [3, 6]
+    ValueError: data: expected one number of items, their first axis: data[0] has 6, data[1] has 3
 jl.estimators.minibatch(item, {0: Y, 'a': Y}, 2)
     ValueError: data: ... keys of a dict ... one type
 BATCHES(0, X[0])
