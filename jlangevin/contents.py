@@ -349,6 +349,8 @@ class _Here(Description):
             return f"({', '.join(map(self.owned, thing))})"
         if isinstance(thing, MethodType):
             return f"{self.owned(thing.__func__)} of {self.owned(thing.__self__)}"
+        if type(thing) in _PLAIN:
+            return self.of(thing)
         words = self._alone().of(thing)
         if type(thing).__eq__ is not _BY_IDENTITY:
             return words

@@ -15,12 +15,7 @@ from jlangevin.compiling import compiled
 from jlangevin.contents import Description, digest
 from jlangevin.trees import ARRAY, PyTree, Structure
 
-__all__ = ["checksums", "digest", "of_arrays", "of_object", "of_structure"]
-
-
-def of_object(thing: Any) -> str:
-    """A digest of anything: a function, a class, a pytree."""
-    return digest(_Description().of(thing))
+__all__ = ["checksums", "of_arrays", "of_structure"]
 
 
 def of_structure(structure: Structure) -> str:
