@@ -191,3 +191,15 @@ def test_under_tf32_what_does_not_ask_for_full_precision_is_rounded(name, pytest
     exact = np.convolve(exact[0], exact[0]) if name == "convolution" else np.dot(exact, exact)
     np.testing.assert_allclose(full, exact, rtol=1e-7)
     assert np.allclose(default, exact, rtol=1e-7) != pytestconfig.getoption("--tf32")
+
+
+def test_an_energy_whose_products_are_rounded_is_refused_with_what_to_do(pytestconfig):
+    def energy(x):
+        return 0.5 * x @ A @ x
+
+    with jax.default_matmul_precision("highest"):
+        law = jl.exact.target(energy, X)
+    np.testing.assert_allclose(law.cov, np.linalg.inv(np.asarray(A, np.float64)), rtol=1e-5)
+    if pytestconfig.getoption("--tf32"):
+        with pytest.raises(jl.NotAffineError, match=r"default_matmul_precision\(.highest.\)"):
+            jl.exact.target(energy, X)
