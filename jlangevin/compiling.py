@@ -1,12 +1,16 @@
 """Compiled programs, without a part of XLA that computes some of them wrongly.
 
 On the CPU, XLA hands some reductions over large arrays to a library of its own fusions, YNNPACK. In
-jaxlib 0.10.2 these are wrong for some expressions: -Σ_i a_i log(x_i) over three elements is, for
-more than 32,768 rows, off from there on, also in plain `jax.jit(jax.vmap(...))`. An energy is such
-an expression as likely as not, so programs that evaluate energies are compiled without them. That
-is an option of a program and so is not to be had inside of another one: under a `jax.jit` of the
-caller's own, under `jax.grad` or in a `lax.cond`, the caller has to set it, by
-XLA_FLAGS=--xla_cpu_experimental_ynn_fusion_type= . Under `jax.vmap` alone it holds.
+jaxlib 0.10.2 these are wrong for some expressions: Σ_i a_i exp(x_i) + Σ_i x_i² of each row of an
+array is, from the array's element 32,768 on, in 9 columns from row 3,641. Logarithms, squares and
+tanh show it too, also in plain `jax.jit(jax.vmap(...))`. An energy is such an expression as likely
+as not. So where XLA is seen to compute one wrongly, programs are compiled without these fusions.
+
+That is an option of a program and so is not to be had inside of another one: under a `jax.jit` of
+the caller's own, under `jax.grad` or in a `lax.cond`, the caller has to set it, by
+XLA_FLAGS=--xla_cpu_experimental_ynn_fusion_type= . Under `jax.vmap` alone it holds. Such runs are
+warned of whatever their size, as nobody knows which other reductions are wrong. Where XLA is right
+the option is not given, since networks are up to 1.5 times slower with it.
 """
 
 from __future__ import annotations
@@ -32,11 +36,10 @@ __all__ = ["compiled", "energy_values", "kept", "mapped", "traced_once", "warn_i
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_SAFE_ROWS = 32_768  # over which reductions have been right
 _BATCH = 4096  # points at a time; results do not depend on it
 _WITHOUT_YNN = {"xla_cpu_experimental_ynn_fusion_type": ""}
 _NESTED = "`compiler_options` can only be passed to top-level"
-_QUICKLY = {**_WITHOUT_YNN, "xla_backend_optimization_level": 0}
+_QUICKLY = {"xla_backend_optimization_level": 0}
 
 
 class kept:  # noqa: N801
@@ -88,7 +91,7 @@ def compiled(
     quickly: bool = False,
     inline: bool = False,
 ) -> F:
-    """`jax.jit` of `function`, with the options above where it is not inside of another program.
+    """`jax.jit` of `function`, with the options of `_options` where it is not inside of another.
 
     Inside of one that is `inline` leaves no trace but its own operations.
 
@@ -96,12 +99,11 @@ def compiled(
     `kept`. One that is compiled `quickly`, in about half the time, is for small arrays and a single
     use.
     """
-    options: Any = _QUICKLY if quickly else _WITHOUT_YNN
 
     @kept
     def program(*statics: Any) -> _Program:
         _check_before_compiling(statics)
-        return _Program(function, options, inline)
+        return _Program(function, _options(quickly), inline)
 
     def split(kwargs: dict[str, Any]) -> tuple[_Program, _Statics]:
         statics = {name: kwargs.pop(name) for name in static_argnames if name in kwargs}
@@ -111,7 +113,7 @@ def compiled(
     def call(*args: Any, **kwargs: Any) -> Any:
         made, statics = split(kwargs)
         with statics:
-            if _outermost() and _known():
+            if _outermost():
                 try:
                     return made.outer(statics, *args, **kwargs)
                 except ValueError as error:
@@ -123,7 +125,7 @@ def compiled(
     def lower(*args: Any, **kwargs: Any) -> Any:
         made, statics = split(kwargs)
         with statics:
-            return (made.outer if _known() else made.inner).lower(statics, *args, **kwargs)
+            return made.outer.lower(statics, *args, **kwargs)
 
     call.lower = lower  # type: ignore[attr-defined]
     return call  # type: ignore[return-value]
@@ -138,7 +140,7 @@ class _Program:
 
         traced.__name__, traced.__qualname__ = function.__name__, function.__qualname__
         self.inner = jax.jit(traced, static_argnums=0, inline=inline)
-        self.outer = jax.jit(traced, static_argnums=0, compiler_options=options)
+        self.outer = jax.jit(traced, static_argnums=0, inline=inline, compiler_options=options)
 
 
 class _Statics:
@@ -282,15 +284,15 @@ def energy_values(energy: Any, x: Any) -> jax.Array:
     return found
 
 
-def warn_if_miscompiled(num_rows: int, arrays: Any) -> None:
+def warn_if_miscompiled(arrays: Any) -> None:
     """For what is made of `arrays`: say so if that is inside of a program of the caller's own."""
-    if num_rows <= _SAFE_ROWS or not _known() or _takes_options(arrays) or not _miscompiles():
+    if not _miscompiles() or _takes_options(arrays):
         return
     option = next(iter(_WITHOUT_YNN))
     warnings.warn(
-        f"XLA as installed computes some energies of more than {_SAFE_ROWS:,} chains wrongly "
-        "unless it is told not to, which this library cannot do inside of a jit, grad or cond of "
-        f"yours. Set XLA_FLAGS=--{option}= before JAX starts; or give your outermost jax.jit "
+        "XLA as installed computes some energies wrongly, seen where chains × dimension is above "
+        "32,768. This library tells it not to, which cannot be done inside of a jit, grad or cond "
+        f"of yours. Set XLA_FLAGS=--{option}= before JAX starts; or give your outermost jax.jit "
         f'compiler_options={{"{option}": ""}}, and ignore this warning',
         MiscompiledWarning,
         stacklevel=4,
@@ -321,21 +323,24 @@ def _outermost() -> bool:
 
 
 @functools.cache
-def _known() -> bool:
-    """Whether this is the CPU, and its XLA knows the options."""
-    if jax.default_backend() != "cpu":
-        return False
+def _options(quickly: bool) -> dict[str, Any]:
+    """What a program is compiled with, if it is not inside of another: nothing but on the CPU."""
+    options = (_QUICKLY if quickly else {}) | (_WITHOUT_YNN if _miscompiles() else {})
+    if jax.default_backend() != "cpu" or not options:
+        return {}
     try:
         with jax.ensure_compile_time_eval():
-            jax.jit(lambda: 0, compiler_options=_QUICKLY)()
-    except (jax.errors.JaxRuntimeError, ValueError):
-        return False
-    return True
+            jax.jit(lambda: 0, compiler_options=options)()
+    except (jax.errors.JaxRuntimeError, ValueError):  # XLA does not know them
+        return {}
+    return options
 
 
 @functools.cache
 def _miscompiles() -> bool:
-    """Whether XLA, left to itself, computes the energy above wrongly."""
+    """Whether XLA, left to itself, computes an energy wrongly: it is tried, which takes 0.05 s."""
+    if jax.default_backend() != "cpu":
+        return False
     weights = np.array([1.0, 2.0, 3.0], np.float32)
     x = np.linspace(0.1, 1.0, 3 * 40_000, dtype=np.float32).reshape(-1, 3)
     with jax.ensure_compile_time_eval():

@@ -283,7 +283,7 @@ def _mixture_and_gradient(
         pull = [_sum([whitening[:, j, i] * z[j] for j in range(i, d)]) for i in range(d)]
         gradient = jnp.stack([_sum(part * row) for row in pull])
     else:
-        gradient = einsum("kij,ik->j", whitening, part * z)
+        gradient = einsum("kij,ik->j", whitening, part[None, :] * z)
     return -(top + jnp.log(total)), gradient / total
 
 

@@ -558,7 +558,8 @@ def _refuse_not_affine(quadratic: jax.Array, affine: jax.Array, name: str = "it"
     if not bool(quadratic):
         raise NotAffineError(
             "energy: its gradient is not affine (or not finite at 0), so a chain on it has no "
-            "Gaussian law; exact laws are for quadratic and linear energies"
+            "Gaussian law; exact laws are for quadratic and linear energies. If a GPU rounds the "
+            'products of such an energy, call this under jax.default_matmul_precision("highest")'
         )
     if not bool(affine):
         raise NotAffineError(

@@ -420,7 +420,7 @@ def _go_on(
             "progress, block_steps, checkpoint: a run under jit or another transformation is one "
             "program and cannot be cut; call sample outside of it"
         )
-    warn_if_miscompiled(state.streams.high.shape[0], (state, work.arrays))
+    warn_if_miscompiled((state, work.arrays))
     return _finish(advance(state, plan, parity, False if ignore else None), work, plan)
 
 
