@@ -63,7 +63,7 @@ def level(energy: Any, sigma: Any) -> Any:
     """`energy` at a level, or a refusal of what has none."""
     if not hasattr(energy, "at"):
         raise TypeError(
-            f"energy: {type(energy).__name__} has no levels; pass "
+            f"energy: {type(getattr(energy, 'traced_energy', energy)).__name__} has no levels; pass "
             "jlangevin.scores.level_score(s, sigma) for a score s(x, sigma), or any energy with a "
             "method at(sigma)"
         )

@@ -247,10 +247,15 @@ class _TracedOnce:
         value: jax.Array = _energy_at(self.arrays, position, structure=self.structure)
         return value
 
+    @property
+    def traced_energy(self) -> Any:
+        """The energy itself."""
+        return trees.combine(self.arrays, self.structure)
+
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name in ("arrays", "structure"):
             raise AttributeError(name)
-        return getattr(trees.combine(self.arrays, self.structure), name)
+        return getattr(self.traced_energy, name)
 
 
 def traced_once(arrays: list[Any], structure: Structure) -> Any:
