@@ -152,10 +152,10 @@ def check_count(name: str, value: Any, *, minimum: int) -> int:
     return count
 
 
-def check_flag(name: str, value: Any) -> bool:
+def check_flag(name: str, value: Any, *, also: str = "") -> bool:
     """`value` as a bool; strings and numbers are refused, of which Python would call most true."""
     if not isinstance(value, bool | np.bool_):
-        raise TypeError(f"{name}: expected True or False, got {value!r}")
+        raise TypeError(f"{name}: expected True or False{also}, got {value!r}")
     return bool(value)
 
 

@@ -340,7 +340,7 @@ def _miscompiles() -> bool:
     x = np.linspace(0.1, 1.0, 3 * 40_000, dtype=np.float32).reshape(-1, 3)
     with jax.ensure_compile_time_eval():
         found = jax.jit(jax.vmap(lambda row: -jnp.sum(weights * jnp.log(row))))(x)
-    return not np.allclose(found, -np.log(x) @ weights, rtol=1e-3, atol=1e-3)
+    return not np.allclose(found, np.dot(-np.log(x), weights), rtol=1e-3, atol=1e-3)
 
 
 @functools.partial(compiled, static_argnames=("structure",), inline=True)

@@ -27,6 +27,7 @@ import sysconfig
 import weakref
 import zlib
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from types import BuiltinMethodType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -55,6 +56,9 @@ _BOOKKEEPING = re.compile(
     r"firstlineno|static_attributes|dataclass_fields|dataclass_params|match_args|abstractmethods|"
     r"parameters|orig_bases|qualname|slots|hash)__|_abc_impl"
 )
+
+
+_BY_IDENTITY: Any = object.__eq__
 
 
 class Description:
@@ -125,9 +129,11 @@ class Description:
             return [self.of(thing.__func__)]
         if is_node(thing):
             children, aux = jax.tree_util.default_registry.flatten_one_level(thing)
-            return [self.of(type(thing)), *(self.of(child) for child in children), self.of(aux)]
+            if aux is not thing:
+                return [self.of(type(thing)), *(self.of(child) for child in children), self.of(aux)]
         if type(thing).__module__.partition(".")[0] in ("jax", "jaxlib"):
-            return [re.sub(r" at 0x[0-9a-f]+", "", repr(thing)), self._hidden(thing)]
+            hidden = self._hidden(thing) if type(thing).__eq__ is _BY_IDENTITY else ""
+            return [re.sub(r" at 0x[0-9a-f]+", "", repr(thing)), hidden]
         if callable(thing) and hasattr(thing, "__qualname__"):  # made in C
             owner = thing.__self__ if isinstance(thing, BuiltinMethodType) else None
             return [_name(thing), self.of(owner)]
@@ -232,14 +238,19 @@ def _is_installed(module: str | None) -> bool:
     if module == "__main__":
         return False
     file = getattr(sys.modules.get(module), "__file__", None)
+    if file is None:
+        return True
     folders = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    return file is None or any(file.startswith(f"{folder}/") for folder in folders)
+    if any(file.startswith(f"{folder}/") for folder in folders):
+        return True
+    # Elsewhere too, as by `pip install --target`, an installer leaves its notes beside a package.
+    top = Path(file).parents[module.count(".") + Path(file).name.startswith("__init__.")]
+    return any(top.glob("*.dist-info"))
 
 
 # In this process ------------------------------------------------------------------------------
 
 _DEEPEST = 100  # objects in objects; what lies deeper is known by identity
-_BY_IDENTITY: Any = object.__eq__
 
 
 class Life:

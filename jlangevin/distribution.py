@@ -11,6 +11,7 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 
 from jlangevin import noise, trees
+from jlangevin._arithmetic import product
 from jlangevin._checks import (
     as_array,
     check_count,
@@ -116,6 +117,7 @@ class Gaussian:
             numbers follow them.
 
     Raises:
+        TypeError: no numbers, or those of half precision, in which no matrix can be factorised.
         ValueError: the shapes disagree, or `cov` is not symmetric or has a negative eigenvalue.
 
     A `Gaussian` is a pytree, so it passes through `jit`, `grad` and `vmap`; one made by
@@ -184,7 +186,7 @@ class Gaussian:
     def from_noise(self, noise: PyTree) -> PyTree:
         """mean + L noise, with L Lᵀ = cov. Its derivative by a singular `cov` is taken as 0."""
         mean, unravel = ravel_pytree(self.mean)
-        return unravel(mean + factor(self.cov) @ trees.ravel(noise))
+        return unravel(mean + product(factor(self.cov), trees.ravel(noise)))
 
     def sample(self, key: jax.Array, num_draws: int) -> PyTree:
         """`num_draws` independent draws, on a leading axis; draw i depends on (key, i) alone."""
@@ -199,7 +201,7 @@ class Gaussian:
         whitened = jax.scipy.linalg.solve_triangular(lower, deviation, lower=True)
         log_det = jnp.sum(jnp.log(jnp.diagonal(lower)))
         d = deviation.shape[0]
-        return -0.5 * (whitened @ whitened) - log_det - 0.5 * d * jnp.log(2 * jnp.pi)
+        return -0.5 * product(whitened, whitened) - log_det - 0.5 * d * jnp.log(2 * jnp.pi)
 
 
 def factor(cov: jax.Array) -> jax.Array:

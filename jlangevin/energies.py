@@ -24,7 +24,7 @@ from jax import lax
 from jax.scipy.special import erf
 
 from jlangevin import distribution, trees
-from jlangevin._arithmetic import WRITTEN_OUT, fold, root
+from jlangevin._arithmetic import WRITTEN_OUT, convolve, einsum, fold, product, root
 from jlangevin._checks import (
     as_array,
     check_count,
@@ -116,7 +116,7 @@ def _alike(*parameters: Any) -> tuple[Any, ...]:
 
     def one(value: Any) -> Any:
         follows = not hasattr(value, "dtype") or getattr(value, "weak_type", False)
-        return value if follows else jnp.asarray(value, dtype)
+        return value if follows else jnp.asarray(trees.own("parameters", value), dtype)
 
     return tuple(map(one, parameters))
 
@@ -165,18 +165,18 @@ def linear(theta: Any) -> Linear:
 @jax.custom_jvp
 def _half_form(matrix: jax.Array, y: jax.Array) -> jax.Array:
     """½ yᵀ A y for a symmetric A; its gradient costs one product, autodiff's own costs two."""
-    return 0.5 * jnp.vdot(y, matrix @ y)
+    return 0.5 * product(y, product(matrix, y))
 
 
 def _half_form_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
     (matrix, y), (d_matrix, d_y) = primals, tangents
-    product = matrix @ y
-    tangent = jnp.zeros_like(product, shape=())
+    slope = product(matrix, y)
+    tangent = jnp.zeros_like(slope, shape=())
     if not isinstance(d_y, jax.custom_derivatives.SymbolicZero):
-        tangent = tangent + jnp.vdot(product, d_y)
+        tangent = tangent + product(slope, d_y)
     if not isinstance(d_matrix, jax.custom_derivatives.SymbolicZero):
-        tangent = tangent + 0.5 * jnp.vdot(y, d_matrix @ y)
-    return 0.5 * jnp.vdot(y, product), tangent
+        tangent = tangent + 0.5 * product(y, product(d_matrix, y))
+    return 0.5 * product(y, slope), tangent
 
 
 _half_form.defjvp(_half_form_jvp, symbolic_zeros=True)
@@ -216,7 +216,7 @@ class Quadratic(Analytic):
         inverse = jax.scipy.linalg.solve_triangular(
             lower, jnp.eye(lower.shape[0], dtype=lower.dtype), lower=True
         )
-        return inverse.T @ inverse
+        return product(inverse.T, inverse)
 
     def template(self) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(self.center.shape, self.center.dtype)
@@ -274,7 +274,7 @@ def _mixture_and_gradient(
         )
     else:
         whitening = jnp.tril(whitening)
-        z = jnp.einsum("kij,jk->ik", whitening, offset)
+        z = einsum("kij,jk->ik", whitening, offset)
     exponent = log_norm - 0.5 * _sum(z * z)
     top = jnp.max(exponent)
     part = jnp.exp(exponent - top)
@@ -283,7 +283,7 @@ def _mixture_and_gradient(
         pull = [_sum([whitening[:, j, i] * z[j] for j in range(i, d)]) for i in range(d)]
         gradient = jnp.stack([_sum(part * row) for row in pull])
     else:
-        gradient = jnp.einsum("kij,ik->j", whitening, part * z)
+        gradient = einsum("kij,ik->j", whitening, part * z)
     return -(top + jnp.log(total)), gradient / total
 
 
@@ -300,7 +300,7 @@ def _mixture_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
     value, gradient = _mixture_and_gradient(x, *parameters)
     tangent = jnp.zeros_like(value)
     if not isinstance(d_x, zero):
-        tangent = tangent + jnp.vdot(gradient, d_x)
+        tangent = tangent + product(gradient, d_x)
     if not all(isinstance(d, zero) for d in d_parameters):
         d_parameters = [
             jnp.zeros_like(p) if isinstance(d, zero) else d
@@ -341,7 +341,7 @@ class GaussianMixture(Analytic):
     def component_log_densities(self, x: jax.Array) -> jax.Array:
         """log w_k N(x; m_k, S_k) of each component, (k,); their softmax is responsibilities."""
         _check_position(self, x, self.means.shape[1])
-        z = jnp.einsum("kij,kj->ki", self.whitening, x[None, :] - self.means)
+        z = einsum("kij,kj->ki", self.whitening, x[None, :] - self.means)
         return self._log_norm() - 0.5 * jnp.sum(z * z, axis=1)
 
     @property
@@ -351,14 +351,14 @@ class GaussianMixture(Analytic):
 
     @property
     def mean(self) -> jax.Array:
-        return self.weights @ self.means
+        return product(self.weights, self.means)
 
     @property
     def cov(self) -> jax.Array:
         factors = jnp.linalg.inv(self.whitening)
-        within = jnp.einsum("k,kij,klj->il", self.weights, factors, factors)
+        within = einsum("k,kij,klj->il", self.weights, factors, factors)
         deviations = self.means - self.mean[None, :]
-        return within + jnp.einsum("k,ki,kj->ij", self.weights, deviations, deviations)
+        return within + einsum("k,ki,kj->ij", self.weights, deviations, deviations)
 
     def template(self) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(self.means.shape[1:], self.means.dtype)
@@ -382,6 +382,7 @@ def gaussian_mixture(means: Any, covs: Any, weights: Any = None) -> GaussianMixt
         weights: w, shape (k,), positive with sum 1; equal weights if None.
 
     Raises:
+        TypeError: no numbers, or those of half precision, in which no matrix can be factorised.
         ValueError: wrong shapes, a covariance that is not symmetric positive definite, or
             weights that are not positive or do not sum to 1.
 
@@ -567,11 +568,11 @@ class Rosenbrock(Analytic):
         second = [[jnp.zeros((), x.dtype)] * self.dim for _ in range(self.dim)]
         for row in range(self.dim):
             for col in range(row + 1):
-                product = jnp.convolve(given_first[row], given_first[col])
+                both = convolve(given_first[row], given_first[col])
                 if col > 0 and index[row - 1][0] == index[col - 1][0]:
                     (block, i), (_, j) = index[row - 1], index[col - 1]
-                    product = back(jnp.convolve(x, back(x, block, i, j)), block, j, -1)
-                second[row][col] = second[col][row] = expect(product)
+                    both = back(convolve(x, back(x, block, i, j)), block, j, -1)
+                second[row][col] = second[col][row] = expect(both)
         return mean, jnp.array(second) - jnp.outer(mean, mean)
 
     def template(self) -> jax.ShapeDtypeStruct:

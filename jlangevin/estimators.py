@@ -125,14 +125,17 @@ def minibatch(energy_of_item: Any, data: PyTree, batch_size: int, prior: Any = N
     check_tree("data", data)
     data = trees.as_position("data", data)
     leaves = jax.tree.leaves(data)
-    if not leaves or any(leaf.ndim == 0 for leaf in leaves):
-        raise ValueError(
-            "data: expected arrays whose first axis counts the items, got "
-            f"{trees.shown(data) if leaves else data}"
-        )
+    if not leaves:
+        raise ValueError(f"data: expected arrays whose first axis counts the items, got {data}")
+    for name, leaf in trees.named_leaves("data", data):
+        if leaf.ndim == 0:
+            raise ValueError(
+                f"{name}: expected an array whose first axis counts the items, got {leaf}"
+            )
     numbers = {leaf.shape[0] for leaf in leaves}
     if len(numbers) > 1 or numbers == {0}:
-        raise ValueError(f"data: expected one number of items, got {sorted(numbers)}")
+        each = ", ".join(f"{n} has {x.shape[0]}" for n, x in trees.named_leaves("data", data))
+        raise ValueError(f"data: expected one number of items, their first axis: {each}")
     batch_size = check_count("batch_size", batch_size, minimum=1)
     return Minibatch(Sum(energy_of_item, data, prior), batch_size)
 
@@ -207,5 +210,5 @@ def control_variate(minibatch: Minibatch, center: PyTree) -> ControlVariate:
         raise ValueError(f"center: expected one position, got {center}")
     energy = minibatch.energy
     gradient = jax.grad(lambda x: energy.of(energy.data, x))(center)
-    check_finite("center: the gradient there", gradient)
+    gradient = check_finite("center: the gradient there", gradient)
     return ControlVariate(minibatch, center, gradient)

@@ -27,7 +27,7 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 
 from jlangevin import trees
-from jlangevin._arithmetic import root
+from jlangevin._arithmetic import product, root
 from jlangevin._checks import check_count, check_flag, check_scalar, check_tree, check_width
 from jlangevin.compiling import compiled
 from jlangevin.distribution import Gaussian, check_gaussian
@@ -299,7 +299,7 @@ def step_size_for(
         unravel = trees.unraveler(position)
         columns = jax.vmap(lambda column: trees.ravel(shape.factor(unravel(column))))
         lower = columns(jnp.eye(len(hessian), dtype=hessian.dtype)).T
-        hessian = lower.T @ hessian @ lower
+        hessian = product(lower.T, hessian, lower)
     largest = jnp.linalg.eigvalsh(hessian)[-1]
     if trees.is_concrete(largest) and float(largest) <= 0:
         raise NotNormalizableError(
@@ -378,8 +378,8 @@ def kl(p: Gaussian, q: Gaussian) -> jax.Array:
 @jax.custom_jvp
 def _bures(s: jax.Array, t: jax.Array) -> jax.Array:
     a, b = _matrix_root(s), _matrix_root(t)
-    left, _, right = jnp.linalg.svd(b.T @ a)
-    return jnp.sum((a - b @ (left @ right)) ** 2)
+    left, _, right = jnp.linalg.svd(product(b.T, a))
+    return jnp.sum((a - product(b, product(left, right))) ** 2)
 
 
 @_bures.defjvp
@@ -387,9 +387,9 @@ def _bures_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
     # d = tr((I - M) ds) + tr((I - M⁻¹) dt), M the optimal map's matrix, M s M = t.
     (s, t), (ds, dt) = primals, tangents
     half = _matrix_root(s)
-    middle = _matrix_root(half @ t @ half)
+    middle = _matrix_root(product(half, t, half))
     inverse = jnp.linalg.inv(half)
-    optimal = inverse @ middle @ inverse
+    optimal = product(inverse, middle, inverse)
     eye = jnp.eye(len(s), dtype=s.dtype)
     tangent = jnp.sum((eye - optimal) * ds) + jnp.sum((eye - jnp.linalg.inv(optimal)) * dt)
     return _bures(s, t), tangent
@@ -398,7 +398,7 @@ def _bures_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
 def _matrix_root(s: jax.Array) -> jax.Array:
     """The symmetric positive semi-definite square root."""
     values, vectors = jnp.linalg.eigh(s)
-    return (vectors * jnp.sqrt(jnp.maximum(values, 0))[None, :]) @ vectors.T
+    return product(vectors * jnp.sqrt(jnp.maximum(values, 0))[None, :], vectors.T)
 
 
 def _pair(p: Any, q: Any) -> tuple[jax.Array, jax.Array]:
@@ -504,11 +504,12 @@ def _derive(
 
     def fits(z: jax.Array, xi: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Whether the map is affine as far as this probe shows, and whether it shows anything."""
-        expected = matrix @ z + offset + scatter @ xi
-        terms = jnp.abs(matrix) @ jnp.abs(z) + jnp.abs(offset) + jnp.abs(scatter) @ jnp.abs(xi)
+        expected = product(matrix, z) + offset + product(scatter, xi)
+        terms = product(jnp.abs(matrix), jnp.abs(z)) + jnp.abs(offset)
+        terms += product(jnp.abs(scatter), jnp.abs(xi))
         if each:
             # A may be a sum of squares whose terms cancel in it; |A_ij|² ≤ A_ii A_jj bounds them.
-            terms += root * (root @ jnp.abs(z) + jnp.max(shift, initial=0.0))
+            terms += root * (product(root, jnp.abs(z)) + jnp.max(shift, initial=0.0))
         else:
             terms = jnp.full_like(terms, jnp.max(terms, initial=0.0))
         found = flat(z, xi)
@@ -517,7 +518,7 @@ def _derive(
 
     fine, seen = jax.vmap(fits)(_probes(zero, 0.3), _probes(no_noise, 0.7))
     good &= jnp.all(fine) & jnp.any(seen)
-    return AffineMap(matrix, offset, scatter @ scatter.T), good
+    return AffineMap(matrix, offset, product(scatter, scatter.T)), good
 
 
 def _derive_gradient(energy: Energy, zeros: PyTree) -> tuple[AffineMap, jax.Array]:
@@ -614,7 +615,7 @@ def _spectral_radius(matrix: jax.Array) -> jax.Array:
 
     def square(k: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         m, log_radius = carry
-        m, log_norm = normalized(m @ m)
+        m, log_norm = normalized(product(m, m))
         return m, log_radius + log_norm * jnp.exp2(-(k + 1).astype(m.dtype))
 
     _, log_radius = lax.fori_loop(0, 60, square, normalized(matrix))
@@ -681,13 +682,13 @@ def _power(step: AffineMap, bits: jax.Array) -> AffineMap:
 
 def _then(first: AffineMap, second: AffineMap) -> AffineMap:
     mean, cov = _push(second, first.offset, first.cov)
-    return AffineMap(second.matrix @ first.matrix, mean, cov)
+    return AffineMap(product(second.matrix, first.matrix), mean, cov)
 
 
 def _push(move: AffineMap, mean: jax.Array, cov: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The law N(mean, cov) after `move`."""
-    moved = move.matrix @ cov @ move.matrix.T + move.cov
-    return move.matrix @ mean + move.offset, (moved + moved.T) / 2
+    moved = product(move.matrix, cov, move.matrix.T) + move.cov
+    return product(move.matrix, mean) + move.offset, (moved + moved.T) / 2
 
 
 def _step_by_step(
@@ -763,7 +764,7 @@ def _shown(state: Structure, mean: jax.Array, cov: jax.Array, full: bool) -> Gau
     if full:
         return _gaussian(unravel(mean), cov)
     select = jax.jacfwd(lambda z: trees.ravel(unravel(z).position))(mean)
-    return _gaussian(unravel(mean).position, select @ cov @ select.T)
+    return _gaussian(unravel(mean).position, product(select, cov, select.T))
 
 
 def _gaussian(mean: PyTree, cov: jax.Array) -> Gaussian:

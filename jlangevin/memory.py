@@ -99,7 +99,11 @@ def _need(
 def _seen(structure: Structure, arrays: list[Any], state: Any) -> Any:
     """What is kept of a state, for all chains."""
     observe = trees.combine(arrays, structure)
-    return None if observe is None else jax.vmap(observe)(state)
+    if observe is None:
+        return None
+    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), state)
+    program.check_observe(observe, one)
+    return jax.vmap(observe)(state)
 
 
 @kept

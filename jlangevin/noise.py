@@ -117,7 +117,9 @@ def as_chains(chains: Any) -> np.ndarray[Any, Any] | jax.Array:
     known = trees.is_concrete(chains)
     numbers = np.asarray(chains) if known else chains
     if not jnp.issubdtype(numbers.dtype, jnp.integer):
-        raise TypeError(f"chains: expected integers, the numbers of streams, got {chains!r}")
+        raise TypeError(
+            f"chains: expected integers, got dtype {numbers.dtype}; they number streams"
+        )
     if known and numbers.size:
         outside = numbers[(numbers < 0) | (numbers >= MAX_CHAINS)]
         if outside.size:

@@ -33,6 +33,7 @@ from jlangevin.kernels.base import (
     check_energy,
     check_step,
     layers,
+    shapes_of,
     value_and_gradient,
 )
 from jlangevin.trees import PyTree, Structure
@@ -47,6 +48,7 @@ __all__ = [
     "Work",
     "advance",
     "begin",
+    "check_observe",
     "summarise",
 ]
 
@@ -339,6 +341,11 @@ def advance(
     return quick
 
 
+def check_observe(observe: Callable[[Any], PyTree], state: Any) -> None:
+    """Run `observe` on shapes, at one chain's kernel state: see `shapes_of` for what is raised."""
+    shapes_of("observe", "one chain's kernel state", observe, state)
+
+
 @compiled
 def _replace_divergent(quick: Outcome, careful: Outcome) -> Outcome:
     failed = careful.state.tally.first_bad_step >= 0
@@ -427,6 +434,8 @@ def _local(
     wanted = max(1, noise.count(kernel.step_noise, like)) * num_chains
     block_steps = min(max(_BLOCK_NUMBERS // wanted, MIN_BLOCK_STEPS), _MAX_BLOCK_STEPS)
 
+    if observe is not None:
+        check_observe(observe, made)
     look = jax.vmap(observe or _nothing, in_axes=-1, out_axes=-1)
 
     def step(carry: _Carry, made: PyTree, counted: bool) -> _Carry:

@@ -39,7 +39,6 @@ from jlangevin.kernels.base import (
     check_callable,
     check_kernel,
     position,
-    shapes_of,
 )
 from jlangevin.program import Layout, Outcome, Plan, SamplerState, Work
 from jlangevin.progress import Progress
@@ -218,7 +217,9 @@ def sample(
         A `Run`.
 
     Raises:
-        TypeError: a key, energy, kernel or reducer that is none, or counts that are no integers.
+        TypeError: a key, energy, kernel or reducer that is none, or counts that are no integers;
+            arrays of 64 bits from when x64 was enabled, while it is not. What `energy`, `observe`,
+            a reducer or a schedule raises itself has a note that names it and what it was given.
         ValueError: an energy that is not scalar, or not finite at a start; `num_chains` that
             contradicts `init` or that the devices do not divide; counts out of range; `num_steps`
             that is no multiple of `thin`.
@@ -257,10 +258,9 @@ def sample(
         key = _place(key, layout)
     arrays = (*work.arrays[:3], init_arrays)
     structures = (*work.structures[:3], init_structure)
-    with _noted_start(init):
-        shapes = memory.shapes_of_start(count, arrays, structures)
-    _try_observe(observe, shapes)
     if trees.is_concrete(key, arrays, work.arrays):
+        with _noted_start(init):
+            shapes = memory.shapes_of_start(count, arrays, structures)
         memory.check(shapes, work, plan, layout, _one_device(layout, key))
     numbers = stream_ids = np.arange(count, dtype=np.uint32) if chains is None else chains
     if layout.mesh is not None:
@@ -346,7 +346,6 @@ def resume(
     work = Work.of(energy, kernel, reducers, observe)
     if layout.mesh is not None:
         work = work._replace(arrays=_place(work.arrays, layout))
-    _try_observe(observe, state)
     if trees.is_concrete(state, work.arrays):
         memory.check(state, work, plan, layout, _one_device(layout, state.streams.high))
     return _go_on(state, work, plan, loop, layout, parity)
@@ -559,14 +558,6 @@ def _check_observe(observe: Any) -> None:
         raise TypeError(f"observe: expected a function of the kernel state or None, got {observe}")
 
 
-def _try_observe(observe: Callable[[Any], PyTree] | None, state: SamplerState) -> None:
-    """Run `observe` on shapes, at one of the chains of `state`."""
-    if observe is None or observe is position:
-        return
-    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), state.kernel)
-    shapes_of("observe", "one chain's kernel state", observe, one)
-
-
 def _loop(
     on_divergence: str, progress: Any, block_steps: Any, checkpoint: Any, every: Any
 ) -> _Loop:
@@ -574,8 +565,8 @@ def _loop(
         raise ValueError(
             f'on_divergence: expected "report", "raise" or "ignore", got {on_divergence!r}'
         )
-    if progress != "always" and not isinstance(progress, bool | np.bool_):
-        raise ValueError(f'progress: expected True, False or "always", got {progress!r}')
+    if not (isinstance(progress, str) and progress == "always"):
+        progress = check_flag("progress", progress, also=', or "always"')
     if block_steps is not None:
         block_steps = check_count("block_steps", block_steps, minimum=1)
     if checkpoint is not None:
@@ -726,17 +717,17 @@ def _positions(init: Any) -> PyTree:
         )
     check_tree("init", init)
     init = trees.as_position("init", init)
-    leaves = jax.tree.leaves(init)
+    leaves = trees.named_leaves("init", init)
     if not leaves:
         raise ValueError("init: no positions were given (a pytree without leaves)")
-    for leaf in leaves:
+    for name, leaf in leaves:
         if isinstance(leaf, jax.ShapeDtypeStruct):
-            raise TypeError(f"init: expected positions, got shapes alone, {trees.shown(leaf)}")
+            raise TypeError(f"{name}: expected positions, got shapes alone, {trees.shown(leaf)}")
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
-            raise TypeError(f"init: expected floating positions, got dtype {leaf.dtype}")
+            raise TypeError(f"{name}: expected floating positions, got dtype {leaf.dtype}")
         if leaf.ndim == 0:
             raise ValueError(
-                f"init: expected a leading chain axis in every leaf, got {trees.shown(init)}; for "
+                f"{name}: expected a leading chain axis, and init is {trees.shown(init)}; for "
                 "one chain at x pass jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], x), and "
                 "for positions in tuples an array, jnp.array(x)"
             )

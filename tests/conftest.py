@@ -37,6 +37,7 @@ LONG_MODULES = (
     "test_metropolis",
     "test_mirrored",
     "test_mutants",
+    "test_networks",
     "test_noise",
     "test_noise_quality",
     "test_posteriors",
@@ -50,6 +51,17 @@ LONG_MODULES = (
     "test_walls",
     "test_weak_order",
 )
+
+
+def pytest_addoption(parser):
+    parser.addoption("--tf32", action="store_true", help="products as on a card: see tests/tf32.py")
+
+
+def pytest_configure(config):
+    if config.getoption("--tf32"):
+        import tf32
+
+        tf32.install()
 
 
 @pytest.hookimpl(tryfirst=True)

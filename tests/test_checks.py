@@ -159,7 +159,7 @@ FLAGS = {
 @pytest.mark.parametrize(("function", "name"), FLAGS)
 def test_flags_are_true_or_false(function, name):
     for other in ("no", 1, None, jnp.array(True)):
-        with pytest.raises(TypeError, match=f"^{name}: expected True or False, got"):
+        with pytest.raises(TypeError, match=f"^{name}: expected True or False.*, got"):
             FLAGS[function, name](other)
     FLAGS[function, name](np.False_)
 
@@ -353,6 +353,9 @@ def test_the_leaf_of_a_start_is_named(leaf, message):
     [
         (lambda: domains.box({"a": 0.0, "b": 1.0}, {"a": 1.0, "b": 0.5}), r"lower\['b'\]: exp"),
         (lambda: domains.box({"a": 0.0}, {"a": jnp.nan}), r"upper\['a'\]: .*, got NaN"),
+        (lambda: domains.box({"a": jnp.zeros(3)}, {"a": 1.0}).project({"a": X}),
+         r"lower\['a'\]: of shape \(3,\), does not fit a position of shape \(2,\)"),
+        (lambda: domains.ball(0.0, 1.0).project({"a": X}), r"single array, got \{'a': fl"),
         (lambda: domains.box(jnp.zeros(3), jnp.ones(2)), r"upper: of shape \(2,\), does not fit"),
         (lambda: jl.ula(0.1, preconditioner={"a": X, "b": -X}), r"preconditioner\['b'\]: expected"),
         (lambda: jl.ula(0.1, preconditioner=kernels.Diagonal({"a": 0 * X})),
@@ -362,6 +365,10 @@ def test_the_leaf_of_a_start_is_named(leaf, message):
          r"mass\.lower: expected a regular matrix"),
         (lambda: jl.ula(0.1, preconditioner=kernels.Dense(jnp.ones((2, 3)))), "square matrix"),
         (lambda: jl.Gaussian({"a": X, "b": jnp.nan * X}, jnp.eye(4)), r"mean\['b'\]: exp"),
+        (lambda: jl.estimators.minibatch(jnp.add, {"x": jnp.ones(3), "y": 1.0}, 2),
+         r"data\['y'\]: expected an array whose first axis counts the items"),
+        (lambda: jl.estimators.minibatch(jnp.add, {"x": jnp.ones(3), "y": jnp.ones(2)}, 2),
+         r"data: .*data\['x'\] has 3, data\['y'\] has 2"),
         (lambda: energies.gaussian_mixture(jnp.zeros((0, 2)), jnp.zeros((0, 2, 2))), "means: "),
     ],
 )  # fmt: skip

@@ -16,6 +16,7 @@ from jax.tree_util import Partial
 
 import jlangevin as jl
 from jlangevin import exact
+from jlangevin._arithmetic import product
 from jlangevin.noise import Want
 
 CASES = json.loads(pathlib.Path(__file__).with_name("laws.json").read_text())["cases"]
@@ -35,7 +36,7 @@ def eps(dtype):
 
 def form(A, b, x):
     """E(x) = ½ xᵀAx + b·x, as laws.json has it; A may be zero or indefinite."""
-    return 0.5 * x @ (A @ x) + b @ x
+    return 0.5 * product(x, product(A, x)) + product(b, x)
 
 
 def quadratic_form(A, b):
@@ -625,7 +626,7 @@ def test_quadratic_energy_is_not_refused_for_its_rounding(center, dtype):
 
 
 def roundabout(rotation, scales, center, x):
-    return -jnp.sum(jax.scipy.stats.norm.logpdf(rotation @ (x - center), 0.0, scales))
+    return -jnp.sum(jax.scipy.stats.norm.logpdf(product(rotation, x - center), 0.0, scales))
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e3, 1e5])
@@ -929,7 +930,7 @@ def test_step_size_for_refuses_an_energy_that_confines_nothing(A, dtype):
 
 def problem(step_size, temperature, theta, factor, mean):
     """Laws as functions of unconstrained parameters; A = B Bᵀ + I."""
-    A = factor @ factor.T + jnp.eye(len(theta))
+    A = product(factor, factor.T) + jnp.eye(len(theta))
     energy = Partial(form, A, theta)
     kernel = jl.ula(step_size, temperature=temperature)
     return kernel, energy, jl.Gaussian(mean, jnp.eye(len(theta)))
@@ -984,7 +985,7 @@ def test_laws_have_their_derivatives(name, x64):
 def test_derivative_by_the_parameters_of_library_energies(x64):
     @jax.jit
     def answer(factor, center, theta):
-        A = factor @ factor.T + jnp.eye(2)
+        A = product(factor, factor.T) + jnp.eye(2)
         bowl = exact.law(jl.ula(0.1), jl.energies.quadratic(A, center), standard(2), 9)
         slope = exact.law(jl.ula(0.1), jl.energies.linear(theta), standard(2), 9)
         return jnp.concatenate([numbers(bowl), numbers(slope)])

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jlangevin import energies, exact
+from jlangevin._arithmetic import product
 from jlangevin._checks import (
     as_array,
     as_draws,
@@ -147,7 +148,7 @@ def bias(
     wanted = exact.target(local, mode, temperature).cov
     curvature, columns = jnp.linalg.eigh(hessian)
     variance = jnp.asarray(temperature, curvature.dtype) / curvature
-    predicted = jnp.sum(columns * (found @ columns), axis=0) / variance - 1
+    predicted = jnp.sum(columns * product(found, columns), axis=0) / variance - 1
     coordinates = jnp.diagonal(found) / jnp.diagonal(wanted) - 1
     if (draws is None) != (reference is None):
         raise ValueError("draws, reference: give both, or neither to predict only")
@@ -174,8 +175,7 @@ def _temperature(kernel: Any, temperature: Any) -> Any:
         if isinstance(temperature, Schedule):
             # Refused for what it is by `exact.stationary`; until then any value will do.
             return 1.0
-    check_scalar("temperature", temperature, positive=True)
-    return temperature
+    return check_scalar("temperature", temperature, positive=True)
 
 
 def _hessian_at_mode(energy: Energy, mode: jax.Array, temperature: Any) -> jax.Array:
@@ -190,7 +190,7 @@ def _hessian_at_mode(energy: Energy, mode: jax.Array, temperature: Any) -> jax.A
             "above zero; give a minimum"
         )
     newton = jnp.linalg.solve(hessian, slope)
-    distance = math.sqrt(float(slope @ newton) / float(temperature))
+    distance = math.sqrt(float(product(slope, newton)) / float(temperature))
     if distance > _NEAR:
         raise NotAModeError(
             f"mode: the energy's gradient there is {np.asarray(slope)}; the minimum of the "
@@ -213,7 +213,7 @@ def _measure(draws: Any, reference: Any, columns: jax.Array) -> tuple[Floats, Fl
             )
         check_spd("reference", reference)
         axes = np.asarray(columns, np.float64)
-        true = np.sum(axes * (np.asarray(reference, np.float64) @ axes), axis=0)
+        true = np.sum(axes * np.dot(np.asarray(reference, np.float64), axes), axis=0)
         true_error = np.zeros(d)
     else:
         true, true_error = _variance("reference", reference, columns)
@@ -229,7 +229,7 @@ def _variance(name: str, draws: Any, columns: jax.Array) -> tuple[Floats, Floats
             f"{name}: expected shape (chain, draw, {len(columns)}) with at least 4 draws a chain, "
             f"got {x.shape}"
         )
-    along = (x - jnp.mean(x, axis=(0, 1), keepdims=True)) @ columns.astype(x.dtype)
+    along = product(x - jnp.mean(x, axis=(0, 1), keepdims=True), columns.astype(x.dtype))
     square = along**2
     return np.asarray(jnp.mean(square, axis=(0, 1)), np.float64), np.asarray(
         mcse_of(square), np.float64

@@ -132,7 +132,7 @@ def identities(
     center = jnp.zeros(shape, points.dtype) if center is None else as_array("center", center)
     if center.shape != shape:
         raise ValueError(f"center: expected shape {shape}, got {center.shape}")
-    check_finite("center", center)
+    center = check_finite("center", center)
     slope, laplacian = mapped(_derivatives, energy, points)
     some = np.linspace(0, len(points) - 1, min(_HESSIANS, len(points))).astype(int)
     hessians = mapped(_hessian, energy, points[some])

@@ -117,11 +117,12 @@ def total_variation_bound(meeting_times: Any, lag: int, times: Any) -> Bound:
 
 def _whole(name: str, value: Any) -> jax.Array:
     # By NumPy, as JAX would cut a number of 64 bits to 32.
-    array = value if isinstance(value, jax.Array) else np.asarray(value)
+    array = value if isinstance(value, jax.Array) else np.asarray(trees.own(name, value))
     if not jnp.issubdtype(array.dtype, jnp.integer):
         raise TypeError(f"{name}: expected whole numbers, got dtype {array.dtype}")
     if trees.is_concrete(array) and np.any(np.asarray(array) > MAX_STEPS):
         raise ValueError(
-            f"{name}: a stream has {MAX_STEPS} steps, so no chain is further; got {np.max(array)}"
+            f"{name}: expected numbers below 2**31, got {np.max(array)}, as a stream has no more "
+            "steps"
         )
     return jnp.asarray(array).astype(jnp.int32)

@@ -33,6 +33,7 @@ import numpy as np
 from jax import lax
 
 from jlangevin import noise, trees
+from jlangevin._arithmetic import product
 from jlangevin._checks import (
     check_count,
     check_finite,
@@ -40,10 +41,11 @@ from jlangevin._checks import (
     check_made,
     check_scalar,
     check_temperature,
+    or_nan,
 )
 from jlangevin.compiling import compiled, mapped
 from jlangevin.draws import Draws, as_positions
-from jlangevin.kernels.base import check_energy, gradient, shapes_of
+from jlangevin.kernels.base import check_callable, gradient, shapes_of
 from jlangevin.noise import Want
 from jlangevin.scores import GivenGradient, Score
 
@@ -260,10 +262,11 @@ def _draws(x: Any, energy: Any, score: Any, shape: Any, *, minimum: int = 1) -> 
         check_made("score", score)
         if not callable(score):
             raise TypeError(
-                f"score: expected a function of a position (d,), s(x) = -∇E(x), got "
+                "score: expected a function of a position (d,), s(x) = -∇E(x), got "
                 f"{type(score).__name__}"
             )
         energy = score if isinstance(score, GivenGradient) else Score(score)
+    check_callable(energy)
     return as_positions("x", x, energy, shape, minimum=minimum)
 
 
@@ -278,7 +281,7 @@ def _scored(draws: Draws, energy: Any, score: Any, temperature: Any) -> tuple[ja
                 "temperature: a score has its own already; divide it by T yourself if it has not"
             )
     else:
-        name, scores = "energy", -mapped(_slope, energy, points).astype(points.dtype)
+        name, scores = "energy", -mapped(gradient, energy, points).astype(points.dtype)
         scores = scores / temperature
     if scores.shape != points.shape:
         raise ValueError(
@@ -288,18 +291,12 @@ def _scored(draws: Draws, energy: Any, score: Any, temperature: Any) -> tuple[ja
     try:
         check_finite(name, scores)
     except ValueError:
-        scores = np.asarray(scores).reshape(len(points), -1)
-        bad = ~np.isfinite(scores).all(axis=1)
+        bad = np.any(~np.isfinite(np.asarray(scores)).reshape(len(points), -1), axis=1)
         raise ValueError(
-            f"{name}: not finite (its value or gradient) at {bad.sum()} of {len(bad)} draws, the "
-            f"first of them {np.asarray(points)[bad.argmax()]}; leave out draws where p is 0"
+            f"{name}: not finite (its value or gradient) at {bad.sum()} of {len(points)} draws, "
+            f"the first of them {np.asarray(points)[bad.argmax()]}; leave out draws where p is 0"
         ) from None
     return draws.flat, scores.astype(points.dtype).reshape(len(points), -1)
-
-
-def _slope(energy: Any, point: jax.Array) -> Any:
-    check_energy(energy, point)
-    return gradient(energy, point)
 
 
 def _call(score: Any, point: jax.Array) -> jax.Array:
@@ -310,10 +307,12 @@ def _call(score: Any, point: jax.Array) -> jax.Array:
 
 
 def _kernel(c: Any, beta: float, dtype: Any) -> tuple[jax.Array, jax.Array]:
-    check_scalar("c", c, positive=True)
-    check_scalar("beta", beta)
-    if trees.is_concrete(beta) and not -1 < beta < 0:
-        raise ValueError(f"beta: expected a number in (-1, 0), got {beta}")
+    c = check_scalar("c", c, positive=True)
+    beta = or_nan(
+        check_scalar("beta", beta),
+        lambda xp, b: (b > -1) & (b < 0),
+        lambda: ValueError(f"beta: expected a number in (-1, 0), got {beta}"),
+    )
     return jnp.asarray(c, dtype), jnp.asarray(beta, dtype)
 
 
@@ -362,7 +361,6 @@ def _forms(
         padded = jnp.pad(array, ((0, num_blocks * block - n), (0, 0)))
         return padded.reshape(num_blocks, block, -1)
 
-    product = functools.partial(jnp.matmul, precision=lax.Precision.HIGHEST)
     x = x - jnp.mean(x, axis=0, keepdims=True)  # distances do not change, and lose fewer digits
     xs, ss, signs = blocks(x), blocks(s), blocks(signs)
     x2, sx = jnp.sum(xs * xs, axis=2), jnp.sum(xs * ss, axis=2)

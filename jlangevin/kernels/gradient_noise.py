@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jlangevin import trees
+from jlangevin._arithmetic import product
 from jlangevin._checks import as_array, check_spd
 from jlangevin._energy import WrappedEnergy
 from jlangevin.distribution import factor
@@ -27,7 +28,7 @@ class Tilted(WrappedEnergy):
 
     def __call__(self, position: PyTree) -> jax.Array:
         value: jax.Array = self.energy(position)
-        return value + jnp.vdot(trees.ravel(self.error), trees.ravel(position))
+        return value + product(trees.ravel(self.error), trees.ravel(position))
 
     def gradient(self, position: PyTree) -> PyTree:
         return jax.tree.map(jnp.add, gradient(self.energy, position), self.error)
@@ -58,7 +59,7 @@ class GradientNoise:
             raise ValueError(
                 f"cov: of shape {self.scale.shape}, does not fit a position of {zeta.size} elements"
             )
-        error = trees.unraveler(state.position)(self.scale.astype(zeta.dtype) @ zeta)
+        error = trees.unraveler(state.position)(product(self.scale.astype(zeta.dtype), zeta))
         stepped: tuple[Any, Info] = self.kernel.step(Tilted(energy, error), state, inner)
         return stepped
 

@@ -10,6 +10,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from jlangevin import trees
+from jlangevin._arithmetic import product
 from jlangevin._checks import (
     as_array,
     check_finite,
@@ -110,15 +111,15 @@ class Dense:
 
     def apply(self, vector: PyTree) -> PyTree:
         """P vector."""
-        return self._times(lambda lower, flat: lower @ (lower.T @ flat), vector)
+        return self._times(lambda lower, flat: product(lower, product(lower.T, flat)), vector)
 
     def factor(self, vector: PyTree) -> PyTree:
         """L vector."""
-        return self._times(lambda lower, flat: lower @ flat, vector)
+        return self._times(product, vector)
 
     def transposed(self, vector: PyTree) -> PyTree:
         """Lᵀ vector."""
-        return self._times(lambda lower, flat: lower.T @ flat, vector)
+        return self._times(lambda lower, flat: product(lower.T, flat), vector)
 
     def solve(self, vector: PyTree) -> PyTree:
         """L⁻¹ vector."""
@@ -132,14 +133,14 @@ class Dense:
         """See `Scalar.apart`; here the scales are ones."""
         return jax.tree.map(lambda v: jnp.ones((), v.dtype), vector), self.factor(vector)
 
-    def _times(self, product: Any, vector: PyTree) -> PyTree:
+    def _times(self, function: Any, vector: PyTree) -> PyTree:
         flat, unravel = ravel_pytree(vector)
         if self.lower.shape != (flat.size, flat.size):
             raise ValueError(
                 f"{self.name}: a dense one of shape {self.lower.shape} does not fit a "
                 f"position of {flat.size} elements"
             )
-        return unravel(product(self.lower.astype(flat.dtype), flat))
+        return unravel(function(self.lower.astype(flat.dtype), flat))
 
 
 def as_preconditioner(value: Any, name: str = "preconditioner") -> Diagonal | Dense | None:

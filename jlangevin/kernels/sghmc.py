@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jlangevin import trees
+from jlangevin._arithmetic import product
 from jlangevin._checks import as_array, check_spd
 from jlangevin.kernels.base import Energy, Info, Schedule, check_estimator, estimate, hyperparameter
 from jlangevin.noise import Want
@@ -85,7 +86,7 @@ class SGHMC:
                 f"gradient_cov: of shape {vectors.shape}, does not fit a position of "
                 f"{flat.size} elements"
             )
-        return unravel(vectors @ (self._scale(values) * flat))
+        return unravel(product(vectors, self._scale(values) * flat))
 
     def _scale(self, known: jax.Array) -> jax.Array:
         h, friction, mass, temperature = (

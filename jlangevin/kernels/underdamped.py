@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jlangevin import trees
+from jlangevin._arithmetic import product
 from jlangevin.draws import check_one, takes
 from jlangevin.kernels.base import Energy, Info, check_energy, gradient, hyperparameter, layers
 from jlangevin.kernels.preconditioner import Dense, Diagonal, Scalar, as_mass
@@ -325,4 +326,4 @@ def _configurational_temperature(energy: Energy, position: PyTree) -> Configurat
 
     flat = trees.ravel(position)
     g = slope(flat)
-    return ConfigurationalTemperature(jnp.vdot(g, g), jnp.trace(jax.jacfwd(slope)(flat)))
+    return ConfigurationalTemperature(product(g, g), jnp.trace(jax.jacfwd(slope)(flat)))

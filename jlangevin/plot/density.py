@@ -148,7 +148,7 @@ def cloud(
         points[:, 0], points[:, 1], s=3, lw=0, alpha=0.35, color=color, label=label, rasterized=True
     )
     angle = np.linspace(0, 2 * np.pi, 200)
-    circle = np.linalg.cholesky(cov) @ np.stack([np.cos(angle), np.sin(angle)])
+    circle = np.dot(np.linalg.cholesky(cov), np.stack([np.cos(angle), np.sin(angle)]))
     for mass in _MASSES:
         radius = np.sqrt(-2 * np.log1p(-mass))  # |u|² of two normals is exponential
         x, y = mean[:, None] + radius * circle

@@ -9,24 +9,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from jlangevin import diagnostics
-from jlangevin._checks import (
-    as_array,
-    check_count,
-    check_finite,
-    check_scalar,
-    check_temperature,
-)
-from jlangevin.compiling import energy_values
+from jlangevin._checks import as_array, check_count, check_known, check_scalar
 from jlangevin.draws import as_positions
 from jlangevin.energies import GaussianMixture
 from jlangevin.plot._figure import (
     COLORS,
+    ON_HOST,
     as_chains,
     as_coordinates,
     as_steps,
     axes_or_new,
     legend,
 )
+from jlangevin.plot.landscape import energies
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -70,12 +65,10 @@ def energy_trace(
         >>> len(jl.plot.energy_trace(run.draws, energy, expected=1.0).lines)
         5
     """
+    check_known(ON_HOST, draws=draws)
     known = as_positions("draws", draws, energy, position_shape)
     at = as_steps(steps, known.batch[-1])
-    values = np.asarray(energy_values(energy, known.points))
-    values = values / float(check_temperature(temperature, values.dtype))
-    check_finite("energy", values)
-    values = values.reshape(-1, known.batch[-1])
+    values = energies(known.points, energy, temperature).reshape(-1, known.batch[-1])
     ax = axes_or_new(ax)
     single = len(values) == 1
     ax.plot(at, values.T, color=COLORS[0], lw=0.6, alpha=1 if single else 0.35)

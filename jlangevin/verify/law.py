@@ -216,7 +216,7 @@ def compare(samples: PyTree, law: Gaussian, *, false_alarm: float = 1e-6) -> Rep
             _check_covariance(whitened, threshold),
             _check_shape(whitened, threshold),
         ]
-        sample_mean, sample_cov = x.mean(axis=0), deviation.T @ deviation / n
+        sample_mean, sample_cov = x.mean(axis=0), np.dot(deviation.T, deviation) / n
         variance = np.diagonal(cov)
         mean_z = (sample_mean - mean) / np.sqrt(variance / n)
         # Var(x_i x_j) = S_ii S_jj + S_ij² about the mean.
@@ -357,7 +357,7 @@ def _cholesky(cov: Floats) -> Floats:
 def _check_mean(u: Floats, threshold: float) -> Check:
     n, d = u.shape
     average = u.mean(axis=0)
-    statistic = n * float(average @ average)
+    statistic = n * float(np.dot(average, average))
     critical = scipy.stats.chi2.isf(threshold, d)
 
     def missed(noncentrality: float) -> float:
@@ -379,7 +379,7 @@ def _check_mean(u: Floats, threshold: float) -> Check:
 
 def _check_covariance(u: Floats, threshold: float) -> Check:
     n, d = u.shape
-    c = u.T @ u / n
+    c = np.dot(u.T, u) / n
     variances = np.diagonal(c)
 
     def two_sided(statistic: Any, degrees: float) -> Any:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import jlangevin as jl
+from jlangevin._arithmetic import product
 from jlangevin.kernels import LeimkuhlerMatthewsState
 
 P = [[0.5, 0.2], [0.2, 0.9]]
@@ -25,8 +26,8 @@ def test_a_step_is_the_update_rule(preconditioner, dtype):
     kernel = jl.leimkuhler_matthews(0.1, temperature=3.0, preconditioner=shape)
     moved, _ = kernel.step(energy, LeimkuhlerMatthewsState(x, before), xi)
     p = jnp.eye(2) if shape is None else shape
-    shared = jnp.linalg.cholesky(p) @ (before + xi) / 2
-    expected = x - 0.1 * p @ jax.grad(energy)(x) + jnp.sqrt(2 * 0.1 * 3.0) * shared
+    shared = product(jnp.linalg.cholesky(p), before + xi) / 2
+    expected = x - 0.1 * product(p, jax.grad(energy)(x)) + jnp.sqrt(2 * 0.1 * 3.0) * shared
     np.testing.assert_allclose(moved.position, expected, rtol=1e-5)
     np.testing.assert_array_equal(moved.noise, xi)
     assert moved.position.dtype == dtype

@@ -243,7 +243,7 @@ class _Audit:
         if len(moves) < 2:
             return (math.nan,) * 4
         n = len(moves)
-        along = -moves @ THETA / (lab.step_size * THETA @ THETA)
+        along = np.dot(-moves, THETA) / (lab.step_size * np.dot(THETA, THETA))
         noise = moves.var(axis=0, ddof=1).mean() / (lab.step_size * lab.temperature)
         error = along.std(ddof=1) / math.sqrt(n)
         return float(along.mean()), float(error), float(noise), float(noise / math.sqrt(n))
@@ -317,7 +317,7 @@ class _Audit:
     def _variances(self, trial: Trial) -> tuple[Floats, str]:
         """Along the eigenvectors of the quadratic energy, as multiples of the target's."""
         values, vectors = scipy.linalg.eigh(PRECISION)
-        along = (trial.position[trial.finite] - CENTER) @ vectors
+        along = np.dot(trial.position[trial.finite] - CENTER, vectors)
         if len(along) < 2:
             return np.full(2, np.nan), "no finite draws"
         ratios = along.var(axis=0) * values / self.lab.temperature

@@ -139,7 +139,7 @@ def _host(name: str, given: Any, shape: tuple[int, ...]) -> Floats:
 def normalized(x: Floats) -> Floats:
     """Φ⁻¹(F(x)) for the distribution function F of the mixture, without loss in its tails."""
     z = (x - MEANS) / SCALES  # (n, 2)
-    below, above = scipy.stats.norm.cdf(z) @ WEIGHTS, scipy.stats.norm.sf(z) @ WEIGHTS
+    below, above = (np.dot(f(z), WEIGHTS) for f in (scipy.stats.norm.cdf, scipy.stats.norm.sf))
     return np.where(below < 0.5, scipy.stats.norm.ppf(below), scipy.stats.norm.isf(above))[:, None]
 
 
