@@ -14,10 +14,12 @@ from jlangevin import domains, energies, kernels, noise, reducers, scores
 from jlangevin.distribution import Gaussian
 from jlangevin.errors import (
     AdaptationError,
+    AxesWarning,
     CheckpointError,
     CheckpointWarning,
     DivergenceError,
     DivergenceWarning,
+    EnergyWarning,
     MiscompiledWarning,
     NoClosedFormError,
     NoEnergyError,
@@ -25,6 +27,8 @@ from jlangevin.errors import (
     NotAffineError,
     NotAModeError,
     NotNormalizableError,
+    PrecisionWarning,
+    RecompilationWarning,
     StuckWarning,
     UnstableStepError,
 )
@@ -61,10 +65,12 @@ __version__ = _version("jlangevin")
 
 __all__ = [
     "AdaptationError",
+    "AxesWarning",
     "CheckpointError",
     "CheckpointWarning",
     "DivergenceError",
     "DivergenceWarning",
+    "EnergyWarning",
     "Gaussian",
     "Info",
     "Kernel",
@@ -75,6 +81,8 @@ __all__ = [
     "NotAModeError",
     "NotAffineError",
     "NotNormalizableError",
+    "PrecisionWarning",
+    "RecompilationWarning",
     "Run",
     "SamplerState",
     "Schedule",

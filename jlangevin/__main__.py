@@ -344,9 +344,10 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f"--steps: each number once, got {args.steps}")
     if max(args.steps) > jl.noise.MAX_STEPS:
         parser.error(f"--steps: a stream has {jl.noise.MAX_STEPS} steps, got {max(args.steps)}")
-    for name, path in (("--json", args.json), ("--plot", args.plot)):
-        if path and not Path(path).absolute().parent.is_dir():
-            parser.error(f"{name}: there is no folder {Path(path).absolute().parent}")
+    if not 0 <= args.seed < 2**32:
+        parser.error(f"--seed: expected a whole number from 0 to 2**32 - 1, got {args.seed}")
+    if args.json and args.plot and Path(args.json).resolve() == Path(args.plot).resolve():
+        parser.error(f"--json, --plot: expected two files, got {args.json} for both")
     if args.plot:
         if Path(args.plot).suffix not in PICTURES:
             parser.error(f"--plot: expected a name that ends in {', '.join(PICTURES)}")
@@ -356,11 +357,40 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f"--step-size: expected a finite number above zero, got {args.step_size}")
     if not np.all(np.isfinite(args.theta)):
         parser.error(f"--theta: expected finite numbers, got {args.theta}")
+    number = jnp.finfo(jnp.zeros(()).dtype)
+    largest = max(1 + 2 * args.step_size * max(args.steps), *np.abs(args.theta))
+    largest = max(largest, args.step_size * max(args.steps) * max(np.abs(args.theta)))
+    if largest > float(number.max) or args.step_size < float(number.tiny):
+        parser.error(
+            f"--step-size, --theta, --steps: the mean Nηθ and the variance 1 + 2ηN have to be "
+            f"{number.dtype} numbers, and η from {number.tiny:.2g}; got η = {args.step_size:g}, "
+            f"θ = {args.theta}, N = {args.steps}"
+        )
+    for name, path in (("--json", args.json), ("--plot", args.plot)):
+        if path:
+            _check_writable(parser, name, Path(path))
     return args
 
 
+def _check_writable(parser: argparse.ArgumentParser, name: str, path: Path) -> None:
+    """Stop before the run if what comes after it cannot be written."""
+    if not path.absolute().parent.is_dir():
+        parser.error(f"{name}: there is no folder {path.absolute().parent}")
+    fresh = not path.exists()
+    try:
+        with open(path, "ab"):  # which leaves what is there as it is
+            pass
+    except OSError as error:
+        parser.error(f"{name}: cannot write {path}: {error.strerror}; name another file")
+    if fresh:
+        path.unlink()
+
+
 def _count(text: str) -> int:
-    value = int(text.replace(",", "").replace("_", ""))
+    try:
+        value = int(text.replace(",", "").replace("_", ""))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a whole number, got {text!r}") from None
     if value < 1:
         raise argparse.ArgumentTypeError(f"expected at least 1, got {value}")
     return value

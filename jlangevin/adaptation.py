@@ -6,9 +6,11 @@ A kernel that goes on changing with its own past has another law. So adaptation 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import warnings
+from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -20,11 +22,19 @@ from jlangevin import reducers, trees
 from jlangevin._checks import (
     check_count,
     check_key,
+    check_known,
     check_positive,
     check_probability,
 )
-from jlangevin.errors import AdaptationError, StuckWarning
-from jlangevin.kernels.base import Energy, Info, check_energy, gradient, has_schedule
+from jlangevin.errors import AdaptationError, EnergyWarning, PrecisionWarning, StuckWarning
+from jlangevin.kernels.base import (
+    Energy,
+    Info,
+    check_energy,
+    check_kernel,
+    gradient,
+    has_schedule,
+)
 from jlangevin.kernels.preconditioner import Dense, Diagonal, as_preconditioner
 from jlangevin.sampling import Run, SamplerState, resume, sample
 from jlangevin.trees import PyTree, pytree_dataclass
@@ -63,10 +73,16 @@ def warm_up(
     `target_acceptance`: log η increases by 0.3 (rate - target), after Robbins and Monro (1951). So
     chains settle from starts that suit no common step size, and none that is left behind holds up
     the others. For the first 30% of the steps that is all. Then the preconditioner, or the inverse
-    of the mass, becomes the covariance of all chains over windows that double in length; the last
-    10% are for the step size alone, and the kernel is given its geometric mean over the second half
-    of these and over the chains. A proposal that is not finite counts as one that is rejected, no
-    more.
+    of the mass, becomes S/T over windows that double in length; S is the covariance of all chains,
+    or its diagonal. The last 10% are for the step size alone, and the kernel is given its geometric
+    mean over the second half of these and over the chains. A proposal that is not finite counts as
+    one that is rejected, no more.
+
+    Nothing here has a unit of its own: where positions, starts, step size and preconditioner (or
+    mass) are given in other units, so are the chains, and all that is found. A dense S is drawn
+    towards its diagonal by as much as the noise of its correlations r asks for (Schäfer and
+    Strimmer 2005): of n draws these keep 1 - w of their size, w = Σ (1 - r²)² / ((n - 1) Σ r²) or 1
+    if that is less, with sums over all pairs.
 
     A kernel that wraps another (`mirrored`, `tempered`, `coupled`) has no step size of its own.
     Warm up the one inside by itself, on the energy that it is run on, and wrap `found.kernel`; the
@@ -95,8 +111,8 @@ def warm_up(
         TypeError: a kernel without a step size, acceptance rates or, if one is to be found,
             preconditioner.
         ValueError: numbers out of range, a scheduled step size; as `sample` otherwise.
-        AdaptationError: no proposal was accepted, however small the step; or the chains have no
-            covariance that is finite and positive definite.
+        AdaptationError: no proposal that moves a chain was accepted, however small the step; or the
+            chains have no covariance that is finite and positive definite.
 
     Example:
         >>> import jax, jax.numpy as jnp, jlangevin as jl
@@ -107,6 +123,8 @@ def warm_up(
         True
     """
     check_key("key", key)
+    check_kernel(kernel)
+    check_known("warm-up decides on the host", key=key, energy=energy, kernel=kernel, init=init)
     num_steps = check_count("num_steps", num_steps, minimum=200)
     target_acceptance = check_probability("target_acceptance", target_acceptance)
     if precondition not in (None, "diagonal", "dense"):
@@ -130,31 +148,30 @@ def warm_up(
             "precondition=None"
         )
     settle, windows, last = _phases(num_steps // _PIECE)
+    kernel = _with_step(kernel, float(kernel.step_size))
     moving = _Moving(kernel, np.float32(target_acceptance))
-    run = sample(
-        key,
-        energy,
-        moving,
-        init,
-        num_steps=_PIECE + num_steps % _PIECE,
-        num_chains=num_chains,
-        observe=None,
-        sharding=sharding,
-    )
+    with _quiet():
+        run = sample(
+            key,
+            energy,
+            moving,
+            init,
+            num_steps=_PIECE + num_steps % _PIECE,
+            num_chains=num_chains,
+            observe=None,
+            sharding=sharding,
+        )
     history = _History([], [])
-    state = history.note(run)
+    state = history.note(run, kernel)
     if precondition is not None:
         # Of the form that is to be found, so that one program serves before and after.
         moving = dataclasses.replace(moving, kernel=_in_form(kernel, run.position, precondition))
-    for _ in range(settle - 1):
-        state, _ = _go_on(state, energy, moving, 1, history)
-        # So small a step is accepted wherever the energy is continuous.
-        lost = history.step_sizes[-1] < 1e-9 * float(kernel.step_size)
-        if lost and max(history.acceptance) == 0:
-            break
-    if max(history.acceptance) == 0:
+    before = state.kernel.position
+    state, _ = _go_on(state, energy, moving, settle - 1, history)
+    # A step so small that it is lost in rounding is accepted, whatever the energy.
+    if history.acceptance[0] == 0 and _same(before, state.kernel.position):
         raise AdaptationError(
-            f"step_size: no proposal was accepted down to {history.step_sizes[-1]:.1e}; is the "
+            f"step_size: no proposal was accepted down to {min(history.step_sizes):.1e}; is the "
             "energy finite around the starts?"
         )
     dense = precondition == "dense"
@@ -167,19 +184,23 @@ def warm_up(
         windows, last = [], last + sum(windows)
     for window in windows:
         state, run = _go_on(state, energy, moving, window, history, seen)
-        moving = dataclasses.replace(moving, kernel=_preconditioned(kernel, run, precondition))
-        state = _with_steps(state, run.summary["moments"].value.mean.shape[0] ** (-1 / 3))
+        # Near the best for `mala` on a Gaussian energy of which S/T is the inverse Hessian.
+        first = run.summary["moments"].value.mean.shape[0] ** (-1 / 3)
+        moving = dataclasses.replace(
+            moving, kernel=_with_step(_preconditioned(kernel, run, dense), first)
+        )
+        state = _from_the_first(state)
     state, _ = _go_on(state, energy, moving, last // 2, history)
     state, run = _go_on(state, energy, moving, last - last // 2, history, seen)
-    log_step = float(run.summary["log_step"].value)
-    found = dataclasses.replace(moving.kernel, step_size=np.float32(math.exp(log_step)))
+    step_size = _step_size(moving.kernel, run.summary["log_step"].value)
+    found = _with_step(moving.kernel, step_size)
     state = state._replace(kernel=state.kernel.chain)
     return WarmUp(found, state, np.array(history.step_sizes), np.array(history.acceptance))
 
 
 class _MovingState(NamedTuple):
     chain: Any  # the kernel's own state
-    log_step: jax.Array  # of this chain
+    log_step: jax.Array  # the log of this chain's step size over that of the kernel
 
     @property
     def position(self) -> Any:
@@ -205,11 +226,12 @@ class _Moving:
         return self.kernel.step_noise
 
     def init(self, energy: Energy, position: PyTree, noise: Any) -> _MovingState:
-        log_step = jnp.log(jnp.asarray(self.kernel.step_size, trees.float_dtype(position)))
+        log_step = jnp.zeros((), trees.float_dtype(position))
         return _MovingState(self.kernel.init(energy, position, noise), log_step)
 
     def step(self, energy: Energy, state: _MovingState, noise: Any) -> tuple[_MovingState, Info]:
-        kernel = dataclasses.replace(self.kernel, step_size=jnp.exp(state.log_step))
+        first = jnp.asarray(self.kernel.step_size, state.log_step.dtype)
+        kernel = dataclasses.replace(self.kernel, step_size=first * jnp.exp(state.log_step))
         chain, info = kernel.step(energy, state.chain, noise)
         if info.acceptance_rate is None:
             raise TypeError(
@@ -225,15 +247,16 @@ class _History(NamedTuple):
     step_sizes: list[float]
     acceptance: list[float]
 
-    def note(self, run: Run) -> SamplerState:
+    def note(self, run: Run, kernel: Any) -> SamplerState:
         """Its state, with nothing counted yet."""
-        self.step_sizes.append(math.exp(float(jnp.mean(run.state.kernel.log_step))))
+        self.step_sizes.append(_step_size(kernel, jnp.mean(run.state.kernel.log_step)))
         self.acceptance.append(float(jnp.mean(run.info.acceptance_rate)))
         tally = run.state.tally
         return run.state._replace(
             tally=tally._replace(
                 num_steps=jnp.zeros_like(tally.num_steps),
                 acceptance=jnp.zeros_like(tally.acceptance),
+                rejections=jax.tree.map(jnp.zeros_like, tally.rejections),
             )
         )
 
@@ -248,17 +271,34 @@ def _go_on(
 ) -> tuple[SamplerState, Any]:
     """Run pieces, which `reducer` sees as one run: the state after them, and the last of them."""
     run = None
-    # Chains that do not move yet are what this is for.
-    with warnings.catch_warnings(action="ignore", category=StuckWarning):
+    with _quiet():
         for _ in range(pieces):
             run = resume(state, energy, kernel, num_steps=_PIECE, observe=None, reducers=reducer)
-            state = history.note(run)
+            state = history.note(run, kernel.kernel)
     return state._replace(reducers=None), run
 
 
-def _with_steps(state: SamplerState, step_size: float) -> SamplerState:
-    """With the same step size for each chain to start from."""
-    log_step = jnp.full_like(state.kernel.log_step, math.log(step_size))
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Chains that do not move yet, or propose to go where the energy overflows, are what warm-up is
+    for: what is left of that is said of the run that follows."""
+    with warnings.catch_warnings():
+        for category in (StuckWarning, EnergyWarning, PrecisionWarning):
+            warnings.simplefilter("ignore", category)
+        yield
+
+
+def _with_step(kernel: Any, step_size: float) -> Any:
+    return dataclasses.replace(kernel, step_size=jnp.asarray(step_size, float))
+
+
+def _step_size(kernel: Any, log_step: Any) -> float:
+    return float(kernel.step_size) * math.exp(float(log_step))
+
+
+def _from_the_first(state: SamplerState) -> SamplerState:
+    """With the kernel's own step size for each chain to start from."""
+    log_step = jnp.zeros_like(state.kernel.log_step)
     return state._replace(kernel=state.kernel._replace(log_step=log_step))
 
 
@@ -292,24 +332,24 @@ def _in_form(kernel: Any, positions: PyTree, precondition: str) -> Any:
     return _with_shape(kernel, flat if precondition == "diagonal" else jnp.diag(flat), one_chain)
 
 
-def _preconditioned(kernel: Any, run: Run, precondition: str | None) -> Any:
-    """With the covariance of a window, drawn a little towards a small multiple of the identity."""
+def _preconditioned(kernel: Any, run: Run, dense: bool) -> Any:
+    """With the covariance of a window over T: on a Gaussian energy the inverse of its Hessian."""
     moments, num_chains, _ = run.summary["moments"]
-    count = int(run.state.tally.num_draws) * int(num_chains)
-    shrunk = moments.variance * (count / (count + 5))
-    little = 5e-3 / (count + 5)
-    if precondition == "dense":
-        shape = shrunk + little * jnp.eye(shrunk.shape[0], dtype=shrunk.dtype)
-    else:
-        shape = shrunk + little
-    like = jax.tree.map(lambda leaf: leaf[0], run.position)
-    if not np.isfinite(shape).all():
+    temperature = jnp.asarray(getattr(kernel, "temperature", 1.0), moments.variance.dtype)
+    shape = moments.variance / temperature
+    variances = np.diagonal(shape) if dense else np.asarray(shape)
+    still, finite = int(np.sum(variances == 0)), bool(np.isfinite(shape).all())
+    if still or not finite:
         extent = max(float(jnp.max(jnp.abs(leaf))) for leaf in jax.tree.leaves(run.position))
+        what = f"is 0 for {still} of {len(variances)} coordinates" if finite else "is not finite"
         raise AdaptationError(
             f"{_argument(kernel)}: the covariance of the chains, whose positions are of the size "
-            f"{extent:.1e}, is not finite in {shape.dtype}; measure positions in a unit in which "
-            "their squares are finite, or pass precondition=None"
+            f"{extent:.1e}, {what} in {shape.dtype}; measure positions in a unit in which their "
+            "squares are finite and not 0, or pass precondition=None"
         )
+    if dense:
+        shape = _shrunk(shape, int(run.state.tally.num_draws) * int(num_chains))
+    like = jax.tree.map(lambda leaf: leaf[0], run.position)
     try:
         return _with_shape(kernel, shape, like)
     except ValueError as error:
@@ -318,6 +358,22 @@ def _preconditioned(kernel: Any, run: Run, precondition: str | None) -> Any:
             f"{shape.dtype}; take coordinates whose scales differ less, enable x64, or pass "
             'precondition="diagonal" or None'
         ) from error
+
+
+def _shrunk(covariance: jax.Array, count: int) -> jax.Array:
+    """The covariance of `count` draws, drawn towards its diagonal; see `warm_up`."""
+    wide = np.asarray(covariance, np.float64)
+    root = np.sqrt(np.diagonal(wide))
+    square = (wide / root[:, None] / root) ** 2
+    between = ~np.eye(len(root), dtype=bool)
+    noise, signal = np.sum((1 - square[between]) ** 2), (count - 1) * np.sum(square[between])
+    weight = noise / signal if noise < signal else 1.0
+    return jnp.asarray(np.where(between, (1 - weight) * wide, wide), covariance.dtype)
+
+
+def _same(tree: PyTree, other: PyTree) -> bool:
+    pairs = zip(jax.tree.leaves(tree), jax.tree.leaves(other), strict=True)
+    return all(bool(jnp.array_equal(a, b)) for a, b in pairs)
 
 
 def _with_shape(kernel: Any, shape: jax.Array, like: PyTree) -> Any:

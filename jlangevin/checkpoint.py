@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import errno
 import itertools
-import os
 import re
 import tempfile
 import warnings
@@ -27,7 +26,7 @@ from jax.experimental import multihost_utils
 from jlangevin import fingerprint
 from jlangevin.errors import CheckpointError, CheckpointWarning
 from jlangevin.program import Plan, SamplerState, Work
-from jlangevin.trees import PyTree, combine, shown
+from jlangevin.trees import PyTree, shown
 
 __all__ = ["Store"]
 
@@ -37,7 +36,7 @@ _FORMAT = 2
 class Store:
     """The checkpoints of one run in one directory."""
 
-    def __init__(self, path: Any, start: SamplerState, work: Work, plan: Plan) -> None:
+    def __init__(self, path: Path, start: SamplerState, work: Work, plan: Plan) -> None:
         try:
             import orbax.checkpoint as ocp
         except ImportError as error:
@@ -46,10 +45,11 @@ class Store:
             ) from error
         self._ocp = ocp
         self._observed = None
-        if plan.observe is not None:
-            seen = jax.eval_shape(jax.vmap(plan.observe), start.kernel)
+        *_, observe = work.parts()
+        if observe is not None:
+            seen = jax.eval_shape(jax.vmap(observe), start.kernel)
             self._observed = jax.tree.structure(seen)
-        self._path = Path(os.fspath(path)).absolute()
+        self._path = path
         _check_writable(self._path)
         self._manager = ocp.CheckpointManager(
             self._path,
@@ -60,7 +60,7 @@ class Store:
             ),
         )
         self._identity = _identity(start, work, plan)
-        self._looks = _looks(start, work, plan)
+        self._looks = _looks(start, work)
         self._total = plan.burn_in + plan.num_steps
         self._saved = 0  # draws' pieces that are on disk
 
@@ -296,7 +296,7 @@ def _checksums(named: _Named) -> dict[str, int]:
 
 def _identity(start: SamplerState, work: Work, plan: Plan) -> dict[str, str]:
     """What makes a run this run: equal for the same call in another process, and only for it."""
-    names = ("energy", "kernel", "reducers")
+    names = ("energy", "kernel", "reducers", "observe")
     of = {
         name: f"{fingerprint.of_structure(structure)} {fingerprint.of_arrays(arrays)}"
         for name, arrays, structure in zip(names, work.arrays, work.structures, strict=True)
@@ -310,23 +310,22 @@ def _identity(start: SamplerState, work: Work, plan: Plan) -> dict[str, str]:
         **of,
         "burn_in": str(plan.burn_in),
         "thin": str(plan.thin),
-        "observe": fingerprint.of_object(plan.observe),
     }
 
 
-def _looks(start: SamplerState, work: Work, plan: Plan) -> dict[str, str]:
+def _looks(start: SamplerState, work: Work) -> dict[str, str]:
     """The parts of `_identity` that a person would know them by."""
 
     def look(thing: Any) -> str:
         words = re.sub(r" at 0x[0-9a-f]+", "", " ".join(repr(thing).split()))
         return f"{words[:79]}…" if len(words) > 80 else words
 
-    energy, kernel, reducers = map(combine, work.arrays, work.structures)
+    energy, kernel, reducers, observe = work.parts()
     return {
         "key and chains": f"{start.streams.high.shape[0]} chains",
         "start": shown(start.kernel),
         "energy": look(energy),
         "kernel": look(kernel),
         "reducers": look(reducers),
-        "observe": look(plan.observe),
+        "observe": look(observe),
     }

@@ -16,8 +16,11 @@ the option is not given, since networks are up to 1.5 times slower with it.
 from __future__ import annotations
 
 import functools
+import gc
+import inspect
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from types import CodeType
 from typing import Any, TypeVar
 
 import jax
@@ -25,9 +28,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jlangevin import trees
-from jlangevin.errors import MiscompiledWarning
+from jlangevin._energy import GivenGradient
+from jlangevin.errors import MiscompiledWarning, RecompilationWarning
+from jlangevin.trees import Structure
 
-__all__ = ["compiled", "energy_values", "mapped", "warn_if_miscompiled"]
+__all__ = ["compiled", "energy_values", "kept", "mapped", "traced_once", "warn_if_miscompiled"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -37,33 +42,234 @@ _NESTED = "`compiler_options` can only be passed to top-level"
 _QUICKLY = {"xla_backend_optimization_level": 0}
 
 
-def compiled(function: F, *, static_argnames: tuple[str, ...] = (), quickly: bool = False) -> F:
+class kept:  # noqa: N801
+    """A decorator: results are kept, as by `functools.lru_cache`, but for no longer than is useful.
+
+    What is kept for a `trees.Structure` among the arguments, also in a tuple, goes when one of the
+    objects that it depends on goes, or holds something else; nothing keeps these alive.
+    """
+
+    def __init__(self, function: Callable[..., Any], most: int = 1024) -> None:
+        self._function, self._most = function, most
+        self._results: dict[Any, Any] = {}
+
+    def __call__(self, *args: Any) -> Any:
+        key = _without_contents(args)
+        result = self._results.pop(key, _NOTHING)
+        if result is _NOTHING:
+            structures = list(_structures(args))
+            result = self._function(*args)
+            for life in {life: None for each in structures for life in each.lives}:
+                life.ends.append(functools.partial(self._results.pop, key, None))
+            while len(self._results) >= self._most:
+                self._results.pop(next(iter(self._results)), None)
+        self._results[key] = result
+        return result
+
+
+_NOTHING = object()
+
+
+def _structures(value: Any) -> Iterator[Structure]:
+    if isinstance(value, Structure):
+        yield value
+    elif isinstance(value, tuple):
+        for each in value:
+            yield from _structures(each)
+
+
+def _without_contents(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(map(_without_contents, value))
+    return ("structure", value.key) if isinstance(value, Structure) else value
+
+
+def compiled(
+    function: F,
+    *,
+    static_argnames: tuple[str, ...] = (),
+    quickly: bool = False,
+    inline: bool = False,
+) -> F:
     """`jax.jit` of `function`, with the options of `_options` where it is not inside of another.
 
-    One that is compiled `quickly`, in about half the time, is for small arrays and a single use.
-    """
-    inner = jax.jit(function, static_argnames=static_argnames)
+    Inside of one that is `inline` leaves no trace but its own operations.
 
-    @functools.cache
-    def outer() -> Any:  # not before it is called, as a device is asked for the options
-        options: Any = _options(quickly)
-        return jax.jit(function, static_argnames=static_argnames, compiler_options=options)
+    Arguments in `static_argnames`, given by name, are compiled for; what is compiled for one is
+    `kept`. One that is compiled `quickly`, in about half the time, is for small arrays and a single
+    use.
+    """
+
+    @kept
+    def program(*statics: Any) -> _Program:
+        _check_before_compiling(statics)
+        return _Program(function, _options(quickly), inline)
+
+    def split(kwargs: dict[str, Any]) -> tuple[_Program, _Statics]:
+        statics = {name: kwargs.pop(name) for name in static_argnames if name in kwargs}
+        return program(*statics.values()), _Statics(statics)
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        if _outermost():
-            try:
-                return outer()(*args, **kwargs)
-            except ValueError as error:
-                if not str(error).startswith(_NESTED):  # under jax.grad, which JAX tells only thus
-                    raise
-        return inner(*args, **kwargs)
+        made, statics = split(kwargs)
+        with statics:
+            if _outermost():
+                try:
+                    return made.outer(statics, *args, **kwargs)
+                except ValueError as error:
+                    # Under jax.grad, which JAX tells only thus.
+                    if not str(error).startswith(_NESTED):
+                        raise
+            return made.inner(statics, *args, **kwargs)
 
     def lower(*args: Any, **kwargs: Any) -> Any:
-        return outer().lower(*args, **kwargs)
+        made, statics = split(kwargs)
+        with statics:
+            return made.outer.lower(statics, *args, **kwargs)
 
     call.lower = lower  # type: ignore[attr-defined]
     return call  # type: ignore[return-value]
+
+
+class _Program:
+    """A function under `jax.jit`, for one choice of static arguments: JAX lets it go with this."""
+
+    def __init__(self, function: Callable[..., Any], options: Any, inline: bool) -> None:
+        def traced(statics: _Statics, *args: Any, **kwargs: Any) -> Any:
+            return function(*args, **kwargs, **statics.use())
+
+        traced.__name__, traced.__qualname__ = function.__name__, function.__qualname__
+        self.inner = jax.jit(traced, static_argnums=0, inline=inline)
+        self.outer = jax.jit(traced, static_argnums=0, inline=inline, compiler_options=options)
+
+
+class _Statics:
+    """Static arguments, while they are needed: JAX keeps this object with the program.
+
+    All of one program are equal. What functions do beside giving a result, as counting their calls,
+    they do while they are traced: that is no change of theirs.
+    """
+
+    def __init__(self, given: dict[str, Any]) -> None:
+        self._given = given
+        self._used = False
+
+    def use(self) -> dict[str, Any]:
+        self._used = True
+        return self._given
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: Any) -> None:
+        if self._used:
+            for structure in _structures(tuple(self._given.values())):
+                trees.absorb(structure)
+        self._given = {}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Statics)
+
+    def __hash__(self) -> int:
+        return 0
+
+
+_AGAIN = 10  # programs for one piece of code, from which on it is worth a word
+_made_of: dict[Any, set[str]] = {}  # for the caller's code, the keys of what was compiled
+
+
+def _check_before_compiling(statics: Any) -> None:
+    """Refuse arrays that JAX takes for what they were, and say what compiles again and again."""
+    for structure in _structures(statics):
+        for life in structure.lives:
+            if life.array is not None:
+                _refuse_former_contents(life.array())
+            elif life.made_by is not None:
+                _warn_if_again(life.made_by, structure.key)
+
+
+def _refuse_former_contents(array: Any) -> None:
+    """Of float64 and int64 JAX finds its copy by identity, as long as a program keeps it."""
+    if array is None or array.dtype.kind not in "iufc":
+        return
+
+    def is_right() -> bool:
+        with jax.ensure_compile_time_eval():
+            taken = np.asarray(jnp.asarray(array))
+        nan = array.dtype.kind in "fc"
+        return np.array_equal(taken, array.astype(taken.dtype), equal_nan=nan)
+
+    if not is_right():
+        gc.collect()  # for which a program that was let go may still wait
+    if not is_right():
+        raise ValueError(
+            f"a NumPy array, {array.dtype}{list(array.shape)}, that an energy, kernel or function "
+            "reads was changed in place, and JAX takes it for what it was, as a program of yours "
+            "keeps that; give parameters as leaves, jax.tree_util.Partial(f, params), or a copy"
+        )
+
+
+def _warn_if_again(made_by: Any, key: str) -> None:
+    made = _made_of.setdefault(made_by, set())
+    if key in made or len(made) >= _AGAIN:
+        return
+    made.add(key)
+    if len(made) == _AGAIN:
+        warnings.warn(
+            f"{_where(made_by)} has been compiled {_AGAIN} times, as each time it was a new "
+            "function or object, or held something else. Give what changes as leaves, and it is "
+            "compiled once: jax.tree_util.Partial(f, params) for a function f(params, x), or a "
+            "method of a pytree",
+            RecompilationWarning,
+            stacklevel=_outside(),
+        )
+
+
+def _where(made_by: Any) -> str:
+    if isinstance(made_by, CodeType):
+        return f"{made_by.co_qualname} ({made_by.co_filename}:{made_by.co_firstlineno})"
+    return f"An object of {made_by.__module__}.{made_by.__qualname__}"
+
+
+def _outside() -> int:
+    """The stacklevel, for `warnings.warn` in the caller, of the first frame that is not ours."""
+    frame, level = inspect.currentframe(), 0
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("jlangevin."):
+        frame, level = frame.f_back, level + 1
+    return max(level, 1)
+
+
+@trees.pytree_dataclass
+class _TracedOnce:
+    """See `traced_once`. What else an energy has is found in it too."""
+
+    arrays: list[Any]
+    structure: Structure = trees.static_field()
+
+    @property
+    def original(self) -> Any:
+        """The energy itself."""
+        return trees.combine(self.arrays, self.structure)
+
+    def __call__(self, position: Any) -> jax.Array:
+        value: jax.Array = _energy_at(self.arrays, position, structure=self.structure)
+        return value
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name in ("arrays", "structure"):
+            raise AttributeError(name)
+        return getattr(self.original, name)
+
+
+def traced_once(arrays: list[Any], structure: Structure) -> Any:
+    """The energy of these parts, its Python code run once for each kind of position.
+
+    The programs of a run ask for it some ten times, and so would trace all of a network as often.
+    One that gives its own gradient is asked as it is.
+    """
+    energy = trees.combine(arrays, structure)
+    if isinstance(energy, GivenGradient):
+        return energy
+    return _TracedOnce(arrays, structure)
 
 
 def mapped(function: Callable[[Any, Any], Any], energy: Any, x: Any) -> Any:
@@ -140,6 +346,12 @@ def _miscompiles() -> bool:
     with jax.ensure_compile_time_eval():
         found = jax.jit(jax.vmap(lambda row: -jnp.sum(weights * jnp.log(row))))(x)
     return not np.allclose(found, np.dot(-np.log(x), weights), rtol=1e-3, atol=1e-3)
+
+
+@functools.partial(compiled, static_argnames=("structure",), inline=True)
+def _energy_at(arrays: list[Any], position: Any, *, structure: Structure) -> jax.Array:
+    value: jax.Array = trees.combine(arrays, structure)(position)
+    return value
 
 
 @functools.partial(compiled, static_argnames=("structure", "function"))

@@ -6,9 +6,15 @@ conventions says which of these is for which.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from jlangevin._checks import check_scalar
+import jax
+import numpy as np
+
+from jlangevin import trees
+from jlangevin._checks import check_scalar, or_nan
 
 __all__ = ["StepAndTemperature", "from_h", "from_noise_scale", "from_proposal_scale"]
 
@@ -20,6 +26,35 @@ class StepAndTemperature(NamedTuple):
     temperature: Any  # T
 
 
+def _converted(formula: Callable[..., Any], **given: Any) -> Any:
+    """`formula` of positive numbers, in floats of 32 bits or more; it has to be positive as well.
+
+    Squares of 8-bit integers would wrap around, those of half precision be 0.
+    """
+    numbers = [_wide(check_scalar(name, value, positive=True)) for name, value in given.items()]
+    try:
+        with np.errstate(over="ignore", under="ignore"):
+            value = formula(*numbers)
+    except OverflowError:  # of Python's own numbers
+        value = math.inf
+    return or_nan(
+        value,
+        lambda xp, x: xp.isfinite(x) & (x > 0),
+        lambda: ValueError(
+            f"{', '.join(given)}: {' and '.join(map(str, given.values()))} give {value}, which is "
+            "not finite and above zero; take another unit, or floats of more bits"
+        ),
+    )
+
+
+def _wide(value: Any) -> Any:
+    if isinstance(value, jax.Array):
+        return trees.wide(value)
+    dtype = getattr(value, "dtype", None)
+    kept = dtype is not None and np.issubdtype(dtype, np.floating) and dtype.itemsize >= 4
+    return value if kept else float(value)
+
+
 def from_h(h: Any) -> Any:
     """η = h/2, of those who write x' = x + (h/2) ∇log p(x) + sqrt(h) ξ.
 
@@ -29,18 +64,17 @@ def from_h(h: Any) -> Any:
         h: h > 0, a scalar.
 
     Returns:
-        The step size η, a scalar like h.
+        The step size η, a scalar in floats of 32 bits or more.
 
     Raises:
-        TypeError, ValueError: h is no finite, positive scalar.
+        TypeError, ValueError: h is no finite, positive scalar, or η would be none.
 
     Example:
         >>> import jlangevin as jl
         >>> jl.conventions.from_h(0.02)
         0.01
     """
-    check_scalar("h", h, positive=True)
-    return h / 2
+    return _converted(lambda h: h / 2, h=h)
 
 
 def from_noise_scale(step_size: Any, sigma: Any) -> StepAndTemperature:
@@ -57,7 +91,7 @@ def from_noise_scale(step_size: Any, sigma: Any) -> StepAndTemperature:
         η and T.
 
     Raises:
-        TypeError, ValueError: one of them is no finite, positive scalar.
+        TypeError, ValueError: one of them is no finite, positive scalar, or T would be none.
 
     Example:
         >>> import jlangevin as jl
@@ -66,9 +100,10 @@ def from_noise_scale(step_size: Any, sigma: Any) -> StepAndTemperature:
         0.01
         >>> kernel = jl.ula(step_size, temperature=temperature)
     """
-    check_scalar("step_size", step_size, positive=True)
-    check_scalar("sigma", sigma, positive=True)
-    return StepAndTemperature(step_size, sigma**2 / (2 * step_size))
+    temperature = _converted(
+        lambda sigma, eta: sigma**2 / (2 * eta), sigma=sigma, step_size=step_size
+    )
+    return StepAndTemperature(check_scalar("step_size", step_size, positive=True), temperature)
 
 
 def from_proposal_scale(sigma: Any, temperature: Any = 1.0) -> Any:
@@ -84,13 +119,11 @@ def from_proposal_scale(sigma: Any, temperature: Any = 1.0) -> Any:
         The step size η, a scalar.
 
     Raises:
-        TypeError, ValueError: one of them is no finite, positive scalar.
+        TypeError, ValueError: one of them is no finite, positive scalar, or η would be none.
 
     Example:
         >>> import jlangevin as jl
         >>> round(jl.conventions.from_proposal_scale(0.2), 6)
         0.02
     """
-    check_scalar("sigma", sigma, positive=True)
-    check_scalar("temperature", temperature, positive=True)
-    return sigma**2 / (2 * temperature)
+    return _converted(lambda sigma, t: sigma**2 / (2 * t), sigma=sigma, temperature=temperature)

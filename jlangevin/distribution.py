@@ -12,12 +12,21 @@ from jax.flatten_util import ravel_pytree
 
 from jlangevin import noise, trees
 from jlangevin._arithmetic import product
-from jlangevin._checks import as_array, check_count, check_finite, check_key, check_spd
+from jlangevin._checks import (
+    as_array,
+    check_count,
+    check_finite,
+    check_key,
+    check_made,
+    check_no_half,
+    check_spd,
+)
 from jlangevin.compiling import compiled
+from jlangevin.errors import NoClosedFormError, NotNormalizableError
 from jlangevin.noise import Purpose, Want
 from jlangevin.trees import PyTree, Structure
 
-__all__ = ["Drawable", "Gaussian", "starts"]
+__all__ = ["Drawable", "Gaussian", "check_drawable", "check_gaussian", "starts"]
 
 
 @runtime_checkable
@@ -33,6 +42,36 @@ class Drawable(Protocol):
     def from_noise(self, noise: Any) -> PyTree:
         """One exact draw from noise as declared by `draw_noise`."""
         ...
+
+
+def check_gaussian(name: str, value: Any, hint: str = "") -> None:
+    """Raise TypeError unless `value` is a `Gaussian`."""
+    check_made(name, value)
+    if not isinstance(value, Gaussian):
+        raise TypeError(
+            f"{name}: expected a jlangevin.Gaussian, got {type(value).__name__}"
+            + (f"; {hint}" if hint else "")
+        )
+
+
+def check_drawable(name: str, value: Any) -> None:
+    """Raise unless `value` is a law that can be drawn from, and a single one."""
+    check_made(name, value)
+    if not isinstance(value, Drawable):
+        raise TypeError(
+            f"{name}: expected one that can be drawn from, a jlangevin.Gaussian or an energy "
+            f"with an exact sampler, got {type(value).__name__}"
+        )
+    if isinstance(value, Gaussian):
+        value.check_single(name)
+    try:
+        value.template()
+    except (NoClosedFormError, NotNormalizableError) as error:
+        why = isinstance(error, NotNormalizableError) * ", as exp(-E) has no finite integral"
+        raise type(error)(
+            f"{name}: {type(value).__name__} has no exact sampler{why}; give a law that can be "
+            "drawn from, such as jlangevin.Gaussian, or run chains from positions"
+        ) from None
 
 
 def starts(law: Drawable, of: noise.Streams) -> PyTree:
@@ -51,6 +90,11 @@ def sample(law: Drawable, key: jax.Array, num_draws: int) -> PyTree:
     """
     check_key("key", key)
     num_draws = check_count("num_draws", num_draws, minimum=1)
+    if num_draws > noise.MAX_CHAINS:
+        raise ValueError(
+            f"num_draws: a key has {noise.MAX_CHAINS} streams, got {num_draws}; draw the others "
+            "under another key"
+        )
     arrays, structure = trees.partition(law)
     return _sample(arrays, key, structure=structure, num_draws=num_draws)
 
@@ -73,6 +117,7 @@ class Gaussian:
             numbers follow them.
 
     Raises:
+        TypeError: no numbers, or those of half precision, in which no matrix can be factorised.
         ValueError: the shapes disagree, or `cov` is not symmetric or has a negative eigenvalue.
 
     A `Gaussian` is a pytree, so it passes through `jit`, `grad` and `vmap`; one made by
@@ -91,17 +136,20 @@ class Gaussian:
 
     def __init__(self, mean: PyTree, cov: Any) -> None:
         dtype = trees.common_dtype(mean, cov)
+        check_no_half("mean, cov", dtype)
         mean = trees.as_position("mean", mean)
-        self.mean = jax.tree.map(lambda leaf: as_array("mean", leaf).astype(dtype), mean)
+        mean = jax.tree.map(lambda leaf: as_array("mean", leaf).astype(dtype), mean)
         cov = as_array("cov", cov)
-        d = trees.size(self.mean)
+        d = trees.size(mean)
         if cov.shape != (d, d):
             raise ValueError(
                 f"cov: expected shape ({d}, {d}) for a mean of {d} elements, got {cov.shape}"
             )
-        check_finite("mean", self.mean)
-        check_spd("cov", cov, semidefinite=True)
-        self.cov = cov.astype(dtype)
+        mean = check_finite("mean", mean)
+        cov = check_spd("cov", cov, semidefinite=True).astype(dtype)
+        vars(self).update(mean=mean, cov=cov)
+
+    __setattr__ = __delattr__ = trees.refuse_change
 
     def tree_flatten_with_keys(self) -> tuple[Any, None]:
         key = jax.tree_util.GetAttrKey
@@ -110,7 +158,7 @@ class Gaussian:
     @classmethod
     def tree_unflatten(cls, _: None, children: tuple[Any, Any]) -> Gaussian:
         law = object.__new__(cls)
-        law.mean, law.cov = children
+        vars(law).update(mean=children[0], cov=children[1])
         return law
 
     def __repr__(self) -> str:

@@ -29,9 +29,11 @@ from jlangevin._checks import (
     as_array,
     check_count,
     check_finite,
+    check_no_half,
     check_positive,
     check_scalar,
     check_spd,
+    or_nan,
 )
 from jlangevin.errors import NoClosedFormError, NotNormalizableError
 from jlangevin.noise import Want
@@ -97,9 +99,13 @@ class Analytic:
 
 
 def _check_position(energy: Analytic, x: jax.Array, dim: int) -> None:
+    name = type(energy).__name__
+    if not trees.is_array(x) or jnp.iscomplexobj(x):
+        what = f"dtype {x.dtype}" if trees.is_array(x) else f"{type(x).__name__}"
+        raise TypeError(f"{name}: expected a position that is a real array, got {what}")
     if jnp.shape(x) != (dim,):
         raise ValueError(
-            f"{type(energy).__name__}: expected a position of shape ({dim},), got {jnp.shape(x)}; "
+            f"{name}: expected a position of shape ({dim},), got {jnp.shape(x)}; "
             "use jax.vmap over many positions"
         )
 
@@ -110,7 +116,7 @@ def _alike(*parameters: Any) -> tuple[Any, ...]:
 
     def one(value: Any) -> Any:
         follows = not hasattr(value, "dtype") or getattr(value, "weak_type", False)
-        return value if follows else jnp.asarray(value, dtype)
+        return value if follows else jnp.asarray(trees.own("parameters", value), dtype)
 
     return tuple(map(one, parameters))
 
@@ -150,9 +156,7 @@ def linear(theta: Any) -> Linear:
         >>> float(jl.energies.linear([1.0, 2.0])(jnp.array([3.0, 0.5])))
         4.0
     """
-    theta = as_array("theta", theta, ndim=1)
-    check_finite("theta", theta)
-    return Linear(theta)
+    return Linear(check_finite("theta", as_array("theta", theta, ndim=1)))
 
 
 # Quadratic ----------------------------------------------------------------------------------
@@ -191,10 +195,15 @@ class Quadratic(Analytic):
         _check_position(self, x, self.center.shape[0])
         return _half_form(self.precision, x - self.center)
 
+    def _lower(self) -> jax.Array:
+        """L with L Lᵀ = A."""
+        check_no_half("precision", self.precision.dtype)
+        return jnp.linalg.cholesky(self.precision)
+
     @property
     def log_z(self) -> jax.Array:
         d = self.center.shape[0]
-        lower = jnp.linalg.cholesky(self.precision)
+        lower = self._lower()
         return 0.5 * d * math.log(2 * math.pi) - jnp.sum(jnp.log(jnp.diagonal(lower)))
 
     @property
@@ -203,7 +212,7 @@ class Quadratic(Analytic):
 
     @property
     def cov(self) -> jax.Array:
-        lower = jnp.linalg.cholesky(self.precision)
+        lower = self._lower()
         inverse = jax.scipy.linalg.solve_triangular(
             lower, jnp.eye(lower.shape[0], dtype=lower.dtype), lower=True
         )
@@ -214,7 +223,7 @@ class Quadratic(Analytic):
 
     def from_noise(self, noise: jax.Array) -> jax.Array:
         """μ + L⁻ᵀ ξ with L Lᵀ = A."""
-        lower = jnp.linalg.cholesky(self.precision)
+        lower = self._lower()
         return self.center + jax.scipy.linalg.solve_triangular(lower, noise, lower=True, trans=1)
 
 
@@ -234,13 +243,12 @@ def quadratic(precision: Any, mean: Any = None) -> Quadratic:
         2.0
     """
     dtype = trees.common_dtype(precision, mean)
-    precision = as_array("precision", precision, ndim=2)
-    check_spd("precision", precision)
+    precision = check_spd("precision", as_array("precision", precision, ndim=2))
     d = precision.shape[0]
     center = jnp.zeros(d, dtype) if mean is None else as_array("mean", mean)
     if center.shape != (d,):
         raise ValueError(f"mean: expected shape ({d},) to match precision, got {center.shape}")
-    check_finite("mean", center)
+    center = check_finite("mean", center)
     return Quadratic(precision.astype(dtype), center.astype(dtype))
 
 
@@ -338,7 +346,8 @@ class GaussianMixture(Analytic):
 
     @property
     def log_z(self) -> jax.Array:
-        return jnp.zeros((), self.means.dtype)
+        known = jnp.all(jnp.isfinite(self._log_norm()))
+        return jnp.where(known, 0.0, jnp.nan).astype(self.means.dtype)
 
     @property
     def mean(self) -> jax.Array:
@@ -373,6 +382,7 @@ def gaussian_mixture(means: Any, covs: Any, weights: Any = None) -> GaussianMixt
         weights: w, shape (k,), positive with sum 1; equal weights if None.
 
     Raises:
+        TypeError: no numbers, or those of half precision, in which no matrix can be factorised.
         ValueError: wrong shapes, a covariance that is not symmetric positive definite, or
             weights that are not positive or do not sum to 1.
 
@@ -383,23 +393,26 @@ def gaussian_mixture(means: Any, covs: Any, weights: Any = None) -> GaussianMixt
         [0.0, 5.0]
     """
     dtype = trees.common_dtype(means, covs, weights)
+    check_no_half("means, covs", dtype)
     means, covs = as_array("means", means, ndim=2), as_array("covs", covs, ndim=3)
     k, d = means.shape
-    check_finite("means", means)
+    if k == 0:
+        raise ValueError("means: expected at least one component")
+    means = check_finite("means", means)
     if covs.shape != (k, d, d):
         raise ValueError(f"covs: expected shape ({k}, {d}, {d}) to match means, got {covs.shape}")
-    for i in range(k):
-        check_spd(f"covs[{i}]", covs[i])
+    checked = [check_spd(f"covs[{i}]", covs[i]) for i in range(k)]
+    covs = covs if trees.is_concrete(covs) else jnp.stack(checked)
     if weights is None:
         weights = jnp.full(k, 1.0 / k, dtype)
     weights = as_array("weights", weights)
     if weights.shape != (k,):
         raise ValueError(f"weights: expected shape ({k},) to match means, got {weights.shape}")
-    check_positive("weights", weights)
-    if trees.is_concrete(weights):
-        total = float(np.sum(np.asarray(weights)))
-        if abs(total - 1) > 1e-5:
-            raise ValueError(f"weights: expected a sum of 1, got {total:.6g}")
+    means, covs, weights = or_nan(
+        (means, covs, check_positive("weights", weights)),
+        lambda xp, given: xp.abs(xp.sum(given[2]) - 1) <= 1e-5,
+        lambda: ValueError(f"weights: expected a sum of 1, got {float(np.sum(weights)):.6g}"),
+    )
     eye = jnp.eye(d, dtype=dtype)
     whitening = jax.vmap(
         lambda s: jax.scipy.linalg.solve_triangular(jnp.linalg.cholesky(s), eye, lower=True)
@@ -446,7 +459,7 @@ class DoubleWell(Analytic):
 
     @property
     def mean(self) -> jax.Array:
-        return jnp.zeros(self.dim, self._dtype)
+        return jnp.zeros(self.dim, self._dtype) * self.minimum * self.height
 
     @property
     def cov(self) -> jax.Array:
@@ -478,9 +491,10 @@ def double_well(height: Any = 1.0, minimum: Any = 1.0, *, dim: int = 1) -> Doubl
         >>> float(jl.energies.double_well(height=3.0)(jnp.zeros(1)))
         3.0
     """
-    check_scalar("height", height, positive=True)
-    check_scalar("minimum", minimum, positive=True)
-    height, minimum = _alike(height, minimum)
+    height, minimum = _alike(
+        check_scalar("height", height, positive=True),
+        check_scalar("minimum", minimum, positive=True),
+    )
     return DoubleWell(height, minimum, check_count("dim", dim, minimum=1))
 
 
@@ -617,14 +631,12 @@ def rosenbrock(
     """
     length = check_count("block_length", block_length, minimum=2) - 1
     blocks = check_count("num_blocks", num_blocks, minimum=1)
-    check_scalar("a", a, positive=True)
-    check_scalar("mu", mu)
+    a, mu = check_scalar("a", a, positive=True), check_scalar("mu", mu)
     dtype = trees.common_dtype(a, b, mu)
     b = as_array("b", b)
     if b.shape not in ((), (blocks, length)):
         raise ValueError(f"b: expected a scalar or shape ({blocks}, {length}), got {b.shape}")
-    check_positive("b", b)
-    b = jnp.broadcast_to(b.astype(dtype), (blocks, length))
+    b = jnp.broadcast_to(check_positive("b", b).astype(dtype), (blocks, length))
     return Rosenbrock(*_alike(a, b, mu))
 
 
@@ -652,7 +664,7 @@ class Funnel(Analytic):
 
     @property
     def mean(self) -> jax.Array:
-        return jnp.zeros(self.dim, self._scale.dtype)
+        return jnp.zeros(self.dim, self._scale.dtype) * self._scale
 
     @property
     def cov(self) -> jax.Array:
@@ -690,8 +702,7 @@ def funnel(dim: int = 2, scale: Any = 3.0) -> Funnel:
         >>> float(jl.energies.funnel(dim=3)(jnp.zeros(3)))
         0.0
     """
-    check_scalar("scale", scale, positive=True)
-    (scale,) = _alike(scale)
+    (scale,) = _alike(check_scalar("scale", scale, positive=True))
     return Funnel(scale, check_count("dim", dim, minimum=2))
 
 
@@ -750,7 +761,8 @@ class Ring(Analytic):
 
     @property
     def mean(self) -> jax.Array:
-        return jnp.zeros(self.dim, self._lengths()[0].dtype)
+        radius, width = self._lengths()
+        return jnp.zeros(self.dim, radius.dtype) * radius * width
 
     @property
     def cov(self) -> jax.Array:
@@ -799,7 +811,7 @@ def ring(radius: Any = 2.0, width: Any = 0.3, *, dim: int = 2) -> Ring:
         >>> float(jl.energies.ring(radius=1.0, width=1.0)(jnp.array([3.0, 0.0])))
         2.0
     """
-    check_scalar("radius", radius, positive=True)
-    check_scalar("width", width, positive=True)
-    radius, width = _alike(radius, width)
+    radius, width = _alike(
+        check_scalar("radius", radius, positive=True), check_scalar("width", width, positive=True)
+    )
     return Ring(radius, width, check_count("dim", dim, minimum=1))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 __all__ = [
     "AdaptationError",
+    "AxesWarning",
     "CheckpointError",
     "CheckpointWarning",
     "DivergenceError",
     "DivergenceWarning",
+    "EnergyWarning",
     "MiscompiledWarning",
     "NoClosedFormError",
     "NoEnergyError",
@@ -15,6 +17,8 @@ __all__ = [
     "NotAModeError",
     "NotAffineError",
     "NotNormalizableError",
+    "PrecisionWarning",
+    "RecompilationWarning",
     "StuckWarning",
     "UnstableStepError",
 ]
@@ -49,19 +53,35 @@ class NoStationaryLawError(ValueError):
 
 
 class DivergenceError(ArithmeticError):
-    """Chains turned non-finite, under on_divergence="raise"."""
+    """Chains turned non-finite, or met a fault of the energy, under on_divergence="raise"."""
 
 
 class DivergenceWarning(RuntimeWarning):
     """Chains turned non-finite and were frozen."""
 
 
+class EnergyWarning(RuntimeWarning):
+    """The energy or its gradient is not a number where chains went or wanted to go."""
+
+
+class PrecisionWarning(RuntimeWarning):
+    """The dtype is too coarse for what chains do: their energies, or the walls of their domain."""
+
+
 class StuckWarning(RuntimeWarning):
-    """A kernel that accepts or rejects has rejected everything, or nearly, in every chain."""
+    """A kernel that accepts or rejects has rejected everything, or nearly, in some chains."""
 
 
 class MiscompiledWarning(RuntimeWarning):
     """XLA may compute energies wrongly in a program of the caller's own."""
+
+
+class RecompilationWarning(RuntimeWarning):
+    """One piece of code is compiled again and again, as its parameters are no leaves."""
+
+
+class AxesWarning(UserWarning):
+    """An array has more chains than draws, as one whose axes were swapped would."""
 
 
 class AdaptationError(ValueError):

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jlangevin import trees
-from jlangevin._checks import check_count, check_finite
+from jlangevin._checks import check_count, check_finite, check_key, check_made, check_tree
 from jlangevin.trees import PyTree, pytree_dataclass, static_field
 
 __all__ = ["ControlVariate", "Minibatch", "Sum", "control_variate", "minibatch"]
@@ -64,6 +64,8 @@ class Minibatch:
     batch_size: int = static_field()
 
     def __call__(self, key: jax.Array, position: PyTree) -> PyTree:
+        check_key("key", key)
+        position = trees.as_position("position", position, floating=True)
         batch = self.draw(key)
 
         def scaled(x: PyTree) -> jax.Array:
@@ -119,13 +121,21 @@ def minibatch(energy_of_item: Any, data: PyTree, batch_size: int, prior: Any = N
     for name, function in (("energy_of_item", energy_of_item), ("prior", prior)):
         if not callable(function) and not (name == "prior" and function is None):
             raise TypeError(f"{name}: expected a callable, got {type(function).__name__}")
+        check_made(name, function)
+    check_tree("data", data)
     data = trees.as_position("data", data)
     leaves = jax.tree.leaves(data)
-    if not leaves or any(leaf.ndim == 0 for leaf in leaves):
-        raise ValueError("data: expected arrays whose first axis counts the items")
+    if not leaves:
+        raise ValueError(f"data: expected arrays whose first axis counts the items, got {data}")
+    for name, leaf in trees.named_leaves("data", data):
+        if leaf.ndim == 0:
+            raise ValueError(
+                f"{name}: expected an array whose first axis counts the items, got {leaf}"
+            )
     numbers = {leaf.shape[0] for leaf in leaves}
     if len(numbers) > 1 or numbers == {0}:
-        raise ValueError(f"data: expected one number of items, got {sorted(numbers)}")
+        each = ", ".join(f"{n} has {x.shape[0]}" for n, x in trees.named_leaves("data", data))
+        raise ValueError(f"data: expected one number of items, their first axis: {each}")
     batch_size = check_count("batch_size", batch_size, minimum=1)
     return Minibatch(Sum(energy_of_item, data, prior), batch_size)
 
@@ -188,13 +198,17 @@ def control_variate(minibatch: Minibatch, center: PyTree) -> ControlVariate:
         >>> float(exact(jax.random.key(0), jnp.float32(50.5)))
         200.0
     """
+    check_made("minibatch", minibatch)
     if not isinstance(minibatch, Minibatch):
         raise TypeError(
             f"minibatch: expected what jlangevin.estimators.minibatch makes, "
             f"got {type(minibatch).__name__}"
         )
-    center = trees.as_position("center", center)
+    check_tree("center", center)
+    center = trees.as_position("center", center, floating=True)
+    if not jax.tree.leaves(center):
+        raise ValueError(f"center: expected one position, got {center}")
     energy = minibatch.energy
     gradient = jax.grad(lambda x: energy.of(energy.data, x))(center)
-    check_finite("center: the gradient there", gradient)
+    gradient = check_finite("center: the gradient there", gradient)
     return ControlVariate(minibatch, center, gradient)

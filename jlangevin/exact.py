@@ -28,9 +28,9 @@ from jax.flatten_util import ravel_pytree
 
 from jlangevin import trees
 from jlangevin._arithmetic import product, root
-from jlangevin._checks import check_count, check_scalar
+from jlangevin._checks import check_count, check_flag, check_scalar, check_tree, check_width
 from jlangevin.compiling import compiled
-from jlangevin.distribution import Gaussian
+from jlangevin.distribution import Gaussian, check_gaussian
 from jlangevin.errors import (
     NoEnergyError,
     NoStationaryLawError,
@@ -49,7 +49,7 @@ from jlangevin.kernels.base import (
     has_schedule,
 )
 from jlangevin.kernels.preconditioner import as_preconditioner
-from jlangevin.noise import Want
+from jlangevin.noise import MAX_STEPS, Want
 from jlangevin.scores import GivenGradient
 from jlangevin.trees import PyTree, Structure
 
@@ -141,6 +141,7 @@ def law(
         [-1.0, -0.5, 3.0]
     """
     num_steps = check_count("num_steps", num_steps, minimum=0)
+    full, allow_unstable = check_flag("full", full), check_flag("allow_unstable", allow_unstable)
     _check_start(start)
     if has_schedule(kernel):
         return _step_by_step(kernel, energy, start, num_steps, full=full, keep=False)
@@ -173,7 +174,12 @@ def trajectory(
         >>> jl.exact.trajectory(jl.ula(0.1), jl.energies.linear([1.0]), start, 5).mean.shape
         (6, 1)
     """
-    num_steps = check_count("num_steps", num_steps, minimum=0)
+    num_steps, full = check_count("num_steps", num_steps, minimum=0), check_flag("full", full)
+    if num_steps > MAX_STEPS:
+        raise ValueError(
+            f"num_steps: a law for every step is kept, at most {MAX_STEPS}, got {num_steps}; "
+            "exact.law gives that after the last step alone"
+        )
     _check_start(start)
     return _step_by_step(kernel, energy, start, num_steps, full=full, keep=True)
 
@@ -197,6 +203,7 @@ def stationary(kernel: Kernel, energy: Energy, position: PyTree, *, full: bool =
         >>> round(float(law.cov[0, 0]), 6)
         2.0
     """
+    full = check_flag("full", full)
     if has_schedule(kernel):
         raise NoStationaryLawError(
             "kernel: a step that changes with time has no stationary law; "
@@ -238,7 +245,7 @@ def target(energy: Energy, position: PyTree, temperature: Any = 1.0) -> Gaussian
         >>> float(jl.exact.target(energy, jnp.zeros(1), temperature=2.0).cov[0, 0])
         0.5
     """
-    check_scalar("temperature", temperature, positive=True)
+    temperature = check_scalar("temperature", temperature, positive=True)
     position = trees.as_position("position", position, floating=True)
     hessian, slope = _quadratic(energy, position)
     values = jnp.linalg.eigvalsh(hessian)
@@ -247,7 +254,8 @@ def target(energy: Energy, position: PyTree, temperature: Any = 1.0) -> Gaussian
         if smallest <= 10 * float(jnp.finfo(values.dtype).eps) * len(values) * max(largest, 0.0):
             raise NotNormalizableError(
                 f"energy: its Hessian has the eigenvalue {smallest:.3g}, which is not above zero, "
-                "so exp(-E/T) has no finite integral"
+                "so exp(-E/T) has no finite integral; exact.law gives the law after a number of "
+                "steps, which exists"
             )
     lower = jnp.linalg.cholesky(hessian)
     mean = -jax.scipy.linalg.cho_solve((lower, True), slope)
@@ -283,7 +291,7 @@ def step_size_for(
         >>> round(float(law.cov[1, 1]), 4)  # the target's variance is 0.25
         0.3125
     """
-    check_scalar("bias", bias, positive=True)
+    bias = check_scalar("bias", bias, positive=True)
     position = trees.as_position("position", position, floating=True)
     hessian, _ = _quadratic(energy, position)
     shape = as_preconditioner(preconditioner)
@@ -295,8 +303,9 @@ def step_size_for(
     largest = jnp.linalg.eigvalsh(hessian)[-1]
     if trees.is_concrete(largest) and float(largest) <= 0:
         raise NotNormalizableError(
-            f"energy: the largest eigenvalue of its Hessian is {float(largest):.3g}; "
-            "no step size gives a stationary law"
+            f"energy: the largest eigenvalue of its Hessian is {float(largest):.3g}; no step size "
+            "gives a stationary law; exact.law gives the law after a number of "
+            "steps"
         )
     delta = jnp.asarray(bias, hessian.dtype)
     return jnp.where(largest > 0, 2 * delta / ((1 + delta) * largest), jnp.nan)
@@ -394,8 +403,7 @@ def _matrix_root(s: jax.Array) -> jax.Array:
 
 def _pair(p: Any, q: Any) -> tuple[jax.Array, jax.Array]:
     for name, law in (("p", p), ("q", q)):
-        if not isinstance(law, Gaussian):
-            raise TypeError(f"{name}: expected a jlangevin.Gaussian, got {type(law).__name__}")
+        check_gaussian(name, law)
         law.check_single(name)
     trees.assert_like("q", q.mean, p.mean, "like the mean of p")
     return trees.ravel(p.mean), trees.ravel(q.mean)
@@ -403,7 +411,9 @@ def _pair(p: Any, q: Any) -> tuple[jax.Array, jax.Array]:
 
 # Linearisation ------------------------------------------------------------------------------
 
-_PROBE_SIZES = (1.0, 3.0, 10.0, 30.0, 1e2, 1e3, 1e4, 1e6)
+# Positions may be measured in any unit. What bends within the least of these is seen from it, as
+# the derivative is taken at 0; what bends beyond the greatest is not seen.
+_PROBE_SIZES = (1.0, 3.0, 10.0, 30.0, 1e2, 1e3, 1e4, 1e6, 1e9, 1e12)
 _PROBE_DIRECTIONS = 4  # and their opposites
 _DIGITS = 64  # of a number of steps
 
@@ -418,14 +428,16 @@ class _Facts(NamedTuple):
 
 
 def _facts(kernel: Kernel, energy: Energy, position: PyTree, step: int = 0) -> _Facts:
-    check_kernel(kernel)
+    check_tree("position", position)
     position = trees.as_position("position", position, floating=True)
+    check_kernel(kernel, position)
+    check_width(kernel=kernel, energy=energy, position=position)
     like, zeros = trees.struct(position), trees.zeros(position)
     arrays, structures = zip(*map(trees.partition, (kernel, energy)), strict=True)
     init, moved, quadratic, affine = _linearize(
         arrays, zeros, jnp.int32(step), structures=structures
     )
-    _refuse_not_affine(quadratic, affine)
+    _refuse_not_affine(quadratic, affine, type(kernel).__name__)
     state = jax.eval_shape(
         lambda x, t: at_step(kernel, t).init(energy, x, _zero_noise(kernel.init_noise, x)),
         zeros,
@@ -490,7 +502,8 @@ def _derive(
         root = jnp.sqrt(jnp.abs(jnp.diagonal(matrix)))
         shift = jnp.where(root > 0, jnp.abs(offset) / jnp.where(root > 0, root, 1), 0)
 
-    def fits(z: jax.Array, xi: jax.Array) -> jax.Array:
+    def fits(z: jax.Array, xi: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Whether the map is affine as far as this probe shows, and whether it shows anything."""
         expected = product(matrix, z) + offset + product(scatter, xi)
         terms = product(jnp.abs(matrix), jnp.abs(z)) + jnp.abs(offset)
         terms += product(jnp.abs(scatter), jnp.abs(xi))
@@ -499,9 +512,12 @@ def _derive(
             terms += root * (product(root, jnp.abs(z)) + jnp.max(shift, initial=0.0))
         else:
             terms = jnp.full_like(terms, jnp.max(terms, initial=0.0))
-        return jnp.all(jnp.abs(flat(z, xi) - expected) <= rounding * terms)
+        found = flat(z, xi)
+        overflows = jnp.any(jnp.isinf(found)) | ~jnp.all(jnp.isfinite(terms))
+        return jnp.all(jnp.abs(found - expected) <= rounding * terms) | overflows, ~overflows
 
-    good &= jnp.all(jax.vmap(fits)(_probes(zero, 0.3), _probes(no_noise, 0.7)))
+    fine, seen = jax.vmap(fits)(_probes(zero, 0.3), _probes(no_noise, 0.7))
+    good &= jnp.all(fine) & jnp.any(seen)
     return AffineMap(matrix, offset, product(scatter, scatter.T)), good
 
 
@@ -528,14 +544,15 @@ def _zero_noise(wants: PyTree, like: PyTree) -> PyTree:
         if want is not Want.NORMAL:
             raise NotAffineError(
                 f"kernel: it asks for {want}, not for normals alone, so its step is not affine "
-                "in Gaussian noise and the law after it is not Gaussian"
+                "in Gaussian noise and the law after it is not Gaussian; verify.invariance tests "
+                "what such a kernel leaves as it is"
             )
         return trees.zeros(like)
 
     return jax.tree.map(zero, wants)
 
 
-def _refuse_not_affine(quadratic: jax.Array, affine: jax.Array) -> None:
+def _refuse_not_affine(quadratic: jax.Array, affine: jax.Array, name: str = "it") -> None:
     if not trees.is_concrete(quadratic, affine):
         return
     if not bool(quadratic):
@@ -545,7 +562,11 @@ def _refuse_not_affine(quadratic: jax.Array, affine: jax.Array) -> None:
             'products of such an energy, call this under jax.default_matmul_precision("highest")'
         )
     if not bool(affine):
-        raise NotAffineError("kernel: its step is not affine in state and noise on this energy")
+        raise NotAffineError(
+            "kernel: its step is not affine in state and noise on this energy, or not finite: "
+            f"{name} has walls, tames the gradient, or numbers out of range; exact laws are for "
+            "kernels such as jlangevin.ula, and verify.invariance tests the others"
+        )
 
 
 def _poison(facts: _Facts, *good: jax.Array) -> _Facts:
@@ -753,10 +774,10 @@ def _gaussian(mean: PyTree, cov: jax.Array) -> Gaussian:
 
 
 def _check_start(start: Any) -> None:
-    if not isinstance(start, Gaussian):
-        raise TypeError(
-            f"start: expected a jlangevin.Gaussian, got {type(start).__name__}; for chains that "
-            "all begin at one point x, take Gaussian(x, zeros); for a quadratic energy's own law, "
-            "exact.target(energy, position)"
-        )
+    check_gaussian(
+        "start",
+        start,
+        "for chains that all begin at one point x, take Gaussian(x, zeros); for a quadratic "
+        "energy's own law, exact.target(energy, position)",
+    )
     start.check_single("start")

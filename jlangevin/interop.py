@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -11,7 +11,7 @@ import numpy as np
 
 from jlangevin import trees
 from jlangevin.compiling import energy_values
-from jlangevin.kernels.base import Energy, check_energy
+from jlangevin.kernels.base import Energy, check_energy_on
 
 if TYPE_CHECKING:
     from jlangevin.sampling import Run
@@ -53,13 +53,19 @@ def _groups(
             "draws: the run kept none; pass observe=jlangevin.position, or another function of the "
             "kernel's state, to sample"
         )
-    known: dict[str, Any] = {"diverging": _diverging(run)}
-    if energy is not None:
-        known["energy"] = np.asarray(_energies(energy, run.draws))
+    values = None if energy is None else np.asarray(_energies(energy, run.draws))
+    known: dict[str, Any] = {"diverging": _diverging(run, values)}
+    if values is not None:
+        known["energy"] = values
+    variables = _named(run.draws)
+    _check_names(coords, dims, variables)
     stats = to_dataset(known, coords=coords)
     if run.info.acceptance_rate is not None:
         stats["acceptance_rate"] = ("chain", np.asarray(run.info.acceptance_rate))
-    posterior = to_dataset(_named(run.draws), coords=coords, dims=dims)
+    if run.info.rejections is not None:
+        for name in ("walls", "faults", "rounded"):
+            stats[f"rejections_{name}"] = ("chain", np.asarray(getattr(run.info.rejections, name)))
+    posterior = to_dataset(variables, coords=coords, dims=dims)
     return {"posterior": posterior, "sample_stats": stats}
 
 
@@ -72,8 +78,32 @@ def _named(draws: Any) -> dict[str, Any]:
     return {path: np.asarray(leaf) for path, (_, leaf) in zip(paths, leaves, strict=True)}
 
 
-def _diverging(run: Run) -> np.ndarray[Any, Any]:
-    """(chain, draw): whether a draw repeats where its chain was before it diverged, or is NaN."""
+def _check_names(coords: Any, dims: Any, variables: dict[str, Any]) -> None:
+    """Raise unless `coords` and `dims` name what there is, in its sizes."""
+    for name, value in (("coords", coords), ("dims", dims)):
+        if value is not None and not isinstance(value, Mapping):
+            raise TypeError(f"{name}: expected a dict, got {value!r}")
+    num_chains, num_draws = next(iter(variables.values())).shape[:2]
+    sizes = {"chain": num_chains, "draw": num_draws}
+    for name, names in (dims or {}).items():
+        if name not in variables:
+            raise ValueError(f"dims: {name!r} is not among the variables {sorted(variables)}")
+        shape = variables[name].shape[2:]
+        if isinstance(names, str) or len(names) > len(shape):
+            raise ValueError(
+                f"dims: expected a list of at most {len(shape)} name(s) for {name!r}, whose draws "
+                f"have the shape {shape}; got {names!r}"
+            )
+        sizes |= dict(zip(names, shape, strict=False))
+    for name, values in (coords or {}).items():
+        if len(values) != sizes.get(name, len(values)):
+            raise ValueError(
+                f"coords: {name!r} has {sizes[name]} place(s), got {len(values)} value(s)"
+            )
+
+
+def _diverging(run: Run, energies: np.ndarray[Any, Any] | None) -> np.ndarray[Any, Any]:
+    """(chain, draw): whether a draw is not to be trusted, see `Run.to_datatree`."""
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(run.draws)]
     num_draws = leaves[0].shape[1]
     steps = int(run.state.step) - run.thin * np.arange(num_draws)[::-1]
@@ -81,6 +111,12 @@ def _diverging(run: Run) -> np.ndarray[Any, Any]:
     bad = (failed >= 0) & (steps > failed)
     for leaf in leaves:
         bad |= ~np.isfinite(leaf).all(axis=tuple(range(2, leaf.ndim)))
+    if energies is not None:
+        bad |= ~np.isfinite(energies)
+    else:  # nobody knows since when a chain has been where its energy is not finite
+        bad |= (np.asarray(run.info.num_divergent)[:, None] > 0) & (failed < 0)
+    if run.info.rejections is not None:
+        bad |= np.asarray(run.info.rejections.faults)[:, None] > 0
     return bad
 
 
@@ -88,7 +124,7 @@ def _energies(energy: Energy, draws: Any) -> jax.Array:
     """E of every draw, (chain, draw)."""
     num_chains, num_draws = jax.tree.leaves(draws)[0].shape[:2]
     flat = jax.tree.map(lambda x: x.reshape(num_chains * num_draws, *x.shape[2:]), draws)
-    check_energy(energy, jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), flat))
+    check_energy_on(energy, flat)
     if num_chains * num_draws == 0:
         return jnp.zeros((num_chains, num_draws), trees.float_dtype(flat))
     return energy_values(energy, flat).reshape(num_chains, num_draws)

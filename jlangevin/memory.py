@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from jlangevin import noise, program, trees
+from jlangevin.compiling import kept
 from jlangevin.program import Layout, Plan, SamplerState, Work
 from jlangevin.trees import PyTree, Structure
 
@@ -25,8 +26,8 @@ Kinds = tuple[Any, ...]
 
 def check(state: SamplerState, work: Work, plan: Plan, layout: Layout, device: jax.Device) -> None:
     """Raise MemoryError if a run from `state`, of which shapes will do, cannot fit a device."""
-    kernel = _kinds(work.arrays[1])
-    need = _need(*_kinds(state), *kernel, work.structures[1], plan.observe)
+    parts = (work.arrays[1], work.arrays[3])
+    need = _need(*_kinds(state), *_kinds(parts), (work.structures[1], work.structures[3]))
     num_draws = plan.num_steps // plan.thin
     total = need.total(num_draws) // layout.num_devices
     if total <= _SMALL:
@@ -73,18 +74,18 @@ class _Need(NamedTuple):
         return 2 * self.draw * num_draws + 2 * self.state + self.noise
 
 
-@lru_cache(maxsize=256)
+@kept
 def _need(
     structure: Any,
     leaves: Kinds,
-    kernel_structure: Any,
-    kernel_leaves: Kinds,
-    rest: Structure,
-    observe: Any,
+    arrays_structure: Any,
+    arrays_leaves: Kinds,
+    structures: tuple[Structure, ...],
 ) -> _Need:
     state: SamplerState = jax.tree.unflatten(structure, leaves)
-    kernel = trees.combine(jax.tree.unflatten(kernel_structure, kernel_leaves), rest)
-    seen = None if observe is None else jax.eval_shape(jax.vmap(observe), state.kernel)
+    arrays = jax.tree.unflatten(arrays_structure, arrays_leaves)
+    seen = jax.eval_shape(partial(_seen, structures[1]), arrays[1], state.kernel)
+    kernel = trees.combine(arrays[0], structures[0])
     num_chains = state.streams.high.shape[0]
     like = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), state.kernel.position
@@ -95,7 +96,17 @@ def _need(
     return _Need(_bytes(seen), _bytes(state), _bytes(state.reducers), made)
 
 
-@lru_cache(maxsize=256)
+def _seen(structure: Structure, arrays: list[Any], state: Any) -> Any:
+    """What is kept of a state, for all chains."""
+    observe = trees.combine(arrays, structure)
+    if observe is None:
+        return None
+    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), state)
+    program.check_observe(observe, one)
+    return jax.vmap(observe)(state)
+
+
+@kept
 def _begun(
     num_chains: int, structure: Any, leaves: Kinds, structures: tuple[Structure, ...]
 ) -> SamplerState:

@@ -31,6 +31,7 @@ import numpy as np
 from jax import lax
 
 from jlangevin import trees
+from jlangevin._checks import check_key
 from jlangevin.trees import PyTree
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
 
 MAX_STEPS = 2**31 - 1
 MAX_SLOTS = 2**30
+MAX_CHAINS = 2**32
 
 # XLA's vector loops run along the last axis; below this length the pairs make a longer one than
 # the chains. A measured optimum; results do not depend on it.
@@ -107,11 +109,30 @@ def threefry2x32(
     return x0, x1
 
 
-def streams(key: jax.Array, chains: jax.Array) -> Streams:
+def as_chains(chains: Any) -> np.ndarray[Any, Any] | jax.Array:
+    """The numbers of streams as an array of uint32; integers in [0, 2**32), where they are known.
+
+    Traced ones are taken as they come.
+    """
+    known = trees.is_concrete(chains)
+    numbers = np.asarray(chains) if known else chains
+    if not jnp.issubdtype(numbers.dtype, jnp.integer):
+        raise TypeError(
+            f"chains: expected integers, got dtype {numbers.dtype}; they number streams"
+        )
+    if known and numbers.size:
+        outside = numbers[(numbers < 0) | (numbers >= MAX_CHAINS)]
+        if outside.size:
+            raise ValueError(f"chains: stream numbers lie in [0, 2**32), got {outside.flat[0]}")
+    return numbers.astype(np.uint32)
+
+
+def streams(key: jax.Array, chains: Any) -> Streams:
     """The streams of `chains` (integers, any shape): the words of `fold_in(key, chain)`."""
+    check_key("key", key)
     words = jax.random.key_data(key)
     # fold_in hashes the counter (0, chain) under the key.
-    chains = chains.astype(jnp.uint32)
+    chains = jnp.asarray(as_chains(chains))
     zero = jnp.zeros_like(chains)
     return Streams(*threefry2x32((words[0] + zero, words[1] + zero), (zero, chains)))
 

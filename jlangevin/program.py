@@ -14,7 +14,7 @@ there; the others keep the result of the first program, to the last bit.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -24,12 +24,16 @@ from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
 from jlangevin import noise, reducers, trees
-from jlangevin.compiling import compiled
+from jlangevin.compiling import compiled, traced_once
 from jlangevin.distribution import Drawable, starts
+from jlangevin.errors import NoEnergyError
 from jlangevin.kernels.base import (
+    Rejections,
     at_step,
     check_energy,
     check_step,
+    layers,
+    shapes_of,
     value_and_gradient,
 )
 from jlangevin.trees import PyTree, Structure
@@ -44,6 +48,7 @@ __all__ = [
     "Work",
     "advance",
     "begin",
+    "check_observe",
     "summarise",
 ]
 
@@ -54,6 +59,8 @@ MIN_BLOCK_STEPS = 8
 _MAX_BLOCK_STEPS = 8192
 _MIN_PAIRS = 4
 
+COARSE = 0.1  # of T: where energies are rounded by more, they are not what is accepted by
+
 
 class Tally(NamedTuple):
     """What has been counted since the first burn-in ended."""
@@ -61,6 +68,7 @@ class Tally(NamedTuple):
     num_steps: jax.Array  # int32 scalar
     num_draws: jax.Array  # int32 scalar, states that draws and reducers have seen
     acceptance: Any  # (chain,), the mean of Info.acceptance_rate, or None
+    rejections: Any  # Rejections, or None
     first_bad_step: jax.Array  # int32 (chain,), the steps a chain did before it diverged, or -1
 
 
@@ -80,7 +88,6 @@ class Plan(NamedTuple):
     num_steps: int
     burn_in: int
     thin: int
-    observe: Callable[[Any], PyTree] | None
     remat: bool = False
 
 
@@ -102,7 +109,7 @@ class Layout(NamedTuple):
         """The partition of a state's leaves."""
         one: Any = PartitionSpec()
         each: Any = self.chains
-        return SamplerState(each, one, each, Tally(one, one, each, each), each)
+        return SamplerState(each, one, each, Tally(one, one, each, each, each), each)
 
     def spread(self, function: Callable[..., Any], in_specs: Any, out_specs: Any) -> Any:
         """`function` on every device with its own chains, and nothing sent between them."""
@@ -133,28 +140,40 @@ def _select(chosen: jax.Array, new: PyTree, old: PyTree) -> PyTree:
     return jax.tree.map(lambda a, b: jnp.where(jnp.broadcast_to(chosen, a.shape), a, b), new, old)
 
 
+def first_fault(values: tuple[PyTree, Any, PyTree], state: Any = None) -> jax.Array:
+    """For each chain the first of these that is not finite, by its number, or -1.
+
+    The leaves of position, energy and gradient, in this order, and whatever else `state` has.
+    """
+    position, value, slope = values
+    parts = [*jax.tree.leaves(position), value, *jax.tree.leaves(slope), state]
+    fault = jnp.full(parts[0].shape[-1], -1, jnp.int32)
+    for number, part in reversed([*enumerate(parts)]):
+        fault = jnp.where(_finite(part), fault, number)
+    return fault
+
+
 # The start ------------------------------------------------------------------------------------
 
 
-# What is not finite of a chain at its start: the first of these that is not.
-FAULTS = ("the position", "the energy", "its gradient", "the kernel's state")
-
-
 class Trouble(NamedTuple):
-    """Chains that are not finite, in numbers that every process of a run can read."""
+    """Chains that something is wrong with, in numbers that every process of a run can read."""
 
     number: jax.Array
     chain: jax.Array  # of the first: its place in the run
     step: jax.Array  # how many steps that chain had done
+    what: jax.Array  # what is wrong with it, by a number
 
 
-def trouble(bad: jax.Array, steps: jax.Array) -> Trouble:
-    """How many chains are bad, and the first among those that diverged at the earliest step."""
+def trouble(bad: jax.Array, steps: Any = 0, what: Any = 0) -> Trouble:
+    """How many chains are bad, and the first among those that became so at the earliest step."""
+    steps = jnp.broadcast_to(jnp.asarray(steps, jnp.int32), bad.shape)
     never = jnp.iinfo(jnp.int32).max
     earliest = jnp.min(jnp.where(bad, steps, never))
     place = jnp.arange(bad.shape[0], dtype=jnp.uint32)
     chain = jnp.min(jnp.where(bad & (steps == earliest), place, jnp.uint32(2**32 - 1)))
-    return Trouble(jnp.sum(bad.astype(jnp.int32)), chain, earliest)
+    first = jnp.max(jnp.where(place == chain, jnp.asarray(what, jnp.int32), 0))
+    return Trouble(jnp.sum(bad.astype(jnp.int32)), chain, earliest, first)
 
 
 def begin(
@@ -164,19 +183,19 @@ def begin(
     *,
     structures: tuple[Structure, ...],
     layout: Layout,
-) -> tuple[SamplerState, Trouble, jax.Array]:
-    """The state before the first step, the chains that are not finite then, and what of the first.
+) -> tuple[SamplerState, Trouble]:
+    """The state before the first step, and the chains that are not finite then.
 
-    `arrays` and `structures` are of energy, kernel, start and reducers. There are several programs,
+    `Trouble.what` is what of the first is not, see `first_fault`.
+
+    `arrays` and `structures` are of energy, kernel, reducers and start. There are several programs,
     as the streams serve every kernel and energy, and starts every kernel.
     """
     streams = _streams(key, stream_ids, layout=layout)
-    init = trees.combine(arrays[2], structures[2])
+    init = trees.combine(arrays[3], structures[3])
     if isinstance(init, Drawable):
-        init = _starts(streams, arrays[2], structure=structures[2], layout=layout)
-    work = Work((arrays[0], arrays[1], arrays[3]), (structures[0], structures[1], structures[3]))
-    state, fault = _begin(streams, init, work.arrays, structures=work.structures, layout=layout)
-    return state, *_trouble_at_start(fault)
+        init = _starts(streams, arrays[3], structure=structures[3], layout=layout)
+    return _begin(streams, init, arrays[:3], structures=structures[:3], layout=layout)
 
 
 @partial(compiled, static_argnames=("layout",))
@@ -206,8 +225,8 @@ def _begin(
     *,
     structures: tuple[Structure, ...],
     layout: Layout,
-) -> tuple[SamplerState, jax.Array]:
-    """The state at positions `init`, and for each chain which of `FAULTS` it has, or -1."""
+) -> tuple[SamplerState, Trouble]:
+    """The state at positions `init`, and the chains that are not finite there."""
 
     def local(
         streams: noise.Streams, init: PyTree, arrays: tuple[list[Any], ...]
@@ -216,9 +235,11 @@ def _begin(
         positions = trees.chains_last(init)
         like = _one_chain(positions)
         check_energy(energy, like)
+        energy = traced_once(arrays[0], structures[0])
         made = noise.at_step(streams, kernel.init_noise, like, 0, noise.Purpose.INIT)
         start = at_step(kernel, jnp.int32(0))
-        _, info = check_step(start, energy, like)
+        shapes, info = check_step(start, energy, like)
+        reducers.check_functions(reduce, shapes)
 
         def one(x: PyTree, z: PyTree) -> tuple[Any, Any, Any]:
             state = start.init(energy, x, z)
@@ -230,23 +251,17 @@ def _begin(
         acceptance = jax.tree.map(
             lambda x: trees.wide(jnp.zeros(chained, x.dtype)), info.acceptance_rate
         )
-        tally = Tally(jnp.int32(0), jnp.int32(0), acceptance, jnp.full(chained, -1, jnp.int32))
-        fault = jnp.full(chained, -1, jnp.int32)
-        for number, part in reversed([*enumerate((positions, *values, state))]):
-            fault = jnp.where(_finite(part), fault, number)
+        rejections = None if info.rejections is None else Rejections.none(chained)
+        never = jnp.full(chained, -1, jnp.int32)
+        tally = Tally(jnp.int32(0), jnp.int32(0), acceptance, rejections, never)
+        fault = first_fault((positions, *values), state)
         state, sums = trees.chains_first((state, sums))
         return SamplerState(streams, jnp.int32(0), state, tally, sums), fault
 
     each = layout.chains
     spread = layout.spread(local, (each, each, PartitionSpec()), (layout.state(), each))
-    return spread(streams, init, arrays)
-
-
-@compiled
-def _trouble_at_start(fault: jax.Array) -> tuple[Trouble, jax.Array]:
-    bad = trouble(fault >= 0, jnp.zeros(fault.shape, jnp.int32))
-    place = jnp.arange(fault.shape[0], dtype=jnp.uint32)
-    return bad, jnp.max(jnp.where(place == bad.chain, fault, -1))
+    state, fault = spread(streams, init, arrays)
+    return state, trouble(fault >= 0, what=fault)
 
 
 # Steps ----------------------------------------------------------------------------------------
@@ -259,14 +274,19 @@ class _Carry(NamedTuple):
     reducers: Any
 
 
-_Observer = Callable[[Any], PyTree]
-
-
 class Work(NamedTuple):
-    """Energy, kernel and reducers, each parted into its arrays and the rest."""
+    """Energy, kernel, reducers and `observe`, each parted into its arrays and the rest."""
 
     arrays: tuple[list[Any], ...]
     structures: tuple[Structure, ...]
+
+    @classmethod
+    def of(cls, *parts: Any) -> Work:
+        arrays, structures = zip(*map(trees.partition, parts), strict=True)
+        return cls(arrays, structures)
+
+    def parts(self) -> Iterator[Any]:
+        return map(trees.combine, self.arrays, self.structures)
 
 
 class Outcome(NamedTuple):
@@ -274,8 +294,13 @@ class Outcome(NamedTuple):
 
     draws: PyTree  # (chain, draw, …)
     state: SamplerState
-    num_divergent: jax.Array  # int32 (chain,), 1 for a chain that diverged
-    trouble: Trouble
+    num_divergent: jax.Array  # int32 (chain,), 1 for a chain that diverged or is outside
+    diverged: Trouble  # chains that are not finite
+    outside: Trouble  # chains where the energy is not finite, although they are
+    faulty: Trouble  # chains that rejected proposals at which the energy is at fault
+    rounded: Trouble  # chains that rejected proposals which were rounded onto a wall
+    blurred: Trouble  # chains whose energy is too large for its dtype to weigh T against
+    blur: jax.Array  # the most that eps |E| / T is
 
 
 def advance(
@@ -306,26 +331,38 @@ def advance(
     quick = run(careful=False)
     if freeze is None:
         return lax.cond(
-            quick.trouble.number > 0,
+            quick.diverged.number > 0,
             lambda q: _replace_divergent(q, run(careful=True)),
             lambda q: q,
             quick,
         )
-    if freeze and int(quick.trouble.number):  # waits for the run
+    if freeze and int(quick.diverged.number):  # waits for the run
         return _replace_divergent(quick, run(careful=True))
     return quick
 
 
+def check_observe(observe: Callable[[Any], PyTree], state: Any) -> None:
+    """Run `observe` on shapes, at one chain's kernel state: see `shapes_of` for what is raised."""
+    shapes_of("observe", "one chain's kernel state", observe, state)
+
+
 @compiled
 def _replace_divergent(quick: Outcome, careful: Outcome) -> Outcome:
-    failed = careful.num_divergent > 0
+    failed = careful.state.tally.first_bad_step >= 0
 
     def choose(a: jax.Array, b: jax.Array) -> jax.Array:
         if a.shape[:1] != failed.shape:  # the step and other numbers of the whole run
             return a
         return jnp.where(jnp.broadcast_to(failed.reshape(-1, *[1] * (a.ndim - 1)), a.shape), b, a)
 
-    return jax.tree.map(choose, quick, careful)._replace(trouble=careful.trouble)
+    def chosen(quick: PyTree, careful: PyTree) -> PyTree:
+        return jax.tree.map(choose, quick, careful)
+
+    return careful._replace(
+        draws=chosen(quick.draws, careful.draws),
+        state=chosen(quick.state, careful.state),
+        num_divergent=chosen(quick.num_divergent, careful.num_divergent),
+    )
 
 
 @partial(compiled, static_argnames=("structures", "plan", "layout", "parity", "careful"))
@@ -342,10 +379,32 @@ def _advance(
     local = partial(_local, structures=structures, plan=plan, parity=parity, careful=careful)
     each, whole = layout.chains, layout.state()
     spread = layout.spread(local, (whole, PartitionSpec()), (each, whole, each))
-    draws, after, finite = spread(state, arrays)
+    draws, after, end = spread(state, arrays)
     failed = after.tally.first_bad_step
-    bad = ~finite | (failed >= 0)
-    return Outcome(draws, after, bad.astype(jnp.int32), trouble(bad, failed))
+    bad = ~end.finite | (failed >= 0)
+    outside = ~bad & end.outside
+    rejections, rounded = after.tally.rejections, jnp.zeros(bad.shape, jnp.int32)
+    faulty = rounded if rejections is None else rejections.faulty
+    rounded = rounded if rejections is None else rejections.rounded
+    return Outcome(
+        draws,
+        after,
+        (bad | outside).astype(jnp.int32),
+        trouble(bad, failed),
+        trouble(outside),
+        trouble(faulty > 0, what=faulty),
+        trouble(rounded > 0),
+        trouble(end.blur > COARSE),
+        jnp.max(end.blur),
+    )
+
+
+class _End(NamedTuple):
+    """What is looked at where a run or block ends, (chain,)."""
+
+    finite: jax.Array  # whether all of the kernel's state is
+    outside: jax.Array  # whether the energy is not
+    blur: jax.Array  # eps |E| / T where the kernel weighs energies, else 0
 
 
 def _local(
@@ -356,14 +415,15 @@ def _local(
     plan: Plan,
     parity: int | None,
     careful: bool,
-) -> tuple[PyTree, SamplerState, jax.Array]:
-    """The draws, the state afterwards, and which chains are finite."""
-    energy, kernel, reduce = map(trees.combine, arrays, structures)
+) -> tuple[PyTree, SamplerState, _End]:
+    """The draws, the state afterwards, and how the chains ended."""
+    energy, kernel, reduce, observe = Work(arrays, structures).parts()
     current = trees.chains_last(state.kernel)
     like = _one_chain(current.position)
     num_chains = state.streams.high.shape[0]
     check_energy(energy, like)
-    made, _ = check_step(at_step(kernel, jnp.int32(0)), energy, like)
+    energy = traced_once(arrays[0], structures[0])
+    made, reported = check_step(at_step(kernel, jnp.int32(0)), energy, like)
     trees.assert_like(
         "state",
         _one_chain(current),
@@ -374,8 +434,9 @@ def _local(
     wanted = max(1, noise.count(kernel.step_noise, like)) * num_chains
     block_steps = min(max(_BLOCK_NUMBERS // wanted, MIN_BLOCK_STEPS), _MAX_BLOCK_STEPS)
 
-    observe = _nothing if plan.observe is None else plan.observe
-    look = jax.vmap(observe, in_axes=-1, out_axes=-1)
+    if observe is not None:
+        check_observe(observe, made)
+    look = jax.vmap(observe or _nothing, in_axes=-1, out_axes=-1)
 
     def step(carry: _Carry, made: PyTree, counted: bool) -> _Carry:
         now = at_step(kernel, carry.step)
@@ -391,20 +452,24 @@ def _local(
             tally = tally._replace(first_bad_step=failed)
             moved = _select(fine, moved, carry.kernel)
             rate = jax.tree.map(lambda new: jnp.where(fine, new, tally.acceptance), rate)
+            causes = jax.tree.map(lambda new: jnp.where(fine, new, 0), info.rejections)
+            info = info._replace(rejections=causes)
         if counted:
             n = tally.num_steps + 1
             mean = jax.tree.map(
                 lambda a, b: a + (b - a) / n.astype(a.dtype), tally.acceptance, rate
             )
             tally = tally._replace(num_steps=n, acceptance=mean)
+            if tally.rejections is not None:
+                tally = tally._replace(rejections=tally.rejections.after(info.rejections))
         return _Carry(carry.step + 1, moved, tally, carry.reducers)
 
     def see(carry: _Carry) -> tuple[_Carry, PyTree]:
         n = carry.tally.num_draws + 1
 
         def update(reducer: Any, sums: Any) -> Any:
-            one = partial(reducer.update, n=n)
-            return jax.vmap(one, in_axes=-1, out_axes=-1)(sums, carry.kernel)
+            one = jax.vmap(reducer.update, in_axes=(-1, -1, None), out_axes=-1)
+            return one(sums, carry.kernel, n)
 
         sums = reducers.over(update, reduce, carry.reducers)
         tally = carry.tally._replace(num_draws=n)
@@ -435,18 +500,10 @@ def _local(
 
         return lax.scan(draw, carry, None, length=num_draws)
 
-    def go(
+    def blocks(
         carry: _Carry, num_draws: int, thin: int, parity: int | None, counted: bool, seen: bool
     ) -> tuple[_Carry, PyTree]:
-        """`num_draws` times `thin` steps, in blocks."""
-        if thin > block_steps:  # a draw takes several blocks
-            inner = parity if thin % 2 == 0 else None
-
-            def draw(carry: _Carry, _: None) -> tuple[_Carry, PyTree]:
-                carry, _ = go(carry, thin, 1, inner, counted, False)
-                return see(carry) if seen else (carry, None)
-
-            return lax.scan(draw, carry, None, length=num_draws)
+        """`num_draws` times `thin` steps, in blocks of whole draws."""
         per_block = _draws_per_block(num_draws, thin, block_steps)
         whole, rest = divmod(num_draws, per_block)
 
@@ -462,22 +519,59 @@ def _local(
             draws = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), draws, more)
         return carry, draws
 
+    def go(
+        carry: _Carry, num_draws: int, thin: int, parity: int | None, counted: bool, seen: bool
+    ) -> tuple[_Carry, PyTree]:
+        """`num_draws` times `thin` steps."""
+        if thin <= block_steps:
+            return blocks(carry, num_draws, thin, parity, counted, seen)
+        inner = parity if thin % 2 == 0 else None
+
+        def draw(carry: _Carry, _: None) -> tuple[_Carry, PyTree]:
+            carry, _ = blocks(carry, thin, 1, inner, counted, False)
+            return see(carry) if seen else (carry, None)
+
+        return lax.scan(draw, carry, None, length=num_draws)
+
     tally = state.tally  # per chain throughout, so first and last are the same
     carry = _Carry(state.step, current, tally, trees.chains_last(state.reducers))
-    carry, _ = go(carry, plan.burn_in, 1, parity, False, False)
+    if plan.burn_in:
+        carry, _ = go(carry, plan.burn_in, 1, parity, False, False)
     if parity is not None:
         parity = (parity + plan.burn_in) % 2
-    if plan.observe is None and not jax.tree.leaves(state.reducers):
+    if observe is None and not jax.tree.leaves(state.reducers):
         # Nobody looks, so nothing keeps the blocks from being as long as they like.
         carry, draws = go(carry, plan.num_steps, 1, parity, True, False)
         seen = carry.tally.num_draws + plan.num_steps // plan.thin
         carry = carry._replace(tally=carry.tally._replace(num_draws=seen))
     else:
         carry, draws = go(carry, plan.num_steps // plan.thin, plan.thin, parity, True, True)
-    finite = _finite(carry.kernel)
+    weighs = reported.acceptance_rate is not None or getattr(kernel, "by_value", False)
+    last = at_step(kernel, jnp.maximum(carry.step - 1, 0))
+    end = _look(last, energy, carry.kernel, weighs)
     kernel_state, sums = trees.chains_first((carry.kernel, carry.reducers))
     after = SamplerState(state.streams, carry.step, kernel_state, carry.tally, sums)
-    return trees.chains_first(draws), after, finite
+    return trees.chains_first(draws), after, end
+
+
+def _look(kernel: Any, energy: Any, state: Any, weighs: bool) -> _End:
+    """How chains in `state` ended. The energy is evaluated unless the kernel has done so."""
+    finite = _finite(state)
+    values = getattr(state, "energy", None)
+    if values is None:
+        try:
+            values = jax.vmap(energy, in_axes=-1, out_axes=-1)(state.position)
+        except NoEnergyError:
+            return _End(finite, jnp.zeros_like(finite), jnp.zeros(finite.shape))
+    blur = jnp.zeros_like(values)
+    temperatures = (layer.temperature for layer in layers(kernel) if hasattr(layer, "temperature"))
+    temperature = next(temperatures, None)
+    if weighs and temperature is not None:
+        temperature = jnp.asarray(temperature, values.dtype)
+        grain = jnp.finfo(values.dtype).eps * jnp.abs(values)
+        judged = finite & jnp.isfinite(values) & (temperature > 0)
+        blur = jnp.where(judged, grain / temperature, 0)
+    return _End(finite, ~jnp.isfinite(values), blur)
 
 
 def _nothing(_: Any) -> None:

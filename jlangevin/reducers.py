@@ -21,13 +21,21 @@ from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from jlangevin import trees
-from jlangevin._checks import as_array, check_count, check_finite, check_scalar
+from jlangevin._checks import (
+    as_array,
+    check_count,
+    check_flag,
+    check_increasing,
+    check_made,
+    check_scalar,
+    check_tree,
+    or_nan,
+)
 from jlangevin.autocorrelation import integrated_time
-from jlangevin.kernels.base import position
+from jlangevin.kernels.base import position, shapes_of
 from jlangevin.rounding import apart
 from jlangevin.trees import PyTree, pytree_dataclass, static_field
 
@@ -111,12 +119,10 @@ class _EachLeaf:
         raise NotImplementedError
 
     def init(self, state: Any) -> Any:
-        return jax.tree.map(lambda x: self._start(trees.wide(x)), self.of(state))
+        return jax.tree.map(lambda x: self._start(_real(x)), self.of(state))
 
     def update(self, accumulator: Any, state: Any, n: jax.Array) -> Any:
-        return jax.tree.map(
-            lambda x, a: self._add(a, trees.wide(x), n), self.of(state), accumulator
-        )
+        return jax.tree.map(lambda x, a: self._add(a, _real(x), n), self.of(state), accumulator)
 
     def finish(self, accumulator: Any, n: jax.Array) -> Any:
         return self._map(lambda a: self._result(a, n), accumulator)
@@ -128,6 +134,15 @@ class _EachLeaf:
         return jax.tree.map(
             function, accumulator, is_leaf=lambda node: isinstance(node, self._accumulator)
         )
+
+
+def _real(x: Any) -> jax.Array:
+    if jnp.iscomplexobj(x):
+        raise TypeError(
+            f"of: expected real numbers of it, got dtype {jnp.asarray(x).dtype}; take jnp.real, "
+            "jnp.imag or jnp.abs of them, or a tuple of several"
+        )
+    return trees.wide(x)
 
 
 def _mask(keep: jax.Array, x: jax.Array) -> jax.Array:
@@ -192,7 +207,7 @@ def expectation(of: Of) -> Expectation:
 
 
 class Moments(NamedTuple):
-    """Mean, and variance or covariance with divisor n - 1."""
+    """Mean, and variance or covariance with divisor n - 1; NaN of fewer draws than they need."""
 
     mean: jax.Array
     variance: jax.Array
@@ -226,18 +241,23 @@ class MomentsReducer(_EachLeaf):
         return _Deviations(mean, accumulator.square.add(self._product(before, after), n))
 
     def _result(self, accumulator: _Deviations, n: jax.Array) -> Moments:
-        square = accumulator.square.value
-        return Moments(accumulator.mean.value, square / (n - 1).astype(square.dtype))
+        mean, square = accumulator.mean.value, accumulator.square.value
+        return _if_any(n, Moments(mean, square / (n - 1).astype(square.dtype)))
 
     def _pool(self, accumulator: _Deviations, keep: jax.Array, n: jax.Array) -> Moments:
         """Chan, Golub and LeVeque (1979), for chains of equal length."""
         means, squares = accumulator.mean.value, accumulator.square.value
         mean = _mean_over(means, keep)
         spread = means - mean[None]
-        n = n.astype(means.dtype)
-        count = jnp.sum(keep).astype(means.dtype)
-        squares = squares + n * jax.vmap(self._product)(spread, spread)
-        return Moments(mean, _mean_over(squares, keep) * (count / (n * count - 1)))
+        draws, count = n.astype(means.dtype), jnp.sum(keep).astype(means.dtype)
+        squares = squares + draws * jax.vmap(self._product)(spread, spread)
+        variance = _mean_over(squares, keep) * (count / (draws * count - 1))
+        return _if_any(n, Moments(mean, variance))
+
+
+def _if_any(n: jax.Array, moments: Moments) -> Moments:
+    """NaN after no draw, where sums of nothing are 0."""
+    return jax.tree.map(lambda x: jnp.where(n > 0, x, jnp.nan), moments)
 
 
 def moments(of: Of = position, *, covariance: bool = False) -> MomentsReducer:
@@ -260,7 +280,7 @@ def moments(of: Of = position, *, covariance: bool = False) -> MomentsReducer:
         True
     """
     _check_of(of)
-    return MomentsReducer(of, bool(covariance))
+    return MomentsReducer(of, check_flag("covariance", covariance))
 
 
 # Extrema and histograms -----------------------------------------------------------------------
@@ -341,9 +361,11 @@ class Histogram(NamedTuple):
         Raises:
             TypeError, ValueError: q that is no such number.
         """
-        check_scalar("q", q)
-        if trees.is_concrete(q) and not 0 <= q <= 1:
-            raise ValueError(f"q: expected a number between 0 and 1, got {q}")
+        q = or_nan(
+            check_scalar("q", q),
+            lambda xp, q: (q >= 0) & (q <= 1),
+            lambda: ValueError(f"q: expected a number between 0 and 1, got {q}"),
+        )
         reached = self.below[..., None] + jnp.cumsum(self.fractions, axis=-1)
         at_edges = jnp.concatenate([self.below[..., None], reached], axis=-1)
         dtype = at_edges.dtype
@@ -387,6 +409,7 @@ class HistogramReducer(_EachLeaf):
         return self._of_fractions(accumulator.counts.astype(float) / n.astype(float))
 
     def _of_fractions(self, reached: jax.Array) -> Histogram:
+        reached = jnp.where(jnp.all(jnp.isfinite(self.edges)), reached, jnp.nan)
         between = reached[..., :-1] - reached[..., 1:]
         return Histogram(
             self.edges, between[..., 1:], between[..., 0], reached[..., -1], 1 - reached[..., 0]
@@ -421,9 +444,7 @@ def histogram(edges: Any, of: Of = position) -> HistogramReducer:
     """
     _check_of(of)
     edges = as_array("edges", edges, ndim=1)
-    check_finite("edges", edges)
-    if edges.shape[0] < 2 or (trees.is_concrete(edges) and (np.diff(np.asarray(edges)) <= 0).any()):
-        raise ValueError("edges: expected at least two, each above the one before")
+    edges = check_increasing("edges", edges, "at least two", minimum=2)
     return HistogramReducer(edges, of)
 
 
@@ -623,9 +644,9 @@ def split_rhat(num_draws: int, of: Of = position) -> SplitRhat:
     themselves: for the rank-normalised one, which heavy tails need, keep the draws.
 
     Args:
-        num_draws: how many draws there will be, num_steps / thin. The result is NaN after any
-            other number of draws, as the halves are then not halves. Of an odd number the middle
-            draw is left out.
+        num_draws: how many draws there will be, num_steps / thin. The result is NaN after fewer,
+            as the halves are then not halves; a run that would have more is refused. Of an odd
+            number the middle draw is left out.
         of: a function of one chain's kernel state; the position by default.
 
     Raises:
@@ -698,6 +719,7 @@ def pooled(reducer: Any) -> PooledReducer:
         >>> run.summary.value.maximum.shape, int(run.summary.num_chains)
         ((1,), 5)
     """
+    check_made("reducer", reducer)
     if not isinstance(reducer, Reducer) or not hasattr(reducer, "pool"):
         raise TypeError(
             f"reducer: {type(reducer).__name__} cannot be pooled; it needs "
@@ -769,7 +791,9 @@ def check(reducers: Any) -> None:
             is_reducer(leaf) for leaf in jax.tree.leaves(node, is_leaf=is_reducer)
         )
 
+    check_tree("reducers", reducers)
     for leaf in jax.tree.leaves(reducers, is_leaf=is_end):
+        check_made("reducers", leaf)
         if not is_reducer(leaf):
             lacking = [name for name in ("init", "update", "finish") if not hasattr(leaf, name)]
             raise TypeError(
@@ -781,6 +805,45 @@ def check(reducers: Any) -> None:
 def over(function: Callable[..., Any], reducers: Any, *accumulators: Any) -> Any:
     """`function(reducer, accumulator)` for every reducer of a pytree of them."""
     return jax.tree.map(function, reducers, *accumulators, is_leaf=is_reducer)
+
+
+def check_number(reducers: Any, num_draws: int) -> None:
+    """Raise ValueError if a reducer was made for fewer draws than there will be."""
+    for reducer in jax.tree.leaves(reducers, is_leaf=is_reducer):
+        inner = reducer.reducer if isinstance(reducer, PooledReducer) else reducer
+        if isinstance(inner, SplitRhat) and inner.num_draws < num_draws:
+            raise ValueError(
+                f"reducers: split_rhat({inner.num_draws}) is of {inner.num_draws} draws, and there "
+                f"will be {num_draws}, num_steps / thin; pass split_rhat({num_draws})"
+            )
+
+
+def check_functions(reducers: Any, state: Any) -> None:
+    """Run the functions of `reducers` on shapes, at one chain's kernel state, as shapes.
+
+    Raises:
+        TypeError, ValueError: one of them returns what is no accumulator or no result. Errors of
+            their own have a note that says which raised them, and what it was given.
+    """
+    n, one = jax.ShapeDtypeStruct((), jnp.int32), "one chain's kernel state"
+    for reducer in jax.tree.leaves(reducers, is_leaf=is_reducer):
+        name = f"reducers: {type(reducer).__name__}'s"
+        inner = reducer.reducer if isinstance(reducer, PooledReducer) else reducer
+        if hasattr(inner, "of"):
+            shapes_of(f"{name} of", one, inner.of, state)
+        begun = shapes_of(f"{name} init", one, reducer.init, state)
+        updated = shapes_of(
+            f"{name} update", "accumulator, state and n", reducer.update, begun, state, n
+        )
+        trees.assert_like(
+            f"{name} update", updated, begun, "like the accumulator from init", dtypes=True
+        )
+        if isinstance(reducer, PooledReducer):
+            many = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), begun)
+            keep = jax.ShapeDtypeStruct((1,), bool)
+            shapes_of(f"{name} pool", "accumulators, keep and n", inner.pool, many, keep, n)
+        else:
+            shapes_of(f"{name} finish", "accumulator and n", reducer.finish, begun, n)
 
 
 def summary(reducers: Any, accumulators: Any, keep: jax.Array, n: jax.Array) -> Any:

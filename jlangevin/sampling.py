@@ -7,9 +7,12 @@ No result depends on where a run is cut.
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -17,20 +20,31 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jlangevin import memory, noise, program, trees
+from jlangevin import memory, noise, program, report, trees
 from jlangevin import reducers as _reducers
-from jlangevin._checks import check_count, check_key
+from jlangevin._checks import (
+    check_count,
+    check_flag,
+    check_key,
+    check_made,
+    check_tree,
+    check_width,
+)
 from jlangevin.compiling import warn_if_miscompiled
-from jlangevin.distribution import Drawable
-from jlangevin.errors import DivergenceError, DivergenceWarning, StuckWarning
-from jlangevin.kernels.base import Energy, Info, Kernel, check_callable, check_kernel, position
-from jlangevin.program import Layout, Outcome, Plan, SamplerState, Tally, Trouble, Work
+from jlangevin.distribution import Drawable, check_drawable
+from jlangevin.kernels.base import (
+    Energy,
+    Info,
+    Kernel,
+    check_callable,
+    check_kernel,
+    position,
+)
+from jlangevin.program import Layout, Outcome, Plan, SamplerState, Work
 from jlangevin.progress import Progress
 from jlangevin.trees import PyTree, pytree_dataclass, static_field
 
 __all__ = ["Run", "SamplerState", "position", "resume", "sample"]
-
-_ENOUGH_STEPS = 100  # after which chains that have not moved are stuck, and not merely unlucky
 
 OnDivergence = Literal["report", "raise", "ignore"]
 
@@ -71,6 +85,10 @@ class Run:
             lines.append(f"steps: {int(self.state.step):,}")
         if known(self.info.num_divergent):
             lines.append(f"divergent chains: {int(self.info.num_divergent.sum()):,}")
+        if self.info.rejections is not None and known(self.info.rejections.faults):
+            faults = int(self.info.rejections.faults.sum())
+            if faults:
+                lines.append(f"proposals at which the energy is at fault: {faults:,}")
         if known(self.info.acceptance_rate):
             lines.append(
                 f"acceptance rate: {float(self.info.acceptance_rate.mean()):.3g} on average"
@@ -90,12 +108,16 @@ class Run:
         draws are known, with dimensions (chain, draw):
 
             diverging   the chain has diverged, and the draw repeats where it was last finite, or is
-                        not finite itself
+                        not finite itself; or the energy is not finite at the draw (where its chain
+                        ended, if no energy is given); or the chain kept out of a place because the
+                        energy or its gradient is NaN there
             energy      E(x), if an energy is given; it has no kinetic part, so BFMI is not for it
 
         and with dimension (chain,), where the kernel rejects:
 
-            acceptance_rate   the mean over all steps after burn-in
+            acceptance_rate     the mean over all steps after burn-in
+            rejections_walls, rejections_faults, rejections_rounded
+                                proposals that could not be weighed, see `kernels.Rejections`
 
         Args:
             energy: evaluated at every draw, which then has to be a position.
@@ -103,7 +125,9 @@ class Run:
             dims: names of the dimensions after (chain, draw), by variables, as in ArviZ.
 
         Raises:
-            ValueError: the run kept no draws, or two leaves have one name.
+            TypeError: `coords` or `dims` that is no dict.
+            ValueError: the run kept no draws, or two leaves have one name; `coords` or `dims` that
+                do not fit them.
             ImportError: ArviZ is not installed, see the extra `arviz`.
         """
         from jlangevin import interop
@@ -163,6 +187,7 @@ def sample(
         num_chains: the number of chains, streams 0 … num_chains - 1. From positions it may be
             left out.
         chains: instead of `num_chains`, which streams to run: distinct integers in [0, 2**32).
+            Where they are traced and are not so, the chains are NaN.
         burn_in: steps before the first that counts.
         thin: every thin-th state after burn-in is kept, and seen by reducers.
         observe: a function of one chain's kernel state, kept as `Run.draws`; the position by
@@ -171,8 +196,9 @@ def sample(
             `Run.summary`.
         sharding: spread the chains over devices: a mesh (over all its axes) or a `NamedSharding`
             whose first entry names the axes. By default as the positions in `init` are.
-        on_divergence: what to do about chains that turn non-finite. They are frozen where they were
-            last finite and counted; "report" warns, "raise" raises. "ignore" does not look for
+        on_divergence: what to do about chains that turn non-finite, and about an energy that is not
+            a number where chains end or wanted to go. The first are frozen where they were last
+            finite; both are counted. "report" warns, "raise" raises. "ignore" does not look for
             them: they stay as they are, `info.num_divergent` counts those that end non-finite and
             `info.first_bad_step` is -1 throughout. That is half the program to compile where
             `sample` is itself under a transformation, and what to take with `jax.vmap`.
@@ -180,8 +206,9 @@ def sample(
             "always" for any stderr. Needs the extra `progress`.
         block_steps: run in blocks of about so many steps; Ctrl-C then hands back what is done. By
             default a hundredth of the run with `progress`, and all of it without.
-        checkpoint: a directory. What it holds of this run is gone on from, and every `every` steps
-            the state and the draws are saved there. Needs the extra `checkpoint`.
+        checkpoint: a directory (~ is the home folder). What it holds of this run is gone on from,
+            and every `every` steps the state and the draws are saved there. Needs the extra
+            `checkpoint`.
         every: steps between checkpoints, about; by default a tenth of the run.
         remat: recompute blocks instead of storing their steps when a run is differentiated
             backwards (`jax.checkpoint`); memory then grows with the number of blocks.
@@ -190,7 +217,9 @@ def sample(
         A `Run`.
 
     Raises:
-        TypeError: a key, energy, kernel or reducer that is none, or counts that are no integers.
+        TypeError: a key, energy, kernel or reducer that is none, or counts that are no integers;
+            arrays of 64 bits from when x64 was enabled, while it is not. What `energy`, `observe`,
+            a reducer or a schedule raises itself has a note that names it and what it was given.
         ValueError: an energy that is not scalar, or not finite at a start; `num_chains` that
             contradicts `init` or that the devices do not divide; counts out of range; `num_steps`
             that is no multiple of `thin`.
@@ -212,23 +241,33 @@ def sample(
     check_callable(energy)
     check_kernel(kernel)
     _reducers.check(reducers)
-    plan = _plan(num_steps, burn_in, thin, observe, remat)
+    plan = _plan(num_steps, burn_in, thin, remat)
+    _reducers.check_number(reducers, plan.num_steps // plan.thin)
+    _check_observe(observe)
     loop = _loop(on_divergence, progress, block_steps, checkpoint, every)
-    stream_ids, init = _check_start(init, num_chains, chains)
-    numbers, placed = stream_ids, None if isinstance(init, Drawable) else init
-    layout = _layout(sharding, placed, stream_ids.shape[0])
-    parts = [trees.partition(part) for part in (energy, kernel, init, reducers)]
-    arrays, structures = map(tuple, zip(*parts, strict=True))
+    chains = None if chains is None else _check_chains(chains)
+    count, init = _check_start(init, num_chains, chains)
+    check_kernel(kernel, init.template() if isinstance(init, Drawable) else init)
+    layout = _layout(sharding, None if isinstance(init, Drawable) else init, count)
+    check_width(energy=energy, kernel=kernel, init=init)
+    work = Work.of(energy, kernel, reducers, observe)
+    init_arrays, init_structure = trees.partition(init)
     if layout.mesh is not None:
-        init_arrays = _place(arrays[2], layout, chains=not isinstance(init, Drawable))
-        arrays = (*_place(arrays[:2], layout), init_arrays, _place(arrays[3], layout))
-        key, stream_ids = _place(key, layout), _place(stream_ids, layout, chains=True)
-    work = Work((arrays[0], arrays[1], arrays[3]), (structures[0], structures[1], structures[3]))
-    if trees.is_concrete(key, arrays):
-        shapes = memory.shapes_of_start(stream_ids.shape[0], arrays, structures)
+        work = work._replace(arrays=_place(work.arrays, layout))
+        init_arrays = _place(init_arrays, layout, chains=not isinstance(init, Drawable))
+        key = _place(key, layout)
+    arrays = (*work.arrays[:3], init_arrays)
+    structures = (*work.structures[:3], init_structure)
+    if trees.is_concrete(key, arrays, work.arrays):
+        with _noted_start(init):
+            shapes = memory.shapes_of_start(count, arrays, structures)
         memory.check(shapes, work, plan, layout, _one_device(layout, key))
-    state, bad, fault = program.begin(key, stream_ids, arrays, structures=structures, layout=layout)
-    _check_finite_start(bad, fault, numbers)
+    numbers = stream_ids = np.arange(count, dtype=np.uint32) if chains is None else chains
+    if layout.mesh is not None:
+        stream_ids = _place(stream_ids, layout, chains=True)
+    with _noted_start(init):
+        state, bad = program.begin(key, stream_ids, arrays, structures=structures, layout=layout)
+    report.check_start(bad, state, numbers)
     return _go_on(state, work, plan, loop, layout, parity=0)
 
 
@@ -250,9 +289,10 @@ def resume(
     """Go on from `run.state` as if the run had never stopped.
 
     Args:
-        state: `Run.state` of an earlier run with the same energy and kernel. Under another energy
-            the numbers that a state may carry, as `mala` does value and gradient, would be wrong:
-            begin anew with `sample`, from `run.position` and under another key.
+        state: `Run.state` of an earlier run with the same energy and kernel, on a device or on the
+            host (`jax.device_get`, pickled, or read back by Orbax with a template). Under another
+            energy the numbers that a state may carry, as `mala` does value and gradient, would be
+            wrong: begin again with `sample`, from `run.position` and under another key.
         reducers: those of the earlier run, which go on; or others if it had none, which begin.
         energy, kernel, num_steps, burn_in, thin, observe, on_divergence, progress, block_steps,
             remat: as in `sample`; schedules go on from the steps already done, and chains stay on
@@ -277,10 +317,16 @@ def resume(
     if not isinstance(state, SamplerState):
         hint = "pass run.state" if isinstance(state, Run) else f"got {type(state).__name__}"
         raise TypeError(f"state: expected the state of a Run; {hint}")
+    state = trees.on_device("state", state)
+    _check_state(state)
     check_callable(energy)
-    check_kernel(kernel)
+    check_kernel(kernel, state.kernel.position)
     _reducers.check(reducers)
-    plan = _plan(num_steps, burn_in, thin, observe, remat)
+    plan = _plan(num_steps, burn_in, thin, remat)
+    if trees.is_concrete(state.tally.num_draws):
+        before = int(state.tally.num_draws) if jax.tree.leaves(state.reducers) else 0
+        _reducers.check_number(reducers, before + plan.num_steps // plan.thin)
+    _check_observe(observe)
     loop = _loop(on_divergence, progress, block_steps, None, None)
     parity = None
     if trees.is_concrete(state.step):
@@ -296,20 +342,32 @@ def resume(
         state = state._replace(tally=again)
     layout = _layout(None, state.streams.high, state.streams.high.shape[0])
     state = _continue_reducers(state, reducers)
-    parts = [trees.partition(part) for part in (energy, kernel, reducers)]
-    arrays, structures = map(tuple, zip(*parts, strict=True))
+    check_width(energy=energy, kernel=kernel)
+    work = Work.of(energy, kernel, reducers, observe)
     if layout.mesh is not None:
-        arrays = _place(arrays, layout)
-    work = Work(arrays, structures)
-    if trees.is_concrete(state, arrays):
+        work = work._replace(arrays=_place(work.arrays, layout))
+    if trees.is_concrete(state, work.arrays):
         memory.check(state, work, plan, layout, _one_device(layout, state.streams.high))
     return _go_on(state, work, plan, loop, layout, parity)
+
+
+def _check_state(state: SamplerState) -> None:
+    """Raise unless the arrays of a state have one number of chains."""
+    chained = state.streams, state.kernel, state.reducers
+    counts = sorted({np.shape(leaf)[:1] for leaf in jax.tree.leaves(chained)})
+    if len(counts) != 1 or not jax.tree.leaves(state.kernel):
+        raise ValueError(
+            f"state: expected one number of chains in its streams and its kernel's state, got "
+            f"{trees.shown((state.streams, state.kernel))}; pass run.state as it is"
+        )
+    check_width(state=state)
 
 
 def _continue_reducers(state: SamplerState, reducers: Any) -> SamplerState:
     """`state` with accumulators for `reducers`: its own, or new ones if it has none."""
 
     def begin(kernel_state: Any) -> Any:
+        _reducers.check_functions(reducers, trees.struct(kernel_state))
         return _reducers.over(lambda r: r.init(kernel_state), reducers)
 
     if not jax.tree.leaves(state.reducers):
@@ -400,11 +458,10 @@ def _in_blocks(
             kept.append(out.draws)
             steps = piece.burn_in + piece.num_steps
             parity = None if parity is None else (parity + steps) % 2
-            failed = int(out.trouble.number)
-            bar.update(steps, state.tally, failed)
+            bar.update(steps, state.tally, int(out.diverged.number))
             if store is not None and save:
                 store.save(state, kept)
-            if failed and loop.on_divergence == "raise":
+            if loop.on_divergence == "raise" and report.failed(out):
                 break
     if interrupted:
         done = int(state.step) - begun
@@ -418,15 +475,15 @@ def _in_blocks(
         out = advance(state, plan._replace(burn_in=0, num_steps=0), parity, False)
         kept.append(out.draws)
     assert out is not None
-    if int(out.trouble.number) and not ignore:
-        _report(out.trouble, out.num_divergent.shape[0], loop.on_divergence)
-    _warn_if_stuck(out.state.tally)
+    if not ignore:
+        report.tell(out, work, raising=loop.on_divergence == "raise")
+    report.warn_if_stuck(out.state)
     return out._replace(draws=_join(kept))
 
 
 def _finish(out: Outcome, work: Work, plan: Plan) -> Run:
     tally = out.state.tally
-    info = Info(tally.acceptance, out.num_divergent, tally.first_bad_step)
+    info = Info(tally.acceptance, tally.rejections, out.num_divergent, tally.first_bad_step)
     arrays, structure = work.arrays[2], work.structures[2]
     summary = None
     if jax.tree.leaves(out.state.reducers):
@@ -471,35 +528,6 @@ def _join(kept: list[PyTree]) -> PyTree:
     return jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), *kept)
 
 
-def _report(trouble: Trouble, num_chains: int, on_divergence: str) -> None:
-    count, first, step = int(trouble.number), int(trouble.chain), int(trouble.step)
-    message = (
-        f"{count} of {num_chains} chains turned non-finite and were frozen where they were last "
-        f"finite; the first is chain {first} of the run, after {step} steps "
-        "(run.info.first_bad_step has all of them). Their draws repeat that place from then on and "
-        "are still in run.draws; run.info.num_divergent == 0 chooses the other chains. A smaller "
-        "step size is the usual remedy; tamed_ula or mala where the energy is steep far out"
-    )
-    if on_divergence == "raise":
-        raise DivergenceError(message)
-    warnings.warn(message, DivergenceWarning, stacklevel=5)
-
-
-def _warn_if_stuck(tally: Tally) -> None:
-    """Say so if a kernel rejected all that it proposed, or nearly."""
-    rates, steps = tally.acceptance, int(tally.num_steps)
-    if rates is None or not rates.is_fully_addressable or steps < _ENOUGH_STEPS:
-        return
-    most = float(np.max(rates))
-    if most * steps < 1:
-        warnings.warn(
-            f"hardly a chain has moved: acceptance is at most {most:.1g}, over {steps} steps. "
-            "A smaller step size is the usual remedy, and warm_up finds one",
-            StuckWarning,
-            stacklevel=5,
-        )
-
-
 # Arguments ------------------------------------------------------------------------------------
 
 
@@ -507,7 +535,6 @@ def _plan(
     num_steps: int,
     burn_in: int,
     thin: int,
-    observe: Callable[[Any], PyTree] | None,
     remat: bool,
 ) -> Plan:
     num_steps = check_count("num_steps", num_steps, minimum=0)
@@ -523,9 +550,12 @@ def _plan(
             f"num_steps: {num_steps} after a burn_in of {burn_in} is more than the "
             f"{noise.MAX_STEPS} steps of a stream; run more chains instead"
         )
+    return Plan(num_steps, burn_in, thin, check_flag("remat", remat))
+
+
+def _check_observe(observe: Any) -> None:
     if observe is not None and not callable(observe):
         raise TypeError(f"observe: expected a function of the kernel state or None, got {observe}")
-    return Plan(num_steps, burn_in, thin, observe, bool(remat))
 
 
 def _loop(
@@ -535,15 +565,32 @@ def _loop(
         raise ValueError(
             f'on_divergence: expected "report", "raise" or "ignore", got {on_divergence!r}'
         )
-    if progress not in (False, True, "always"):
-        raise ValueError(f'progress: expected True, False or "always", got {progress!r}')
+    if not (isinstance(progress, str) and progress == "always"):
+        progress = check_flag("progress", progress, also=', or "always"')
     if block_steps is not None:
         block_steps = check_count("block_steps", block_steps, minimum=1)
+    if checkpoint is not None:
+        checkpoint = _folder(checkpoint)
     if every is not None:
         every = check_count("every", every, minimum=1)
         if checkpoint is None:
             raise ValueError("every: steps between checkpoints, but no checkpoint is asked for")
     return _Loop(on_divergence, progress, block_steps, checkpoint, every)
+
+
+def _folder(checkpoint: Any) -> Path:
+    """`checkpoint` as a path, in which ~ is the home folder."""
+    if not isinstance(checkpoint, str | bytes | os.PathLike):
+        raise TypeError(f"checkpoint: expected the path of a folder, got {checkpoint!r}")
+    path = os.fsdecode(checkpoint)
+    if not path:
+        raise ValueError('checkpoint: expected a folder, got ""; "." is the one that you are in')
+    folder = Path(os.path.expanduser(path)).absolute()
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(
+            f"checkpoint: expected a folder, and {folder} is a file; name another path"
+        )
+    return folder
 
 
 def _layout(sharding: Any, chained: Any, num_chains: int) -> Layout:
@@ -617,75 +664,128 @@ def _place(tree: PyTree, layout: Layout, *, chains: bool = False) -> PyTree:
     return jax.tree.map(put, tree)
 
 
-def _check_start(
-    init: Any, num_chains: Any, chains: Any
-) -> tuple[np.ndarray[Any, Any] | jax.Array, Any]:
-    """The stream of each chain, and `init` with its positions as floating arrays."""
+def _check_start(init: Any, num_chains: Any, chains: Any) -> tuple[int, Any]:
+    """The number of chains, and `init` with its positions as floating arrays."""
     count = None
-    if isinstance(init, type):
-        raise TypeError(f"init: expected a law or positions, got the class {init.__name__} itself")
-    if not isinstance(init, Drawable):
-        init = trees.as_position("init", init)
-        leaves = jax.tree.leaves(init)
-        if not leaves:
-            raise ValueError("init: no positions were given (a pytree without leaves)")
-        for leaf in leaves:
-            if not jnp.issubdtype(leaf.dtype, jnp.floating):
-                raise TypeError(f"init: expected floating positions, got dtype {leaf.dtype}")
-            if leaf.ndim == 0:
-                raise ValueError("init: expected a leading chain axis, got a scalar")
-        counts = {leaf.shape[0] for leaf in leaves}
+    check_made("init", init)
+    if isinstance(init, Drawable):
+        check_drawable("init", init)
+    else:
+        init = _positions(init)
+        counts = {leaf.shape[0] for leaf in jax.tree.leaves(init)}
         if len(counts) != 1:
-            raise ValueError(f"init: leaves disagree on the number of chains: {sorted(counts)}")
+            lengths = ", ".join(
+                f"{n} has {x.shape[0]}" for n, x in trees.named_leaves("init", init)
+            )
+            raise ValueError(
+                f"init: leaves disagree on the number of chains, their first axis: {lengths}"
+            )
         (count,) = counts
         if count == 0:
             raise ValueError("init: no positions were given (a chain axis of length 0)")
-    stream_ids: np.ndarray[Any, Any] | jax.Array
     if chains is not None:
         if num_chains is not None:
             raise ValueError("num_chains and chains: give one of them, not both")
-        stream_ids = _check_chains(chains)
+        name, wanted = "chains", chains.shape[0]
+        init = _if_streams(chains, init)
     else:
         if num_chains is None and count is None:
             raise ValueError("num_chains: pass a number of chains, as a law to start from has none")
         wanted = check_count("num_chains", count if num_chains is None else num_chains, minimum=1)
-        if wanted > 2**32:
-            raise ValueError(f"num_chains: a key has 2**32 streams, got {wanted}")
-        stream_ids = np.arange(wanted, dtype=np.uint32)
-    if count is not None and count != stream_ids.shape[0]:
-        name = "num_chains" if chains is None else "chains"
+        if wanted > noise.MAX_CHAINS:
+            raise ValueError(f"num_chains: a key has {noise.MAX_CHAINS} streams, got {wanted}")
+        name = "num_chains"
+    if count not in (None, wanted):
         raise ValueError(
-            f"{name}: {stream_ids.shape[0]} chains were asked for, but init has {count} positions; "
+            f"{name}: {wanted} chains were asked for, but init has {count} positions; "
             "for many chains from one point x, start from Gaussian(x, zeros)"
         )
-    return stream_ids, init
+    return wanted, init
+
+
+def _positions(init: Any) -> PyTree:
+    """`init`, which is no law, as floating arrays with an axis of chains."""
+    if isinstance(init, Run):
+        raise TypeError(
+            "init: got a Run; pass run.position to begin anew from there, or go on with "
+            "resume(run.state, …)"
+        )
+    ours = type(init).__module__.startswith("jlangevin.")
+    if isinstance(init, SamplerState) or (ours and hasattr(init, "position")):
+        raise TypeError(
+            f"init: got a {type(init).__name__}, a state; pass the positions in it, run.position"
+        )
+    check_tree("init", init)
+    init = trees.as_position("init", init)
+    leaves = trees.named_leaves("init", init)
+    if not leaves:
+        raise ValueError("init: no positions were given (a pytree without leaves)")
+    for name, leaf in leaves:
+        if isinstance(leaf, jax.ShapeDtypeStruct):
+            raise TypeError(f"{name}: expected positions, got shapes alone, {trees.shown(leaf)}")
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise TypeError(f"{name}: expected floating positions, got dtype {leaf.dtype}")
+        if leaf.ndim == 0:
+            raise ValueError(
+                f"{name}: expected a leading chain axis, and init is {trees.shown(init)}; for "
+                "one chain at x pass jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], x), and "
+                "for positions in tuples an array, jnp.array(x)"
+            )
+    return init
+
+
+@contextlib.contextmanager
+def _noted_start(init: Any) -> Iterator[None]:
+    """Errors of what is traced at the start have notes.
+
+    They say how `init` was read, where one position may have been meant, and that functions may not
+    keep what they were given.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(init, Drawable) and any(x.ndim == 1 for x in jax.tree.leaves(init)):
+            error.add_note(
+                f"jlangevin: init is {trees.shown(init)}, and its first axis is the chain, so each "
+                "chain has a position without axes; for one chain at x pass x[None]"
+            )
+        if isinstance(error, jax.errors.UnexpectedTracerError):
+            error.add_note(
+                "jlangevin: the energy or the kernel has kept a value of an earlier call; let it "
+                "depend on its arguments alone"
+            )
+        raise
 
 
 def _check_chains(chains: Any) -> np.ndarray[Any, Any] | jax.Array:
-    if not trees.is_concrete(chains):
-        return jnp.asarray(chains, jnp.uint32)
-    values = np.asarray(chains)
-    if values.ndim != 1 or values.size == 0 or not np.issubdtype(values.dtype, np.integer):
+    values = np.asarray(chains) if trees.is_concrete(chains) else chains
+    integers = jnp.issubdtype(values.dtype, jnp.integer)
+    if values.ndim != 1 or values.size == 0 or not integers:
         raise ValueError(f"chains: expected a non-empty list of integers, got {chains!r}")
-    if values.min() < 0 or values.max() >= 2**32:
-        raise ValueError("chains: stream numbers lie in [0, 2**32)")
-    if np.unique(values).size != values.size:
-        raise ValueError("chains: a stream named twice would give the same chain twice")
-    return values.astype(np.uint32)
+    if not trees.is_concrete(values):  # see `_if_streams`
+        return jnp.asarray(values)
+    numbers = noise.as_chains(values)
+    found, counts = np.unique(numbers, return_counts=True)
+    if found.size != numbers.size:
+        raise ValueError(
+            "chains: a stream named twice would give the same chain twice, and "
+            f"{found[counts > 1][0]} is; name each once"
+        )
+    return numbers
 
 
-def _check_finite_start(bad: Trouble, fault: jax.Array, stream_ids: Any) -> None:
-    if not trees.is_concrete(bad) or not int(bad.number):
-        return
-    what, place = program.FAULTS[int(fault)], int(bad.chain)
-    first = f"chain {place}"
-    if trees.is_concrete(stream_ids) and int(stream_ids[place]) != place:
-        first += f" of the run (stream {int(stream_ids[place])})"
-    raise ValueError(
-        f"init: not finite at the start of {int(bad.number)} of {len(stream_ids)} chains; of the "
-        f"first, {first}, {what} is not. "
-        + {
-            "the position": "Give finite positions",
-            "the kernel's state": "Start inside of the kernel's domain, if it has one",
-        }.get(what, "Start where energy and gradient are finite")
-    )
+def _if_streams(chains: Any, init: Any) -> Any:
+    """`init`, but NaN where traced `chains` are refused, being no streams or not distinct."""
+    if trees.is_concrete(chains):
+        return init
+    ids = jnp.sort(jnp.asarray(chains))
+    fine = (ids[0] >= 0) & jnp.all(ids[1:] != ids[:-1])
+    if jnp.iinfo(ids.dtype).max >= 2**32:
+        fine &= ids[-1] < 2**32
+
+    def keep(leaf: Any) -> Any:
+        if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
+            return leaf
+        return jnp.where(fine, leaf, jnp.nan)
+
+    return jax.tree.map(keep, init)

@@ -11,26 +11,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jlangevin._checks import check_scalar
-from jlangevin.errors import NoEnergyError
+from jlangevin._checks import check_made, check_scalar
+from jlangevin._energy import GivenGradient
 from jlangevin.trees import PyTree, pytree_dataclass
 
 __all__ = ["GivenGradient", "LevelScore", "Score", "level_score", "score"]
-
-
-class GivenGradient:
-    """An energy that gives its own gradient; its value is refused unless overridden."""
-
-    def __call__(self, position: PyTree) -> jax.Array:
-        raise NoEnergyError(
-            "energy: only its score is known, and its value was asked for; take a kernel that "
-            "needs the gradient alone, such as jlangevin.ula. A kernel of your own gets it from "
-            "jlangevin.kernels.gradient(energy, x), where it would say jax.grad(energy)(x)"
-        )
-
-    def gradient(self, position: PyTree) -> PyTree:
-        """∇E at one position, like it."""
-        raise NotImplementedError
 
 
 @pytree_dataclass
@@ -111,10 +96,15 @@ def level_score(function: Any, sigma: Any) -> LevelScore:
         5.0
     """
     _check_callable(function)
-    check_scalar("sigma", sigma, positive=True)
-    return LevelScore(function, sigma)
+    return LevelScore(function, check_scalar("sigma", sigma, positive=True))
 
 
 def _check_callable(function: Any) -> None:
+    check_made("function", function)
+    if isinstance(function, GivenGradient):
+        raise TypeError(
+            f"function: got a {type(function).__name__}, which stands for an energy already; pass "
+            "it where an energy goes"
+        )
     if not callable(function):
         raise TypeError(f"function: expected a score x -> s(x), got {type(function).__name__}")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from collections.abc import Callable
+from types import MethodType
 from typing import Any, TypeVar, dataclass_transform
 
 import chex
@@ -12,6 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
+
+from jlangevin import contents
 
 PyTree = Any
 T = TypeVar("T")
@@ -28,6 +32,7 @@ def static_field(**kwargs: Any) -> Any:
 def pytree_dataclass(cls: type[T]) -> type[T]:
     """Make `cls` a frozen dataclass whose fields are pytree children.
 
+    Of NumPy's arrays among them it has copies.
     Unflattening does not call `__init__`: JAX rebuilds pytrees around tracers and
     placeholders, on which the argument checks of a constructor have no business.
     """
@@ -35,6 +40,14 @@ def pytree_dataclass(cls: type[T]) -> type[T]:
     fields = dataclasses.fields(cls)  # type: ignore[arg-type]
     children = tuple(f.name for f in fields if not f.metadata.get(_STATIC))
     static = tuple(f.name for f in fields if f.metadata.get(_STATIC))
+    construct = cls.__init__
+
+    @functools.wraps(construct)
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        construct(self, *args, **kwargs)
+        for name in children:
+            if isinstance(value := getattr(self, name), np.ndarray):
+                object.__setattr__(self, name, own(name, value))
 
     def flatten_with_keys(node: T) -> tuple[Any, Any]:
         keyed = tuple((jax.tree_util.GetAttrKey(n), getattr(node, n)) for n in children)
@@ -50,15 +63,37 @@ def pytree_dataclass(cls: type[T]) -> type[T]:
         return node
 
     jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
+    cls.__init__ = init  # type: ignore[method-assign]
+    cls.__setattr__ = cls.__delattr__ = refuse_change  # type: ignore[method-assign]
     return cls
 
 
-@dataclasses.dataclass(frozen=True)
+def refuse_change(self: Any, name: str, *_: Any) -> None:
+    """`__setattr__` and `__delattr__` of what was checked when it was made."""
+    raise dataclasses.FrozenInstanceError(
+        f"{name}: a {type(self).__name__} was checked when it was made, and cannot be changed; "
+        "make another one"
+    )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Structure:
-    """What is left of a pytree once its arrays are taken out; hashable, so jit can key on it."""
+    """What is left of a pytree once its arrays are taken out.
+
+    Equal are structures of one `key`, which says what is in them now and holds nothing of it.
+    `lives` are of the objects that it depends on: when one ends, no equal structure can come.
+    """
 
     treedef: jax.tree_util.PyTreeDef
     rest: tuple[Any, ...]
+    key: str
+    lives: tuple[contents.Life, ...]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Structure) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
 
 
 ARRAY = object()  # holds an array's place in `Structure.rest`
@@ -70,24 +105,53 @@ def is_array(leaf: object) -> bool:
     return isinstance(leaf, numbers) and not isinstance(leaf, bool)
 
 
+def own(name: str, value: Any) -> Any:
+    """`value`, in memory that nobody else can change if it is an array of NumPy or like one.
+
+    JAX may share the memory of NumPy's arrays, and takes one that it has seen for what it was.
+    """
+    if type(value) in (list, tuple):
+        return type(value)(own(name, each) for each in value)
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(
+            f"{name}: got a masked array, and JAX has no masks; give the values that count, "
+            "x.compressed(), or all of them, x.filled(…)"
+        )
+    if isinstance(value, jax.Array) or not hasattr(value, "__array__"):
+        return value
+    return value if isinstance(value, np.generic) else np.array(value)
+
+
 def partition(tree: PyTree) -> tuple[list[Any], Structure]:
-    """Split `tree` into its array leaves, to be traced, and a hashable rest.
+    """Split `tree` into its array leaves, to be traced, and the rest.
 
     A bare function is one leaf that is no array, so it goes into the structure; an
-    Equinox module, a `jax.tree_util.Partial` or an energy of ours keeps its
-    parameters among the arrays. A changed parameter therefore never recompiles. An object
-    that is no pytree is taken as it is at first use: later changes to it go unseen.
+    Equinox module, a `jax.tree_util.Partial`, an energy of ours or a method of one keeps its
+    parameters among the arrays. A changed parameter therefore never recompiles. What else a
+    function or an object holds is in the key of the structure, so that a change of it does.
     """
     leaves, treedef = jax.tree.flatten(tree)
-    arrays = [leaf for leaf in leaves if is_array(leaf)]
+    if any(isinstance(leaf, MethodType) for leaf in leaves):
+        leaves, treedef = jax.tree.flatten(jax.tree.unflatten(treedef, map(_opened, leaves)))
+    arrays = [own("parameters", leaf) for leaf in leaves if is_array(leaf)]
     rest = tuple(ARRAY if is_array(leaf) else leaf for leaf in leaves)
-    for leaf in rest:
-        if type(leaf).__hash__ is None:
-            raise TypeError(
-                f"{type(leaf).__name__}: neither a pytree nor hashable, so it cannot be compiled "
-                "for; pass jax.tree_util.Partial(f, params), or register the class as a pytree"
-            )
-    return arrays, Structure(treedef, rest)
+    return arrays, Structure(treedef, rest, *contents.here(treedef, _others(rest)))
+
+
+def absorb(structure: Structure) -> None:
+    """Take what has changed in `structure` for the same, as it was used since it was made."""
+    contents.here(structure.treedef, _others(structure.rest), absorbing=True)
+
+
+def _others(rest: tuple[Any, ...]) -> list[Any]:
+    return [None if leaf is ARRAY else leaf for leaf in rest]
+
+
+def _opened(leaf: Any) -> Any:
+    """A method of a pytree with its arrays for leaves."""
+    if isinstance(leaf, MethodType) and contents.is_node(leaf.__self__):
+        return jax.tree_util.Partial(leaf.__func__, leaf.__self__)
+    return leaf
 
 
 def combine(arrays: list[Any], structure: Structure) -> PyTree:
@@ -137,35 +201,93 @@ def ravel(tree: PyTree) -> jax.Array:
     return ravel_pytree(tree)[0]
 
 
+def named_leaves(name: str, tree: PyTree) -> list[tuple[str, Any]]:
+    """Each leaf and what to call it in an error, such as init['w'][0]."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return [(name + jax.tree_util.keystr(path), leaf) for path, leaf in leaves]
+
+
 def as_position(name: str, value: PyTree, *, floating: bool = False) -> PyTree:
-    """`value` with arrays for leaves; a list of numbers, however nested, is one array.
+    """`value` with arrays for leaves; a list of plain numbers, however nested, is one array.
 
-    An explicit dtype drops JAX's weak type, which would be compiled for by itself. If `floating`,
-    arrays of anything else raise TypeError.
+    A list that contains arrays is a pytree, as everywhere in JAX. One of scalar arrays could be
+    either, and is refused. An explicit dtype drops JAX's weak type, which would be compiled for by
+    itself. If `floating`, arrays of anything else raise TypeError.
     """
-    if isinstance(value, list) and all(is_array(leaf) for leaf in jax.tree.leaves(value)):
-        try:
-            value = np.asarray(value)
-        except ValueError:
-            raise ValueError(f"{name}: the lists given do not form an array") from None
-        value = value.astype(float) if value.dtype.kind == "i" else value
+    value = _numbers(name, own(name, value))
 
-    def leaf_array(leaf: Any) -> Any:
+    def leaf_array(path: Any, leaf: Any) -> Any:
         if isinstance(leaf, jax.ShapeDtypeStruct):
             return leaf
         if isinstance(leaf, jax.Array) and not leaf.weak_type:
             return leaf
         try:
+            if isinstance(leaf, str | bytes):  # which JAX would take for the name of a dtype
+                raise TypeError
             dtype = jax.dtypes.canonicalize_dtype(jnp.result_type(leaf))
-            return jnp.asarray(leaf, dtype)
+            return jnp.asarray(own(name, leaf), dtype)
         except TypeError:
-            raise TypeError(f"{name}: expected an array, got {type(leaf).__name__}") from None
+            what = f"dtype {leaf.dtype}" if hasattr(leaf, "dtype") else f"{type(leaf).__name__}"
+            hint = ""
+            if callable(leaf):
+                hint = (
+                    "; keep functions in the energy and give arrays alone, as "
+                    "equinox.partition(model, equinox.is_array) parts them"
+                )
+            elif type(leaf).__module__ not in ("builtins", "numpy"):
+                hint = (
+                    "; a class is a pytree once JAX knows it, see jax.tree_util.register_dataclass"
+                )
+            where = name + jax.tree_util.keystr(path)
+            raise TypeError(f"{where}: expected an array of numbers, got {what}{hint}") from None
 
-    arrays = jax.tree.map(leaf_array, value)
-    for leaf in jax.tree.leaves(arrays):
+    arrays = jax.tree_util.tree_map_with_path(leaf_array, value)
+    for where, leaf in named_leaves(name, arrays):
         if floating and not jnp.issubdtype(leaf.dtype, jnp.floating):
-            raise TypeError(f"{name}: expected floating arrays, got dtype {leaf.dtype}")
+            raise TypeError(f"{where}: expected floating arrays, got dtype {leaf.dtype}")
     return arrays
+
+
+def _numbers(name: str, value: Any) -> Any:
+    """`value`, but one array if it is a list of nothing but numbers."""
+    leaves = jax.tree.leaves(value)
+    if not isinstance(value, list) or not all(is_array(leaf) for leaf in leaves):
+        return value
+    arrays = [leaf for leaf in leaves if isinstance(leaf, jax.Array | np.ndarray)]
+    if any(leaf.ndim for leaf in arrays):
+        return value
+    if arrays:
+        raise ValueError(
+            f"{name}: a list of scalar arrays could be one array or a pytree; give "
+            "jnp.stack(…) for the one, a tuple or a dict for the other"
+        )
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise ValueError(
+            f"{name}: the lists given do not form an array; give a tuple or a dict of arrays for a "
+            "pytree"
+        ) from None
+    return array.astype(float) if array.dtype.kind == "i" else array
+
+
+def on_device(name: str, tree: PyTree) -> PyTree:
+    """`tree` with JAX's arrays for NumPy's, as it was before it was on the host."""
+
+    def one(leaf: Any) -> Any:
+        if isinstance(leaf, jax.Array | jax.core.Tracer):
+            return leaf
+        dtype = getattr(leaf, "dtype", None)
+        if dtype is None:
+            raise TypeError(f"{name}: expected arrays for leaves, got {type(leaf).__name__}")
+        if jax.dtypes.canonicalize_dtype(dtype) != dtype:
+            raise ValueError(
+                f"{name}: a leaf has dtype {dtype}, which JAX has under x64 alone: "
+                'jax.config.update("jax_enable_x64", True)'
+            )
+        return jnp.asarray(own(name, leaf))
+
+    return jax.tree.map(one, tree)
 
 
 def struct(tree: PyTree) -> PyTree:

@@ -37,6 +37,7 @@ LONG_MODULES = (
     "test_metropolis",
     "test_mirrored",
     "test_mutants",
+    "test_networks",
     "test_noise",
     "test_noise_quality",
     "test_posteriors",

@@ -10,7 +10,7 @@ import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import jlangevin as jl
-from jlangevin import program, reducers, trees
+from jlangevin import program, reducers
 
 REDUCERS = {
     "each": reducers.moments(),
@@ -163,15 +163,15 @@ COLLECTIVES = r" (all-reduce|all-gather|all-to-all|collective-permute|reduce-sca
 def test_nothing_is_sent_between_devices_in_the_loop():
     """The loop is all that is compiled with the chains spread out; what comes after it are the
     three numbers by which the driver learns of failed chains."""
-    energy, kernel, start = setting()
-    arrays, rest = zip(*map(trees.partition, (energy, kernel, start, None)), strict=True)
+    energy, kernel, _ = setting()
+    work = program.Work.of(energy, kernel, None, None)
     layout = program.Layout(mesh(), ("chains",))
     state = run(sharding=mesh(), reducers=None).state
     lowered = program._advance.lower(
         state,
-        (arrays[0], arrays[1], arrays[3]),
-        structures=(rest[0], rest[1], rest[3]),
-        plan=program.Plan(1000, 0, 1, None),
+        work.arrays,
+        structures=work.structures,
+        plan=program.Plan(1000, 0, 1),
         layout=layout,
         parity=0,
         careful=False,

@@ -94,6 +94,34 @@ def test_tails_are_those_of_arviz_where_a_quantile_is_a_draw(x64):
         np.testing.assert_allclose(diagnostics.ess(x, "tail"), expected, rtol=1e-9)
 
 
+@pytest.mark.parametrize("constant", [0.0, 0.1, 1.0, 3.7])
+def test_chains_that_do_not_move_have_no_autocorrelation(constant, dtype):
+    """Of one that moves beside them it is what it is by itself."""
+    x = jnp.stack([jnp.full(100, constant), jnp.cos(jnp.arange(100.0))])
+    still, moving = diagnostics.autocorrelation(x)
+    assert np.isnan(still).all()
+    np.testing.assert_array_equal(moving, diagnostics.autocorrelation(x[1:])[0])
+
+
+def test_series_have_no_unit(x64):
+    """Powers of two scale without rounding: 1e-18 is as good a unit as 1."""
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(3, 40)))
+    for function in (diagnostics.ess, diagnostics.rhat, lambda x: diagnostics.ess(x, "mean")):
+        np.testing.assert_array_equal(function(2.0**-60 * x), function(x))
+    np.testing.assert_array_equal(diagnostics.mcse(2.0**-60 * x), 2.0**-60 * diagnostics.mcse(x))
+
+
+@pytest.mark.parametrize("function", [diagnostics.ess, diagnostics.rhat, diagnostics.mcse])
+def test_more_chains_than_draws_are_worth_a_word(function):
+    x = np.random.default_rng(0).normal(size=(40, 8))
+    with pytest.warns(
+        jl.AxesWarning, match=r"x: shape \(40, 8\) is taken for 40 chains of 8"
+    ) as said:
+        function(x)
+    assert said[0].filename == __file__
+    function(x.T)
+
+
 def test_trailing_axes_are_series_of_their_own(dtype):
     arviz, x = stats(), np.random.default_rng(0).normal(size=(3, 40, 2, 5))
     # The two draws in the middle are equally far from the median but for rounding, which in single
@@ -259,7 +287,7 @@ def test_identities_hold_for_exact_draws(name, dtype):
     x = energy.sample(jax.random.key(11), 20_000).astype(dtype)
     for draws in (x, x.reshape(4, 5000, -1)):
         found = diagnostics.identities(draws, energy)
-        for identity in found:
+        for identity in found[:2]:
             assert abs(float(identity.z_score)) < BOUND, identity
             assert abs(float(identity.ratio) - 1) < 0.25
             assert identity.z_score.dtype == dtype
@@ -282,14 +310,14 @@ def test_identities_at_a_temperature(dtype):
     energy = ENERGIES["quadratic"]()
     x = energy.sample(jax.random.key(13), 20_000)
     x = energy.mean[None] + jnp.sqrt(jnp.asarray(2.5, x.dtype)) * (x - energy.mean[None])
-    for identity in diagnostics.identities(x, energy, 2.5):
+    for identity in diagnostics.identities(x, energy, 2.5)[:2]:
         assert abs(float(identity.z_score)) < BOUND
 
 
 def test_identities_of_draws_far_out_do_not_pass_by_an_overflow():
     """In float32 the squares of squares of 1e10 are infinite, and so is the standard error."""
     x = jnp.asarray(1e10 * np.random.default_rng(0).normal(size=(100, 2)), jnp.float32)
-    for identity in diagnostics.identities(x, jl.energies.quadratic(jnp.eye(2))):
+    for identity in diagnostics.identities(x, jl.energies.quadratic(jnp.eye(2)))[:2]:
         assert identity.z_score > 5
 
 
@@ -300,7 +328,7 @@ def test_identities_see_the_bias_of_a_large_step():
         jax.random.key(0), energy, jl.ula(0.4), energy, num_steps=5000, num_chains=4, burn_in=100
     )
     found = diagnostics.identities(run.draws, energy)
-    for identity in found:
+    for identity in found[:2]:
         np.testing.assert_allclose(identity.ratio, 1.25, rtol=0.15)
         assert float(identity.z_score) > BOUND
 
@@ -344,6 +372,114 @@ def test_identities_are_printed_as_a_table():
     assert [line.split()[0] for line in lines] == ["identity", "E[(x", "E[|∇E|²]"]
     assert lines[1].split()[-4:-2] == [lines[1].split()[-4], "2"]
     assert float(lines[1].split()[-2]) == pytest.approx(1, abs=0.2)  # six standard errors
+
+
+def springs(x):
+    """Masses on a ring, joined by springs: where all of it is, E does not say."""
+    return 0.5 * jnp.sum((x - jnp.roll(x, 1)) ** 2)
+
+
+@pytest.mark.parametrize("units", [1.0, 2.0**20])
+def test_directions_without_a_law_are_not_counted(units, dtype):
+    """Exact draws of a ring of springs, whose centre is anywhere; two of the coordinates far off
+    each other in unit."""
+    d, n = 6, 2000
+    scale = jnp.array([units] + [1.0] * (d - 1))
+    hessian = np.asarray(jax.hessian(springs)(jnp.zeros(d)), np.float64)
+    values, vectors = np.linalg.eigh(hessian)
+    root = vectors[:, 1:] / np.sqrt(values[1:])
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(n, d - 1)) @ root.T + 30 * rng.normal(size=(n, 1))
+    energy = jax.tree_util.Partial(lambda scale, x: springs(x / scale), scale)
+    for draws in (jnp.asarray(x, dtype) * scale[None], jnp.asarray(x[:4], dtype) * scale[None]):
+        found = diagnostics.identities(draws, energy, position_shape=(d,))
+        assert (int(found.num_dimensions), int(found.num_flat)) == (d - 1, 1)
+        assert found.virial.expected == d - 1
+    assert "E does not change along 1 of 6 directions, which have no law: d = 5" in str(found)
+    # |z| < 5 but for 1e-6; were 6 expected, z would be -sqrt(2000 / 10) = -14.
+    found = diagnostics.identities(jnp.asarray(x, dtype) * scale[None], energy)
+    assert abs(float(found.virial.z_score)) < 5
+
+
+def test_directions_with_a_wide_law_are_counted(dtype):
+    """A scale of 1e3 along the mean, and few draws, of which each has a gradient of its own."""
+
+    def energy(x):
+        mean = jnp.mean(x)
+        return 0.5 * (mean / 1e3) ** 2 + 0.5 * jnp.sum((x - mean) ** 2)
+
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(8, 6)) + 1e3 * rng.normal(size=(8, 1)), dtype)
+    found = diagnostics.identities(x, energy)
+    assert (int(found.num_dimensions), int(found.num_flat)) == (6, 0)
+
+
+# Axes ---------------------------------------------------------------------------------------
+
+
+def lattice(x):
+    """Takes (a, b) alone, and is no sum over rows."""
+    _, width = x.shape
+    return 0.5 * jnp.sum(x**2) + jnp.sum((x - jnp.roll(x, 1, axis=1)) ** 2) / width
+
+
+def anything(x):
+    return 0.5 * jnp.sum(x**2)
+
+
+def questions(**options):
+    """Each gives numbers, of draws and an energy."""
+    return {
+        "ksd": lambda x, e: diagnostics.ksd(x, e, **options),
+        "ksd_test": lambda x, e: (
+            diagnostics.ksd_test(jax.random.key(0), x, e, num_bootstrap=9, **options).statistic
+        ),
+        "stein_thinning": lambda x, e: diagnostics.stein_thinning(x, e, 3, **options),
+        "identities": lambda x, e: diagnostics.identities(x, e, **options).virial.estimate,
+        "energy_trace": lambda x, e: np.stack(
+            [line.get_ydata() for line in jl.plot.energy_trace(x, e, **options).lines[:8]]
+        ),
+    }
+
+
+QUESTIONS = sorted(questions())
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_positions_may_have_any_shape(name):
+    """As vectors they give the same; chains are told from rows by the energy."""
+    x = jax.random.normal(jax.random.key(0), (8, 4, 3, 5))
+    question = questions()[name]
+    flat = question(x.reshape(8, 4, 15), lambda v: lattice(v.reshape(3, 5)))
+    np.testing.assert_allclose(question(x, lattice), flat, rtol=1e-5)
+    one = question(x[0], lattice)
+    np.testing.assert_allclose(
+        one, question(x[0].reshape(4, 15), lambda v: lattice(v.reshape(3, 5))), rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("shape", [(8, 4, 4), (8, 4, 4, 4), (4, 64)])
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_no_axis_is_guessed(name, shape):
+    """Of an energy that takes everything."""
+    x = jax.random.normal(jax.random.key(0), shape)
+    with pytest.raises(ValueError, match=r"may be . draws of .*say which by position_shape="):
+        questions()[name](x, anything)
+    chains = questions(position_shape=shape[2:])[name](x, anything)
+    draws = questions(position_shape=shape[1:])[name](x, anything)
+    assert np.shape(chains) != np.shape(draws) or not np.allclose(chains, draws)
+    with pytest.raises(ValueError, match=r"x|draws: expected shape \(draw, 7\)"):
+        questions(position_shape=(7,))[name](x, anything)
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_scalar_positions_are_told_from_an_energy_that_forgot_to_sum(name):
+    x = jax.random.normal(jax.random.key(0), (8, 6))
+    found = questions(position_shape=())[name](x, lambda x: 0.5 * x**2)
+    expected = questions()[name](x[..., None], lambda x: 0.5 * x[0] ** 2)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    with pytest.raises(ValueError, match="energy: expected a scalar for one position"):
+        questions()[name](x, lambda x: 0.5 * x**2)
 
 
 def test_what_is_no_array_of_draws_is_refused_with_what_to_give():

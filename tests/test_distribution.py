@@ -48,8 +48,8 @@ def sample(law, key, num_draws):
         (np.zeros(1), [[-1.0]], "cov: not positive semi-definite"),
         (np.zeros(1), [[math.nan]], "cov: expected finite"),
         (np.zeros(1), [[math.inf]], "cov: expected finite"),
-        ([0.0, math.nan], np.eye(2), "mean: expected finite"),
-        ({"a": np.zeros(1), "b": math.inf}, np.eye(2), "mean: expected finite"),
+        ([0.0, math.nan], np.eye(2), "mean.*: expected finite"),
+        ({"a": np.zeros(1), "b": math.inf}, np.eye(2), "mean.*: expected finite"),
     ],
 )
 def test_a_wrong_mean_or_covariance_is_refused_by_its_name(mean, cov, message):

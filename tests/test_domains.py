@@ -344,6 +344,25 @@ def test_all_but_boxes_take_a_single_array(name):
         DOMAINS[name][0]().project({"a": jnp.zeros(3)})
 
 
+@pytest.mark.parametrize(
+    ("domain", "error"),
+    [
+        (jl.domains.box(jnp.zeros(2), 1.0), ValueError),
+        (jl.domains.ball(jnp.zeros(2), 1.0), ValueError),
+        (jl.domains.half_space(jnp.ones(2), 1.0), ValueError),
+        (jl.domains.simplex(), TypeError),
+    ],
+    ids=["box", "ball", "half-space", "simplex"],
+)
+def test_many_positions_are_not_taken_for_one(domain, error):
+    """By all that know the shape of one; numbers alone do not."""
+    x = jnp.full((2, 2), 0.25)
+    for function in (domain.contains, domain.project, domain.primal, domain.log_det):
+        with pytest.raises(error, match=r"jax\.vmap|position: .* dimension"):
+            function(x)
+        assert jax.vmap(function)(x).shape[0] == 2
+
+
 def test_what_is_no_domain_is_refused():
     for make in (
         lambda: jl.projected(0.1, None),

@@ -600,6 +600,22 @@ def test_double_precision_sees_smaller_departures(weight, x64):
         exact.law(jl.ula(1e-6), wavy(weight), standard(2), 10)
 
 
+@pytest.mark.parametrize("unit", [1e-12, 1e-9, 1e9, 1e11])
+def test_energy_that_is_not_quadratic_is_refused_in_any_unit(unit):
+    """Also where all that is beyond its middle overflows."""
+    for function in (jnp.cos, lambda y: y**4):
+        energy = Partial(lambda unit, x, f=function: jnp.sum(f(x / unit)), arr(unit))
+        with pytest.raises(jl.NotAffineError, match="energy: its gradient is not affine"):
+            exact.law(jl.ula(0.1 * unit**2), energy, standard(2), 10)
+
+
+@pytest.mark.parametrize("unit", [1e-15, 1e15])
+def test_quadratic_energy_is_not_refused_in_any_unit(unit):
+    """Also where the largest probes overflow."""
+    energy = Partial(lambda unit, x: 0.5 * jnp.sum((x / unit) ** 2), arr(unit))
+    assert exact.affine_map(jl.ula(0.1 * unit**2), energy, jnp.zeros(2)).matrix.shape == (2, 2)
+
+
 @pytest.mark.parametrize("center", [0.0, 100.0, 1e5])
 def test_quadratic_energy_is_not_refused_for_its_rounding(center, dtype):
     """Ill-conditioned, far from the origin, and written in a roundabout way."""

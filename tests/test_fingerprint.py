@@ -5,6 +5,7 @@ what is named differs.
 """
 
 import functools
+import importlib
 import os
 import subprocess
 import sys
@@ -86,6 +87,17 @@ def squares(power):
     return Node(1.0)
 
 
+def sharding(*axes):
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("chains",))
+    return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes))
+
+
+def with_rule(scale):
+    square = jax.custom_jvp(lambda x: x**2)
+    square.defjvp(lambda x, dx: (x[0] ** 2, scale * x[0] * dx[0]))
+    return square
+
+
 P = jnp.ones(2)
 PAIRS = {
     "Partial of lambdas": (Partial(lambda p, x: p @ x, P), Partial(lambda p, x: -p @ x, P)),
@@ -111,6 +123,8 @@ PAIRS = {
         jl.reducers.expectation(lambda state: state.position[0]),
         jl.reducers.expectation(lambda state: state.position[0] ** 2),
     ),
+    "a sharding": (closing(sharding("chains")), closing(sharding())),
+    "the rule of a derivative": (with_rule(2.0), with_rule(3.0)),
     "a key": (Partial(scaled, jax.random.key(0)), Partial(scaled, jax.random.key(1))),
     "complex numbers": (Partial(scaled, jnp.array([1j])), Partial(scaled, jnp.array([2j]))),
 }
@@ -165,6 +179,49 @@ def test_functions_that_refer_to_each_other_have_an_end():
         return x if n == 0 else down(x, n - 1)
 
     assert of(down) == of(down)
+
+
+def test_jaxs_own_objects_are_what_they_say_and_do_not_change_by_being_used():
+    where = sharding("chains")
+    energy = closing((where.mesh, where, jax.nn.relu))
+    before = of(energy)
+    jax.jit(jax.nn.relu)(jax.device_put(jnp.ones(4), where))
+    hash(where), where.mesh.shape, where.mesh.abstract_mesh, where.memory_kind
+    assert of(energy) == before
+
+
+def test_what_an_object_keeps_of_itself_does_not_count():
+    class Lazy:
+        scale = 2.0
+
+        @functools.cached_property
+        def double(self):
+            return 2 * self.scale
+
+        def __call__(self, x):
+            return self.double * jnp.sum(x)
+
+    energy = Lazy()
+    before = of(energy)
+    energy(jnp.ones(2))
+    assert of(energy) == before
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_a_package_is_known_by_its_name_wherever_it_is_installed(installed, tmp_path, monkeypatch):
+    """An installer leaves its notes beside a package; what has none is the caller's."""
+    name = f"a_package_{installed}"
+    inner = tmp_path / name / "inner"
+    inner.mkdir(parents=True)
+    (tmp_path / name / "__init__.py").touch()
+    (inner / "__init__.py").write_text("HEIGHT = 1.0\ndef energy(x):\n    return HEIGHT * x\n")
+    if installed:
+        (tmp_path / f"{name}-1.0.dist-info").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module(f"{name}.inner")
+    before = of(module.energy)
+    module.HEIGHT = 2.0
+    assert (of(module.energy) == before) == installed
 
 
 def test_other_processes_and_hash_seeds_agree():

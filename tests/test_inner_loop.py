@@ -27,15 +27,22 @@ pytestmark = pytest.mark.skipif(
 def compiled(energy, num_chains, num_steps, observe=None):
     """The optimised program of `num_steps` steps, as text."""
     kernel, start = jl.ula(0.01), jnp.zeros((num_chains, 2))
-    arrays, rest = zip(*map(trees.partition, (energy, kernel, start, None)), strict=True)
+    work = program.Work.of(energy, kernel, None, observe)
+    placed, init = trees.partition(start)
     layout = program.Layout()
     streams = jnp.arange(num_chains, dtype=jnp.uint32)
-    state, *_ = program.begin(jax.random.key(0), streams, arrays, structures=rest, layout=layout)
+    state, *_ = program.begin(
+        jax.random.key(0),
+        streams,
+        (*work.arrays[:3], placed),
+        structures=(*work.structures[:3], init),
+        layout=layout,
+    )
     lowered = program._advance.lower(
         state,
-        (arrays[0], arrays[1], arrays[3]),
-        structures=(rest[0], rest[1], rest[3]),
-        plan=program.Plan(num_steps, 0, 1, observe),
+        work.arrays,
+        structures=work.structures,
+        plan=program.Plan(num_steps, 0, 1),
         layout=layout,
         parity=0,
         careful=False,

@@ -8,6 +8,7 @@ docs/pages/streams.md.)
 import errno
 import functools
 import os
+import pickle
 import re
 import shutil
 import signal
@@ -24,7 +25,7 @@ import numpy as np
 import pytest
 
 import jlangevin as jl
-from jlangevin import memory, program, reducers, trees
+from jlangevin import memory, program, reducers
 
 REDUCERS = {
     "moments": reducers.pooled(reducers.moments(covariance=True)),
@@ -59,6 +60,51 @@ def resume(state, num_steps, **options):
 def assert_same(a, b):
     chex.assert_trees_all_equal_structs(a, b)
     jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+# States on the host ---------------------------------------------------------------------------
+
+
+def by_orbax(state, tmp_path):
+    import orbax.checkpoint as ocp
+
+    with ocp.StandardCheckpointer() as store:
+        store.save(tmp_path / "state", state)
+        store.wait_until_finished()
+        return store.restore(tmp_path / "state", jax.tree.map(np.zeros_like, state))
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        lambda state, _: jax.device_get(state),
+        lambda state, _: jax.tree.map(np.asarray, state),
+        lambda state, _: pickle.loads(pickle.dumps(state)),
+        lambda state, _: pickle.loads(pickle.dumps(jax.device_get(state))),
+        by_orbax,
+    ],
+    ids=["device_get", "NumPy", "pickle", "pickle of NumPy", "Orbax"],
+)
+def test_a_state_may_come_from_the_host(way, tmp_path):
+    first = run(20)
+    assert_same(resume(way(first.state, tmp_path), 40), resume(first.state, 40))
+
+
+def test_a_state_on_the_host_may_be_overwritten_afterwards():
+    state = jax.tree.map(lambda leaf: np.array(leaf), run(20).state)
+    rest = resume(state, 0)
+    before = jax.tree.map(np.array, rest.state)
+    jax.tree.map(lambda leaf: np.copyto(leaf, 0), state)
+    assert_same(rest.state, before)
+
+
+def test_what_is_no_state_on_the_host_is_refused():
+    state = jax.device_get(run(20).state)
+    double = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), state.kernel)
+    with pytest.raises(ValueError, match=r"state: a leaf has dtype float64, .*jax_enable_x64"):
+        resume(state._replace(kernel=double), 40)
+    with pytest.raises(TypeError, match="state: expected arrays for leaves, got str"):
+        resume(state._replace(step="20"), 40)
 
 
 # Blocks and resuming --------------------------------------------------------------------------
@@ -560,8 +606,32 @@ def test_a_disk_that_fails_is_no_damage(tmp_path, monkeypatch):
 
 def test_a_place_that_cannot_be_written_is_refused_before_the_first_step(tmp_path):
     (tmp_path / "file").write_text("no folder")
-    with pytest.raises(OSError, match=r"checkpoint: cannot write in .*file: File exists"):
+    with pytest.raises(FileExistsError, match=r"checkpoint: expected a folder, and .*file is a"):
         run(10**9, 1000, observe=None, checkpoint=tmp_path / "file")
+    with pytest.raises(OSError, match=r"checkpoint: cannot write in .*run: Not a directory"):
+        run(10**9, 1000, observe=None, checkpoint=tmp_path / "file" / "run")
+
+
+def test_a_folder_is_what_a_shell_would_take_it_for(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    run(2, checkpoint="~/run")
+    assert steps_in(tmp_path / "run")
+    run(2, checkpoint=os.fsencode(tmp_path / "bytes"))
+    assert steps_in(tmp_path / "bytes")
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "error", "message"),
+    [
+        ("", ValueError, 'checkpoint: expected a folder, got ""'),
+        (b"", ValueError, 'checkpoint: expected a folder, got ""'),
+        (3, TypeError, "checkpoint: expected the path of a folder, got 3"),
+        (True, TypeError, "checkpoint: expected the path of a folder, got True"),
+    ],
+)
+def test_what_is_no_folder_is_refused_by_name(checkpoint, error, message):
+    with pytest.raises(error, match=message):
+        run(checkpoint=checkpoint)
 
 
 def test_every_without_checkpoint_is_refused():
@@ -581,11 +651,9 @@ def test_draws_that_cannot_fit_are_refused_with_the_arithmetic():
 
 def test_thinned_or_unkept_draws_are_not_refused():
     state = run(2, reducers=None).state
-    work = program.Work(*zip(*(trees.partition(p) for p in (*setting()[:2], None)), strict=True))
-    for plan in (
-        program.Plan(10**9, 0, 10**8, jl.position),
-        program.Plan(10**9, 0, 1, None),
-    ):
+    for thin, observe in ((10**8, jl.position), (1, None)):
+        work = program.Work.of(*setting()[:2], None, observe)
+        plan = program.Plan(10**9, 0, thin)
         memory.check(state, work, plan, program.Layout(), jax.devices()[0])
 
 
@@ -622,5 +690,5 @@ def test_a_resumed_run_is_refused_what_does_not_fit():
     ],
 )
 def test_bad_input_is_refused_by_name(options, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         run(**options)

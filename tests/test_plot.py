@@ -425,7 +425,10 @@ KERNELS = {"ULA": jl.ula}
         (lambda: plot.contours(bowl(), (0, 1)), "span: expected"),
         (lambda: plot.contours(bowl(), ((1, 0), (0, 1))), "span: expected from < to"),
         (lambda: plot.contours(bowl(), SPAN, temperature=0.0), "temperature"),
-        (lambda: plot.contours(bowl(), SPAN, levels=[2.0, 1.0]), "levels: expected increasing"),
+        (
+            lambda: plot.contours(bowl(), SPAN, levels=[2.0, 1.0]),
+            "levels: expected heights, each above the one before; got",
+        ),
         (lambda: plot.contours(lambda x: jnp.log(x[0]), SPAN), "energy: expected finite"),
         (lambda: plot.score_field(bowl(), SPAN, num=0), "num: expected at least 1"),
         (lambda: plot.density(draws(9, 3), bowl(), SPAN), "draws: a picture of the plane"),

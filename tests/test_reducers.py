@@ -81,6 +81,16 @@ def test_pooled_moments_are_those_of_all_draws(covariance, dtype):
     assert (int(num_chains), int(num_left_out)) == (CHAINS, 0)
 
 
+@pytest.mark.parametrize("covariance", [False, True])
+def test_no_draw_has_no_moments(covariance):
+    """As it has no expectation: a mean of 0 would be a number like any other."""
+    moments = reducers.moments(covariance=covariance)
+    given = (moments, reducers.pooled(moments), reducers.expectation(lambda s: s.position))
+    result = run(given, num_steps=0).summary
+    assert all(np.isnan(leaf).all() for leaf in jax.tree.leaves((result[0], result[1].value)))
+    assert np.isnan(result[2]).all()
+
+
 def test_expectations_are_means_of_the_function(dtype):
     def of(state):
         return {"square": state.position**2, "sum": jnp.sum(state.position)}
@@ -202,8 +212,18 @@ def test_split_rhat_is_that_of_the_halves(num_draws, dtype):
     np.testing.assert_allclose(result.summary.value, expected, rtol=10 * tolerance(dtype))
 
 
+def test_split_rhat_is_gone_on_with_and_not_beyond_its_number():
+    energy, half = jl.energies.quadratic(jnp.eye(2)), reducers.split_rhat(8)
+    first = jl.sample(key(), energy, jl.ula(0.1), jnp.ones((2, 2)), num_steps=4, reducers=half)
+    assert np.isnan(first.summary).all()
+    both = jl.resume(first.state, energy, jl.ula(0.1), num_steps=4, reducers=half)
+    assert np.isfinite(both.summary).all()
+    with pytest.raises(ValueError, match=r"split_rhat\(8\) is of 8 draws, and there will be 12"):
+        jl.resume(both.state, energy, jl.ula(0.1), num_steps=4, reducers=half)
+
+
 def test_split_rhat_of_another_number_of_draws_is_nan():
-    assert bool(jnp.isnan(run(reducers.split_rhat(50)).summary).all())
+    assert bool(jnp.isnan(run(reducers.split_rhat(DRAWS + 10)).summary).all())
 
 
 # Numbers that are hard on float32 -------------------------------------------------------------
@@ -344,12 +364,36 @@ def test_no_reducers_may_be_given_in_containers():
             "reducer: Custom cannot be pooled",
         ),
         (lambda: run(3), TypeError, "reducers: expected a reducer or a pytree of them, got int"),
-        (lambda: run({"a": reducers.moments}), TypeError, "reducers: expected a reducer"),
+        (
+            lambda: run({"a": reducers.moments}),
+            TypeError,
+            r"got the function moments .* moments\(\)",
+        ),
         (lambda: run(Unfinished()), TypeError, r"reducers: .* got Unfinished \(it lacks finish\)"),
         (
             lambda: run((reducers.moments(), {"a": Unfinished()})),
             TypeError,
             "reducers: .* got Unfinished",
+        ),
+        *[
+            (
+                lambda make=make: run(make(lambda s: jax.lax.complex(s.position, s.position))),
+                TypeError,
+                "of: expected real numbers of it, got dtype complex64; take jnp.real",
+            )
+            for make in (
+                reducers.moments,
+                reducers.expectation,
+                reducers.extrema,
+                lambda of: reducers.histogram([0.0, 1.0], of),
+                lambda of: reducers.autocovariance(2, of),
+                lambda of: reducers.split_rhat(DRAWS, of),
+            )
+        ],
+        (
+            lambda: run(reducers.pooled(reducers.split_rhat(DRAWS - 2))),
+            ValueError,
+            rf"reducers: split_rhat\({DRAWS - 2}\) is of .* will be {DRAWS}, num_steps",
         ),
         (lambda: reducers.custom(None, None, None), TypeError, "init: expected a function"),
         (lambda: reducers.custom(abs, abs, 1), TypeError, "finish: expected a function, got 1"),

@@ -392,7 +392,7 @@ def attempt(**changes):
         ({"energy": lambda x: jnp.sum(x > 0)}, TypeError, "energy: expected a real floating"),
         ({"energy": lambda x: jnp.nan * jnp.sum(x)}, ValueError, "not finite at the start of 4"),
         ({"energy": lambda x: jnp.log(-jnp.sum(x**2))}, ValueError, "not finite at the start"),
-        ({"kernel": jl.ula}, TypeError, "kernel: .* is no kernel"),
+        ({"kernel": jl.ula}, TypeError, r"kernel: got the function ula .* ula\(step_size\)"),
         ({"kernel": None}, TypeError, "kernel: None is no kernel"),
         ({"init": jnp.zeros((3, 5))}, ValueError, r"position of shape \(2,\), got \(5,\)"),
         ({"init": jnp.zeros(2)}, ValueError, r"position of shape \(2,\), got \(\)"),
@@ -401,14 +401,14 @@ def attempt(**changes):
         ({"init": jnp.zeros((3, 2), int)}, TypeError, "init: expected floating positions"),
         ({"init": jnp.zeros((0, 2))}, ValueError, "init: no positions"),
         ({"init": ()}, ValueError, "init: no positions"),
-        ({"init": jl.Gaussian}, TypeError, "init: expected a law or positions, got the class Gau"),
+        ({"init": jl.Gaussian}, TypeError, r"init: got the class Gaussian .* Gaussian\(mean, cov"),
         ({"init": (jnp.zeros((2, 2)), jnp.zeros((3, 2)))}, ValueError, "init: leaves disagree"),
         (
             {"init": jnp.zeros((3, 2)), "num_chains": 4},
             ValueError,
             "num_chains: 4 chains were asked for, but init has 3",
         ),
-        ({"init": jl.energies.double_well(), "num_chains": 1}, ValueError, "no closed form"),
+        ({"init": jl.energies.double_well(), "num_chains": 1}, ValueError, "no exact sampler"),
         ({"init": jl.energies.linear([1.0]), "num_chains": 1}, ValueError, "no finite integral"),
         ({"num_chains": None}, ValueError, "num_chains: pass a number of chains"),
         ({"num_chains": 0}, ValueError, "num_chains: expected at least 1, got 0"),
@@ -567,7 +567,7 @@ def test_errors_of_a_kernel_and_of_an_energy_say_what_these_were_given():
 def test_chains_that_never_move_are_reported():
     """MALA with a step a million times too large; and once more with too few steps to tell."""
     energy, start = jl.energies.double_well(dim=2), jnp.ones((4, 2))
-    with pytest.warns(jl.StuckWarning, match="hardly a chain has moved: .* over 100 steps"):
+    with pytest.warns(jl.StuckWarning, match="4 of 4 chains have hardly moved .* over 100 steps"):
         jl.sample(key(), energy, jl.mala(1e4), start, num_steps=100)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -586,7 +586,7 @@ def test_a_run_is_shown_by_its_shapes():
     assert "draws: float32[5, 7, 1]" in repr(traced)
 
 
-def test_an_object_that_can_be_neither_traced_nor_hashed_is_refused():
+def test_an_object_that_can_be_neither_traced_nor_hashed_is_known_by_what_it_holds():
     @dataclasses.dataclass  # with ==, hence without a hash
     class Mutable:
         scale: float
@@ -594,8 +594,13 @@ def test_an_object_that_can_be_neither_traced_nor_hashed_is_refused():
         def __call__(self, x):
             return self.scale * jnp.sum(x)
 
-    with pytest.raises(TypeError, match="Mutable: neither a pytree nor hashable"):
-        attempt(energy=Mutable(1.0))
+    def value(energy):
+        return attempt(energy=energy, kernel=jl.mala(0.1), num_steps=0).state.kernel.energy[0]
+
+    energy = Mutable(1.0)
+    once = value(energy)
+    energy.scale = 2.0
+    assert value(energy) == 2 * once
 
 
 def test_lists_of_numbers_are_positions():

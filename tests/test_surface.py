@@ -21,7 +21,7 @@ SNAPSHOT = Path(__file__).parent / "public_surface.txt"
 # What may lack an example, or arguments one by one: noise, which is asked for by the driver alone;
 # functions whose first lines tell all.
 NO_EXAMPLE = {
-    "jlangevin.kernels.base.gradient",
+    "jlangevin._energy.gradient",
     "jlangevin.kernels.base.position",
     "jlangevin.noise.at_step",
     "jlangevin.noise.count",
@@ -29,7 +29,7 @@ NO_EXAMPLE = {
     "jlangevin.noise.streams",
 }
 NO_ARGS = {
-    "jlangevin.kernels.base.gradient",
+    "jlangevin._energy.gradient",
     "jlangevin.kernels.base.position",
     "jlangevin.noise.at_step",
     "jlangevin.noise.count",

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import jlangevin as jl
 from jlangevin import trees
 
 
@@ -123,7 +124,11 @@ def test_partition_takes_the_arrays_out_and_combine_puts_them_back(tree, num_arr
     again = trees.combine(arrays, structure)
     assert jax.tree.structure(again) == jax.tree.structure(tree)
     for found, leaf in zip(jax.tree.leaves(again), jax.tree.leaves(tree), strict=True):
-        assert found is leaf
+        if isinstance(leaf, np.ndarray):  # whose memory is the caller's
+            np.testing.assert_array_equal(found, leaf, strict=True)
+            assert not np.shares_memory(found, leaf)
+        else:
+            assert found is leaf
 
 
 def test_other_arrays_can_be_put_in_their_place():
@@ -210,7 +215,8 @@ def test_a_position_may_have_to_be_floating():
     assert trees.as_position("x", [1, 2], floating=True).dtype == jnp.float32  # a list of numbers
     for wrong in (jnp.arange(2), {"a": jnp.zeros(2), "b": 1}, jnp.zeros(2, complex)):
         trees.as_position("x", wrong)
-        with pytest.raises(TypeError, match=r"^x: expected floating arrays, got dtype (int|compl)"):
+        found = r"^x(\['b'\])?: expected floating arrays, got dtype (int|compl)"
+        with pytest.raises(TypeError, match=found):
             trees.as_position("x", wrong, floating=True)
 
 
@@ -239,3 +245,115 @@ def test_assert_like_compares_structure_and_shapes():
 )
 def test_shown_has_shapes_in_place_of_numbers(tree, words):
     assert trees.shown(tree) == words
+
+
+# Memory of the caller's -----------------------------------------------------------------------
+
+
+def aligned(values):
+    """Where JAX takes an array on the CPU without a copy."""
+    values = np.asarray(values, np.float32)
+    raw = np.empty(values.nbytes + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    array = raw[start : start + values.nbytes].view(np.float32).reshape(values.shape)
+    array[...] = values
+    return array
+
+
+@trees.pytree_dataclass
+class Unchecked:
+    values: Any
+
+
+MANY = np.linspace(0.1, 1.0, 64)
+KEEPING = {
+    "Gaussian's mean": (MANY, lambda x: jl.Gaussian(x, np.eye(64))),
+    "Gaussian's covariance": (np.eye(16), lambda x: jl.Gaussian(np.zeros(16), x)),
+    "a mean in a dictionary": (MANY, lambda x: jl.Gaussian({"m": x}, np.eye(64))),
+    "data": (MANY, lambda x: jl.estimators.minibatch(lambda p, y: p * y, x, 4)),
+    "a step size": (0.1, jl.ula),
+    "a temperature": (0.1, lambda x: jl.ula(0.1, temperature=x)),
+    "a preconditioner": (MANY, lambda x: jl.ula(0.1, preconditioner=x)),
+    "a matrix": (np.eye(16), lambda x: jl.ula(0.1, preconditioner=x)),
+    "a mass": (MANY, lambda x: jl.underdamped(0.1, 1.0, mass=x)),
+    "levels": (MANY[::-1], lambda x: jl.annealed(x, 2, 0.1)),
+    "a ladder": (MANY, lambda x: jl.tempered(jl.mala(0.1, temperature=x[0]), x)),
+    "linear": (MANY, jl.energies.linear),
+    "a precision": (np.eye(16), jl.energies.quadratic),
+    "a center": (MANY, lambda x: jl.energies.quadratic(np.eye(64), x)),
+    "a height": (1.0, jl.energies.double_well),
+    "means of a mixture": (
+        MANY[:, None],
+        lambda x: jl.energies.gaussian_mixture(x, np.ones((64, 1, 1)), np.full(64, 1 / 64)),
+    ),
+    "a box": (MANY, lambda x: jl.domains.box(x, 2.0)),
+    "a ball": (MANY, lambda x: jl.domains.ball(x, 1.0)),
+    "a half-space": (MANY, lambda x: jl.domains.half_space(x, 1.0)),
+    "edges": (MANY, jl.reducers.histogram),
+    "a field of a class": (MANY, Unchecked),
+    "parameters": (MANY, lambda x: trees.partition(jax.tree_util.Partial(double, x))[0]),
+    "positions": (MANY[:, None], lambda x: trees.as_position("init", x)),
+}
+
+
+@pytest.mark.parametrize("name", KEEPING)
+def test_memory_of_the_callers_is_not_shared(name):
+    values, make = KEEPING[name]
+    array = aligned(values)
+    made = make(array)
+    before = [np.array(leaf) for leaf in jax.tree.leaves(made) if trees.is_array(leaf)]
+    array[...] = 99.0
+    after = [leaf for leaf in jax.tree.leaves(made) if trees.is_array(leaf)]
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_an_array_that_jax_has_seen_is_taken_as_it_is_now():
+    """JAX finds its copy of a float64 array by identity, as long as a program keeps it."""
+    array = np.array([1.0, 4.0])
+    keeping = jax.jit(lambda x: array * x)
+    keeping(jnp.ones(2))
+    array *= 4
+    for made in (
+        jl.energies.linear(array).theta,
+        jl.energies.linear(list(array)).theta,
+        jl.Gaussian(array, np.eye(2)).mean,
+        trees.as_position("x", [array])[0],
+        jnp.asarray(trees.partition(jax.tree_util.Partial(double, array))[0][0]),
+    ):
+        np.testing.assert_array_equal(made, [4.0, 16.0])
+
+
+MASKED = np.ma.masked_array(np.ones((4, 2)), mask=[[False, True]] * 4)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda x: jl.sample(jax.random.key(0), double, jl.ula(0.1), x, num_steps=1),
+        lambda x: jl.sample(jax.random.key(0), double, jl.ula(0.1), [*x], num_steps=1),
+        lambda x: jl.Gaussian(x[0], np.eye(2)),
+        lambda x: jl.energies.linear(x[0]),
+        lambda x: jl.diagnostics.ess(x),
+        lambda x: trees.partition(jax.tree_util.Partial(double, x)),
+        Unchecked,
+    ],
+)
+def test_masked_arrays_are_refused(make):
+    with pytest.raises(TypeError, match=r": got a masked array, .*x\.compressed\(\)"):
+        make(MASKED)
+
+
+@pytest.mark.parametrize(
+    ("thing", "name"),
+    [
+        (jl.Gaussian(jnp.zeros(2), jnp.eye(2)), "mean"),
+        (jl.ula(0.1), "step_size"),
+        (jl.energies.linear([1.0]), "theta"),
+    ],
+)
+def test_what_was_checked_cannot_be_changed(thing, name):
+    with pytest.raises(dataclasses.FrozenInstanceError, match=f"{name}: a .* make another one"):
+        setattr(thing, name, jnp.ones(2))
+    with pytest.raises(dataclasses.FrozenInstanceError, match=name):
+        delattr(thing, name)

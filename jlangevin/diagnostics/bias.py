@@ -28,10 +28,11 @@ from jlangevin._checks import (
     as_draws,
     as_draws_array,
     check_finite,
+    check_known,
     check_scalar,
     check_spd,
 )
-from jlangevin.diagnostics.series import mcse
+from jlangevin.diagnostics.series import mcse_of
 from jlangevin.errors import NotAModeError
 from jlangevin.kernels.base import Energy, Kernel, Schedule, check_energy, check_kernel, gradient
 
@@ -136,6 +137,7 @@ def bias(
         x0                                   16     0.0625     +8.70%
     """
     check_kernel(kernel)
+    check_known("the bias is found on the host", kernel=kernel, mode=mode, draws=draws)
     mode = as_array("mode", mode, ndim=1)
     check_finite("mode", mode)
     check_energy(energy, mode)
@@ -173,8 +175,7 @@ def _temperature(kernel: Any, temperature: Any) -> Any:
         if isinstance(temperature, Schedule):
             # Refused for what it is by `exact.stationary`; until then any value will do.
             return 1.0
-    check_scalar("temperature", temperature, positive=True)
-    return temperature
+    return check_scalar("temperature", temperature, positive=True)
 
 
 def _hessian_at_mode(energy: Energy, mode: jax.Array, temperature: Any) -> jax.Array:
@@ -231,7 +232,7 @@ def _variance(name: str, draws: Any, columns: jax.Array) -> tuple[Floats, Floats
     along = product(x - jnp.mean(x, axis=(0, 1), keepdims=True), columns.astype(x.dtype))
     square = along**2
     return np.asarray(jnp.mean(square, axis=(0, 1)), np.float64), np.asarray(
-        mcse(square), np.float64
+        mcse_of(square), np.float64
     )
 
 

@@ -1,6 +1,8 @@
 """Averages that are known for every p ∝ exp(-E/T), whatever the energy.
 
-Both follow from integrating by parts where p vanishes far out (the tails must decay):
+Both follow from integrating by parts where p vanishes far out (the tails must decay). d is the
+number of dimensions in which there is a law; directions along which E does not change, as the
+centre of mass of a free cluster, have none and are not counted:
 
     E[(x - a)·∇E] = d T                 equipartition: the virial theorem, for any fixed a
     E[|∇E|²] = T E[ΔE]                  the configurational temperature (Rugh 1997)
@@ -12,18 +14,24 @@ cannot tell whether the weights of modes far apart are right.
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from jlangevin._checks import as_array, as_draws, check_finite, check_temperature
+from jlangevin import trees
+from jlangevin._checks import as_array, check_finite, check_temperature
 from jlangevin.compiling import compiled, mapped
-from jlangevin.diagnostics.series import mcse
+from jlangevin.diagnostics.series import mcse_of
+from jlangevin.draws import as_positions
 from jlangevin.kernels.base import gradient
-from jlangevin.kernels.underdamped import configurational_temperature
 
 __all__ = ["Identities", "Identity", "identities"]
+
+_FLAT = 30  # roundings, by which a gradient along a direction may differ from 0
+_HESSIANS = 16  # draws at which curvature shows what few gradients do not
 
 
 class Identity(NamedTuple):
@@ -40,41 +48,63 @@ class Identities(NamedTuple):
 
     virial: Identity  # E[(x - a)·∇E] = d T
     gradient: Identity  # E[|∇E|²] = T E[ΔE]
+    num_dimensions: jax.Array  # d, without the directions along which E does not change
+    num_flat: jax.Array  # of these
 
     def __str__(self) -> str:
         lines = [f"{'identity':<24}{'estimate':>12}{'expected':>12}{'ratio':>9}{'z':>9}"]
         names = ("E[(x - a)·∇E] = d T", "E[|∇E|²] = T E[ΔE]")
-        for name, each in zip(names, self, strict=True):
+        for name, each in zip(names, (self.virial, self.gradient), strict=True):
             estimate, expected, ratio, z = map(float, each)
             lines.append(f"{name:<24}{estimate:>12.5g}{expected:>12.5g}{ratio:>9.4f}{z:>9.2f}")
+        if flat := int(self.num_flat):
+            d = int(self.num_dimensions)
+            lines.append(
+                f"E does not change along {flat} of {d + flat} directions, which have no law: "
+                f"d = {d}"
+            )
         return "\n".join(lines)
 
 
-def identities(x: Any, energy: Any, temperature: Any = 1.0, *, center: Any = None) -> Identities:
+def identities(
+    x: Any,
+    energy: Any,
+    temperature: Any = 1.0,
+    *,
+    center: Any = None,
+    position_shape: tuple[int, ...] | None = None,
+) -> Identities:
     """Hold draws against E[(x - a)·∇E] = d T and E[|∇E|²] = T E[ΔE].
 
-    The standard error of a z-score is `mcse` of the chains for draws (chain, draw, d), and
-    sd / sqrt(n) for draws (draw, d), which must be independent; in the second identity it is that
+    The standard error of a z-score is `mcse` of the chains for draws (chain, draw, …), and
+    sd / sqrt(n) for draws (draw, …), which must be independent; in the second identity it is that
     of |∇E|² - T ΔE, as both sides are estimated from the same draws. z-scores are standard normal
     for many draws of p if these quantities have a variance; in Neal's funnel |∇E|² hardly does.
 
     ΔE is exact, the trace of the Hessian by d derivatives of the gradient: for small d.
 
+    d is the number of elements of a position, less the directions along which E does not change:
+    those u with u·∇E = 0 at every draw, and ∇²E u = 0 at 16 of them, but for rounding. In such a
+    direction chains wander for ever and no law is reached; in the others both identities hold.
+
     Args:
-        x: draws, (chain, draw, d) or (draw, d).
-        energy: E, a function of a position (d,), twice differentiable; or a score, as
+        x: draws, (chain, draw, …) or (draw, …), with the axes of a position after these.
+        energy: E, a function of a position, twice differentiable; or a score, as
             `jlangevin.scores` makes them, whose divergence is -ΔE.
         temperature: T.
-        center: a, (d,), zero if None. The nearer to the middle of p, the smaller the error.
+        center: a, like a position, zero if None. The nearer to the middle of p, the smaller the
+            error.
+        position_shape: the shape of one position, that of `center` if None. Where neither is given
+            and the energy takes more than one that `x` could hold, see `ksd`.
 
     Returns:
-        `Identities`: estimate, expected value, ratio and z-score of each; printed, a table.
+        `Identities`: estimate, expected value, ratio and z-score of each, and d; printed, a table.
 
     Raises:
         TypeError: `x` is no array of real numbers, or `energy` cannot be called.
-        ValueError: `x` of another shape, not finite, or fewer than 4 draws (a chain, if there are
-            chains); an energy that is no scalar, or derivatives that are not finite at a draw; T
-            not positive.
+        ValueError: `x` of another shape, of one that can be read in two ways, not finite, or fewer
+            than 4 draws (a chain, if there are chains); an energy that is no scalar, or derivatives
+            that are not finite at a draw; T not positive.
 
     References: Rugh (1997), https://doi.org/10.1103/PhysRevLett.78.772; Butler, Ayton, Jepps,
         Evans (1998).
@@ -89,54 +119,88 @@ def identities(x: Any, energy: Any, temperature: Any = 1.0, *, center: Any = Non
         >>> bool(jl.diagnostics.identities(1.1 * x, energy).gradient.z_score > 5)
         True
     """
-    draws = as_draws("x", x, minimum=4)
-    if draws.ndim == 3 and draws.shape[1] < 4:
-        raise ValueError(f"x: expected at least 4 draws a chain, got shape {draws.shape}")
-    d = draws.shape[-1]
-    temperature = check_temperature(temperature, draws.dtype)
-    center = jnp.zeros(d, draws.dtype) if center is None else as_array("center", center)
-    if center.shape != (d,):
-        raise ValueError(f"center: expected shape ({d},), got {center.shape}")
-    check_finite("center", center)
-    slope, square, laplacian = mapped(_derivatives, energy, draws.reshape(-1, d))
+    if position_shape is None and center is not None:
+        shape = np.shape(center)
+        position_shape = shape if np.shape(x)[-len(shape) :] == shape != () else None
+    draws = as_positions("x", x, energy, position_shape, minimum=4)
+    points, shape = draws.points, draws.points.shape[1:]
+    if draws.batch[-1] < 4:
+        raise ValueError(
+            f"x: expected at least 4 draws a chain, got {draws.batch[0]} chains of {draws.batch[1]}"
+        )
+    temperature = check_temperature(temperature, points.dtype)
+    center = jnp.zeros(shape, points.dtype) if center is None else as_array("center", center)
+    if center.shape != shape:
+        raise ValueError(f"center: expected shape {shape}, got {center.shape}")
+    center = check_finite("center", center)
+    slope, laplacian = mapped(_derivatives, energy, points)
+    some = np.linspace(0, len(points) - 1, min(_HESSIANS, len(points))).astype(int)
+    hessians = mapped(_hessian, energy, points[some])
     try:
         check_finite("energy", (slope, laplacian))
     except ValueError:
         raise ValueError("energy: its derivatives are not finite at a draw") from None
-    return _identities(draws, slope, square, laplacian, temperature, center.astype(draws.dtype))
+    offset = draws.flat - trees.ravel(center.astype(points.dtype))[None, :]
+    return _identities(offset, slope, laplacian, hessians, temperature, batch=draws.batch)
 
 
-def _derivatives(energy: Any, point: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """∇E, |∇E|² and ΔE at one point."""
-    pair = configurational_temperature(energy, point)
-    return gradient(energy, point), pair.gradient_square, pair.laplacian
+def _derivatives(energy: Any, point: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """∇E, raveled, and ΔE at one point."""
+    return trees.ravel(gradient(energy, point)), jnp.trace(_hessian(energy, point))
 
 
-@compiled
+def _hessian(energy: Any, point: jax.Array) -> jax.Array:
+    unravel = trees.unraveler(point)
+    slope = jax.jacfwd(lambda flat: trees.ravel(gradient(energy, unravel(flat))))
+    found: jax.Array = slope(trees.ravel(point))
+    return found
+
+
+def _num_flat(slopes: jax.Array, hessians: jax.Array, temperature: jax.Array) -> jax.Array:
+    """In how many directions u·∇E = 0 at all draws, and ∇²E u = 0 at some.
+
+    Coordinates are measured by how steep E is along them, and energies by T: nothing has a unit.
+    """
+    n, d = slopes.shape
+    steep = jnp.max(jnp.abs(slopes), axis=0)
+    steep = steep * jnp.sqrt(jnp.mean((slopes / jnp.where(steep > 0, steep, 1)[None]) ** 2, axis=0))
+    scale = jnp.where(steep > 0, 1 / jnp.where(steep > 0, steep, 1), 1)
+    first = slopes * scale[None] / jnp.sqrt(jnp.asarray(n, scale.dtype))
+    second = hessians * (temperature * scale[:, None] * scale[None])[None]
+    rows = jnp.concatenate([first, second.reshape(-1, d)])
+    values = jnp.linalg.svd(jnp.linalg.qr(rows, mode="r"), compute_uv=False)
+    rank = jnp.sum(values > _FLAT * jnp.finfo(values.dtype).eps * values[0])
+    return jnp.int32(d) - rank.astype(jnp.int32)
+
+
+@functools.partial(compiled, static_argnames=("batch",))
 def _identities(
-    draws: jax.Array,
+    offset: jax.Array,
     slope: jax.Array,
-    square: jax.Array,
     laplacian: jax.Array,
+    hessians: jax.Array,
     temperature: jax.Array,
-    center: jax.Array,
+    *,
+    batch: tuple[int, ...],
 ) -> Identities:
-    shape = draws.shape[:-1]
-    offset = draws.reshape(slope.shape) - center[None, :]
+    """Of n points (n, d) that came as `batch`."""
+    shape, dtype = batch, offset.dtype
+    flat = _num_flat(slope, hessians, temperature)
+    num_dimensions = jnp.int32(offset.shape[1]) - flat
     virial = jnp.sum(offset * slope, axis=1).reshape(shape)
-    square = square.reshape(shape)
+    square = jnp.sum(slope * slope, axis=1).reshape(shape)
     curvature = temperature * laplacian.reshape(shape)
 
     def identity(estimate: jax.Array, expected: jax.Array) -> Identity:
         difference = estimate - expected
         if len(shape) == 2:
-            error = mcse(difference)
+            error = mcse_of(difference)
         else:
-            error = jnp.std(difference, ddof=1) / jnp.sqrt(jnp.asarray(shape[0], draws.dtype))
+            error = jnp.std(difference, ddof=1) / jnp.sqrt(jnp.asarray(shape[0], dtype))
         left, right, off = jnp.mean(estimate), jnp.mean(expected), jnp.mean(difference)
         # Draws so far out that squares of these overflow are no draws of p.
         z_score = jnp.where(jnp.isfinite(error), off / error, jnp.copysign(jnp.inf, off))
         return Identity(left, right, left / right, z_score)
 
-    known = jnp.broadcast_to(draws.shape[-1] * temperature, shape)
-    return Identities(identity(virial, known), identity(square, curvature))
+    known = jnp.broadcast_to(num_dimensions.astype(dtype) * temperature, shape)
+    return Identities(identity(virial, known), identity(square, curvature), num_dimensions, flat)

@@ -11,6 +11,7 @@ import numpy as np
 from jlangevin import trees
 from jlangevin._checks import check_count
 from jlangevin.kernels.coupled import CoupledState
+from jlangevin.noise import MAX_STEPS
 
 __all__ = ["Bound", "meeting_times", "total_variation_bound"]
 
@@ -115,7 +116,13 @@ def total_variation_bound(meeting_times: Any, lag: int, times: Any) -> Bound:
 
 
 def _whole(name: str, value: Any) -> jax.Array:
-    array = jnp.asarray(value)
+    # By NumPy, as JAX would cut a number of 64 bits to 32.
+    array = value if isinstance(value, jax.Array) else np.asarray(trees.own(name, value))
     if not jnp.issubdtype(array.dtype, jnp.integer):
         raise TypeError(f"{name}: expected whole numbers, got dtype {array.dtype}")
-    return array.astype(jnp.int32)
+    if trees.is_concrete(array) and np.any(np.asarray(array) > MAX_STEPS):
+        raise ValueError(
+            f"{name}: expected numbers below 2**31, got {np.max(array)}, as a stream has no more "
+            "steps"
+        )
+    return jnp.asarray(array).astype(jnp.int32)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jlangevin._checks import as_draws
+from jlangevin._checks import as_draws, check_flag, check_made
 from jlangevin.compiling import mapped
 from jlangevin.energies import GaussianMixture
 
@@ -52,6 +52,7 @@ def mode_occupancy(x: Any, mixture: GaussianMixture, *, hard: bool = False) -> M
         >>> stuck.fractions.round(3).tolist(), stuck.weights.tolist()
         ([0.0, 1.0], [0.25, 0.75])
     """
+    check_made("mixture", mixture)
     if not isinstance(mixture, GaussianMixture):
         raise TypeError(
             f"mixture: expected a GaussianMixture (energies.gaussian_mixture), "
@@ -64,7 +65,9 @@ def mode_occupancy(x: Any, mixture: GaussianMixture, *, hard: bool = False) -> M
             f"x: expected draws in {mixture.means.shape[1]} dimension(s), as the mixture, got "
             f"{points.shape[1]}"
         )
-    responsibilities = mapped(_hard if hard else _soft, mixture, points.astype(mixture.means.dtype))
+    responsibilities = mapped(
+        _hard if check_flag("hard", hard) else _soft, mixture, points.astype(mixture.means.dtype)
+    )
     return ModeOccupancy(jnp.mean(responsibilities, axis=0), mixture.weights)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -22,6 +23,7 @@ from jlangevin import trees
 from jlangevin._checks import as_draws_array
 from jlangevin.autocorrelation import integrated_time
 from jlangevin.compiling import compiled
+from jlangevin.errors import AxesWarning
 
 __all__ = ["autocorrelation", "ess", "mcse", "rhat"]
 
@@ -29,7 +31,6 @@ Method = Literal["bulk", "tail", "mean"]
 
 _MIN_DRAWS = 4  # below it, ArviZ and so we answer NaN
 _TAILS = (0.05, 0.95)
-_CONSTANT = 1e-15  # a range below it is none (ArviZ)
 
 
 def ess(x: Any, method: Method = "bulk") -> jax.Array:
@@ -53,6 +54,7 @@ def ess(x: Any, method: Method = "bulk") -> jax.Array:
     Raises:
         TypeError: `x` is no array of real numbers.
         ValueError: `x` has no (chain, draw) axes, or `method` is none of the three.
+        AxesWarning: more chains than draws, as if axes were swapped.
 
     References: Geyer (1992); Vehtari et al. (2021), https://doi.org/10.1214/20-BA1221.
 
@@ -66,7 +68,7 @@ def ess(x: Any, method: Method = "bulk") -> jax.Array:
     """
     if method not in _METHODS:
         raise ValueError(f"method: expected one of {', '.join(_METHODS)}, got {method!r}")
-    return _ess(_series("x", x), method)
+    return _ess(_series("x", x, told=True), method=method)
 
 
 def rhat(x: Any) -> jax.Array:
@@ -89,6 +91,7 @@ def rhat(x: Any) -> jax.Array:
     Raises:
         TypeError: `x` is no array of real numbers.
         ValueError: `x` has no (chain, draw) axes.
+        AxesWarning: more chains than draws, as if axes were swapped.
 
     References: Gelman and Rubin (1992); Vehtari et al. (2021), https://doi.org/10.1214/20-BA1221.
 
@@ -100,7 +103,7 @@ def rhat(x: Any) -> jax.Array:
         >>> bool(jl.diagnostics.rhat(x.at[0].add(1.0)) > 1.01)
         True
     """
-    return _rhat(_series("x", x))
+    return _rhat(_series("x", x, told=True))
 
 
 def mcse(x: Any) -> jax.Array:
@@ -115,6 +118,7 @@ def mcse(x: Any) -> jax.Array:
     Raises:
         TypeError: `x` is no array of real numbers.
         ValueError: `x` has no (chain, draw) axes.
+        AxesWarning: more chains than draws, as if axes were swapped.
 
     References: Vehtari et al. (2021), https://doi.org/10.1214/20-BA1221.
 
@@ -124,7 +128,7 @@ def mcse(x: Any) -> jax.Array:
         >>> round(float(jl.diagnostics.mcse(x)), 2)
         0.01
     """
-    return _mcse(_series("x", x))
+    return mcse_of(_series("x", x, told=True))
 
 
 def autocorrelation(x: Any) -> jax.Array:
@@ -153,13 +157,24 @@ def autocorrelation(x: Any) -> jax.Array:
 # Arrays of known kind ---------------------------------------------------------------------------
 
 
-def _series(name: str, x: Any) -> jax.Array:
-    """`x` as floats of at least 32 bits with axes (chain, draw, …)."""
+def _series(name: str, x: Any, *, told: bool = False) -> jax.Array:
+    """`x` as floats of at least 32 bits with axes (chain, draw, …).
+
+    If `told`, more chains than draws are worth a word on which axes these are.
+    """
     x = as_draws_array(name, x)
     if x.ndim < 2 or 0 in x.shape:
         raise ValueError(
             f"{name}: expected axes (chain, draw, …), none of them empty, got shape {x.shape}"
             + ("; add the chain axis, x[None]" if x.ndim == 1 else "")
+        )
+    if told and x.shape[0] > x.shape[1]:
+        warnings.warn(
+            f"{name}: shape {x.shape} is taken for {x.shape[0]} chains of {x.shape[1]} draws, as "
+            "the axes are (chain, draw, …). If it is one chain, (draw, …), give x[None]; if it is "
+            "(draw, chain, …), jnp.swapaxes(x, 0, 1); if it is right, ignore this warning",
+            AxesWarning,
+            stacklevel=3,
         )
     return trees.wide(x)
 
@@ -183,7 +198,9 @@ def _rhat(x: jax.Array) -> jax.Array:
 
 
 @compiled
-def _mcse(x: jax.Array) -> jax.Array:
+def mcse_of(x: jax.Array) -> jax.Array:
+    """`mcse` of floats whose axes are known to be (chain, draw, …)."""
+
     def one(x: jax.Array) -> jax.Array:
         deviation = _centred(x, (0, 1))
         sd = jnp.sqrt(jnp.sum(deviation**2) / max(x.size - 1, 1))
@@ -196,7 +213,10 @@ def _mcse(x: jax.Array) -> jax.Array:
 def _autocorrelation(x: jax.Array) -> jax.Array:
     moved = jnp.moveaxis(x, 1, -1)
     covariance = _autocovariance(moved)
-    return jnp.moveaxis(covariance / covariance[..., :1], -1, 1)
+    # Of a chain that does not move, rounding of its mean would be what is correlated.
+    still = jnp.max(moved, axis=-1, keepdims=True) == jnp.min(moved, axis=-1, keepdims=True)
+    still = jnp.broadcast_to(still, moved.shape)
+    return jnp.moveaxis(jnp.where(still, jnp.nan, covariance / covariance[..., :1]), -1, 1)
 
 
 # One series (chain, draw) -----------------------------------------------------------------------
@@ -242,7 +262,8 @@ def _effective(split: jax.Array, x: jax.Array) -> jax.Array:
     size = m * n
     found = size / jnp.maximum(tau, 1 / math.log10(size))
     found = jnp.where(jnp.isnan(rho[1]), jnp.nan, found)
-    found = jnp.where(jnp.max(split) - jnp.min(split) < _CONSTANT, float(size), found)
+    # ArviZ says so of any range below 1e-15, whatever the unit.
+    found = jnp.where(jnp.max(split) == jnp.min(split), float(size), found)
     return jnp.where(jnp.any(jnp.isnan(x)), jnp.nan, found)
 
 

@@ -35,17 +35,19 @@ from jax import lax
 from jlangevin import noise, trees
 from jlangevin._arithmetic import product
 from jlangevin._checks import (
-    as_draws,
     check_count,
     check_finite,
     check_key,
+    check_made,
     check_scalar,
     check_temperature,
+    or_nan,
 )
 from jlangevin.compiling import compiled, mapped
-from jlangevin.kernels.base import gradient
+from jlangevin.draws import Draws, as_positions
+from jlangevin.kernels.base import check_callable, gradient, shapes_of
 from jlangevin.noise import Want
-from jlangevin.scores import GivenGradient
+from jlangevin.scores import GivenGradient, Score
 
 __all__ = ["KSDTest", "ksd", "ksd_test", "stein_thinning"]
 
@@ -64,6 +66,7 @@ def ksd(
     c: Any = 1.0,
     beta: float = -0.5,
     block: int | None = None,
+    position_shape: tuple[int, ...] | None = None,
 ) -> jax.Array:
     """The squared kernel Stein discrepancy between draws and p ∝ exp(-E/T).
 
@@ -74,24 +77,29 @@ def ksd(
     block²).
 
     Args:
-        x: draws, (draw, d) or (chain, draw, d).
-        energy: E, a function of a position (d,), as everywhere, or a score as `jlangevin.scores`
+        x: draws, (draw, …) or (chain, draw, …), with the axes of a position after these; d is
+            the number of its elements.
+        energy: E, a function of a position, as everywhere, or a score as `jlangevin.scores`
             makes them; or None with `score`.
-        score: s = ∇ log p, a function from (d,) to (d,), in place of the energy. One that
-            `jlangevin.scores` makes is the same here, at temperature 1.
+        score: s = ∇ log p, a function from a position to what is like it, in place of the energy.
+            One that `jlangevin.scores` makes is the same here, at temperature 1.
         statistic: "V" or "U".
         temperature: T, with an energy.
         c: c > 0, the length at which the kernel falls off; take it of the size of p's features.
         beta: β in (-1, 0), a Python number.
         block: rows and columns of the matrix that are made at a time; None for a good choice.
+        position_shape: the shape of one position; () for scalars. If None, it is the one of those
+            that `x` could hold that the energy, or the score, takes. Where it takes two, a
+            two-dimensional `x` with more rows than columns is (draw, d), and any other is refused.
 
     Returns:
         A scalar, the square of the discrepancy.
 
     Raises:
         TypeError: an argument of the wrong kind, or both or neither of energy and score.
-        ValueError: `x` of another shape, not finite, or too few draws (1 for "V", 2 for "U"); a
-            score that is not finite at a draw or not of its shape; numbers out of their range.
+        ValueError: `x` of another shape, of one that can be read in two ways, not finite, or too
+            few draws (1 for "V", 2 for "U"); a score that is not finite at a draw or not of its
+            shape; numbers out of their range.
 
     References: Liu, Lee, Jordan (2016), https://arxiv.org/abs/1602.03253; Chwialkowski,
         Strathmann, Gretton (2016); Gorham, Mackey (2017), https://arxiv.org/abs/1703.01717.
@@ -106,7 +114,7 @@ def ksd(
     """
     if statistic not in ("V", "U"):
         raise ValueError(f"statistic: expected 'V' or 'U', got {statistic!r}")
-    draws = as_draws("x", x, minimum=2 if statistic == "U" else 1)
+    draws = _draws(x, energy, score, position_shape, minimum=2 if statistic == "U" else 1)
     points, scores = _scored(draws, energy, score, temperature)
     kernel, block = _kernel(c, beta, points.dtype), _block(block, len(points))
     ones = jnp.ones((len(points), 1), jnp.int8)
@@ -136,6 +144,7 @@ def ksd_test(
     c: Any = 1.0,
     beta: float = -0.5,
     block: int | None = None,
+    position_shape: tuple[int, ...] | None = None,
 ) -> KSDTest:
     """Test whether draws have the law p ∝ exp(-E/T), by the wild bootstrap of `ksd`.
 
@@ -151,8 +160,8 @@ def ksd_test(
 
     Args:
         key: of the signs.
-        x: draws, (draw, d), one chain, or (chain, draw, d), whose chains are independent.
-        energy, score, temperature, c, beta, block: as in `ksd`.
+        x: draws, (draw, …), one chain, or (chain, draw, …), whose chains are independent.
+        energy, score, temperature, c, beta, block, position_shape: as in `ksd`.
         num_bootstrap: the number of V*; no p-value is below 1 / (1 + num_bootstrap). Costs
             n² multiplications each, and memory n bytes each.
         flip_probability: a in (0, 1/2].
@@ -178,12 +187,12 @@ def ksd_test(
     check_scalar("flip_probability", flip_probability, positive=True)
     if trees.is_concrete(flip_probability) and not flip_probability <= 0.5:
         raise ValueError(f"flip_probability: expected at most 1/2, got {flip_probability}")
-    draws = as_draws("x", x, minimum=2)
+    draws = _draws(x, energy, score, position_shape, minimum=2)
     points, scores = _scored(draws, energy, score, temperature)
     kernel, block = _kernel(c, beta, points.dtype), _block(block, len(points))
     flip = jnp.asarray(flip_probability, jnp.float32)
     signs = _signs(
-        key, flip, num_draws=len(points), restart=draws.shape[-2], num_bootstrap=num_bootstrap
+        key, flip, num_draws=len(points), restart=draws.batch[-1], num_bootstrap=num_bootstrap
     )
     pairs, diagonal = _forms(points, scores, signs, *kernel, block=block)
     n = len(points)
@@ -202,6 +211,7 @@ def stein_thinning(
     temperature: Any = 1.0,
     c: Any = 1.0,
     beta: float = -0.5,
+    position_shape: tuple[int, ...] | None = None,
 ) -> jax.Array:
     """Which few of the draws stand best for p ∝ exp(-E/T): greedy minimisation of `ksd`.
 
@@ -212,12 +222,13 @@ def stein_thinning(
     Costs O(n num_points d), memory O(n d).
 
     Args:
-        x: draws, (draw, d) or (chain, draw, d).
+        x: draws, (draw, …) or (chain, draw, …).
         num_points: how many to choose.
-        energy, score, temperature, c, beta: as in `ksd`.
+        energy, score, temperature, c, beta, position_shape: as in `ksd`.
 
     Returns:
-        Indices, (num_points,), in the order of choice, into `x.reshape(-1, d)`.
+        Indices, (num_points,), in the order of choice, into the draws of all chains one after the
+        other, `x.reshape(-1, d)` for positions that are vectors.
 
     Raises:
         TypeError, ValueError: as `ksd`; `num_points` that is no positive integer.
@@ -234,7 +245,7 @@ def stein_thinning(
         True
     """
     num_points = check_count("num_points", num_points, minimum=1)
-    draws = as_draws("x", x)
+    draws = _draws(x, energy, score, position_shape)
     points, scores = _scored(draws, energy, score, temperature)
     kernel = _kernel(c, beta, points.dtype)
     return _thin(points, scores, *kernel, num_points=num_points)
@@ -243,13 +254,25 @@ def stein_thinning(
 # Arguments --------------------------------------------------------------------------------------
 
 
-def _scored(
-    draws: jax.Array, energy: Any, score: Any, temperature: Any
-) -> tuple[jax.Array, jax.Array]:
-    """Points and their scores, both (n, d)."""
+def _draws(x: Any, energy: Any, score: Any, shape: Any, *, minimum: int = 1) -> Draws:
     if (energy is None) == (score is None):
-        raise TypeError("energy, score: expected one of the two")
-    points = draws.reshape(-1, draws.shape[-1])
+        given = "neither" if energy is None else "both"
+        raise TypeError(f"energy, score: expected one of the two, got {given}")
+    if energy is None:
+        check_made("score", score)
+        if not callable(score):
+            raise TypeError(
+                "score: expected a function of a position (d,), s(x) = -∇E(x), got "
+                f"{type(score).__name__}"
+            )
+        energy = score if isinstance(score, GivenGradient) else Score(score)
+    check_callable(energy)
+    return as_positions("x", x, energy, shape, minimum=minimum)
+
+
+def _scored(draws: Draws, energy: Any, score: Any, temperature: Any) -> tuple[jax.Array, jax.Array]:
+    """Points and their scores, both (n, d)."""
+    points = draws.points
     temperature = check_temperature(temperature, points.dtype)
     if energy is None:
         name, scores = "score", mapped(_call, score, points)
@@ -268,19 +291,28 @@ def _scored(
     try:
         check_finite(name, scores)
     except ValueError:
-        raise ValueError(f"{name}: not finite (its value or gradient) at a draw") from None
-    return points, scores.astype(points.dtype)
+        bad = np.any(~np.isfinite(np.asarray(scores)).reshape(len(points), -1), axis=1)
+        raise ValueError(
+            f"{name}: not finite (its value or gradient) at {bad.sum()} of {len(points)} draws, "
+            f"the first of them {np.asarray(points)[bad.argmax()]}; leave out draws where p is 0"
+        ) from None
+    return draws.flat, scores.astype(points.dtype).reshape(len(points), -1)
 
 
 def _call(score: Any, point: jax.Array) -> jax.Array:
-    return -score.gradient(point) if isinstance(score, GivenGradient) else score(point)
+    if isinstance(score, GivenGradient):
+        return -score.gradient(point)
+    shapes_of("score", "one position", score, point)
+    return jnp.asarray(score(point))
 
 
 def _kernel(c: Any, beta: float, dtype: Any) -> tuple[jax.Array, jax.Array]:
-    check_scalar("c", c, positive=True)
-    check_scalar("beta", beta)
-    if trees.is_concrete(beta) and not -1 < beta < 0:
-        raise ValueError(f"beta: expected a number in (-1, 0), got {beta}")
+    c = check_scalar("c", c, positive=True)
+    beta = or_nan(
+        check_scalar("beta", beta),
+        lambda xp, b: (b > -1) & (b < 0),
+        lambda: ValueError(f"beta: expected a number in (-1, 0), got {beta}"),
+    )
     return jnp.asarray(c, dtype), jnp.asarray(beta, dtype)
 
 

@@ -11,7 +11,7 @@ import scipy
 from numpy.typing import NDArray
 
 from jlangevin import trees
-from jlangevin._checks import as_array, check_count
+from jlangevin._checks import as_array, check_count, check_known
 from jlangevin.kernels.tempered import TemperedState, as_ladder
 
 __all__ = ["SwapReport", "equalized", "swap_report"]
@@ -90,6 +90,7 @@ def equalized(
         >>> jl.diagnostics.equalized([1.0, 2.0, 16.0], [0.75, 0.25], 3).round(2).tolist()
         [1.0, 4.0, 16.0]
     """
+    check_known("equalized works on the host", temperatures=temperatures, acceptance=acceptance)
     ladder = np.asarray(as_ladder(temperatures), np.float64)
     rates = np.asarray(as_array("acceptance", acceptance), np.float64)
     if rates.ndim not in (1, 2) or rates.shape[-1] != len(ladder) - 1:

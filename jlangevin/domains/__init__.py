@@ -14,9 +14,13 @@ Each domain is a frozen dataclass whose parameters are pytree leaves, with
     tangent(v)      the part of a direction along which the domain extends: all of it but on a
                     simplex, which is flat
 
-for one position; any other object with these is a domain too. What `project`, `reflect` and
-`primal` give is inside in exact arithmetic, not up to rounding: a point within a few roundings of
-a curved or slanted wall is moved inwards by as much. What is not a number stays so.
+for one position; over many, use `jax.vmap`. Where a parameter is an array like the position, what
+has another shape is refused. From numbers alone no shape is known: `ball(0.0, 1.0)` takes an array
+(100, 2) for one position of 200 coordinates, and `box(0.0, 1.0)` says once whether all of it is
+inside; `ball(jnp.zeros(2), 1.0)` and `box(jnp.zeros(2), 1.0)` refuse it. Any other object with
+these is a domain too. What `project`, `reflect` and `primal` give is inside in exact arithmetic,
+not up to rounding: a point within a few roundings of a curved or slanted wall is moved inwards by
+as much. What is not a number stays so.
 """
 
 from jlangevin.domains.ball import Ball, ball

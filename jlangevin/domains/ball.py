@@ -136,7 +136,5 @@ def ball(center: Any, radius: Any) -> Ball:
         >>> bool(disc.contains(jnp.array([0.6, 0.6]))), bool(disc.contains(jnp.array([0.8, 0.8])))
         (True, False)
     """
-    center = as_array("center", center)
-    check_finite("center", center)
-    check_scalar("radius", radius, positive=True)
-    return Ball(center, radius)
+    center = check_finite("center", as_array("center", center))
+    return Ball(center, check_scalar("radius", radius, positive=True))

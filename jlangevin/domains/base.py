@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jlangevin import trees
+from jlangevin._checks import check_made
 from jlangevin.trees import PyTree
 
 __all__ = ["Domain", "admit", "check_domain", "fitted", "single_array"]
@@ -28,6 +29,7 @@ class Domain(Protocol):
 
 def check_domain(domain: Any) -> None:
     """Raise TypeError unless `domain` has the members of a domain."""
+    check_made("domain", domain)
     wanted = ("contains", "project", "reflect", "primal", "dual", "log_det", "tangent")
     missing = [name for name in wanted if not hasattr(domain, name)]
     if missing:
@@ -46,7 +48,12 @@ def admit(domain: Domain, position: PyTree) -> PyTree:
 def single_array(position: PyTree, ndim: int | None = None) -> jax.Array:
     if not isinstance(position, (jax.Array, np.ndarray)) or ndim not in (None, position.ndim):
         what = "a single array" if ndim is None else f"a single array of {ndim} dimension(s)"
-        raise TypeError(f"position: this domain takes {what}; boxes take any pytree")
+        raise TypeError(
+            f"position: this domain takes {what}, got {trees.shown(position)}; boxes take any "
+            "pytree"
+        )
+    if not jnp.issubdtype(position.dtype, jnp.floating):
+        raise TypeError(f"position: expected a floating array, got dtype {position.dtype}")
     return jnp.asarray(position)
 
 
@@ -55,15 +62,18 @@ def fitted(name: str, bound: PyTree, tree: PyTree) -> PyTree:
     if trees.is_array(bound) and jnp.ndim(bound) == 0:
         return jax.tree.map(lambda x: jnp.full(jnp.shape(x), bound, x.dtype), tree)
 
-    def fit(bound: Any, x: jax.Array) -> jax.Array:
+    def fit(path: Any, bound: Any, x: jax.Array) -> jax.Array:
         if jnp.shape(bound) not in ((), jnp.shape(x)):
+            where = name + jax.tree_util.keystr(path)
             raise ValueError(
-                f"{name}: of shape {jnp.shape(bound)}, does not fit a position of shape "
-                f"{jnp.shape(x)}"
+                f"{where}: of shape {jnp.shape(bound)}, does not fit a position of shape "
+                f"{jnp.shape(x)}; many positions are mapped over, by jax.vmap"
             )
         return jnp.full(jnp.shape(x), bound, x.dtype)
 
-    given, wanted = str(jax.tree.structure(bound)), str(jax.tree.structure(tree))
-    if given != wanted:
-        raise ValueError(f"{name}: {given} does not fit a position that is {wanted}")
-    return jax.tree.map(fit, bound, tree)
+    if str(jax.tree.structure(bound)) != str(jax.tree.structure(tree)):
+        raise ValueError(
+            f"{name}: {trees.shown(bound)} does not fit a position that is {trees.shown(tree)}; "
+            "give a number for all of it, or a pytree like it, with arrays for arrays"
+        )
+    return jax.tree_util.tree_map_with_path(fit, bound, tree)

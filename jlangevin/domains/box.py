@@ -13,7 +13,7 @@ import numpy as np
 from jax.nn import log_sigmoid, sigmoid, softplus
 
 from jlangevin import trees
-from jlangevin._checks import as_array
+from jlangevin._checks import as_array, or_nan
 from jlangevin.domains.base import fitted
 from jlangevin.rounding import apart, hidden_zero
 from jlangevin.trees import PyTree, pytree_dataclass
@@ -61,15 +61,29 @@ class Box:
         return jax.tree.map(function, lower, upper, tree, *others)
 
 
-def _pairs(lower: PyTree, upper: PyTree) -> list[tuple[Any, Any]]:
-    """The bounds of each leaf, of which either may stand for all."""
-    lows, highs = ([np.asarray(x) for x in jax.tree.leaves(bound)] for bound in (lower, upper))
+def _pairs(lower: PyTree, upper: PyTree) -> list[tuple[tuple[str, Any], tuple[str, Any]]]:
+    """The bounds of each leaf and their names; one bound may stand for all."""
+    lows, highs = (
+        trees.named_leaves(name, bound) for name, bound in (("lower", lower), ("upper", upper))
+    )
     if len(lows) != len(highs):
         lows = lows * len(highs) if len(lows) == 1 else lows
         highs = highs * len(lows) if len(highs) == 1 else highs
     if len(lows) != len(highs):
         raise ValueError(f"upper: {len(highs)} leaves do not fit the {len(lows)} of lower")
+    for (_, low), (name, high) in zip(lows, highs, strict=True):
+        if () not in (low.shape, high.shape) and low.shape != high.shape:
+            raise ValueError(f"{name}: of shape {high.shape}, does not fit lower of {low.shape}")
     return list(zip(lows, highs, strict=True))
+
+
+def _refusal(lower: PyTree, upper: PyTree) -> ValueError:
+    pairs = _pairs(lower, upper)
+    for name, bound in (bound for pair in pairs for bound in pair):
+        if np.any(np.isnan(bound)):
+            return ValueError(f"{name}: expected bounds, got NaN")
+    (name, low), (_, high) = next(p for p in pairs if not np.all(p[0][1] < p[1][1]))
+    return ValueError(f"{name}: expected bounds below upper, got {low} and {high}")
 
 
 def _fold(low: jax.Array, high: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -164,11 +178,10 @@ def box(lower: Any, upper: Any) -> Box:
         jax.tree.map(functools.partial(as_array, name), trees.as_position(name, bound))
         for name, bound in (("lower", lower), ("upper", upper))
     )
-    if trees.is_concrete(lower, upper):
-        for name, bound in (("lower", lower), ("upper", upper)):
-            if any(bool(np.any(np.isnan(leaf))) for leaf in jax.tree.leaves(bound)):
-                raise ValueError(f"{name}: expected bounds, got NaN")
-        for low, high in _pairs(lower, upper):
-            if not bool(np.all(low < high)):
-                raise ValueError(f"lower: expected bounds below upper, got {low} and {high}")
+
+    def rising(xp: Any, bounds: tuple[PyTree, PyTree]) -> Any:
+        walls = (xp.all(low < high) for (_, low), (_, high) in _pairs(*bounds))
+        return functools.reduce(operator.and_, walls, True)
+
+    lower, upper = or_nan((lower, upper), rising, lambda: _refusal(lower, upper))
     return Box(lower, upper)

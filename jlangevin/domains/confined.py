@@ -7,19 +7,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jlangevin._energy import WrappedEnergy, check_callable, gradient
 from jlangevin.domains.base import Domain, check_domain
 from jlangevin.domains.simplex import Simplex
-from jlangevin.scores import GivenGradient
 from jlangevin.trees import PyTree, pytree_dataclass
 
 __all__ = ["Confined", "confine"]
 
 
 @pytree_dataclass
-class Confined(GivenGradient):
+class Confined(WrappedEnergy):
     """See `confine`."""
 
-    energy: Any
     domain: Any
 
     def __call__(self, x: PyTree) -> jax.Array:
@@ -28,9 +27,8 @@ class Confined(GivenGradient):
 
     def gradient(self, x: PyTree) -> PyTree:
         """NaN outside, where the derivative of a constant would be 0 and take no notice."""
-        given = isinstance(self.energy, GivenGradient)
-        slope = self.energy.gradient(x) if given else jax.grad(self.energy)(x)
         inside = self.domain.contains(x)
+        slope = gradient(self.energy, x)
         return jax.tree.map(lambda g: jnp.where(inside, g, jnp.nan), slope)
 
 
@@ -46,7 +44,7 @@ def confine(energy: Any, domain: Domain) -> Confined:
         domain: any domain but a simplex, which has no inside that a move in space could hit.
 
     Raises:
-        TypeError: no domain, or a simplex.
+        TypeError: an energy that cannot be called; no domain, or a simplex.
 
     Example:
         >>> import jax, jax.numpy as jnp, jlangevin as jl
@@ -56,6 +54,7 @@ def confine(energy: Any, domain: Domain) -> Confined:
         >>> bool(run.draws.min() >= 0)
         True
     """
+    check_callable(energy)
     check_domain(domain)
     if isinstance(domain, Simplex):
         raise TypeError("domain: no move in space ends on a simplex; take jlangevin.mirrored")

@@ -6,11 +6,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.nn import log_sigmoid, softplus
 
-from jlangevin import trees
-from jlangevin._checks import as_array, check_finite, check_scalar
+from jlangevin._checks import as_array, check_finite, check_scalar, or_nan
 from jlangevin.domains.base import fitted, single_array
 from jlangevin.trees import pytree_dataclass
 
@@ -94,9 +92,9 @@ def half_space(normal: Any, offset: Any) -> HalfSpace:
         >>> [round(float(x), 4) for x in below.project(jnp.array([2.0, 3.0]))]
         [0.5, 1.5]
     """
-    normal = as_array("normal", normal)
-    check_finite("normal", normal)
-    check_scalar("offset", offset)
-    if trees.is_concrete(normal) and not bool(np.any(np.asarray(normal) != 0)):
-        raise ValueError("normal: expected a direction, got zeros")
-    return HalfSpace(normal, offset)
+    normal = or_nan(
+        check_finite("normal", as_array("normal", normal)),
+        lambda xp, a: xp.any(a != 0),
+        lambda: ValueError("normal: expected a direction, got zeros"),
+    )
+    return HalfSpace(normal, check_scalar("offset", offset))

@@ -2,7 +2,7 @@
 
 from jlangevin.kernels.annealed import Annealed, Levels, annealed
 from jlangevin.kernels.barker import Barker, barker
-from jlangevin.kernels.base import Energy, Info, Kernel, Schedule, gradient
+from jlangevin.kernels.base import Energy, Info, Kernel, Rejections, Schedule, gradient
 from jlangevin.kernels.coupled import Coupled, CoupledState, coupled
 from jlangevin.kernels.gradient_noise import GradientNoise, gradient_noise
 from jlangevin.kernels.leimkuhler_matthews import (
@@ -60,6 +60,7 @@ __all__ = [
     "Projected",
     "Reflected",
     "ReflectedMALA",
+    "Rejections",
     "SGHMCState",
     "Schedule",
     "TamedULA",

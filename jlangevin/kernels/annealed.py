@@ -8,14 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jlangevin import trees
-from jlangevin._checks import as_array, check_count, check_positive
+from jlangevin._checks import as_array, check_count, check_positive, or_nan
+from jlangevin._energy import level
 from jlangevin.kernels.base import Energy, Info, Schedule, hyperparameter
 from jlangevin.kernels.ula import ULA, ULAState
 from jlangevin.noise import Want
 from jlangevin.trees import PyTree, pytree_dataclass
 
-__all__ = ["Annealed", "Levels", "annealed", "as_sigmas", "level", "step_at"]
+__all__ = ["Annealed", "Levels", "annealed", "as_sigmas", "step_at"]
 
 
 @pytree_dataclass
@@ -55,27 +55,16 @@ def step_at(step_size: Any, sigma: jax.Array, last: jax.Array) -> jax.Array:
     return jnp.asarray(step_size, sigma.dtype) * (sigma / last) ** 2
 
 
-def level(energy: Any, sigma: Any) -> Energy:
-    """`energy` at a level, or a refusal of what has none."""
-    if not hasattr(energy, "at"):
-        raise TypeError(
-            f"energy: {type(energy).__name__} has no levels; pass "
-            "jlangevin.scores.level_score(s, sigma) for a score s(x, sigma), or any energy with a "
-            "method at(sigma)"
-        )
-    leveled: Energy = energy.at(sigma)
-    return leveled
-
-
 def as_sigmas(value: Any) -> jax.Array:
     """`value` checked to be levels, one below the other."""
     sigmas = as_array("sigmas", value, ndim=1)
     if len(sigmas) == 0:
         raise ValueError("sigmas: expected at least one level")
-    check_positive("sigmas", sigmas)
-    if trees.is_concrete(sigmas) and not bool(np.all(np.diff(np.asarray(sigmas)) < 0)):
-        raise ValueError(f"sigmas: expected levels that fall, got {np.asarray(sigmas)}")
-    return sigmas
+    return or_nan(
+        check_positive("sigmas", sigmas),
+        lambda xp, levels: xp.all(xp.diff(levels) < 0),
+        lambda: ValueError(f"sigmas: expected levels that fall, got {np.asarray(sigmas)}"),
+    )
 
 
 def annealed(sigmas: Any, steps_each: int, step_size: Any, *, temperature: Any = 1.0) -> Annealed:

@@ -17,6 +17,7 @@ from jlangevin.kernels.metropolis import (
     accept_or_keep,
     evaluate,
     total,
+    unweighable,
 )
 from jlangevin.kernels.preconditioner import Dense, Diagonal, as_preconditioner
 from jlangevin.noise import Want
@@ -43,7 +44,8 @@ class Barker(Metropolis):
         move = jax.tree.map(self._move, slope, xi, zeta)
         proposed = evaluate(energy, self._moved(state.position, move))
         work = self._work(move, slope, self._slope(proposed.gradient))
-        return accept_or_keep(state, proposed, work, self.temperature, uniform)
+        cause = unweighable(energy, proposed)
+        return accept_or_keep(state, proposed, work, self.temperature, uniform, cause)
 
     def _slope(self, gradient: PyTree) -> PyTree:
         """∂E along the columns of L."""

@@ -3,52 +3,104 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from jlangevin import noise, trees
-from jlangevin._checks import check_scalar
+from jlangevin._checks import check_made, check_not_negative, check_number, check_scalar
+from jlangevin._energy import (
+    Energy,
+    GivenGradient,
+    check_callable,
+    gradient,
+    value_and_gradient,
+)
 from jlangevin.errors import NoEnergyError
-from jlangevin.scores import GivenGradient
-from jlangevin.trees import PyTree, pytree_dataclass
+from jlangevin.trees import PyTree, pytree_dataclass, static_field
 
 __all__ = [
     "Energy",
     "Info",
     "Kernel",
+    "Rejections",
     "Schedule",
     "at_step",
     "check_callable",
     "check_energy",
+    "check_energy_on",
     "check_estimator",
     "check_kernel",
     "check_step",
+    "estimate",
     "gradient",
     "has_schedule",
     "hyperparameter",
+    "if_sound",
     "layers",
     "noted",
     "position",
+    "shapes_of",
     "value_and_gradient",
 ]
 
-Energy = Callable[[PyTree], jax.Array]
-"""A callable x -> scalar; a pytree callable keeps its parameters out of the compiled program."""
-
 K = TypeVar("K")
+
+# What a function raises that is written for numbers and gets tracers.
+_WANTS_VALUES = (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+)
+
+
+class Rejections(NamedTuple):
+    """How many proposals of a chain could not be weighed and were rejected, by their cause.
+
+    An int32 for each chain. What a step reports in its place is the cause of one rejection, see
+    `kernels.metropolis.unweighable`.
+    """
+
+    walls: Any  # E = +inf there, or a number beyond the largest float: no fault
+    faults: Any  # E is NaN or -inf there, or ∇E is NaN: a fault of the energy
+    rounded: Any  # the proposal was rounded onto a wall of its domain: a limit of the dtype
+    faulty: Any  # what was NaN, in bits: 1 for the energy, 2 << k for leaf k of its gradient
+
+    @classmethod
+    def none(cls, num_chains: int) -> Rejections:
+        return cls(*(jnp.zeros(num_chains, jnp.int32) for _ in cls._fields))
+
+    def after(self, cause: jax.Array) -> Rejections:
+        """With one more step, in which the cause of each chain was `cause`."""
+        fault = cause > ROUNDED
+        return Rejections(
+            self.walls + (cause == WALL).astype(jnp.int32),
+            self.faults + fault.astype(jnp.int32),
+            self.rounded + (cause == ROUNDED).astype(jnp.int32),
+            self.faulty | jnp.where(fault, cause >> 2, 0),
+        )
+
+
+# The causes of a rejection. Others are FAULT << k: 0 for the energy, k + 1 for leaf k of ∇E.
+WALL, ROUNDED, FAULT = 1, 2, 4
+LAST_FAULT = 27  # leaves from here on share a bit
 
 
 class Info(NamedTuple):
     """What a step reports; None where it does not apply, at no cost.
 
-    In `Run.info` each has a leading chain axis: the mean of `acceptance_rate` over the steps after
-    burn-in; and what the driver adds. `num_divergent` is 1 for a chain that turned non-finite, and
-    `first_bad_step` how many steps it had done when it did, -1 for the others.
+    In `Run.info` each has a leading chain axis: the mean of `acceptance_rate` and the `rejections`,
+    over the steps after burn-in; and what the driver adds. `num_divergent` is 1 for a chain that
+    turned non-finite, or that ended where its energy is not finite. `first_bad_step` is how many
+    steps it had done when it turned non-finite, -1 for the others.
     """
 
     acceptance_rate: Any = None
+    rejections: Any = None
     num_divergent: Any = None
     first_bad_step: Any = None
 
@@ -95,32 +147,31 @@ class Schedule:
         return value
 
 
-def gradient(energy: Energy, position: PyTree) -> PyTree:
-    """∇E at one position: that which the energy gives, as a score does, else `jax.grad`'s."""
-    if isinstance(energy, GivenGradient):
-        return energy.gradient(position)
-    return jax.grad(energy)(position)
+@pytree_dataclass
+class CheckedSchedule(Schedule):
+    """A schedule of a hyper-parameter that must not be negative: it may end at 0."""
+
+    name: str = static_field(default="schedule")
+
+    def __call__(self, step: Any) -> jax.Array:
+        with noted(f"by the schedule of {self.name}, given the step as an int32 scalar"):
+            value = self.function(step)
+        name = f"{self.name}: its schedule at step {step}" if trees.is_concrete(step) else self.name
+        check_number(name, value)
+        checked: jax.Array = check_not_negative(name, value)
+        return checked
 
 
-def value_and_gradient(energy: Energy, position: PyTree) -> tuple[jax.Array | None, PyTree]:
-    """E and ∇E at one position; None for the value where only a gradient is given."""
-    if not isinstance(energy, GivenGradient):
-        return jax.value_and_grad(energy)(position)
-    slope = energy.gradient(position)
-    try:
-        return energy(position), slope
-    except NoEnergyError:
-        return None, slope
-
-
-def hyperparameter(name: str, value: Any) -> Any:
-    """`value` checked to be positive, or wrapped as a `Schedule` if it is a function."""
-    if isinstance(value, Schedule):
-        return value
-    if callable(value):
-        return Schedule(value)
-    check_scalar(name, value, positive=True)
-    return value
+def hyperparameter(name: str, value: Any, *, zero: bool = False) -> Any:
+    """`value` checked to be positive, or 0 if `zero`; wrapped as a `Schedule` if a function."""
+    function = value.function if isinstance(value, Schedule) else value
+    if isinstance(function, type) or (isinstance(value, Schedule) and not callable(function)):
+        raise TypeError(f"{name}: expected a number or a function of the step, got {value!r}")
+    if callable(function):
+        return CheckedSchedule(function, name)
+    if zero:
+        return check_not_negative(name, check_scalar(name, value))
+    return check_scalar(name, value, positive=True)
 
 
 def at_step(kernel: K, step: Any) -> K:
@@ -129,13 +180,16 @@ def at_step(kernel: K, step: Any) -> K:
     def value(leaf: Any) -> Any:
         return leaf(step) if isinstance(leaf, Schedule) else leaf
 
-    return jax.tree.map(value, kernel, is_leaf=lambda leaf: isinstance(leaf, Schedule))
+    return jax.tree.map(value, kernel, is_leaf=_is_schedule)
 
 
 def has_schedule(kernel: Any) -> bool:
     """Whether any hyper-parameter of `kernel` depends on the step."""
-    leaves = jax.tree.leaves(kernel, is_leaf=lambda leaf: isinstance(leaf, Schedule))
-    return any(isinstance(leaf, Schedule) for leaf in leaves)
+    return any(map(_is_schedule, jax.tree.leaves(kernel, is_leaf=_is_schedule)))
+
+
+def _is_schedule(leaf: Any) -> bool:
+    return isinstance(leaf, Schedule)
 
 
 def position(state: Any) -> Any:
@@ -143,14 +197,46 @@ def position(state: Any) -> Any:
     return state.position
 
 
-def check_kernel(kernel: Any) -> None:
-    """Raise TypeError unless `kernel` has the members of a kernel."""
+def check_kernel(kernel: Any, position: PyTree = None) -> None:
+    """Raise unless `kernel` has the members of a kernel, and numbers that it can use.
+
+    With a position, which may be shapes and dtypes, schedules are looked at for step 0, and whether
+    step size and temperature are numbers in its dtypes. What is traced is not looked at.
+    """
+    check_made("kernel", kernel)
     missing = [m for m in ("init_noise", "step_noise", "init", "step") if not hasattr(kernel, m)]
     if missing:
         raise TypeError(
             f"kernel: {kernel!r} is no kernel (it lacks {', '.join(missing)}); "
             "pass for instance jlangevin.ula(step_size=0.01)"
         )
+    if position is None:
+        return
+    for leaf in jax.tree.leaves(kernel, is_leaf=_is_schedule):
+        if isinstance(leaf, CheckedSchedule) and trees.is_concrete(leaf):
+            leaf(jnp.int32(0))  # raises
+    dtypes = {leaf.dtype for leaf in jax.tree.leaves(position)}
+    for layer, name in itertools.product(layers(kernel), ("step_size", "temperature")):
+        value = getattr(layer, name, None)
+        if trees.is_array(value) and trees.is_concrete(value):
+            for dtype in dtypes:
+                _check_in_range(name, value, dtype)
+
+
+def _check_in_range(name: str, value: Any, dtype: Any) -> None:
+    """Raise if a value other than 0 is 0 in another dtype, where the smallest are, or infinite."""
+    with np.errstate(over="ignore"):
+        there = np.asarray(value).astype(dtype)
+    if np.any((np.abs(there) < jnp.finfo(dtype).tiny) & (np.asarray(value) != 0)):
+        what = "0"
+    elif np.any(np.isinf(there)):
+        what = "infinite"
+    else:
+        return
+    raise ValueError(
+        f"{name}: {value} is {what} in {dtype}, which the positions have; take another unit of "
+        "length or energy, or positions of a wider dtype"
+    )
 
 
 def layers(kernel: Any) -> Iterator[Any]:
@@ -167,7 +253,45 @@ def noted(by: str) -> Iterator[None]:
         yield
     except Exception as error:
         error.add_note(f"jlangevin: raised {by}")
+        if isinstance(error, _WANTS_VALUES):
+            error.add_note(
+                "jlangevin: it is traced, so no value is known there; take jax.numpy (jnp) where "
+                "it has numpy, jnp.where for if, and leave out float() and int()"
+            )
         raise
+
+
+def shapes_of(
+    name: str, given: str, function: Callable[..., Any], *args: Any, by: str | None = None
+) -> PyTree:
+    """What a user's `function`, given as the argument `name`, returns, as shapes.
+
+    `given` says in words what `args` are, and `by` what the function is, `name` if None.
+
+    Raises:
+        TypeError: it returns what is not made of numbers and arrays. Errors of its own have a note
+            that names it and says what it was given.
+    """
+    shown = trees.shown(args if len(args) > 1 else args[0])
+
+    def called(*args: Any) -> PyTree:
+        with noted(f"by {by or name}, given {given} {shown}"):
+            found = function(*args)
+        _check_returned(name, given, found)
+        return found
+
+    return jax.eval_shape(called, *args)
+
+
+def _check_returned(name: str, given: str, found: PyTree) -> None:
+    """Raise TypeError unless what a user's function returned is made of numbers and arrays."""
+    for leaf in jax.tree.leaves(found):
+        if not isinstance(leaf, bool) and not trees.is_array(leaf):
+            hint = ", which has to be called" if callable(leaf) else ""
+            raise TypeError(
+                f"{name}: expected numbers, arrays or a pytree of them from it, given {given}; "
+                f"got {type(leaf).__name__}{hint}"
+            )
 
 
 def check_step(kernel: Kernel, energy: Energy, position: PyTree) -> tuple[Any, Info]:
@@ -199,6 +323,8 @@ def check_step(kernel: Kernel, energy: Energy, position: PyTree) -> tuple[Any, I
                 "kernel: its step is to return a pair, the next state and jlangevin.Info(), got "
                 f"{type(stepped).__name__}"
             )
+        _check_returned("kernel: init", "position and noise", state)
+        _check_returned("kernel: step", "state and noise", stepped)
         return state, stepped
 
     before, (after, info) = jax.eval_shape(both, position, *made)
@@ -210,31 +336,51 @@ def check_step(kernel: Kernel, energy: Energy, position: PyTree) -> tuple[Any, I
         dtypes=True,
     )
     trees.assert_like("kernel", after, before, "like the state from init, from step", dtypes=True)
-    rate = info.acceptance_rate
-    if rate is not None and getattr(rate, "shape", None) != ():
-        raise ValueError(
-            "kernel: the acceptance_rate that its step reports is to be one number, or None; got "
-            f"{trees.shown(rate)}"
-        )
+    for name in ("acceptance_rate", "rejections"):
+        reported = getattr(info, name)
+        if reported is not None and getattr(reported, "shape", None) != ():
+            raise ValueError(
+                f"kernel: the {name} that its step reports is to be one number, or None; got "
+                f"{trees.shown(reported)}"
+            )
     return before, info
 
 
-def check_callable(energy: Any) -> None:
-    """Raise TypeError unless `energy` can be called."""
-    if not callable(energy):
-        raise TypeError(
-            f"energy: expected a callable x -> scalar, got {type(energy).__name__}; "
-            "wrap f and its parameters in jax.tree_util.Partial(f, params)"
-        )
-
-
 def check_estimator(estimator: Any) -> None:
-    """Raise TypeError unless `estimator` can be called."""
+    """Raise TypeError unless `estimator` can be called, and is not what makes one."""
+    check_made("estimator", estimator)
     if not callable(estimator):
         raise TypeError(
             "estimator: expected a callable from a key and a position to an estimate of the "
             f"gradient, got {type(estimator).__name__}; see jlangevin.estimators"
         )
+
+
+def if_sound(kernel: Any, position: PyTree) -> PyTree:
+    """`position`, or NaN if anything in `kernel` is NaN, as traced values are that are refused.
+
+    For kernels that reject what is not finite: they would reject all, and stand still. The driver
+    refuses such a start, or counts its chains as divergent.
+    """
+    numbers = [leaf for leaf in jax.tree.leaves(kernel) if trees.is_array(leaf)]
+    sound = jnp.array(True)
+    for leaf in numbers:
+        sound &= ~jnp.any(jnp.isnan(leaf))
+    return jax.tree.map(lambda x: jnp.where(sound, x, jnp.nan), position)
+
+
+def estimate(estimator: Any, key: jax.Array, position: PyTree) -> PyTree:
+    """What `estimator` gives, which has to be like the position: nothing is broadcast."""
+    with noted(f"by the estimator, given a key and one position {trees.shown(position)}"):
+        slope = jax.tree.map(jnp.asarray, estimator(key, position))
+    trees.assert_like(
+        "estimator",
+        slope,
+        trees.struct(position),
+        "like the position, as its estimate of the gradient",
+        dtypes=True,
+    )
+    return slope
 
 
 def check_energy(energy: Any, position: PyTree) -> None:
@@ -246,8 +392,7 @@ def check_energy(energy: Any, position: PyTree) -> None:
     with contextlib.suppress(NoEnergyError):
         _check_value(energy, position)
     if isinstance(energy, GivenGradient):
-        with noted(f"by the score, given one position {trees.shown(position)}"):
-            slope = jax.eval_shape(energy.gradient, position)
+        slope = shapes_of("energy", "one position", energy.gradient, position, by="the score")
         trees.assert_like(
             "energy",
             slope,
@@ -257,14 +402,18 @@ def check_energy(energy: Any, position: PyTree) -> None:
         )
 
 
+def check_energy_on(energy: Any, points: PyTree) -> None:
+    """`check_energy` at one of many positions, whose leaves are (n, …)."""
+    check_energy(energy, jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), points))
+
+
 def _check_value(energy: Any, position: PyTree) -> None:
-    with noted(f"by the energy, given one position {trees.shown(position)}"):
-        value = jax.eval_shape(energy, position)
+    value = shapes_of("energy", "one position", energy, position, by="the energy")
     if not isinstance(value, jax.ShapeDtypeStruct) or value.shape != ():
-        what = f"shape {value.shape}" if hasattr(value, "shape") else f"{type(value).__name__}"
+        what = f"shape {value.shape}" if hasattr(value, "shape") else type(value).__name__
         raise ValueError(
             f"energy: expected a scalar for one position, got {what}; sum over the position's "
             "elements (the driver maps over chains)"
         )
-    if not jax.numpy.issubdtype(value.dtype, jax.numpy.floating):
+    if not jnp.issubdtype(value.dtype, jnp.floating):
         raise TypeError(f"energy: expected a real floating value, got dtype {value.dtype}")

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 
 from jlangevin._checks import check_count
-from jlangevin.kernels.base import Energy, Info, check_kernel, gradient, has_schedule, layers
+from jlangevin.kernels.base import Energy, Info, gradient
 from jlangevin.kernels.mala import MALA
 from jlangevin.kernels.metropolis import total
-from jlangevin.kernels.tempered import Tempered
-from jlangevin.kernels.ula import ULA
+from jlangevin.kernels.nesting import check_inside
 from jlangevin.noise import Want
 from jlangevin.rounding import apart, hidden_zero
 from jlangevin.trees import PyTree, pytree_dataclass, static_field
@@ -42,6 +42,8 @@ class Coupled:
     kernel: Any
     lag: Any
     how: str = static_field()
+
+    counts_steps = True
 
     @property
     def init_noise(self) -> PyTree:
@@ -78,8 +80,8 @@ class Coupled:
     def _common(self, energy: Energy, state: CoupledState, noise: Any) -> tuple[Any, ...]:
         """Both chains on the same noise."""
         leading, info = self.kernel.step(energy, state.leading, noise)
-        lagging, _ = self.kernel.step(energy, state.lagging, jax.tree.map(_again, noise))
-        return leading, lagging, jnp.zeros((), bool), info
+        lagging, report = self.kernel.step(energy, state.lagging, jax.tree.map(_again, noise))
+        return leading, lagging, jnp.zeros((), bool), _of_both(info, report)
 
     def _reflected(
         self, energy: Energy, state: CoupledState, noise: Any, uniform: jax.Array
@@ -94,7 +96,7 @@ class Coupled:
         )
         if adjusted:  # one proposal for both must be accepted by both
             same &= noise[1] < jnp.minimum(info.acceptance_rate, report.acceptance_rate)
-        return leading, lagging, same, info
+        return leading, lagging, same, _of_both(info, report)
 
     def _gap(self, energy: Energy, state: CoupledState) -> PyTree:
         """How far apart the proposals' means are, in units of their noise: z = L⁻¹(m - m')/σ."""
@@ -122,17 +124,29 @@ def reflect(xi: PyTree, gap: PyTree, uniform: jax.Array) -> tuple[PyTree, jax.Ar
 
     ξ' = ξ + z with probability min(1, φ(ξ + z)/φ(ξ)), else ξ - 2 (ξ·z) z / |z|².
     """
+    # A gap beyond the largest float has no direction: then the two chains' normals are the same.
+    largest = functools.reduce(jnp.maximum, [jnp.max(jnp.abs(z)) for z in jax.tree.leaves(gap)])
+    known = jnp.isfinite(largest)
+    gap = jax.tree.map(lambda z: jnp.where(known, z, 0), gap)
     log_ratio = -total(lambda z, xi: z * (xi + z / 2), gap, xi)
-    same = jnp.log(uniform) < log_ratio
-    square = total(lambda z: z * z, gap)
-    along = total(lambda z, xi: z * xi, gap, xi)
-    times = jnp.where(same, 1, -2 * along / jnp.where(square > 0, square, 1))
+    same = known & (jnp.log(uniform) < log_ratio)
+    # |z|² may be beyond the largest float, and is not once z is divided by its largest element.
+    unit = jnp.where(known & (largest > 0), largest, 1)
+    way = jax.tree.map(lambda z: z / unit.astype(z.dtype), gap)
+    square = total(lambda z: z * z, way)
+    along = total(lambda z, xi: z * xi, way, xi)
+    times = -2 * along / jnp.where(square > 0, square, 1)
     zero = hidden_zero(uniform)
 
-    def move(xi: jax.Array, z: jax.Array) -> jax.Array:
-        return xi + apart(times.astype(z.dtype) * z, zero)
+    def move(xi: jax.Array, z: jax.Array, way: jax.Array) -> jax.Array:
+        return xi + jnp.where(same, z, apart(times.astype(z.dtype) * way, zero))
 
-    return jax.tree.map(move, xi, gap), same
+    return jax.tree.map(move, xi, gap, way), same
+
+
+def _of_both(info: Info, report: Info) -> Info:
+    """The leading chain's, with whatever either could not weigh."""
+    return info._replace(rejections=jax.tree.map(jnp.maximum, info.rejections, report.rejections))
 
 
 def _equal(one: PyTree, other: PyTree) -> jax.Array:
@@ -175,9 +189,9 @@ def coupled(
     steps of the kernel, and so two gradients, a step.
 
     Args:
-        kernel: `ula` or `mala`; for "common" any kernel but `tempered`, which swaps by the number
-            of steps done, in which the chains differ. No schedules, under which there is no
-            stationary law to be near to.
+        kernel: `ula` or `mala`; for "common" any kernel but `tempered` and `coupled`, which go by
+            the number of steps done, in which the chains differ. No schedules, under which there is
+            no stationary law to be near to.
         lag: L ≥ 1. The greater, the sharper the bound, up to about where it falls below 1.
         how: "reflection" or "common".
 
@@ -193,22 +207,9 @@ def coupled(
         >>> times.shape, bool(times.min() > 50)
         ((100,), True)
     """
-    check_kernel(kernel)
+    check_inside("coupled", kernel)
     if how not in ("reflection", "common"):
         raise ValueError(f'how: expected "reflection" or "common", got {how!r}')
-    if how == "reflection" and not isinstance(kernel, ULA | MALA):
-        raise TypeError(
-            f"kernel: {type(kernel).__name__} cannot be reflected, which is for jlangevin.ula and "
-            'jlangevin.mala; how="common" couples others'
-        )
-    if any(isinstance(layer, Tempered) for layer in layers(kernel)):
-        raise TypeError(
-            "kernel: replicas of jlangevin.tempered swap by the number of steps done, in which the "
-            "two chains differ, so they could not meet; couple the kernel inside of it"
-        )
-    if has_schedule(kernel):
-        raise ValueError(
-            "kernel: one with a schedule has no stationary law for its chains to meet in; give "
-            "numbers"
-        )
+    if how == "reflection":
+        check_inside("reflected", kernel)
     return Coupled(kernel, jnp.asarray(check_count("lag", lag, minimum=1), jnp.int32), how)

@@ -10,22 +10,20 @@ import jax.numpy as jnp
 from jlangevin import trees
 from jlangevin._arithmetic import product
 from jlangevin._checks import as_array, check_spd
+from jlangevin._energy import WrappedEnergy
 from jlangevin.distribution import factor
-from jlangevin.kernels.base import Energy, Info, check_kernel, gradient, layers
-from jlangevin.kernels.metropolis import Metropolis
-from jlangevin.kernels.tempered import Tempered
+from jlangevin.kernels.base import Energy, Info, gradient
+from jlangevin.kernels.nesting import check_inside
 from jlangevin.noise import Want
-from jlangevin.scores import GivenGradient
 from jlangevin.trees import PyTree, pytree_dataclass
 
 __all__ = ["GradientNoise", "gradient_noise"]
 
 
 @pytree_dataclass
-class Tilted(GivenGradient):
+class Tilted(WrappedEnergy):
     """E(x) + e·x: its gradient is that of E with an error e."""
 
-    energy: Any
     error: Any
 
     def __call__(self, position: PyTree) -> jax.Array:
@@ -34,10 +32,6 @@ class Tilted(GivenGradient):
 
     def gradient(self, position: PyTree) -> PyTree:
         return jax.tree.map(jnp.add, gradient(self.energy, position), self.error)
-
-    def at(self, sigma: Any) -> Tilted:
-        """The same at another level, where the energy has levels."""
-        return Tilted(self.energy.at(sigma), self.error)
 
 
 @pytree_dataclass
@@ -93,18 +87,6 @@ def gradient_noise(kernel: Any, cov: Any) -> GradientNoise:
         >>> round(float(jl.exact.stationary(kernel, energy, jnp.zeros(1)).cov[0, 0]), 4)
         1.6667
     """
-    check_kernel(kernel)
-    for layer in layers(kernel):
-        if isinstance(layer, Metropolis | Tempered):
-            raise TypeError(
-                f"kernel: {type(layer).__name__} accepts or rejects by the energy's value, which "
-                "goes with no noisy gradient; take an unadjusted kernel such as jlangevin.ula"
-            )
-        if hasattr(layer, "estimator"):
-            raise TypeError(
-                f"kernel: {type(layer).__name__} takes its gradients from an estimator, to which "
-                "nothing would be added; add the noise to the estimator, or take jlangevin.ula"
-            )
-    matrix = as_array("cov", cov, ndim=2)
-    check_spd("cov", matrix, semidefinite=True)
+    check_inside("gradient_noise", kernel)
+    matrix = check_spd("cov", as_array("cov", cov, ndim=2), semidefinite=True)
     return GradientNoise(kernel, factor(matrix))

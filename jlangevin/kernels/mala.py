@@ -13,6 +13,7 @@ from jlangevin.kernels.metropolis import (
     accept_or_keep,
     evaluate,
     langevin_work,
+    unweighable,
 )
 from jlangevin.kernels.preconditioner import Dense, Diagonal, as_preconditioner
 from jlangevin.kernels.ula import ULA
@@ -31,6 +32,7 @@ class MALA(Metropolis):
     preconditioner: Diagonal | Dense | None
 
     step_noise: ClassVar[tuple[Want, Want]] = (Want.NORMAL, Want.UNIFORM)
+    gaussian_proposal = True
 
     def step(
         self, energy: Energy, state: MetropolisState, noise: tuple[PyTree, jax.Array]
@@ -39,7 +41,8 @@ class MALA(Metropolis):
         proposal = ULA(self.step_size, self.temperature, self.preconditioner)
         proposed = evaluate(energy, proposal.move(state.position, state.gradient, xi))
         work = langevin_work(state, proposed, self.step_size, self.preconditioner)
-        return accept_or_keep(state, proposed, work, self.temperature, uniform)
+        cause = unweighable(energy, proposed)
+        return accept_or_keep(state, proposed, work, self.temperature, uniform, cause)
 
 
 def mala(step_size: Any, *, temperature: Any = 1.0, preconditioner: Any = None) -> MALA:

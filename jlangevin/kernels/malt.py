@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jlangevin import trees
-from jlangevin._checks import check_count, check_scalar
+from jlangevin._checks import check_count
 from jlangevin.kernels.base import Energy, Info, hyperparameter
 from jlangevin.kernels.metropolis import (
     Metropolis,
@@ -17,6 +17,7 @@ from jlangevin.kernels.metropolis import (
     accept_or_keep,
     evaluate,
     langevin_work,
+    unweighable,
 )
 from jlangevin.kernels.preconditioner import Dense, Diagonal, Scalar, as_mass
 from jlangevin.noise import Want
@@ -45,21 +46,22 @@ class MALT(Metropolis):
         (first, *others), uniform = noise
 
         def later(carry: Any, xi: PyTree) -> tuple[Any, None]:
-            now, velocity, work = carry
-            now, velocity, more = self._leapfrog(energy, now, self._thermalize(velocity, xi))
-            return (now, velocity, work + more), None
+            now, velocity, work, cause = carry
+            now, velocity, more, new = self._leapfrog(energy, now, self._thermalize(velocity, xi))
+            # What comes after a point that cannot be weighed is its consequence.
+            return (now, velocity, work + more, jnp.where(cause == 0, new, cause)), None
 
         moved = self._leapfrog(energy, state, self._fresh(first))
         if others:
             stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *others)
             moved, _ = lax.scan(later, moved, stacked)
-        end, _, work = moved
-        return accept_or_keep(state, end, work, self.temperature, uniform)
+        end, _, work, cause = moved
+        return accept_or_keep(state, end, work, self.temperature, uniform, cause)
 
     def _leapfrog(
         self, energy: Energy, state: MetropolisState, velocity: PyTree
-    ) -> tuple[MetropolisState, PyTree, jax.Array]:
-        """B A B, and by how much the kinetic energy ½ vᵀMv falls in it."""
+    ) -> tuple[MetropolisState, PyTree, jax.Array, jax.Array]:
+        """B A B, by how much the kinetic energy ½ vᵀMv falls in it, and what is wrong there."""
 
         def kick(v: jax.Array, g: jax.Array) -> jax.Array:
             return v - 0.5 * jnp.asarray(self.step_size, v.dtype) * g
@@ -73,7 +75,7 @@ class MALT(Metropolis):
         # A leapfrog is a step of Langevin's with the velocity for noise.
         work = langevin_work(state, moved, 0.5 * h**2, self.inverse_mass)
         after = jax.tree.map(kick, half, self.inverse_mass.apply(moved.gradient))
-        return moved, after, work
+        return moved, after, work, unweighable(energy, moved)
 
     def _fresh(self, noise: PyTree) -> PyTree:
         """v ~ N(0, T M⁻¹)."""
@@ -152,15 +154,9 @@ def malt(
         >>> run.draws.shape, run.info.acceptance_rate.shape
         ((3, 10, 2), (3,))
     """
-    if callable(friction):
-        friction = hyperparameter("friction", friction)
-    else:
-        check_scalar("friction", friction)
-        if trees.is_concrete(friction) and friction < 0:
-            raise ValueError(f"friction: expected zero or more, got {friction}")
     return MALT(
         hyperparameter("step_size", step_size),
-        friction,
+        hyperparameter("friction", friction, zero=True),
         hyperparameter("temperature", temperature),
         as_mass(mass).inverse(),
         check_count("trajectory_length", trajectory_length, minimum=1),

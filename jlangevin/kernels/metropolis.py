@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jlangevin import trees
-from jlangevin.kernels.base import Energy, Info
+from jlangevin.kernels.base import FAULT, LAST_FAULT, ROUNDED, WALL, Energy, Info, if_sound
 from jlangevin.trees import PyTree
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "evaluate",
     "langevin_work",
     "total",
+    "unweighable",
 ]
 
 
@@ -33,9 +34,10 @@ class Metropolis:
     """A kernel that leaves p ∝ exp(-E/T) as it is: its steps are accepted or rejected by E."""
 
     init_noise: ClassVar[None] = None
+    by_value = True
 
     def init(self, energy: Energy, position: PyTree, noise: None) -> MetropolisState:
-        return evaluate(energy, position)
+        return evaluate(energy, if_sound(self, position))
 
     def adopt(self, energy: Energy, state: MetropolisState, other: Any) -> MetropolisState:
         """See `tempered`."""
@@ -52,19 +54,25 @@ def langevin_work(
 ) -> jax.Array:
     """T log(q(x|x') / q(x'|x)) for q the law of x' = x - η P g + sqrt(2 η T) P^{1/2} ξ.
 
-        ½ (g + g')·(x' - x) - ¼ η (g'·P g' - g·P g)
+        ½ (g + g')·(x' - x) - ¼ η Lᵀ(g' + g)·Lᵀ(g' - g)
 
     T is not in it. Nor are |ξ|² and its like, which grow with the dimension and cancel: it is a
-    sum over elements of terms that are small where the step is.
+    sum over elements of terms that are small where the step is. In the coordinates of the root L a
+    g' that is huge makes all of the second sum's terms negative, so that they cannot cancel.
     """
+    pull = jax.tree.map(jnp.add, after.gradient, before.gradient)
     turn = jax.tree.map(jnp.subtract, after.gradient, before.gradient)
+    along, across = pull, turn
     if preconditioner is not None:
-        turn = preconditioner.apply(turn)
+        along, across = preconditioner.transposed(pull), preconditioner.transposed(turn)
 
-    def terms(x: jax.Array, y: jax.Array, g: jax.Array, h: jax.Array, turn: jax.Array) -> jax.Array:
-        return (g + h) * (0.5 * (y - x) - 0.25 * jnp.asarray(eta, x.dtype) * turn)
+    def terms(
+        x: jax.Array, y: jax.Array, pull: jax.Array, along: jax.Array, across: jax.Array
+    ) -> jax.Array:
+        quarter = 0.25 * jnp.asarray(eta, x.dtype)
+        return 0.5 * pull * (y - x) - quarter * along * across
 
-    return total(terms, before.position, after.position, before.gradient, after.gradient, turn)
+    return total(terms, before.position, after.position, pull, along, across)
 
 
 def total(terms: Any, tree: PyTree, *others: PyTree) -> jax.Array:
@@ -74,24 +82,51 @@ def total(terms: Any, tree: PyTree, *others: PyTree) -> jax.Array:
     return sum(jax.tree.leaves(sums), start=jnp.zeros((), dtype))
 
 
+def unweighable(energy: Energy, proposed: MetropolisState) -> jax.Array:
+    """Why a proposal cannot be weighed, in an int32: 0 if it can, its numbers being finite.
+
+    WALL where the energy is +inf or a number has overflowed; ROUNDED where the position was rounded
+    onto a wall, as energies in other coordinates know; else FAULT for an energy that is NaN or
+    -inf, or'ed with FAULT << (k + 1) for each leaf k of the gradient in which there is a NaN.
+    """
+
+    def every(test: Any, tree: PyTree) -> jax.Array:
+        return jnp.all(jnp.stack([jnp.all(test(leaf)) for leaf in jax.tree.leaves(tree)]))
+
+    value, leaves = proposed.energy, jax.tree.leaves(proposed.gradient)
+    fault = jnp.where(jnp.isnan(value) | (value == -jnp.inf), FAULT, 0)
+    for k, leaf in enumerate(leaves):
+        bit = FAULT << min(k + 1, LAST_FAULT)
+        fault |= jnp.where(jnp.any(jnp.isnan(leaf)), bit, 0)
+    placed = every(jnp.isfinite, proposed.position)
+    cause = jnp.where((fault > 0) & placed & (value != jnp.inf), fault, WALL)
+    if hasattr(energy, "rounded"):
+        cause = jnp.where(placed & energy.rounded(proposed.position), ROUNDED, cause)
+    return jnp.where(every(jnp.isfinite, proposed), 0, cause).astype(jnp.int32)
+
+
 def accept_or_keep(
     current: MetropolisState,
     proposed: MetropolisState,
     work: jax.Array,
     temperature: Any,
     uniform: jax.Array,
+    cause: jax.Array,
 ) -> tuple[MetropolisState, Info]:
     """`proposed` with probability min(1, exp((work - (E' - E)) / T)), else `current`.
 
     `work` is T log(q(x|x') / q(x'|x)) of the proposal's law q. What is reported is the
-    probability. A proposal that is not finite in position, energy or gradient is rejected, as is
-    one of which the ratio is not a number.
+    probability, and `cause`, what `unweighable` says of the proposal: unless it is 0 the proposal
+    is rejected, as is one whose work or rise of energy is not finite. That a sum of +inf and -inf
+    is NaN cannot be relied on: in a compiled program, where product and sum may be one operation,
+    it can be +inf.
     """
-    rise = (proposed.energy - current.energy).astype(work.dtype)
-    log_ratio = (work - rise) / jnp.asarray(temperature, work.dtype)
-    finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(proposed)]
-    possible = jnp.all(jnp.stack([*finite, ~jnp.isnan(log_ratio)]))
+    excess = work - (proposed.energy - current.energy).astype(work.dtype)
+    cause = jnp.where((cause == 0) & ~jnp.isfinite(excess), WALL, cause)
+    log_ratio = excess / jnp.asarray(temperature, work.dtype)
+    # At a temperature of 0 the ratio is infinite, or NaN where nothing is gained.
+    possible = (cause == 0) & ~jnp.isnan(log_ratio)
     rate = jnp.where(possible, jnp.exp(jnp.minimum(log_ratio, 0)), 0)
     accepted = uniform < rate
     state = jax.tree.map(lambda new, old: jnp.where(accepted, new, old), proposed, current)
-    return state, Info(acceptance_rate=rate)
+    return state, Info(acceptance_rate=rate, rejections=cause)

@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jlangevin._energy import WrappedEnergy
 from jlangevin.domains.base import Domain, admit, check_domain
-from jlangevin.kernels.base import Energy, Info, Schedule, check_kernel, gradient
+from jlangevin.kernels.base import Energy, Info, gradient
+from jlangevin.kernels.nesting import check_inside
 from jlangevin.noise import Want
-from jlangevin.scores import GivenGradient
 from jlangevin.trees import PyTree, pytree_dataclass
 
 __all__ = ["Mirrored", "MirroredState", "mirrored"]
@@ -24,10 +25,9 @@ class MirroredState(NamedTuple):
 
 
 @pytree_dataclass
-class DualEnergy(GivenGradient):
-    """W(u) = E(x(u)) - T log |det ∂x/∂u|, of which exp(-W/T) is the density of u."""
+class DualEnergy(WrappedEnergy):
+    """W(u) = E(x(u)) - T log |det ∂x/∂u|; the density of u is proportional to exp(-W/T)."""
 
-    energy: Any
     domain: Any
     temperature: Any
 
@@ -40,9 +40,11 @@ class DualEnergy(GivenGradient):
         (slope,) = pull(gradient(self.energy, x))
         return jax.tree.map(jnp.subtract, slope, jax.grad(self._volume)(u))
 
-    def at(self, sigma: Any) -> DualEnergy:
-        """The same at another level, where the energy has levels."""
-        return DualEnergy(self.energy.at(sigma), self.domain, self.temperature)
+    def rounded(self, u: PyTree) -> jax.Array:
+        """Whether x(u) is on the boundary, where rounding alone has put it."""
+        again = self.domain.dual(self.domain.primal(u))
+        inside = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(again)]
+        return ~jnp.all(jnp.stack(inside))
 
     def _volume(self, u: PyTree) -> jax.Array:
         log_det = self.domain.log_det(u)
@@ -94,12 +96,15 @@ def mirrored(kernel: Any, domain: Domain) -> Mirrored:
     alike away from the walls.
 
     Args:
-        kernel: any with a constant `temperature` that takes its gradients from the energy.
+        kernel: any with a constant `temperature` that takes its gradients from the energy and has
+            no walls of its own.
         domain: one of `jlangevin.domains`.
 
     Raises:
         TypeError: no kernel or no domain; a kernel without a temperature, by which log det has to
-            be multiplied; one whose gradients come from an estimator, which knows nothing of u.
+            be multiplied; one whose gradients come from an estimator, which knows nothing of u; one
+            with walls, as `projected`, `reflected` and `reflected_mala` have, which would be taken
+            for walls in u.
         ValueError: a temperature that is a schedule: energies and forces that a kernel carries
             from step to step would be of another W. A start outside of the domain, or on its
             boundary, is refused when it is run.
@@ -113,21 +118,6 @@ def mirrored(kernel: Any, domain: Domain) -> Mirrored:
         >>> [round(float(x), 1) for x in run.position.mean(axis=0)]  # 1/7, 2/7, 4/7
         [0.1, 0.3, 0.6]
     """
-    check_kernel(kernel)
+    check_inside("mirrored", kernel)
     check_domain(domain)
-    if not hasattr(kernel, "temperature"):
-        raise TypeError(
-            f"kernel: {type(kernel).__name__} has no temperature, by which the change of volume is "
-            "to be multiplied"
-        )
-    if hasattr(kernel, "estimator"):
-        raise TypeError(
-            f"kernel: the estimator of {type(kernel).__name__} gives the gradient in x, not in u; "
-            "take a kernel that asks the energy for it, such as jlangevin.ula"
-        )
-    if isinstance(kernel.temperature, Schedule):
-        raise ValueError(
-            "temperature: expected a number; the energy of u depends on it, and must not change "
-            "from step to step"
-        )
     return Mirrored(kernel, domain)

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from jlangevin import trees
 from jlangevin._arithmetic import product
-from jlangevin._checks import as_array, check_finite, check_positive, check_scalar, check_spd
+from jlangevin._checks import (
+    as_array,
+    check_finite,
+    check_positive,
+    check_scalar,
+    check_spd,
+    or_nan,
+)
 from jlangevin.trees import PyTree, pytree_dataclass, static_field
 
 __all__ = ["Dense", "Diagonal", "Scalar", "as_mass", "as_preconditioner"]
@@ -32,6 +39,10 @@ class Scalar:
         return jax.tree.map(lambda v: self.scale.astype(v.dtype) * v, vector)
 
     transposed = factor
+
+    def solve(self, vector: PyTree) -> PyTree:
+        """L⁻¹ vector."""
+        return jax.tree.map(lambda v: v / self.scale.astype(v.dtype), vector)
 
     def inverse(self) -> Scalar:
         """P⁻¹."""
@@ -140,13 +151,13 @@ def as_preconditioner(value: Any, name: str = "preconditioner") -> Diagonal | De
     """
     if value is None:
         return None
-    if isinstance(value, Diagonal | Dense):
-        check_finite(f"{name}: its scales or factor", jax.tree.leaves(value))
-        return replace(value, name=name)
+    if isinstance(value, Diagonal):
+        return Diagonal(_scales(f"{name}.scale", value.scale), name)
+    if isinstance(value, Dense):
+        return Dense(_root(f"{name}.lower", value.lower), name)
     value = trees.as_position(name, value)
     if not isinstance(value, jax.Array) or value.ndim != 2:
-        check_positive(name, value)
-        return Diagonal(jax.tree.map(lambda p: jnp.sqrt(as_array(name, p)), value), name)
+        return Diagonal(jax.tree.map(jnp.sqrt, check_positive(name, _arrays(name, value))), name)
     matrix = as_array(name, value)
     if matrix.shape[0] != matrix.shape[1]:
         raise ValueError(
@@ -154,16 +165,51 @@ def as_preconditioner(value: Any, name: str = "preconditioner") -> Diagonal | De
             f"{matrix.shape}; for the diagonal p of a two-dimensional position give "
             "jlangevin.kernels.Diagonal(sqrt(p))"
         )
-    check_spd(name, matrix)
-    return Dense(jnp.linalg.cholesky(matrix), name)
+    return Dense(jnp.linalg.cholesky(check_spd(name, matrix)), name)
+
+
+def _arrays(name: str, value: PyTree) -> PyTree:
+    """`value` with floating arrays for leaves."""
+
+    def one(path: Any, leaf: Any) -> jax.Array:
+        return as_array(name + jax.tree_util.keystr(path), leaf)
+
+    return jax.tree_util.tree_map_with_path(one, trees.as_position(name, value))
+
+
+def _scales(name: str, value: PyTree) -> PyTree:
+    """Scales of a `Diagonal`, none of which may be 0: their squares are P."""
+
+    def one(path: Any, leaf: jax.Array) -> jax.Array:
+        where = name + jax.tree_util.keystr(path)
+        return or_nan(
+            check_finite(where, leaf),
+            lambda xp, s: xp.all(s != 0),
+            lambda: ValueError(f"{where}: expected scales other than 0, got {leaf}"),
+        )
+
+    return jax.tree_util.tree_map_with_path(one, _arrays(name, value))
+
+
+def _root(name: str, value: Any) -> jax.Array:
+    """The root L of a `Dense`, which has to be regular for L Lᵀ to be positive definite."""
+    lower = check_finite(name, as_array(name, value, ndim=2))
+    if lower.shape[0] != lower.shape[1]:
+        raise ValueError(f"{name}: expected a square matrix, got shape {lower.shape}")
+
+    def regular(xp: Any, lower: Any) -> Any:
+        wide = np.asarray(lower, np.float64) if xp is np else trees.wide(lower)
+        return xp.linalg.matrix_rank(wide) == len(wide)
+
+    return or_nan(lower, regular, lambda: ValueError(f"{name}: expected a regular matrix"))
 
 
 def as_mass(value: Any) -> Scalar | Diagonal | Dense:
     """A number, or whatever else `as_preconditioner` takes but None."""
     if trees.is_array(value) and jnp.ndim(value) == 0:
-        check_scalar("mass", value, positive=True)
-        return Scalar(jnp.sqrt(as_array("mass", trees.as_position("mass", value))))
-    mass = as_preconditioner(value, "mass")
-    if mass is None:
+        mass = check_scalar("mass", value, positive=True)
+        return Scalar(jnp.sqrt(as_array("mass", trees.as_position("mass", mass))))
+    matrix = as_preconditioner(value, "mass")
+    if matrix is None:
         raise TypeError("mass: expected a number, a diagonal or a matrix, got None")
-    return mass
+    return matrix

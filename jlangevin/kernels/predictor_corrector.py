@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from jlangevin._checks import check_count
-from jlangevin.kernels.annealed import Levels, as_sigmas, level, step_at
+from jlangevin._energy import level
+from jlangevin.kernels.annealed import Levels, as_sigmas, step_at
 from jlangevin.kernels.base import Energy, Info, Schedule, gradient, hyperparameter
 from jlangevin.kernels.ula import ULA, ULAState, diffuse
 from jlangevin.noise import Want

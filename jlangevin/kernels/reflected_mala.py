@@ -8,13 +8,14 @@ import jax
 import jax.numpy as jnp
 
 from jlangevin.domains.base import Domain, admit, check_domain
-from jlangevin.kernels.base import Energy, Info, hyperparameter
+from jlangevin.kernels.base import Energy, Info, hyperparameter, if_sound
 from jlangevin.kernels.metropolis import (
     Metropolis,
     MetropolisState,
     accept_or_keep,
     evaluate,
     total,
+    unweighable,
 )
 from jlangevin.kernels.reflected import free_step
 from jlangevin.noise import Want
@@ -34,7 +35,7 @@ class ReflectedMALA(Metropolis):
     step_noise: ClassVar[tuple[Want, Want]] = (Want.NORMAL, Want.UNIFORM)
 
     def init(self, energy: Energy, position: PyTree, noise: None) -> MetropolisState:
-        return evaluate(energy, admit(self.domain, position))
+        return evaluate(energy, if_sound(self, admit(self.domain, position)))
 
     def step(
         self, energy: Energy, state: MetropolisState, noise: tuple[PyTree, jax.Array]
@@ -52,7 +53,8 @@ class ReflectedMALA(Metropolis):
             return 0.5 * (g * move + h * turned) - 0.25 * eta * (h + g) * (h - g)
 
         done = total(work, slope, slope_there, move, turned)
-        return accept_or_keep(state, proposed, done, self.temperature, uniform)
+        cause = unweighable(energy, proposed)
+        return accept_or_keep(state, proposed, done, self.temperature, uniform, cause)
 
 
 def reflected_mala(step_size: Any, domain: Domain, *, temperature: Any = 1.0) -> ReflectedMALA:

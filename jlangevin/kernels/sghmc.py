@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jlangevin import trees
 from jlangevin._arithmetic import product
 from jlangevin._checks import as_array, check_spd
-from jlangevin.kernels.base import Energy, Info, Schedule, check_estimator, hyperparameter
+from jlangevin.kernels.base import Energy, Info, Schedule, check_estimator, estimate, hyperparameter
 from jlangevin.noise import Want
 from jlangevin.rounding import apart, hidden_zero
 from jlangevin.trees import PyTree, pytree_dataclass
@@ -71,7 +71,7 @@ class SGHMC:
             return v + (heat - lost)
 
         position = jax.tree.map(drift, state.position, state.velocity)
-        slope = self.estimator(key, position)
+        slope = estimate(self.estimator, key, position)
         velocity = jax.tree.map(kick, state.velocity, slope, self._heat(xi))
         return SGHMCState(position, velocity), Info()
 
@@ -158,7 +158,7 @@ def sghmc(
     if gradient_cov is None:
         return kernel
     matrix = as_array("gradient_cov", gradient_cov, ndim=2)
-    check_spd("gradient_cov", matrix, semidefinite=True)
+    matrix = check_spd("gradient_cov", matrix, semidefinite=True)
     values, vectors = jnp.linalg.eigh(matrix)
     known = Spectrum(jnp.maximum(values, 0), vectors)
     numbers = (kernel.step_size, kernel.friction, kernel.mass, kernel.temperature)

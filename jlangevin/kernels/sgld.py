@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import jax
 
-from jlangevin.kernels.base import Energy, Info, check_estimator, hyperparameter
+from jlangevin.kernels.base import Energy, Info, check_estimator, estimate, hyperparameter
 from jlangevin.kernels.preconditioner import Dense, Diagonal, as_preconditioner
 from jlangevin.kernels.ula import ULA, ULAState
 from jlangevin.noise import Want
@@ -34,7 +34,7 @@ class SGLD:
         self, energy: Energy, state: ULAState, noise: tuple[PyTree, jax.Array]
     ) -> tuple[ULAState, Info]:
         xi, key = noise
-        slope = self.estimator(key, state.position)
+        slope = estimate(self.estimator, key, state.position)
         ula = ULA(self.step_size, self.temperature, self.preconditioner)
         return ULAState(ula.move(state.position, slope, xi)), Info()
 

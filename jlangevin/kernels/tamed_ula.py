@@ -10,6 +10,7 @@ from jax import lax
 
 from jlangevin import trees
 from jlangevin._arithmetic import fold, root
+from jlangevin._checks import check_flag
 from jlangevin.kernels.base import Energy, Info, gradient, hyperparameter
 from jlangevin.kernels.ula import diffuse
 from jlangevin.noise import Want
@@ -95,5 +96,5 @@ def tamed_ula(step_size: Any, *, temperature: Any = 1.0, coordinatewise: bool = 
     return TamedULA(
         hyperparameter("step_size", step_size),
         hyperparameter("temperature", temperature),
-        coordinatewise,
+        check_flag("coordinatewise", coordinatewise),
     )

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jlangevin import trees
-from jlangevin._checks import as_array, check_positive
-from jlangevin.kernels.base import Energy, Info, Schedule
+from jlangevin._checks import as_array, check_positive, or_nan
+from jlangevin.kernels.base import Energy, Info
+from jlangevin.kernels.nesting import check_inside
 from jlangevin.noise import Many, Want
 from jlangevin.trees import PyTree, pytree_dataclass
 
@@ -39,6 +40,9 @@ class Tempered:
     kernel: Any
     temperatures: jax.Array
     step_sizes: jax.Array | None
+
+    by_value = True
+    counts_steps = True
 
     @property
     def init_noise(self) -> PyTree:
@@ -100,7 +104,8 @@ class Tempered:
             jnp.where(offered, mean, state.acceptance),
             state.round_trips + back,
         )
-        return after, _coldest(info)
+        worst = jax.tree.map(lambda causes: jnp.max(causes, axis=-1), info.rejections)
+        return after, _coldest(info._replace(rejections=None))._replace(rejections=worst)
 
     def _each(self, wants: PyTree) -> PyTree:
         """Of each want one a temperature."""
@@ -112,14 +117,16 @@ class Tempered:
         return dataclasses.replace(self.kernel, temperature=temperature, **changes)
 
     def _rate(self, energy: Energy, states: Any) -> jax.Array:
-        """min(1, exp((1/T_i - 1/T_{i+1}) (E_i - E_{i+1}))) for each pair; 0 for what is NaN."""
+        """min(1, exp((1/T_i - 1/T_{i+1}) (E_i - E_{i+1}))) for each pair; 0 if E is not finite."""
         values = getattr(states, "energy", None)
         if values is None:
             values = _over(energy)(states.position)
         cold, hot = self.temperatures[:-1], self.temperatures[1:]
         fall = values[:-1] - values[1:]
         log_ratio = ((hot - cold) / (cold * hot)).astype(fall.dtype) * fall
-        return jnp.where(jnp.isnan(log_ratio), 0, jnp.exp(jnp.minimum(log_ratio, 0)))
+        finite = jnp.isfinite(values)
+        both = finite[:-1] & finite[1:] & ~jnp.isnan(log_ratio)
+        return jnp.where(both, jnp.exp(jnp.minimum(log_ratio, 0)), 0)
 
 
 def _over(function: Any) -> Any:
@@ -192,26 +199,21 @@ def tempered(kernel: Any, temperatures: Any, *, step_sizes: Any = None) -> Tempe
         >>> jl.diagnostics.swap_report(run.state.kernel).acceptance.shape
         (400, 2)
     """
-    name = type(kernel).__name__
-    if not hasattr(kernel, "temperature") or not hasattr(kernel, "adopt"):
-        raise TypeError(
-            f"kernel: {name} cannot be tempered, as its states mean nothing at another temperature "
-            "or are weighed by no energy; take for instance jlangevin.mala or jlangevin.ula"
-        )
-    if isinstance(kernel.temperature, Schedule):
-        raise ValueError("kernel: its temperature is scheduled; give a number, which is T_1")
+    check_inside("tempered", kernel)
     ladder = as_ladder(temperatures)
     own = jnp.asarray(kernel.temperature, ladder.dtype)
-    if trees.is_concrete(own, ladder) and own != ladder[0]:
-        raise ValueError(
+    ladder, _ = or_nan(
+        (ladder, own),
+        lambda xp, given: given[0][0] == given[1],
+        lambda: ValueError(
             f"temperatures: the first is {ladder[0]} and the kernel's {own}; both are to be the "
             "one that is wanted"
-        )
+        ),
+    )
     if step_sizes is not None:
         if not hasattr(kernel, "step_size"):
-            raise TypeError(f"step_sizes: {name} has no step size")
-        step_sizes = as_array("step_sizes", step_sizes, ndim=1)
-        check_positive("step_sizes", step_sizes)
+            raise TypeError(f"step_sizes: {type(kernel).__name__} has no step size")
+        step_sizes = check_positive("step_sizes", as_array("step_sizes", step_sizes, ndim=1))
         if len(step_sizes) != len(ladder):
             raise ValueError(
                 f"step_sizes: expected {len(ladder)}, one a temperature, got {len(step_sizes)}"
@@ -224,7 +226,8 @@ def as_ladder(temperatures: Any) -> jax.Array:
     ladder = as_array("temperatures", temperatures, ndim=1)
     if len(ladder) < 2:
         raise ValueError(f"temperatures: expected at least two, got {len(ladder)}")
-    check_positive("temperatures", ladder)
-    if trees.is_concrete(ladder) and not bool(np.all(np.diff(np.asarray(ladder)) > 0)):
-        raise ValueError(f"temperatures: expected them to rise, got {np.asarray(ladder)}")
-    return ladder
+    return or_nan(
+        check_positive("temperatures", ladder),
+        lambda xp, t: xp.all(xp.diff(t) > 0),
+        lambda: ValueError(f"temperatures: expected them to rise, got {np.asarray(ladder)}"),
+    )

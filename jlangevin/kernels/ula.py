@@ -52,6 +52,7 @@ class ULA:
 
     init_noise: ClassVar[None] = None
     step_noise: ClassVar[Want] = Want.NORMAL
+    gaussian_proposal = True
 
     def init(self, energy: Energy, position: PyTree, noise: None) -> ULAState:
         return ULAState(position)

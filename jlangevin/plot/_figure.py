@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jlangevin._checks import as_array, as_draws, check_count, check_scalar
+from jlangevin._checks import (
+    as_array,
+    as_draws,
+    as_host,
+    check_count,
+    check_increasing,
+    check_known,
+    check_scalar,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,18 +23,24 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COLORS",
+    "ON_HOST",
     "Array",
     "as_chains",
     "as_coordinates",
+    "as_numbers",
     "as_steps",
     "axes_or_new",
+    "check_color",
     "figure",
     "legend",
+    "two_axes",
 ]
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 Array = NDArray[Any]
+
+ON_HOST = "a picture is drawn on the host"
 
 
 def figure(num_panels: int, *, height: float = 3.6) -> tuple[Figure, list[Axes]]:
@@ -73,7 +85,50 @@ def figure(num_panels: int, *, height: float = 3.6) -> tuple[Figure, list[Axes]]
 
 def axes_or_new(ax: Axes | None) -> Axes:
     """`ax`, or the one panel of a new figure."""
-    return figure(1)[1][0] if ax is None else ax
+    if ax is None:
+        return figure(1)[1][0]
+    _check_axes(ax, "one of Matplotlib's Axes, as in ax=axes[0]")
+    return ax
+
+
+def two_axes(ax: tuple[Axes, Axes] | None) -> tuple[Axes, Axes]:
+    """Both of `ax`, or the two panels of a new figure."""
+    if ax is None:
+        left, right = figure(2)[1]
+        return left, right
+    wanted = "two of Matplotlib's Axes, as in ax=axes[:2]"
+    try:
+        left, right = ax
+    except (TypeError, ValueError):
+        number = f" of {len(ax)}" if hasattr(ax, "__len__") else ""
+        raise TypeError(
+            f"ax: expected {wanted} of figure, axes = jlangevin.plot.figure(2); got "
+            f"{type(ax).__name__}{number}"
+        ) from None
+    for one in (left, right):
+        _check_axes(one, wanted)
+    return left, right
+
+
+def _check_axes(ax: Any, wanted: str) -> None:
+    from matplotlib.axes import Axes
+
+    if not isinstance(ax, Axes):
+        raise TypeError(
+            f"ax: expected {wanted} of figure, axes = jlangevin.plot.figure(2); got "
+            f"{type(ax).__name__}"
+        )
+
+
+def check_color(color: Any) -> None:
+    """Raise ValueError for what Matplotlib does not know as a colour."""
+    from matplotlib.colors import is_color_like
+
+    if not is_color_like(color):
+        raise ValueError(
+            f"color: expected a colour, such as 'red', '#0072B2' or jlangevin.plot.COLORS[0], got "
+            f"{color!r}"
+        )
 
 
 def legend(ax: Axes, **options: Any) -> None:
@@ -86,6 +141,7 @@ def legend(ax: Axes, **options: Any) -> None:
 
 def as_chains(draws: Any, *, name: str = "draws", plane: bool = False) -> Array:
     """Draws as (chain, draw, d) on the host, finite; for a picture of the plane d is 2."""
+    check_known(ON_HOST, **{name: draws})
     array = as_draws(name, draws)
     if plane and array.shape[-1] != 2:
         raise ValueError(
@@ -104,9 +160,14 @@ def as_steps(steps: Any, num_draws: int) -> Array:
         raise ValueError(
             f"steps: expected a number for each of the {num_draws} draws, got shape {array.shape}"
         )
-    if (array < 0).any() or (np.diff(array) <= 0).any():
-        raise ValueError("steps: expected numbers from 0 on, each above the one before")
+    check_increasing("steps", array, "numbers from 0 on", above=0)
     return array
+
+
+def as_numbers(name: str, value: Any) -> Array:
+    """`value` as real numbers on the host, in the width that they have."""
+    check_known(ON_HOST, **{name: value})
+    return as_host(name, value)
 
 
 def as_coordinates(coordinates: Any, dim: int) -> list[int]:
@@ -114,8 +175,9 @@ def as_coordinates(coordinates: Any, dim: int) -> list[int]:
     if coordinates is None:
         chosen = list(range(dim))
     else:
-        given = coordinates if isinstance(coordinates, Sequence) else [coordinates]
-        chosen = [operator.index(i) for i in given]
+        one = isinstance(coordinates, str) or np.ndim(coordinates) == 0
+        given = [coordinates] if one else coordinates
+        chosen = [check_count("coordinates", i, minimum=0) for i in given]
     if not 1 <= len(chosen) <= len(COLORS):
         raise ValueError(
             f"coordinates: one picture holds 1 to {len(COLORS)}, got {len(chosen)}; "

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import scipy
 
-from jlangevin import exact
+from jlangevin import exact, trees
 from jlangevin._checks import (
-    as_array,
     check_count,
+    check_increasing,
     check_positive,
     check_probability,
     check_scalar,
@@ -21,7 +21,8 @@ from jlangevin._checks import (
 from jlangevin.compiling import compiled
 from jlangevin.energies import quadratic
 from jlangevin.errors import NotAffineError
-from jlangevin.plot._figure import COLORS, Array, axes_or_new, legend
+from jlangevin.kernels.base import check_kernel, noted
+from jlangevin.plot._figure import COLORS, Array, as_numbers, axes_or_new, legend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,13 +75,22 @@ def stationary_variance(
         >>> round(float(ax.lines[1].get_ydata()[-1]), 4)  # 1 / (1 - η/2)
         2.0
     """
-    eta = np.asarray(as_array("step_sizes", step_sizes, ndim=1), float)
+    _check_mapping("kernels", kernels, '{"ULA": jlangevin.ula}')
+    for name, make in kernels.items():
+        if not callable(make):
+            raise TypeError(
+                f"kernels[{name!r}]: expected a function from a step size to a kernel, such as "
+                f"jlangevin.ula, got {make!r}"
+            )
+    eta = as_numbers("step_sizes", step_sizes).astype(float)
+    if eta.ndim != 1:
+        raise ValueError(f"step_sizes: expected shape (k,), got {eta.shape}")
+    check_increasing("step_sizes", eta, "at least one")
     check_positive("step_sizes", eta)
-    if not len(eta) or (np.diff(eta) <= 0).any():
-        raise ValueError("step_sizes: expected at least one, each above the one before")
     check_scalar("precision", precision, positive=True)
     check_scalar("temperature", temperature, positive=True)
     measured = {} if measured is None else measured
+    _check_mapping("measured", measured, "the sample variances by the names of kernels")
     if not 1 <= len(kernels) <= len(_MARKERS):
         raise ValueError(f"kernels: one picture holds 1 to {len(_MARKERS)}, got {len(kernels)}")
     if unknown := measured.keys() - kernels.keys():
@@ -92,11 +102,11 @@ def stationary_variance(
     for i, (name, make) in enumerate(kernels.items()):
         # Styles differ too, so that curves which coincide are all seen.
         color, style, marker = (of[i % len(of)] for of in (COLORS, _STYLES, _MARKERS))
-        curve = _curve(make, precision, fine)
+        curve = _curve(name, make, precision, fine)
         if curve is not None:
             ax.plot(fine, curve / unit, style, color=color, lw=1.6, label=name)
         if name in measured:
-            values = np.asarray(as_array(f"measured[{name!r}]", measured[name]), float) / unit
+            values = as_numbers(f"measured[{name!r}]", measured[name]).astype(float) / unit
             if values.shape != eta.shape:
                 raise ValueError(
                     f"measured[{name!r}]: expected shape {eta.shape}, as step_sizes, got "
@@ -122,12 +132,22 @@ def stationary_variance(
     return ax
 
 
-def _curve(make: Callable[[Any], Any], precision: Any, step_sizes: Array) -> Array | None:
+def _check_mapping(name: str, value: Any, example: str) -> None:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name}: expected a dict, {example}, got {type(value).__name__}")
+
+
+def _curve(
+    name: str, make: Callable[[Any], Any], precision: Any, step_sizes: Array
+) -> Array | None:
     """Stationary variances, NaN where there are none; None for a kernel that is not affine."""
     energy = quadratic(jnp.full((1, 1), precision, float))
 
     def one(step_size: jax.Array) -> jax.Array:
-        return exact.stationary(make(step_size), energy, jnp.zeros(1)).cov[0, 0]
+        with noted(f"by kernels[{name!r}], given a step size {trees.shown(step_size)}"):
+            kernel = make(step_size)
+        check_kernel(kernel)
+        return exact.stationary(kernel, energy, jnp.zeros(1)).cov[0, 0]
 
     try:
         values = np.asarray(compiled(jax.vmap(one))(jnp.asarray(step_sizes, float)), float)

@@ -8,8 +8,16 @@ import numpy as np
 import scipy
 
 from jlangevin._checks import check_count
-from jlangevin.distribution import Gaussian
-from jlangevin.plot._figure import COLORS, Array, as_chains, axes_or_new, figure, legend
+from jlangevin.distribution import Gaussian, check_gaussian
+from jlangevin.plot._figure import (
+    COLORS,
+    Array,
+    as_chains,
+    axes_or_new,
+    check_color,
+    legend,
+    two_axes,
+)
 from jlangevin.plot.landscape import Span, as_span, cells, energy_on, plane
 
 if TYPE_CHECKING:
@@ -78,7 +86,7 @@ def density(
         found = found.T
     else:
         found = _normalised(_kernel_estimate(flat, np.asarray(points, float)), box)
-    left, right = figure(2)[1] if ax is None else ax
+    left, right = two_axes(ax)
     most = max(found.max(), p.max())
     x, y = np.asarray(points).T.reshape(2, _GRID, _GRID)
     extent = (box[0, 0], box[0, 1], box[1, 0], box[1, 1])
@@ -117,7 +125,8 @@ def cloud(
         The Axes.
 
     Raises:
-        ValueError: draws or law that are not two-dimensional.
+        TypeError: `law` is no `Gaussian`.
+        ValueError: draws or law that are not two-dimensional, `most` below 1, or no colour.
 
     Example:
         >>> import jax, jax.numpy as jnp, jlangevin as jl
@@ -126,6 +135,10 @@ def cloud(
         >>> len(ax.lines)
         3
     """
+    check_gaussian("law", law)
+    law.check_single("law")
+    most = check_count("most", most, minimum=1)
+    check_color(color)
     mean, cov = np.asarray(law.mean), np.asarray(law.cov)
     if mean.shape != (2,):
         raise ValueError(f"law: expected two dimensions, got a mean of shape {mean.shape}")

@@ -9,10 +9,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jlangevin._checks import as_array, check_count, check_finite, check_temperature
+from jlangevin._checks import (
+    as_array,
+    check_count,
+    check_finite,
+    check_increasing,
+    check_known,
+    check_temperature,
+)
 from jlangevin.compiling import energy_values, mapped
-from jlangevin.kernels.base import gradient
-from jlangevin.plot._figure import COLORS, Array, as_chains, axes_or_new, legend
+from jlangevin.kernels.base import check_energy_on, gradient
+from jlangevin.plot._figure import (
+    COLORS,
+    ON_HOST,
+    Array,
+    as_chains,
+    as_numbers,
+    axes_or_new,
+    legend,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,6 +37,7 @@ __all__ = [
     "as_span",
     "cells",
     "contours",
+    "energies",
     "energy_on",
     "plane",
     "score_field",
@@ -72,8 +88,7 @@ def contours(
     if levels is None:
         levels = 0.5 * np.arange(1, _MOST_LEVELS + 1) ** 2
     levels = np.asarray(as_array("levels", levels, ndim=1))
-    if (np.diff(levels) <= 0).any():
-        raise ValueError("levels: expected increasing heights")
+    check_increasing("levels", levels, "heights", minimum=0)
     levels = levels[levels < heights.max()]
     ax = plane(ax, box)
     if len(levels):
@@ -168,9 +183,9 @@ def score_field(
     num = check_count("num", num, minimum=1)
     box = as_span(span)
     points = cells(box, num)
-    scores = np.asarray(-mapped(gradient, energy, points))
-    scores = scores / float(check_temperature(temperature, points.dtype))
-    check_finite("energy", scores)
+    check_energy_on(energy, points)
+    scores = -mapped(gradient, energy, points)
+    scores = _on_host(scores, temperature)
     ax = plane(ax, box)
     x, y = np.asarray(points).T
     u, v = scores.T
@@ -200,7 +215,7 @@ def score_field(
 
 def as_span(span: Any) -> Array:
     """((from, to), (from, to)) as an array (2, 2)."""
-    box = np.asarray(as_array("span", span), float)
+    box = as_numbers("span", span).astype(float)
     if box.shape != (2, 2):
         raise ValueError(f"span: expected ((from, to), (from, to)), got shape {box.shape}")
     check_finite("span", box)
@@ -232,14 +247,27 @@ def cells(box: Array, num: int) -> jax.Array:
 
 def energy_on(points: jax.Array, energy: Any, temperature: Any) -> Array:
     """E/T at points (n, 2), above its least value there."""
-    values = np.asarray(energy_values(energy, points), float)
-    values = values / float(check_temperature(temperature, points.dtype))
-    check_finite("energy", values)
+    values = energies(points, energy, temperature)
     return np.asarray(values - values.min())
+
+
+def energies(points: jax.Array, energy: Any, temperature: Any) -> Array:
+    """E/T at points (n, d)."""
+    check_energy_on(energy, points)
+    return _on_host(energy_values(energy, points), temperature)
+
+
+def _on_host(values: jax.Array, temperature: Any) -> Array:
+    """An energy's values or gradients, over T."""
+    check_known(ON_HOST, energy=values, temperature=temperature)
+    scaled = np.asarray(values, float) / float(check_temperature(temperature, values.dtype))
+    check_finite("energy", scaled)
+    return np.asarray(scaled)
 
 
 def span_of(chains: Array) -> Array:
     """What holds all draws, and a tenth more on each side."""
     low, high = chains.min(axis=(0, 1)).astype(float), chains.max(axis=(0, 1)).astype(float)
-    margin = 0.1 * np.maximum(high - low, 0.1 * np.max(high - low) + 1e-3)
+    widest = np.max(high - low) or np.max(np.abs(low)) or 1.0  # the others for a single place
+    margin = 0.1 * np.maximum(high - low, 0.1 * widest)
     return np.stack([low - margin, high + margin], axis=1)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy
 
-from jlangevin._checks import as_array, check_count, check_finite, check_no_run
+from jlangevin._checks import check_count, check_finite, check_made, check_no_run
 from jlangevin.distribution import Gaussian
-from jlangevin.plot._figure import COLORS, Array, axes_or_new, legend
+from jlangevin.plot._figure import COLORS, Array, as_numbers, axes_or_new, legend
 from jlangevin.verify import dkw_radius
 
 if TYPE_CHECKING:
@@ -147,7 +147,8 @@ def qq(
 def _prepare(samples: Any, law: Any, coordinate: int) -> tuple[Array, Any, str]:
     """One coordinate's draws in order, its law, and its name."""
     check_no_run("samples", samples, "run.position")
-    array = as_array("samples", samples)
+    check_made("law", law)
+    array = as_numbers("samples", samples)
     if array.ndim not in (1, 2) or 0 in array.shape:
         hint = (
             "; draws of one chain depend on each other: take one a chain, for instance draws[:, -1]"

@@ -8,14 +8,16 @@ import numpy as np
 import scipy
 
 from jlangevin._checks import check_probability
-from jlangevin.distribution import Gaussian
+from jlangevin.distribution import Gaussian, check_gaussian
 from jlangevin.plot._figure import (
     COLORS,
     Array,
     as_chains,
     as_coordinates,
+    as_numbers,
     as_steps,
     axes_or_new,
+    check_color,
     legend,
 )
 
@@ -51,7 +53,8 @@ def moment_against_steps(
         The Axes.
 
     Raises:
-        ValueError: `measured`, `band` or `exact` not of the shape of its steps.
+        TypeError: what should be numbers is not.
+        ValueError: `measured`, `band` or `exact` not of the shape of its steps, or no colour.
 
     Example:
         >>> import numpy as np, jlangevin as jl
@@ -61,15 +64,17 @@ def moment_against_steps(
         >>> ax.get_xlabel()
         'steps $N$'
     """
+    steps, exact_steps = as_numbers("steps", steps), as_numbers("exact_steps", exact_steps)
+    measured, exact = as_numbers("measured", measured), as_numbers("exact", exact)
+    band = None if band is None else as_numbers("band", band)
     for name, values, like, of in (
         ("measured", measured, steps, "steps"),
         ("band", band, steps, "steps"),
         ("exact", exact, exact_steps, "exact_steps"),
     ):
-        if values is not None and np.shape(values) != np.shape(like):
-            raise ValueError(
-                f"{name}: expected shape {np.shape(like)}, as {of}, got {np.shape(values)}"
-            )
+        if values is not None and values.shape != like.shape:
+            raise ValueError(f"{name}: expected shape {like.shape}, as {of}, got {values.shape}")
+    check_color(color)
     ax = axes_or_new(ax)
     ax.plot(exact_steps, exact, color=color, lw=1.4, label=label)
     ax.errorbar(
@@ -171,8 +176,7 @@ def variance(
 
 def _prepare(draws: Any, law: Any, *, minimum: int) -> tuple[Array, Array, Array]:
     """Chains (chain, draw, d), and the laws' means and variances (step, d)."""
-    if not isinstance(law, Gaussian):
-        raise TypeError(f"law: expected a jlangevin.Gaussian, got {type(law).__name__}")
+    check_gaussian("law", law, "exact.trajectory gives the laws after every number of steps")
     chains = as_chains(draws).astype(float)
     if np.ndim(draws) != 3 or len(chains) < minimum:
         raise ValueError(

@@ -9,23 +9,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from jlangevin import diagnostics
-from jlangevin._checks import (
-    as_array,
-    check_count,
-    check_finite,
-    check_scalar,
-    check_temperature,
-)
-from jlangevin.compiling import energy_values
+from jlangevin._checks import as_array, check_count, check_known, check_scalar
+from jlangevin.draws import as_positions
 from jlangevin.energies import GaussianMixture
 from jlangevin.plot._figure import (
     COLORS,
+    ON_HOST,
     as_chains,
     as_coordinates,
     as_steps,
     axes_or_new,
     legend,
 )
+from jlangevin.plot.landscape import energies
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,15 +36,18 @@ def energy_trace(
     temperature: Any = 1.0,
     steps: Any = None,
     expected: Any = None,
+    position_shape: tuple[int, ...] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """E/T of each chain against the number of steps, and the mean over chains.
 
     Args:
-        draws: (draw, d) or (chain, draw, d).
-        energy: E, a function of a position (d,).
+        draws: (draw, …) or (chain, draw, …), with the axes of a position after these.
+        energy: E, a function of a position.
         temperature: T.
         steps: after how many steps each draw was taken; 1, 2, … if None.
+        position_shape: the shape of one position, where the energy takes more than one that the
+            draws could have; see `diagnostics.ksd`.
         expected: the mean of E/T under p, where it is known, for a dashed line: d/2 above the
             minimum for a quadratic energy.
         ax: where to draw.
@@ -66,12 +65,10 @@ def energy_trace(
         >>> len(jl.plot.energy_trace(run.draws, energy, expected=1.0).lines)
         5
     """
-    chains = as_chains(draws)
-    at = as_steps(steps, chains.shape[1])
-    values = np.asarray(energy_values(energy, jnp.asarray(chains.reshape(-1, chains.shape[-1]))))
-    values = values / float(check_temperature(temperature, values.dtype))
-    check_finite("energy", values)
-    values = values.reshape(chains.shape[:2])
+    check_known(ON_HOST, draws=draws)
+    known = as_positions("draws", draws, energy, position_shape)
+    at = as_steps(steps, known.batch[-1])
+    values = energies(known.points, energy, temperature).reshape(-1, known.batch[-1])
     ax = axes_or_new(ax)
     single = len(values) == 1
     ax.plot(at, values.T, color=COLORS[0], lw=0.6, alpha=1 if single else 0.35)
@@ -252,7 +249,13 @@ def ksd(
         raise ValueError("steps: the axis is logarithmic; leave the start, 0, out")
 
     def square(x: Any, statistic: Any = "V") -> float:
-        found = diagnostics.ksd(x, energy, temperature=temperature, statistic=statistic)
+        found = diagnostics.ksd(
+            x,
+            energy,
+            temperature=temperature,
+            statistic=statistic,
+            position_shape=chains.shape[2:],
+        )
         return float(found)
 
     found = [square(chains[:, k]) ** 0.5 for k in range(len(at))]

@@ -23,9 +23,9 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from jlangevin._checks import check_count, check_key, check_probability
+from jlangevin._checks import check_count, check_key, check_known, check_probability
 from jlangevin.compiling import energy_values
-from jlangevin.distribution import Drawable, Gaussian
+from jlangevin.distribution import Drawable, Gaussian, check_drawable
 from jlangevin.energies import Quadratic
 from jlangevin.errors import NoEnergyError
 from jlangevin.kernels.base import Energy, Kernel
@@ -165,11 +165,8 @@ def invariance(
     """
     check_key("key", key)
     false_alarm = check_probability("false_alarm", false_alarm)
-    if not isinstance(law, Drawable):
-        raise TypeError(
-            f"law: expected one that can be drawn from, a jlangevin.Gaussian or an energy with an "
-            f"exact sampler, got {type(law).__name__}"
-        )
+    check_known("the test is made on the host", key=key)
+    check_drawable("law", law)
     if isinstance(law, Quadratic):
         law = Gaussian(law.mean, law.cov)
     num_steps = check_count("num_steps", num_steps, minimum=1)

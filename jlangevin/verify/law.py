@@ -27,8 +27,14 @@ import scipy  # its parts are imported when first used: scipy.stats takes as lon
 from numpy.typing import NDArray
 
 from jlangevin import trees
-from jlangevin._checks import check_count, check_no_run, check_probability
-from jlangevin.distribution import Gaussian
+from jlangevin._checks import (
+    as_host,
+    check_count,
+    check_known,
+    check_no_run,
+    check_probability,
+)
+from jlangevin.distribution import Gaussian, check_gaussian
 from jlangevin.trees import PyTree
 from jlangevin.verify._statistics import POWER, ROWS, Floats
 
@@ -283,7 +289,7 @@ def dkw_radius(num_draws: int, false_alarm: float) -> float:
 
 def columns(samples: PyTree) -> Floats:
     """Leaves of shape (n, …) as one array (n, d) in float64 on the host."""
-    leaves = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(samples)]
+    leaves = [np.asarray(as_host("samples", x), np.float64) for x in jax.tree.leaves(samples)]
     return np.concatenate(
         [leaf.reshape(len(leaf), math.prod(leaf.shape[1:])) for leaf in leaves], axis=1
     )
@@ -291,10 +297,10 @@ def columns(samples: PyTree) -> Floats:
 
 def _prepare(samples: PyTree, law: Any) -> tuple[Floats, Floats, Floats]:
     """Draws (n, d), mean (d,) and covariance (d, d) in float64 on the host."""
-    if not isinstance(law, Gaussian):
-        raise TypeError(f"law: expected a jlangevin.Gaussian, got {type(law).__name__}")
+    check_gaussian("law", law, "exact.law gives that of a chain after a number of steps")
     law.check_single("law")
     check_no_run("samples", samples, "one position a chain, for instance run.position")
+    check_known("the tests are made on the host", samples=samples, law=law)
     samples = trees.as_position("samples", samples) if isinstance(samples, list) else samples
     try:
         chex.assert_trees_all_equal_structs(samples, law.mean)

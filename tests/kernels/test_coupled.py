@@ -338,7 +338,7 @@ def test_what_cannot_be_coupled_is_refused():
         jl.coupled("ula", 1)
     with pytest.raises(TypeError, match=r'LeimkuhlerMatthews cannot be reflected.*how="common"'):
         jl.coupled(jl.leimkuhler_matthews(0.1), 1)
-    with pytest.raises(TypeError, match="swap by the number of steps done"):
+    with pytest.raises(TypeError, match="Tempered does depends on the number of steps done"):
         jl.coupled(jl.tempered(jl.ula(0.1), [1.0, 2.0]), 3, how="common")
     with pytest.raises(ValueError, match="schedule has no stationary law"):
         jl.coupled(jl.ula(lambda t: 0.1 / (1 + t)), 1)

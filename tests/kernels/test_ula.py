@@ -124,6 +124,20 @@ def test_a_bad_preconditioner_is_refused(p, message):
         jl.ula(0.1, preconditioner=p)
 
 
+@pytest.mark.parametrize("r", [-0.99, -0.5, 0.0, 0.5, 0.99])
+def test_a_definite_preconditioner_is_so_in_any_units(r):
+    """Of variances 1e-12 and 1e12 the smaller eigenvalue is lost in rounding of the larger."""
+    units = jnp.array([1e-6, 1.0, 1e6])
+    correlation = jnp.array([[1.0, r, 0.0], [r, 1.0, r / 2], [0.0, r / 2, 1.0]])
+    assert (np.linalg.eigvalsh(correlation) > 0).all() == (abs(r) < 0.8)
+    p = units[:, None] * correlation * units[None]
+    if abs(r) < 0.8:
+        jl.ula(0.1, preconditioner=p)
+    else:
+        with pytest.raises(ValueError, match="preconditioner: not positive definite"):
+            jl.ula(0.1, preconditioner=p)
+
+
 @pytest.mark.parametrize("p", [jnp.ones(3), jnp.eye(3)])
 def test_a_preconditioner_that_does_not_fit_the_position_is_refused(p):
     energy, start = setting()
@@ -148,7 +162,7 @@ def test_dense_and_diagonal_agree_with_their_matrices():
 def test_what_is_neither_a_diagonal_nor_a_square_matrix_is_refused_with_the_way_out():
     with pytest.raises(ValueError, match=r"square matrix .*\(3, 5\).*kernels\.Diagonal\(sqrt"):
         jl.ula(0.1, preconditioner=jnp.ones((3, 5)))
-    with pytest.raises(ValueError, match=r"preconditioner: its scales .* finite"):
+    with pytest.raises(ValueError, match=r"preconditioner.scale: expected finite"):
         jl.ula(0.1, preconditioner=jl.kernels.Diagonal(jnp.array([jnp.nan])))
 
 

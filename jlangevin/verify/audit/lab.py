@@ -13,9 +13,10 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from jlangevin import energies, exact
+from jlangevin import energies, exact, trees
+from jlangevin._checks import as_host
 from jlangevin.distribution import Gaussian
-from jlangevin.kernels.base import Energy, Kernel
+from jlangevin.kernels.base import Energy, Kernel, noted
 from jlangevin.sampling import sample
 from jlangevin.verify._statistics import Floats
 
@@ -108,8 +109,10 @@ class Lab:
         """None if the sampler has no notion of it."""
         key = next(self.keys) if key is None else jax.random.clone(key)
         temperature = self.temperature if temperature is None else temperature
+        given = trees.shown((key, energy, self.step_size, temperature, init, num_steps))
         try:
-            out = self.draw(key, energy, self.step_size, temperature, init, num_steps)
+            with noted(f"by draw, given key, energy, step size, T, init and num_steps {given}"):
+                out = self.draw(key, energy, self.step_size, temperature, init, num_steps)
         except NotImplementedError:
             return None
         pair = out if isinstance(out, tuple) else (out, None)
@@ -117,15 +120,20 @@ class Lab:
             raise ValueError(
                 f"draw: expected positions, or positions and velocities, got {len(pair)} things"
             )
-        arrays = [None if part is None else np.asarray(part, np.float64) for part in pair]
-        for name, array in zip(("positions", "velocities"), arrays, strict=True):
-            if array is not None and array.shape != init.shape:
-                raise ValueError(
-                    f"draw: expected {name} of init's shape {init.shape}, got {array.shape}"
-                )
-        position, velocity = arrays
-        assert position is not None
+        position = _host("positions", pair[0], init.shape)
+        velocity = None if pair[1] is None else _host("velocities", pair[1], init.shape)
         return Trial(energy, start, num_steps, np.asarray(init, np.float64), position, velocity)
+
+
+def _host(name: str, given: Any, shape: tuple[int, ...]) -> Floats:
+    """What a sampler hands over, on the host."""
+    array = np.asarray(as_host(f"draw: its {name}", given), np.float64)
+    if array.shape != shape:
+        raise ValueError(
+            f"draw: expected {name} of init's shape {shape}, got {array.shape}; "
+            "jlangevin.verify.drawer makes a sampler of a kernel"
+        )
+    return array
 
 
 def normalized(x: Floats) -> Floats:
@@ -170,7 +178,8 @@ def drawer(make_kernel: Rule) -> Draw:
         init: jax.Array,
         num_steps: int,
     ) -> Any:
-        kernel = make_kernel(step_size, temperature)
+        with noted(f"by make_kernel, given step size and T ({step_size}, {temperature})"):
+            kernel = make_kernel(step_size, temperature)
         run = sample(key, energy, kernel, init, num_steps=num_steps, observe=None)
         if hasattr(run.state.kernel, "velocity"):
             return run.position, run.state.kernel.velocity

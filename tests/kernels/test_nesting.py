@@ -1,0 +1,226 @@
+"""Every kernel in every wrapper: what works takes the inner kernel's own step, the rest is refused.
+
+Steps are taken one by one, on noise as the driver makes it, and compared with those of the inner
+kernel on an energy that is written here by hand: so the law is that of the inner kernel on it.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jlangevin as jl
+from jlangevin import noise
+
+A = jnp.array([[1.0, 0.3], [0.3, 2.0]])
+ROOT = jnp.array([[0.5, 0.0], [0.2, 0.4]])
+COV = ROOT @ ROOT.T
+SIGMAS = [2.0, 1.0]
+START = jnp.array([0.4, 0.7])
+POSITIVE = jl.domains.box(0.0, jnp.inf)
+UNIT = jl.domains.box(0.0, 1.0)
+
+
+class Bowl:
+    """½ x·A x / σ², at the level σ."""
+
+    def __init__(self, sigma=1.0):
+        self.sigma = sigma
+
+    def __call__(self, x):
+        return 0.5 * jnp.sum(x * (A @ x)) / self.sigma**2
+
+    def at(self, sigma):
+        return Bowl(sigma)
+
+
+class Changed:
+    """What is made of the bowl by `change`, at any level."""
+
+    def __init__(self, change, bowl):
+        self.change, self.bowl = change, bowl
+
+    def __call__(self, x):
+        return self.change(self.bowl, x)
+
+    def at(self, sigma):
+        return Changed(self.change, self.bowl.at(sigma))
+
+
+def estimator(key, x):
+    return A @ x + jax.random.normal(key, x.shape)
+
+
+INNER = {
+    "ula": lambda: jl.ula(0.1, preconditioner=A),
+    "leimkuhler_matthews": lambda: jl.leimkuhler_matthews(0.1),
+    "tamed_ula": lambda: jl.tamed_ula(0.1),
+    "underdamped": lambda: jl.underdamped(0.3, 1.0),
+    "mala": lambda: jl.mala(0.1),
+    "barker": lambda: jl.barker(0.1),
+    "malt": lambda: jl.malt(0.2, 1.0, 2),
+    "sgld": lambda: jl.sgld(0.1, estimator),
+    "sghmc": lambda: jl.sghmc(0.1, 1.0, estimator),
+    "projected": lambda: jl.projected(0.1, UNIT),
+    "reflected": lambda: jl.reflected(0.1, UNIT),
+    "reflected_mala": lambda: jl.reflected_mala(0.1, UNIT),
+    "annealed": lambda: jl.annealed(SIGMAS, 2, 0.02),
+    "predictor_corrector": lambda: jl.predictor_corrector(SIGMAS, 0.02),
+    "gradient_noise": lambda: jl.gradient_noise(jl.ula(0.1), 0.5 * COV),
+    "tempered": lambda: jl.tempered(jl.ula(0.1), [1.0, 2.0]),
+    "mirrored": lambda: jl.mirrored(jl.ula(0.1), UNIT),
+    "coupled": lambda: jl.coupled(jl.ula(0.1), 1),
+}
+OUTER = {
+    "mirrored": lambda kernel: jl.mirrored(kernel, POSITIVE),
+    "tempered": lambda kernel: jl.tempered(kernel, [1.0, 2.0]),
+    "gradient_noise": lambda kernel: jl.gradient_noise(kernel, COV),
+    "coupled": lambda kernel: jl.coupled(kernel, 1, how="common"),
+    "coupled, reflected": lambda kernel: jl.coupled(kernel, 1),
+}
+FREE = ["ula", "leimkuhler_matthews", "tamed_ula", "underdamped"]
+ADJUSTED = ["mala", "barker", "malt"]
+WALLED = ["projected", "reflected"]
+LEVELS = ["annealed", "predictor_corrector"]
+WORKS = {
+    "mirrored": [*FREE, *ADJUSTED, "annealed"],
+    "tempered": [*FREE, *ADJUSTED, *WALLED, "reflected_mala"],
+    "gradient_noise": [*FREE, *WALLED, *LEVELS, "gradient_noise", "mirrored", "coupled"],
+    "coupled": [*FREE, *ADJUSTED, "sgld", "sghmc", *WALLED, "reflected_mala", "gradient_noise",
+                "mirrored"],
+    "coupled, reflected": ["ula", "mala"],
+}  # fmt: skip
+
+
+def at(kernel, t):
+    return jl.kernels.base.at_step(kernel, jnp.int32(t))
+
+
+def made(want, t, purpose=noise.Purpose.STEP):
+    return noise.at_step(
+        noise.streams(jax.random.key(0), jnp.arange(1)[0]), want, START, t, purpose
+    )
+
+
+def first(kernel, energy, x=START):
+    return at(kernel, 0).init(energy, x, made(kernel.init_noise, 0, noise.Purpose.INIT))
+
+
+def close(a, b, rtol=1e-5):
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=rtol, atol=rtol), a, b)
+
+
+@pytest.mark.parametrize("outer", OUTER)
+@pytest.mark.parametrize("inner", INNER)
+def test_what_does_not_work_is_refused_by_name(outer, inner):
+    kernel = INNER[inner]()
+    if inner in WORKS[outer]:
+        assert OUTER[outer](kernel).kernel is kernel
+        return
+    with pytest.raises((TypeError, ValueError), match=r"^kernel: "):
+        OUTER[outer](kernel)
+
+
+@pytest.mark.parametrize("inner", WORKS["mirrored"])
+def test_mirrored_is_the_inner_kernel_on_the_energy_of_u(inner):
+    """x = log(1 + e^u), so W(u) = E(x) - Σ log σ(u)."""
+    kernel = INNER[inner]()
+    mirrored = OUTER["mirrored"](kernel)
+
+    def dual(energy, u):
+        return energy(jax.nn.softplus(u)) + jnp.sum(jax.nn.softplus(-u))
+
+    by_hand = Changed(dual, Bowl())
+    spare = made(mirrored.init_noise, 0, noise.Purpose.INIT)
+    state = at(mirrored, 0).init(Bowl(), START, spare)
+    other = at(kernel, 0).init(by_hand, jnp.log(jnp.expm1(START)), spare[0])
+    for t in range(2):
+        z = made(kernel.step_noise, t)
+        state, _ = at(mirrored, t).step(Bowl(), state, z)
+        other, _ = at(kernel, t).step(by_hand, other, z)
+        close(state.dual, other)
+        close(state.position, jax.nn.softplus(other.position))
+
+
+@pytest.mark.parametrize("inner", WORKS["gradient_noise"])
+def test_gradient_noise_is_the_inner_kernel_on_a_tilted_energy(inner):
+    kernel = INNER[inner]()
+    noisy = OUTER["gradient_noise"](kernel)
+    state = other = first(kernel, Bowl())
+    close(first(noisy, Bowl()), state)
+    for t in range(2):
+        z, zeta = made(noisy.step_noise, t)
+        error = ROOT @ zeta
+
+        def tilted(energy, x, error=error):
+            return energy(x) + jnp.sum(error * x)
+
+        state, _ = at(noisy, t).step(Bowl(), state, (z, zeta))
+        other, _ = at(kernel, t).step(Changed(tilted, Bowl()), other, z)
+        close(state, other)
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner"),
+    [(outer, inner) for outer in OUTER if "coupled" in outer for inner in WORKS[outer]],
+)
+def test_the_leading_chain_of_a_pair_is_the_inner_kernels(outer, inner):
+    kernel = INNER[inner]()
+    pair = OUTER[outer](kernel)
+    state, other = first(pair, Bowl()), first(kernel, Bowl())
+    for t in range(2):
+        state, _ = pair.step(Bowl(), state, made(pair.step_noise, t))
+        other, _ = kernel.step(Bowl(), other, made(kernel.step_noise, t))
+        close(state.leading, other, rtol=0)
+
+
+@pytest.mark.parametrize("inner", WORKS["tempered"])
+def test_replicas_that_do_not_swap_take_the_inner_kernels_steps(inner):
+    """A uniform of 1 swaps nothing; that swaps keep the law is tested with `tempered`."""
+    kernel = INNER[inner]()
+    tempered = OUTER["tempered"](kernel)
+    z = made(tempered.init_noise, 0, noise.Purpose.INIT)
+    state = tempered.init(Bowl(), START, z)
+    other = kernel.init(Bowl(), START, jax.tree.map(lambda leaf: leaf[..., 0], z))
+    for t in range(2):
+        z, uniforms = made(tempered.step_noise, t)
+        state, _ = tempered.step(Bowl(), state, (z, jnp.ones_like(uniforms)))
+        other, _ = kernel.step(Bowl(), other, jax.tree.map(lambda leaf: leaf[..., 0], z))
+        close(state.position, other.position)
+
+
+def test_errors_of_the_gradient_add_up():
+    """η² C of each, in the noise of a step."""
+    kernel = jl.gradient_noise(jl.gradient_noise(jl.ula(1.0), COV), 2 * COV)
+    energy, x = jl.energies.linear(jnp.ones(2)), jnp.zeros(2)
+    found, alone = (jl.exact.affine_map(k, energy, x).cov for k in (kernel, jl.ula(1.0)))
+    np.testing.assert_allclose(found - alone, 3 * COV, atol=1e-6)
+
+
+def test_a_kernel_of_ones_own_says_what_it_has_by_its_members():
+    class Own:
+        init_noise, step_noise, temperature = None, None, 1.0
+
+        def init(self, energy, position, noise): ...
+
+        def step(self, energy, state, noise): ...
+
+    assert jl.mirrored(Own(), UNIT).domain is UNIT
+    for member, value, why in (("domain", UNIT, "walls"), ("estimator", sum, "estimator")):
+        own = Own()
+        setattr(own, member, value)
+        with pytest.raises(TypeError, match=f"{why}.*Own|Own.*{why}"):
+            jl.mirrored(own, UNIT)
+    own = Own()
+    own.by_value = True
+    with pytest.raises(TypeError, match="Own accepts or rejects"):
+        jl.gradient_noise(own, COV)
+
+
+def test_mirroring_walls_would_have_changed_the_law():
+    """The names of both, and what to take instead, as the walls would stand in u."""
+    for walled in (jl.projected, jl.reflected, jl.reflected_mala):
+        with pytest.raises(TypeError, match=r"walls of its own.*jlangevin\.mala"):
+            jl.mirrored(walled(0.05, UNIT), UNIT)
+    with pytest.raises(TypeError, match="Mirrored has walls"):
+        jl.mirrored(jl.coupled(jl.mirrored(jl.ula(0.1), UNIT), 1, how="common"), UNIT)

@@ -1,0 +1,59 @@
+"""Networks of every library of models are energies: seen as they are, gone on with if killed."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import networks
+import numpy as np
+import pytest
+
+from jlangevin import fingerprint, trees
+
+# A module of its own, as its name is a part of a model's.
+CHILD = "import networks, sys; networks.run_until_killed(*sys.argv[1:])"
+
+
+@pytest.fixture(params=networks.LIBRARIES)
+def library(request):
+    return request.param
+
+
+def test_a_run_of_a_network_that_was_killed_is_gone_on_with(library, tmp_path):
+    """In another process, with the same bits; and in the same one it is only read."""
+    child = subprocess.run(
+        [sys.executable, "-c", CHILD, library, tmp_path], cwd=Path(__file__).parent, check=False
+    )
+    assert child.returncode == -signal.SIGKILL
+    energy = networks.LIBRARIES[library]()
+    whole = networks.sample(energy)
+    for _ in range(2):
+        run = networks.sample(energy, checkpoint=tmp_path, every=10)
+        np.testing.assert_array_equal(run.draws, whole.draws)
+
+
+def test_a_network_is_described_alike_before_and_after_use(library):
+    def described(energy):
+        arrays, structure = trees.partition(energy)
+        return fingerprint.of_structure(structure), structure.key, len(jax.tree.leaves(arrays))
+
+    energy = networks.LIBRARIES[library]()
+    before = described(energy)
+    networks.sample(energy)
+    assert described(energy) == before
+    assert before[2] == 4  # the parameters are leaves
+
+
+def test_a_network_that_is_trained_is_another_energy_and_compiles_nothing(library):
+    energy = networks.LIBRARIES[library]()
+    before = networks.sample(energy)
+    keys = trees.partition(energy)[1].key
+    if library == "NNX":  # which is changed in place
+        energy.inner.kernel[...] = 10 * energy.inner.kernel[...]
+    else:
+        energy = jax.tree.map(lambda leaf: 10 * leaf if trees.is_array(leaf) else leaf, energy)
+    assert trees.partition(energy)[1].key == keys
+    after = networks.sample(energy)
+    assert not np.array_equal(before.draws, after.draws)
