@@ -18,6 +18,7 @@ from scipy import integrate, special, stats
 
 import jlangevin as jl
 from jlangevin import energies, trees
+from jlangevin._arithmetic import product
 from jlangevin.energies import (
     double_well,
     funnel,
@@ -535,7 +536,7 @@ def floating(energy):
 
 
 def plain(matrix, x):
-    return 0.5 * x @ (matrix @ x)
+    return 0.5 * product(x, product(matrix, x))
 
 
 def symmetric(v):

@@ -146,7 +146,7 @@ FUNCTIONS = {
     "ksd": lambda A, x: jl.diagnostics.ksd(A, jl.energies.quadratic(A, x)),
     "adaptation.curvature": lambda A, x: jl.adaptation.curvature(jl.energies.quadratic(A, x), x),
     "kinetic_temperature": lambda A, x: jl.kernels.kinetic_temperature(
-        jl.kernels.UnderdampedState(x, x, None), mass=A
+        jl.underdamped(0.1, 1.0, mass=A), jl.kernels.UnderdampedState(x, x, None)
     ),
     "configurational_temperature": lambda A, x: jl.kernels.configurational_temperature(
         jl.energies.quadratic(A, x), x

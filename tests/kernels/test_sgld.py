@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 
 import jlangevin as jl
+from jlangevin._arithmetic import product
 from jlangevin.estimators import control_variate, minibatch
 from jlangevin.noise import Want
 
@@ -44,7 +45,7 @@ ETA, T = 0.04, 1.7
 
 
 def energy_of_item(x, item):
-    return 0.5 * (jnp.dot(item["a"], x) - item["y"]) ** 2
+    return 0.5 * (product(item["a"], x) - item["y"]) ** 2
 
 
 def prior(x):
