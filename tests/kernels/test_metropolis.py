@@ -24,6 +24,7 @@ from scipy import special, stats
 
 import jlangevin as jl
 from jlangevin.kernels import MetropolisState, Schedule
+from jlangevin.kernels.base import WALL
 from jlangevin.kernels.metropolis import accept_or_keep
 
 sys.path.append(str(Path(__file__).parent.parent.parent / "benchmarks"))
@@ -161,6 +162,7 @@ NOT_FINITE = {
 }
 
 
+@pytest.mark.filterwarnings("ignore::jlangevin.EnergyWarning")
 @pytest.mark.parametrize("problem", NOT_FINITE)
 @pytest.mark.parametrize("name", KERNELS)
 def test_a_proposal_that_is_not_finite_is_rejected(name, problem):
@@ -169,6 +171,12 @@ def test_a_proposal_that_is_not_finite_is_rejected(name, problem):
     assert run.draws[:, :, 0].max() <= 1
     assert 0 < run.info.acceptance_rate.mean() < 1
     assert run.info.num_divergent.sum() == 0
+    rejections = run.info.rejections
+    counted, other = rejections.faults, rejections.walls
+    if problem == "energy infinite":
+        counted, other = other, counted
+    assert counted.sum() > 0
+    assert other.sum() == 0
     assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(run.state.kernel))
 
 
@@ -189,13 +197,22 @@ def test_a_proposal_from_out_of_range_is_rejected_with_rate_zero(name, dtype):
 def test_what_is_accepted_and_with_what_probability(work, dtype):
     current = MetropolisState({"a": jnp.zeros(2)}, jnp.array(1.0), {"a": jnp.ones(2)})
     proposed = MetropolisState({"a": jnp.ones(2)}, jnp.array(3.0), {"a": jnp.zeros(2)})
-    expected = 0 if np.isnan(work) else np.exp(min(0.0, (work - 2.0) / TEMPERATURE))
+    """Work that is not finite is a rejection, +inf too: nothing is gained without bounds."""
+    expected = np.exp(min(0.0, (work - 2.0) / TEMPERATURE)) if np.isfinite(work) else 0
     for uniform in (1e-6, 0.3, 1 - 1e-6):
-        after, info = accept_or_keep(
-            current, proposed, jnp.array(work), TEMPERATURE, jnp.array(uniform)
-        )
-        np.testing.assert_allclose(info.acceptance_rate, expected, rtol=1e-6)
-        chex.assert_trees_all_equal(after, proposed if uniform < expected else current)
+        for cause in (0, WALL):
+            after, info = accept_or_keep(
+                current,
+                proposed,
+                jnp.array(work),
+                TEMPERATURE,
+                jnp.array(uniform),
+                jnp.int32(cause),
+            )
+            rate = expected if cause == 0 else 0
+            np.testing.assert_allclose(info.acceptance_rate, rate, rtol=1e-6)
+            assert info.rejections == (cause if np.isfinite(work) else WALL)
+            chex.assert_trees_all_equal(after, proposed if uniform < rate else current)
 
 
 @pytest.mark.parametrize("name", KERNELS)

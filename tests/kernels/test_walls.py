@@ -480,7 +480,7 @@ class Twisted(NamedTuple):
     def project(self, x):
         return self.right.project(x)
 
-    def dual(self, x, noise):
+    def dual(self, x, noise=None):
         return self.right.dual(x, noise)
 
     def primal(self, u):
