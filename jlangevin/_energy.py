@@ -62,9 +62,9 @@ def value_and_gradient(energy: Energy, position: PyTree) -> tuple[jax.Array | No
 def level(energy: Any, sigma: Any) -> Any:
     """`energy` at a level, or a refusal of what has none."""
     if not hasattr(energy, "at"):
-        named = type(getattr(energy, "original", energy)).__name__
+        kind = type(getattr(energy, "traced_energy", energy)).__name__
         raise TypeError(
-            f"energy: {named} has no levels; pass "
+            f"energy: {kind} has no levels; pass "
             "jlangevin.scores.level_score(s, sigma) for a score s(x, sigma), or any energy with a "
             "method at(sigma)"
         )

@@ -245,19 +245,19 @@ class _TracedOnce:
     arrays: list[Any]
     structure: Structure = trees.static_field()
 
-    @property
-    def original(self) -> Any:
-        """The energy itself."""
-        return trees.combine(self.arrays, self.structure)
-
     def __call__(self, position: Any) -> jax.Array:
         value: jax.Array = _energy_at(self.arrays, position, structure=self.structure)
         return value
 
+    @property
+    def traced_energy(self) -> Any:
+        """The energy itself."""
+        return trees.combine(self.arrays, self.structure)
+
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name in ("arrays", "structure"):
             raise AttributeError(name)
-        return getattr(self.original, name)
+        return getattr(self.traced_energy, name)
 
 
 def traced_once(arrays: list[Any], structure: Structure) -> Any:

@@ -99,8 +99,8 @@ def _shape_of_one(name: str, x: jax.Array, energy: Any) -> tuple[int, ...]:
     if x.ndim < 2:
         hint = f"; for one dimension, {name}[..., None]" if x.ndim == 1 else ""
         raise ValueError(
-            f"{name}: expected shape (draw, d) or (chain, draw, d), or the axes of a position in "
-            f"the place of d, got shape {x.shape}{hint}"
+            f"{name}: expected shape (draw, d) or (chain, draw, d), got shape {x.shape}{hint}; a "
+            "position may have other axes in the place of d"
         )
     dtype = trees.wide(jnp.zeros((), x.dtype)).dtype
     readings = [x.shape[1:], x.shape[2:]]
