@@ -11,10 +11,11 @@ import pytest
 
 import jlangevin as jl
 from jlangevin import noise
+from jlangevin._arithmetic import product
 
 A = jnp.array([[1.0, 0.3], [0.3, 2.0]])
 ROOT = jnp.array([[0.5, 0.0], [0.2, 0.4]])
-COV = ROOT @ ROOT.T
+COV = product(ROOT, ROOT.T)
 SIGMAS = [2.0, 1.0]
 START = jnp.array([0.4, 0.7])
 POSITIVE = jl.domains.box(0.0, jnp.inf)
@@ -150,7 +151,7 @@ def test_gradient_noise_is_the_inner_kernel_on_a_tilted_energy(inner):
     close(first(noisy, Bowl()), state)
     for t in range(2):
         z, zeta = made(noisy.step_noise, t)
-        error = ROOT @ zeta
+        error = product(ROOT, zeta)
 
         def tilted(energy, x, error=error):
             return energy(x) + jnp.sum(error * x)
