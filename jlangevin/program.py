@@ -461,7 +461,14 @@ def _local(
             )
             tally = tally._replace(num_steps=n, acceptance=mean)
             if tally.rejections is not None:
-                tally = tally._replace(rejections=tally.rejections.after(info.rejections))
+                counted_too = lax.cond(  # mostly there is nothing to count
+                    jnp.any(info.rejections != 0),
+                    lambda counts, causes: counts.after(causes),
+                    lambda counts, _: counts,
+                    tally.rejections,
+                    info.rejections,
+                )
+                tally = tally._replace(rejections=counted_too)
         return _Carry(carry.step + 1, moved, tally, carry.reducers)
 
     def see(carry: _Carry) -> tuple[_Carry, PyTree]:

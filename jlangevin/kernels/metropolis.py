@@ -6,6 +6,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from jlangevin import trees
 from jlangevin.kernels.base import FAULT, LAST_FAULT, ROUNDED, WALL, Energy, Info, if_sound
@@ -60,19 +61,15 @@ def langevin_work(
     sum over elements of terms that are small where the step is. In the coordinates of the root L a
     g' that is huge makes all of the second sum's terms negative, so that they cannot cancel.
     """
-    pull = jax.tree.map(jnp.add, after.gradient, before.gradient)
-    turn = jax.tree.map(jnp.subtract, after.gradient, before.gradient)
-    along, across = pull, turn
-    if preconditioner is not None:
-        along, across = preconditioner.transposed(pull), preconditioner.transposed(turn)
+    slopes = before.gradient, after.gradient
+    rooted = slopes if preconditioner is None else tuple(map(preconditioner.transposed, slopes))
 
-    def terms(
-        x: jax.Array, y: jax.Array, pull: jax.Array, along: jax.Array, across: jax.Array
-    ) -> jax.Array:
+    def terms(x: jax.Array, y: jax.Array, g: jax.Array, h: jax.Array, *root: Any) -> jax.Array:
+        start, end = root
         quarter = 0.25 * jnp.asarray(eta, x.dtype)
-        return 0.5 * pull * (y - x) - quarter * along * across
+        return 0.5 * (g + h) * (y - x) - quarter * (end + start) * (end - start)
 
-    return total(terms, before.position, after.position, pull, along, across)
+    return total(terms, before.position, after.position, *slopes, *rooted)
 
 
 def total(terms: Any, tree: PyTree, *others: PyTree) -> jax.Array:
@@ -90,19 +87,32 @@ def unweighable(energy: Energy, proposed: MetropolisState) -> jax.Array:
     -inf, or'ed with FAULT << (k + 1) for each leaf k of the gradient in which there is a NaN.
     """
 
-    def every(test: Any, tree: PyTree) -> jax.Array:
-        return jnp.all(jnp.stack([jnp.all(test(leaf)) for leaf in jax.tree.leaves(tree)]))
-
     value, leaves = proposed.energy, jax.tree.leaves(proposed.gradient)
     fault = jnp.where(jnp.isnan(value) | (value == -jnp.inf), FAULT, 0)
+    finite = jnp.isfinite(value)
     for k, leaf in enumerate(leaves):
-        bit = FAULT << min(k + 1, LAST_FAULT)
-        fault |= jnp.where(jnp.any(jnp.isnan(leaf)), bit, 0)
-    placed = every(jnp.isfinite, proposed.position)
+        size, infinite = _largest(leaf)
+        fault |= jnp.where(size > infinite, FAULT << min(k + 1, LAST_FAULT), 0)
+        finite &= size < infinite
+    placed = jnp.array(True)
+    for leaf in jax.tree.leaves(proposed.position):
+        size, infinite = _largest(leaf)
+        placed &= size < infinite
     cause = jnp.where((fault > 0) & placed & (value != jnp.inf), fault, WALL)
     if hasattr(energy, "rounded"):
         cause = jnp.where(placed & energy.rounded(proposed.position), ROUNDED, cause)
-    return jnp.where(every(jnp.isfinite, proposed), 0, cause).astype(jnp.int32)
+    return jnp.where(finite & placed, 0, cause).astype(jnp.int32)
+
+
+def _largest(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The largest |x| as an integer, and infinity as one, which NaN is above.
+
+    Floats without their sign are ordered as their bits are, so that one maximum tells finite,
+    infinite and NaN apart.
+    """
+    word = jnp.dtype(f"uint{8 * x.dtype.itemsize}")
+    bits = lax.bitcast_convert_type(jnp.abs(x), word)
+    return jnp.max(bits), lax.bitcast_convert_type(jnp.asarray(jnp.inf, x.dtype), word)
 
 
 def accept_or_keep(

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jlangevin import trees
+from jlangevin._arithmetic import fold
 from jlangevin._checks import as_array, check_positive, or_nan
 from jlangevin.kernels.base import Energy, Info
 from jlangevin.kernels.nesting import check_inside
@@ -104,8 +105,10 @@ class Tempered:
             jnp.where(offered, mean, state.acceptance),
             state.round_trips + back,
         )
-        worst = jax.tree.map(lambda causes: jnp.max(causes, axis=-1), info.rejections)
-        return after, _coldest(info._replace(rejections=None))._replace(rejections=worst)
+        causes = info.rejections
+        if causes is not None:
+            causes = fold(jnp.maximum, jnp.max, causes)
+        return after, _coldest(info._replace(rejections=None))._replace(rejections=causes)
 
     def _each(self, wants: PyTree) -> PyTree:
         """Of each want one a temperature."""
@@ -124,9 +127,7 @@ class Tempered:
         cold, hot = self.temperatures[:-1], self.temperatures[1:]
         fall = values[:-1] - values[1:]
         log_ratio = ((hot - cold) / (cold * hot)).astype(fall.dtype) * fall
-        finite = jnp.isfinite(values)
-        both = finite[:-1] & finite[1:] & ~jnp.isnan(log_ratio)
-        return jnp.where(both, jnp.exp(jnp.minimum(log_ratio, 0)), 0)
+        return jnp.where(jnp.isfinite(log_ratio), jnp.exp(jnp.minimum(log_ratio, 0)), 0)
 
 
 def _over(function: Any) -> Any:
