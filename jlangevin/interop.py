@@ -102,6 +102,14 @@ def _check_names(coords: Any, dims: Any, variables: dict[str, Any]) -> None:
             )
 
 
+def _finite(tree: Any, axes: int = 1) -> np.ndarray[Any, Any]:
+    """Whether all numbers are finite, for each place along the first axes."""
+    leaves = map(np.asarray, jax.tree.leaves(tree))
+    fine = [np.isfinite(leaf).all(axis=tuple(range(axes, leaf.ndim))) for leaf in leaves]
+    found: np.ndarray[Any, Any] = np.all(fine, axis=0)
+    return found
+
+
 def _diverging(run: Run, energies: np.ndarray[Any, Any] | None) -> np.ndarray[Any, Any]:
     """(chain, draw): whether a draw is not to be trusted, see `Run.to_datatree`."""
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(run.draws)]
@@ -110,11 +118,12 @@ def _diverging(run: Run, energies: np.ndarray[Any, Any] | None) -> np.ndarray[An
     failed = np.asarray(run.info.first_bad_step)[:, None]
     bad = (failed >= 0) & (steps > failed)
     for leaf in leaves:
-        bad |= ~np.isfinite(leaf).all(axis=tuple(range(2, leaf.ndim)))
+        bad |= ~_finite(leaf, axes=2)
     if energies is not None:
         bad |= ~np.isfinite(energies)
     else:  # nobody knows since when a chain has been where its energy is not finite
-        bad |= (np.asarray(run.info.num_divergent)[:, None] > 0) & (failed < 0)
+        outside = (np.asarray(run.info.num_divergent) > 0) & _finite(run.position)
+        bad |= outside[:, None] & (failed < 0)
     if run.info.rejections is not None:
         bad |= np.asarray(run.info.rejections.faults)[:, None] > 0
     return bad

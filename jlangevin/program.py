@@ -461,14 +461,7 @@ def _local(
             )
             tally = tally._replace(num_steps=n, acceptance=mean)
             if tally.rejections is not None:
-                counted_too = lax.cond(  # mostly there is nothing to count
-                    jnp.any(info.rejections != 0),
-                    lambda counts, causes: counts.after(causes),
-                    lambda counts, _: counts,
-                    tally.rejections,
-                    info.rejections,
-                )
-                tally = tally._replace(rejections=counted_too)
+                tally = tally._replace(rejections=tally.rejections.after(info.rejections))
         return _Carry(carry.step + 1, moved, tally, carry.reducers)
 
     def see(carry: _Carry) -> tuple[_Carry, PyTree]:
