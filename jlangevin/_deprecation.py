@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
-import warnings
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
+
+from jlangevin._warn import warn
 
 __all__ = ["deprecated", "renamed"]
 
@@ -58,4 +59,4 @@ def renamed(module: str, names: dict[str, tuple[str, Any]], *, since: str) -> Ca
 
 def _warn(name: str, instead: str, since: str) -> None:
     message = f"{name} is deprecated since jlangevin {since}; use {instead} instead"
-    warnings.warn(message, DeprecationWarning, stacklevel=3)
+    warn(message, DeprecationWarning)

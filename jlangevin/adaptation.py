@@ -191,7 +191,7 @@ def warm_up(
         )
         state = _from_the_first(state)
     state, _ = _go_on(state, energy, moving, last // 2, history)
-    state, run = _go_on(state, energy, moving, last - last // 2, history, seen)
+    state, run = _go_on(state, energy, moving, last - last // 2, history, seen, last=True)
     step_size = _step_size(moving.kernel, run.summary["log_step"].value)
     found = _with_step(moving.kernel, step_size)
     state = state._replace(kernel=state.kernel.chain)
@@ -268,23 +268,31 @@ def _go_on(
     pieces: int,
     history: _History,
     reducer: Any = None,
+    *,
+    last: bool = False,
 ) -> tuple[SamplerState, Any]:
-    """Run pieces, which `reducer` sees as one run: the state after them, and the last of them."""
+    """Run pieces, which `reducer` sees as one run: the state after them, and the last of them.
+
+    `last` says that they are the last of all, after which chains should be where they belong.
+    """
     run = None
-    with _quiet():
-        for _ in range(pieces):
+    for piece in range(pieces):
+        with _quiet(precision=last and piece == pieces - 1):
             run = resume(state, energy, kernel, num_steps=_PIECE, observe=None, reducers=reducer)
             state = history.note(run, kernel.kernel)
     return state._replace(reducers=None), run
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def _quiet(*, precision: bool = False) -> Iterator[None]:
     """Chains that do not move yet, or propose to go where the energy overflows, are what warm-up is
-    for: what is left of that is said of the run that follows."""
+    for: what is left of that is said of the run that follows. What is said of `precision` in the
+    end goes for all that was found."""
     with warnings.catch_warnings():
-        for category in (StuckWarning, EnergyWarning, PrecisionWarning):
-            warnings.simplefilter("ignore", category)
+        warnings.simplefilter("ignore", StuckWarning)
+        warnings.simplefilter("ignore", EnergyWarning)
+        if not precision:
+            warnings.simplefilter("ignore", PrecisionWarning)
         yield
 
 

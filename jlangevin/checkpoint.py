@@ -13,7 +13,6 @@ import errno
 import itertools
 import re
 import tempfile
-import warnings
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from jlangevin import fingerprint
+from jlangevin._warn import warn
 from jlangevin.errors import CheckpointError, CheckpointWarning
 from jlangevin.program import Plan, SamplerState, Work
 from jlangevin.trees import PyTree, shown
@@ -109,11 +109,10 @@ class Store:
                 if found is None:  # later draws do not join to what is left
                     self._set_aside(step)
                     if later := steps[place + 1 :]:
-                        warnings.warn(
+                        warn(
                             f"checkpoint: those after it in {self._path}, {later}, are set aside "
                             "too, as their draws no longer join to what is left",
                             CheckpointWarning,
-                            stacklevel=5,
                         )
                     for lost in later:
                         self._set_aside(lost)
@@ -127,10 +126,9 @@ class Store:
                 "are asked for; ask for as many or more, or give another directory"
             )
         if steps and not done:
-            warnings.warn(
+            warn(
                 f"checkpoint: none in {self._path} is whole; the run begins anew",
                 CheckpointWarning,
-                stacklevel=5,
             )
         self._saved = len(kept)
         return state, kept
@@ -212,10 +210,9 @@ class Store:
         self._manager.reload()
 
     def _warn(self, step: int, reason: str) -> None:
-        warnings.warn(
+        warn(
             f"checkpoint: {self._path / str(step)} is damaged and set aside: {reason}",
             CheckpointWarning,
-            stacklevel=7,
         )
 
 

@@ -17,8 +17,6 @@ from __future__ import annotations
 
 import functools
 import gc
-import inspect
-import warnings
 from collections.abc import Callable, Iterator
 from types import CodeType
 from typing import Any, TypeVar
@@ -29,6 +27,7 @@ import numpy as np
 
 from jlangevin import trees
 from jlangevin._energy import GivenGradient
+from jlangevin._warn import warn
 from jlangevin.errors import MiscompiledWarning, RecompilationWarning
 from jlangevin.trees import Structure
 
@@ -214,13 +213,12 @@ def _warn_if_again(made_by: Any, key: str) -> None:
         return
     made.add(key)
     if len(made) == _AGAIN:
-        warnings.warn(
+        warn(
             f"{_where(made_by)} has been compiled {_AGAIN} times, as each time it was a new "
             "function or object, or held something else. Give what changes as leaves, and it is "
             "compiled once: jax.tree_util.Partial(f, params) for a function f(params, x), or a "
             "method of a pytree",
             RecompilationWarning,
-            stacklevel=_outside(),
         )
 
 
@@ -228,14 +226,6 @@ def _where(made_by: Any) -> str:
     if isinstance(made_by, CodeType):
         return f"{made_by.co_qualname} ({made_by.co_filename}:{made_by.co_firstlineno})"
     return f"An object of {made_by.__module__}.{made_by.__qualname__}"
-
-
-def _outside() -> int:
-    """The stacklevel, for `warnings.warn` in the caller, of the first frame that is not ours."""
-    frame, level = inspect.currentframe(), 0
-    while frame is not None and frame.f_globals.get("__name__", "").startswith("jlangevin."):
-        frame, level = frame.f_back, level + 1
-    return max(level, 1)
 
 
 @trees.pytree_dataclass
@@ -289,13 +279,12 @@ def warn_if_miscompiled(arrays: Any) -> None:
     if not _miscompiles() or _takes_options(arrays):
         return
     option = next(iter(_WITHOUT_YNN))
-    warnings.warn(
+    warn(
         "XLA as installed computes some energies wrongly, seen where chains × dimension is above "
         "32,768. This library tells it not to, which cannot be done inside of a jit, grad or cond "
         f"of yours. Set XLA_FLAGS=--{option}= before JAX starts; or give your outermost jax.jit "
         f'compiler_options={{"{option}": ""}}, and ignore this warning',
         MiscompiledWarning,
-        stacklevel=4,
     )
 
 

@@ -32,6 +32,8 @@ from jlangevin.kernels.base import (
     at_step,
     check_energy,
     check_step,
+    has_schedule,
+    if_sound,
     layers,
     shapes_of,
     value_and_gradient,
@@ -436,6 +438,7 @@ def _local(
 
     if observe is not None:
         check_observe(observe, made)
+    scheduled = has_schedule(kernel)
     look = jax.vmap(observe or _nothing, in_axes=-1, out_axes=-1)
 
     def step(carry: _Carry, made: PyTree, counted: bool) -> _Carry:
@@ -443,6 +446,8 @@ def _local(
         moved, info = jax.vmap(partial(now.step, energy), in_axes=-1, out_axes=-1)(
             carry.kernel, made
         )
+        if scheduled:
+            moved = if_sound(now, moved)
         tally = carry.tally
         rate = jax.tree.map(trees.wide, info.acceptance_rate)
         if careful:

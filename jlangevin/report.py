@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import warnings
 from functools import partial
 from typing import Any
 
@@ -14,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jlangevin import program, trees
+from jlangevin._warn import warn
 from jlangevin.compiling import compiled
 from jlangevin.errors import (
     DivergenceError,
@@ -22,7 +22,7 @@ from jlangevin.errors import (
     PrecisionWarning,
     StuckWarning,
 )
-from jlangevin.kernels.base import LAST_FAULT, value_and_gradient
+from jlangevin.kernels.base import LAST_FAULT, at_step, value_and_gradient
 from jlangevin.program import Outcome, SamplerState, Trouble, Work
 from jlangevin.trees import PyTree, Structure
 
@@ -55,7 +55,7 @@ def tell(out: Outcome, work: Work, *, raising: bool) -> None:
         message = words(found, total, out, work)
         if raising and category is not PrecisionWarning:
             raise DivergenceError(message)
-        warnings.warn(message, category, stacklevel=5)
+        warn(message, category)
 
 
 def warn_if_stuck(state: SamplerState) -> None:
@@ -83,7 +83,7 @@ def warn_if_stuck(state: SamplerState) -> None:
     message += ". A smaller step size is the usual remedy, and warm_up finds one"
     if not stuck.all():
         message += ". Leave these chains out (run.info.acceptance_rate), or start them elsewhere"
-    warnings.warn(message, StuckWarning, stacklevel=5)
+    warn(message, StuckWarning)
 
 
 def check_start(bad: Trouble, state: SamplerState, stream_ids: Any) -> None:
@@ -178,7 +178,12 @@ def _blurred(found: Trouble, total: int, out: Outcome, work: Work) -> str:
 
 
 def _cause(found: Trouble, state: SamplerState, work: Work) -> str:
-    """What of energy and gradient is not finite where the first chain was frozen."""
+    """What was not finite where the first chain was frozen: a schedule, or the energy."""
+    try:
+        _, kernel, _, _ = work.parts()
+        at_step(kernel, jnp.int32(found.step))
+    except ValueError as error:
+        return f"; {error}"
     place, position = int(found.chain), state.kernel.position
     if not all(leaf.is_fully_addressable for leaf in jax.tree.leaves(position)):
         return ""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -30,6 +29,7 @@ from jlangevin._checks import (
     check_tree,
     check_width,
 )
+from jlangevin._warn import warn
 from jlangevin.compiling import warn_if_miscompiled
 from jlangevin.distribution import Drawable, check_drawable
 from jlangevin.kernels.base import (
@@ -467,10 +467,10 @@ def _in_blocks(
         done = int(state.step) - begun
         burn_in = max(plan.burn_in - done, 0)
         rest = f"burn_in={burn_in}, " * (burn_in > 0) + f"num_steps={total - done - burn_in}"
-        warnings.warn(
+        warn(
             f"interrupted after {done} of {total} steps, which are in the Run handed back; "
             f"resume(run.state, …, {rest}) goes on from there",
-            stacklevel=4,
+            UserWarning,
         )
         out = advance(state, plan._replace(burn_in=0, num_steps=0), parity, False)
         kept.append(out.draws)

@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 
 import jlangevin as jl
-from jlangevin.errors import DivergenceError, EnergyWarning, PrecisionWarning, StuckWarning
+from jlangevin.errors import (
+    DivergenceError,
+    DivergenceWarning,
+    EnergyWarning,
+    PrecisionWarning,
+    StuckWarning,
+)
 
 
 def key():
@@ -356,6 +362,25 @@ def test_what_counts_is_the_energy_over_the_temperature():
         assert list(words) == [PrecisionWarning] * coarse
 
 
+def test_warm_up_says_it_of_what_it_found():
+    def search():
+        return jl.warm_up(
+            key(),
+            jl.energies.quadratic(jnp.eye(1)),
+            jl.mala(0.5),
+            jnp.zeros((20, 1)),
+            num_steps=200,
+        )
+
+    assert not said(search)[1]
+
+    def shifted():
+        energy = jax.tree_util.Partial(lambda c, x: 0.5 * jnp.sum(x**2) + c, 1e8)
+        return jl.warm_up(key(), energy, jl.mala(0.5), jnp.zeros((20, 1)), num_steps=200)
+
+    assert list(said(shifted)[1]) == [PrecisionWarning]
+
+
 def test_energies_that_nobody_weighs_may_be_large(x64):
     jl.sample(key(), lifted(1e9), jl.ula(0.3), jnp.ones((8, 1), jnp.float32), num_steps=5)
     in_double = jax.tree_util.Partial(raised, 1e9)
@@ -399,3 +424,23 @@ def test_some_chains_that_never_move_are_counted_and_their_energies_compared():
     )
     assert "Their energies are" in message
     assert "the median of the others is" in message
+
+
+# Schedules --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["ula", "mala", "malt"])
+def test_a_schedule_that_turns_negative_freezes_the_chains_and_is_named(name):
+    schedule = jax.tree_util.Partial(
+        lambda last, step: 0.01 * (last - step).astype(float), jnp.int32(30)
+    )
+    kernel = {"ula": jl.ula, "mala": jl.mala, "malt": lambda h: jl.malt(h, 1.0, 2)}[name](schedule)
+    run, words = said(
+        lambda: jl.sample(
+            key(), jl.energies.quadratic(jnp.eye(1)), kernel, jnp.zeros((3, 1)), num_steps=40
+        )
+    )
+    assert list(words) == [DivergenceWarning]
+    assert "step_size: its schedule at step 31: expected" in words[DivergenceWarning]
+    np.testing.assert_array_equal(run.info.first_bad_step, [31] * 3)
+    assert (run.draws[:, 31:] == run.draws[:, 30:31]).all()

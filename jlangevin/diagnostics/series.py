@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import math
-import warnings
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -21,6 +20,7 @@ from jax.scipy.special import ndtri
 
 from jlangevin import trees
 from jlangevin._checks import as_draws_array
+from jlangevin._warn import warn
 from jlangevin.autocorrelation import integrated_time
 from jlangevin.compiling import compiled
 from jlangevin.errors import AxesWarning
@@ -169,12 +169,11 @@ def _series(name: str, x: Any, *, told: bool = False) -> jax.Array:
             + ("; add the chain axis, x[None]" if x.ndim == 1 else "")
         )
     if told and x.shape[0] > x.shape[1]:
-        warnings.warn(
+        warn(
             f"{name}: shape {x.shape} is taken for {x.shape[0]} chains of {x.shape[1]} draws, as "
             "the axes are (chain, draw, …). If it is one chain, (draw, …), give x[None]; if it is "
             "(draw, chain, …), jnp.swapaxes(x, 0, 1); if it is right, ignore this warning",
             AxesWarning,
-            stacklevel=3,
         )
     return trees.wide(x)
 

@@ -356,17 +356,23 @@ def check_estimator(estimator: Any) -> None:
         )
 
 
-def if_sound(kernel: Any, position: PyTree) -> PyTree:
-    """`position`, or NaN if anything in `kernel` is NaN, as traced values are that are refused.
+def if_sound(kernel: Any, state: PyTree) -> PyTree:
+    """`state`, a position for instance, or NaN if anything in `kernel` is NaN.
 
-    For kernels that reject what is not finite: they would reject all, and stand still. The driver
-    refuses such a start, or counts its chains as divergent.
+    Traced values are, that would be refused. Kernels that reject what is not finite would reject
+    all from then on, and stand still. The driver refuses such a start, or counts its chains as
+    divergent.
     """
     numbers = [leaf for leaf in jax.tree.leaves(kernel) if trees.is_array(leaf)]
     sound = jnp.array(True)
     for leaf in numbers:
         sound &= ~jnp.any(jnp.isnan(leaf))
-    return jax.tree.map(lambda x: jnp.where(sound, x, jnp.nan), position)
+
+    def keep(leaf: jax.Array) -> jax.Array:
+        floating = jnp.issubdtype(leaf.dtype, jnp.floating)
+        return jnp.where(sound, leaf, jnp.nan) if floating else leaf
+
+    return jax.tree.map(keep, state)
 
 
 def estimate(estimator: Any, key: jax.Array, position: PyTree) -> PyTree:
