@@ -1,22 +1,10 @@
-"""Compiled programs, without a part of XLA that computes some of them wrongly.
-
-On the CPU, XLA hands some reductions over large arrays to a library of its own fusions, YNNPACK. In
-jaxlib 0.10.2 these are wrong for some expressions: Σ_i a_i exp(x_i) + Σ_i x_i² of each row of an
-array is, from the array's element 32,768 on, in 9 columns from row 3,641. Logarithms, squares and
-tanh show it too, also in plain `jax.jit(jax.vmap(...))`. An energy is such an expression as likely
-as not. So where XLA is seen to compute one wrongly, programs are compiled without these fusions.
-
-That is an option of a program and so is not to be had inside of another one: under a `jax.jit` of
-the caller's own, under `jax.grad` or in a `lax.cond`, the caller has to set it, by
-XLA_FLAGS=--xla_cpu_experimental_ynn_fusion_type= . Under `jax.vmap` alone it holds. Such runs are
-warned of whatever their size, as nobody knows which other reductions are wrong. Where XLA is right
-the option is not given, since networks are up to 1.5 times slower with it.
-"""
+"""Compiled programs, kept for as long as what they are compiled for."""
 
 from __future__ import annotations
 
 import functools
 import gc
+import itertools
 from collections.abc import Callable, Iterator
 from types import CodeType
 from typing import Any, TypeVar
@@ -25,20 +13,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jlangevin import trees
+from jlangevin import trees, xla
 from jlangevin._energy import GivenGradient
 from jlangevin._warn import warn
-from jlangevin.errors import MiscompiledWarning, RecompilationWarning
-from jlangevin.trees import Structure
+from jlangevin.errors import RecompilationWarning
+from jlangevin.trees import Parted, Structure
 
-__all__ = ["compiled", "energy_values", "kept", "mapped", "traced_once", "warn_if_miscompiled"]
+__all__ = ["compiled", "energy_values", "kept", "mapped", "traced_once"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _BATCH = 4096  # points at a time; results do not depend on it
-_WITHOUT_YNN = {"xla_cpu_experimental_ynn_fusion_type": ""}
-_NESTED = "`compiler_options` can only be passed to top-level"
-_QUICKLY = {"xla_backend_optimization_level": 0}
 
 
 class kept:  # noqa: N801
@@ -90,95 +75,125 @@ def compiled(
     quickly: bool = False,
     inline: bool = False,
 ) -> F:
-    """`jax.jit` of `function`, with the options of `_options` where it is not inside of another.
+    """`jax.jit` of `function`, with the options of `xla` where it is not inside of another.
 
-    Inside of one that is `inline` leaves no trace but its own operations.
-
-    Arguments in `static_argnames`, given by name, are compiled for; what is compiled for one is
-    `kept`. One that is compiled `quickly`, in about half the time, is for small arrays and a single
-    use.
+    Of a `trees.Parted` among the arguments, or in a pytree of them, the structure is compiled for,
+    and so are arguments in `static_argnames`, given by name. What is compiled is `kept`. One that
+    is compiled `quickly`, in about half the time, is for small arrays and a single use; one that is
+    `inline` leaves no trace but its own operations inside of another.
     """
 
     @kept
-    def program(*statics: Any) -> _Program:
-        _check_before_compiling(statics)
-        return _Program(function, _options(quickly), inline)
+    def program(structures: tuple[Structure, ...]) -> _Program:
+        _check_before_compiling(structures)
+        return _Program(function, static_argnames, xla.options(quickly), inline)
 
-    def split(kwargs: dict[str, Any]) -> tuple[_Program, _Statics]:
-        statics = {name: kwargs.pop(name) for name in static_argnames if name in kwargs}
-        return program(*statics.values()), _Statics(statics)
+    def lend(args: Any, kwargs: Any) -> tuple[_Program, _Loan, Any]:
+        leaves, treedef = jax.tree.flatten((args, kwargs), is_leaf=_is_parted)
+        structures = tuple(leaf.structure for leaf in leaves if _is_parted(leaf))
+        loan = _Loan(structures)
+        places = map(functools.partial(_Place, loan), itertools.count())
+        lent = [_Lent(x.arrays, next(places)) if _is_parted(x) else x for x in leaves]
+        return program(structures), loan, jax.tree.unflatten(treedef, lent)
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        made, statics = split(kwargs)
-        with statics:
-            if _outermost():
+        made, loan, (args, kwargs) = lend(args, kwargs)
+        with loan:
+            if xla.outermost():
                 try:
-                    return made.outer(statics, *args, **kwargs)
+                    return made.outer(*args, **kwargs)
                 except ValueError as error:
                     # Under jax.grad, which JAX tells only thus.
-                    if not str(error).startswith(_NESTED):
+                    if not xla.is_nested(error):
                         raise
-            return made.inner(statics, *args, **kwargs)
+            return made.inner(*args, **kwargs)
 
     def lower(*args: Any, **kwargs: Any) -> Any:
-        made, statics = split(kwargs)
-        with statics:
-            return made.outer.lower(statics, *args, **kwargs)
+        made, loan, (args, kwargs) = lend(args, kwargs)
+        with loan:
+            return made.outer.lower(*args, **kwargs)
 
     call.lower = lower  # type: ignore[attr-defined]
     return call  # type: ignore[return-value]
 
 
+def _is_parted(leaf: Any) -> bool:
+    return isinstance(leaf, Parted)
+
+
 class _Program:
-    """A function under `jax.jit`, for one choice of static arguments: JAX lets it go with this."""
+    """A function under `jax.jit`, for given structures: JAX lets it go with this."""
 
-    def __init__(self, function: Callable[..., Any], options: Any, inline: bool) -> None:
-        def traced(statics: _Statics, *args: Any, **kwargs: Any) -> Any:
-            return function(*args, **kwargs, **statics.use())
+    def __init__(
+        self, function: Callable[..., Any], statics: tuple[str, ...], options: Any, inline: bool
+    ) -> None:
+        # A partial is another function to JAX, which keeps what it has compiled by the function.
+        jit = functools.partial(jax.jit, static_argnames=statics, inline=inline)
+        self.inner = jit(functools.partial(function))
+        self.outer = jit(functools.partial(function), compiler_options=options)
 
-        traced.__name__, traced.__qualname__ = function.__name__, function.__qualname__
-        self.inner = jax.jit(traced, static_argnums=0, inline=inline)
-        self.outer = jax.jit(traced, static_argnums=0, inline=inline, compiler_options=options)
 
+class _Loan:
+    """The structures of a program's arguments, while it is called.
 
-class _Statics:
-    """Static arguments, while they are needed: JAX keeps this object with the program.
-
-    All of one program are equal. What functions do beside giving a result, as counting their calls,
-    they do while they are traced: that is no change of theirs.
+    JAX keeps what a program was first called with, and would keep alive all that a function closes
+    over. What functions do beside giving a result, as counting their calls, they do while they are
+    traced: that is no change of theirs.
     """
 
-    def __init__(self, given: dict[str, Any]) -> None:
-        self._given = given
+    def __init__(self, structures: tuple[Structure, ...]) -> None:
+        self._structures = structures
         self._used = False
 
-    def use(self) -> dict[str, Any]:
+    def take(self, number: int) -> Structure:
         self._used = True
-        return self._given
+        return self._structures[number]
 
     def __enter__(self) -> None: ...
 
     def __exit__(self, *_: Any) -> None:
         if self._used:
-            for structure in _structures(tuple(self._given.values())):
+            for structure in self._structures:
                 trees.absorb(structure)
-        self._given = {}
+        self._structures = ()
+
+
+@jax.tree_util.register_pytree_node_class
+class _Lent:
+    """A `Parted` on its way into a program, which gets it as it was."""
+
+    def __init__(self, arrays: list[Any], place: _Place) -> None:
+        self._arrays, self._place = arrays, place
+
+    def tree_flatten(self) -> tuple[list[Any], _Place]:
+        return self._arrays, self._place
+
+    @classmethod
+    def tree_unflatten(cls, place: _Place, arrays: Any) -> Parted:
+        return Parted(list(arrays), place.loan.take(place.number))
+
+
+class _Place:
+    """Where a structure is in a loan. Equal are those of any two calls of one program."""
+
+    def __init__(self, loan: _Loan, number: int) -> None:
+        self.loan, self.number = loan, number
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Statics)
+        return isinstance(other, _Place) and self.number == other.number
 
     def __hash__(self) -> int:
-        return 0
+        return self.number
 
 
 _AGAIN = 10  # programs for one piece of code, from which on it is worth a word
 _made_of: dict[Any, set[str]] = {}  # for the caller's code, the keys of what was compiled
 
 
-def _check_before_compiling(statics: Any) -> None:
+def _check_before_compiling(structures: tuple[Structure, ...]) -> None:
     """Refuse arrays that JAX takes for what they were, and say what compiles again and again."""
-    for structure in _structures(statics):
+    for structure in structures:
         for life in structure.lives:
             if life.array is not None:
                 _refuse_former_contents(life.array())
@@ -232,40 +247,35 @@ def _where(made_by: Any) -> str:
 class _TracedOnce:
     """See `traced_once`. What else an energy has is found in it too."""
 
-    arrays: list[Any]
-    structure: Structure = trees.static_field()
+    energy: Parted
 
     def __call__(self, position: Any) -> jax.Array:
-        value: jax.Array = _energy_at(self.arrays, position, structure=self.structure)
+        value: jax.Array = _energy_at(self.energy, position)
         return value
 
     @property
     def traced_energy(self) -> Any:
         """The energy itself."""
-        return trees.combine(self.arrays, self.structure)
+        return self.energy.whole
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name in ("arrays", "structure"):
+        if name.startswith("__") or name == "energy":
             raise AttributeError(name)
         return getattr(self.traced_energy, name)
 
 
-def traced_once(arrays: list[Any], structure: Structure) -> Any:
-    """The energy of these parts, its Python code run once for each kind of position.
+def traced_once(energy: Parted) -> Any:
+    """The energy, its Python code run once for each kind of position.
 
     The programs of a run ask for it some ten times, and so would trace all of a network as often.
     One that gives its own gradient is asked as it is.
     """
-    energy = trees.combine(arrays, structure)
-    if isinstance(energy, GivenGradient):
-        return energy
-    return _TracedOnce(arrays, structure)
+    return energy.whole if isinstance(energy.whole, GivenGradient) else _TracedOnce(energy)
 
 
 def mapped(function: Callable[[Any, Any], Any], energy: Any, x: Any) -> Any:
     """`function(energy, point)` at each of n points, x's leaves (n, …); compiled by structure."""
-    arrays, structure = trees.partition(energy)
-    return _mapped(arrays, x, structure=structure, function=function)
+    return _mapped(Parted.of(energy), x, function=function)
 
 
 def energy_values(energy: Any, x: Any) -> jax.Array:
@@ -274,77 +284,18 @@ def energy_values(energy: Any, x: Any) -> jax.Array:
     return found
 
 
-def warn_if_miscompiled(arrays: Any) -> None:
-    """For what is made of `arrays`: say so if that is inside of a program of the caller's own."""
-    if not _miscompiles() or _takes_options(arrays):
-        return
-    option = next(iter(_WITHOUT_YNN))
-    warn(
-        "XLA as installed computes some energies wrongly, seen where chains × dimension is above "
-        "32,768. This library tells it not to, which cannot be done inside of a jit, grad or cond "
-        f"of yours. Set XLA_FLAGS=--{option}= before JAX starts; or give your outermost jax.jit "
-        f'compiler_options={{"{option}": ""}}, and ignore this warning',
-        MiscompiledWarning,
-    )
-
-
 def _value(energy: Any, point: Any) -> jax.Array:
     value: jax.Array = energy(point)
     return value
 
 
-def _takes_options(arrays: Any) -> bool:
-    """Whether a program of these arrays can have options: not inside of another, nor under grad."""
-    if not _outermost():
-        return False
-    try:
-        jax.jit(lambda _: 0, compiler_options=_WITHOUT_YNN)(arrays)
-    except ValueError as error:
-        if not str(error).startswith(_NESTED):
-            raise
-        return False
-    return True
-
-
-def _outermost() -> bool:
-    """Whether no program is being made that this one would be inside of."""
-    return trees.is_concrete(jnp.zeros(()))
-
-
-@functools.cache
-def _options(quickly: bool) -> dict[str, Any]:
-    """What a program is compiled with, if it is not inside of another: nothing but on the CPU."""
-    options = (_QUICKLY if quickly else {}) | (_WITHOUT_YNN if _miscompiles() else {})
-    if jax.default_backend() != "cpu" or not options:
-        return {}
-    try:
-        with jax.ensure_compile_time_eval():
-            jax.jit(lambda: 0, compiler_options=options)()
-    except (jax.errors.JaxRuntimeError, ValueError):  # XLA does not know them
-        return {}
-    return options
-
-
-@functools.cache
-def _miscompiles() -> bool:
-    """Whether XLA, left to itself, computes an energy wrongly: it is tried, which takes 0.05 s."""
-    if jax.default_backend() != "cpu":
-        return False
-    weights = np.array([1.0, 2.0, 3.0], np.float32)
-    x = np.linspace(0.1, 1.0, 3 * 40_000, dtype=np.float32).reshape(-1, 3)
-    with jax.ensure_compile_time_eval():
-        found = jax.jit(jax.vmap(lambda row: -jnp.sum(weights * jnp.log(row))))(x)
-    return not np.allclose(found, np.dot(-np.log(x), weights), rtol=1e-3, atol=1e-3)
-
-
-@functools.partial(compiled, static_argnames=("structure",), inline=True)
-def _energy_at(arrays: list[Any], position: Any, *, structure: Structure) -> jax.Array:
-    value: jax.Array = trees.combine(arrays, structure)(position)
+@functools.partial(compiled, inline=True)
+def _energy_at(energy: Parted, position: Any) -> jax.Array:
+    value: jax.Array = energy.whole(position)
     return value
 
 
-@functools.partial(compiled, static_argnames=("structure", "function"))
-def _mapped(arrays: Any, x: Any, *, structure: Any, function: Any) -> Any:
-    energy = trees.combine(arrays, structure)
+@functools.partial(compiled, static_argnames=("function",))
+def _mapped(energy: Parted, x: Any, *, function: Any) -> Any:
     batch = min(_BATCH, len(jax.tree.leaves(x)[0]))
-    return jax.lax.map(lambda point: function(energy, point), x, batch_size=batch)
+    return jax.lax.map(lambda point: function(energy.whole, point), x, batch_size=batch)

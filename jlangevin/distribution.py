@@ -24,7 +24,7 @@ from jlangevin._checks import (
 from jlangevin.compiling import compiled
 from jlangevin.errors import NoClosedFormError, NotNormalizableError
 from jlangevin.noise import Purpose, Want
-from jlangevin.trees import PyTree, Structure
+from jlangevin.trees import Parted, PyTree
 
 __all__ = ["Drawable", "Gaussian", "check_drawable", "check_gaussian", "starts"]
 
@@ -95,14 +95,12 @@ def sample(law: Drawable, key: jax.Array, num_draws: int) -> PyTree:
             f"num_draws: a key has {noise.MAX_CHAINS} streams, got {num_draws}; draw the others "
             "under another key"
         )
-    arrays, structure = trees.partition(law)
-    return _sample(arrays, key, structure=structure, num_draws=num_draws)
+    return _sample(Parted.of(law), key, num_draws=num_draws)
 
 
-@partial(compiled, static_argnames=("structure", "num_draws"))
-def _sample(arrays: list[Any], key: jax.Array, *, structure: Structure, num_draws: int) -> PyTree:
-    law = trees.combine(arrays, structure)
-    return trees.chains_first(starts(law, noise.streams(key, jnp.arange(num_draws))))
+@partial(compiled, static_argnames=("num_draws",))
+def _sample(law: Parted, key: jax.Array, *, num_draws: int) -> PyTree:
+    return trees.chains_first(starts(law.whole, noise.streams(key, jnp.arange(num_draws))))
 
 
 @jax.tree_util.register_pytree_with_keys_class

@@ -51,7 +51,7 @@ from jlangevin.kernels.base import (
 from jlangevin.kernels.preconditioner import as_preconditioner
 from jlangevin.noise import MAX_STEPS, Want
 from jlangevin.scores import GivenGradient
-from jlangevin.trees import PyTree, Structure
+from jlangevin.trees import Parted, PyTree
 
 __all__ = [
     "AffineMap",
@@ -433,10 +433,8 @@ def _facts(kernel: Kernel, energy: Energy, position: PyTree, step: int = 0) -> _
     check_kernel(kernel, position)
     check_width(kernel=kernel, energy=energy, position=position)
     like, zeros = trees.struct(position), trees.zeros(position)
-    arrays, structures = zip(*map(trees.partition, (kernel, energy)), strict=True)
-    init, moved, quadratic, affine = _linearize(
-        arrays, zeros, jnp.int32(step), structures=structures
-    )
+    parts = Parted.of(kernel), Parted.of(energy)
+    init, moved, quadratic, affine = _linearize(*parts, zeros, jnp.int32(step))
     _refuse_not_affine(quadratic, affine, type(kernel).__name__)
     state = jax.eval_shape(
         lambda x, t: at_step(kernel, t).init(energy, x, _zero_noise(kernel.init_noise, x)),
@@ -446,18 +444,15 @@ def _facts(kernel: Kernel, energy: Energy, position: PyTree, step: int = 0) -> _
     return _poison(_Facts(init, moved, state, like), quadratic, affine)
 
 
-@partial(compiled, static_argnames=("structures",), quickly=True)
+@partial(compiled, quickly=True)
 def _linearize(
-    arrays: tuple[list[Any], ...],
-    zeros: PyTree,
-    step: jax.Array,
-    *,
-    structures: tuple[Structure, ...],
+    of: Parted, on: Parted, zeros: PyTree, step: jax.Array
 ) -> tuple[AffineMap, AffineMap, jax.Array, jax.Array]:
-    """The maps of `init` and `step`, whether the gradient is affine, and whether they are."""
-    kernel, energy = map(trees.combine, arrays, structures)
+    """The maps of `init` and `step` of a kernel on an energy, whether the gradient is affine, and
+    whether they are."""
+    energy = on.whole
     check_energy(energy, zeros)
-    kernel = at_step(kernel, step)
+    kernel = at_step(of.whole, step)
     check_step(kernel, energy, zeros)
     init_noise = _zero_noise(kernel.init_noise, zeros)
     step_noise = _zero_noise(kernel.step_noise, zeros)
@@ -655,13 +650,12 @@ def _by_doubling(facts: _Facts, start: Gaussian, num_steps: int, full: bool) -> 
     # As many for most numbers, so that one program serves them all.
     digits = number.zfill(-(-len(number) // _DIGITS) * _DIGITS)
     bits = np.array([bit == "1" for bit in digits])
-    _, state = trees.partition(facts.state)
-    return _composed(facts.init, facts.step, start, bits, state=state, full=full)
+    return _composed(facts.init, facts.step, start, bits, Parted.of(facts.state), full=full)
 
 
-@partial(compiled, static_argnames=("state", "full"), quickly=True)
+@partial(compiled, static_argnames=("full",), quickly=True)
 def _composed(
-    init: AffineMap, step: AffineMap, start: Gaussian, bits: Any, *, state: Structure, full: bool
+    init: AffineMap, step: AffineMap, start: Gaussian, bits: Any, state: Parted, *, full: bool
 ) -> Gaussian:
     law = _push(_power(step, bits), *_push(init, *_flat(start)))
     return _shown(state, *law, full)
@@ -697,15 +691,13 @@ def _step_by_step(
 ) -> Gaussian:
     """The law after `num_steps` steps, or if `keep` after each of 0 … `num_steps`."""
     facts = _facts(kernel, energy, start.mean)
-    arrays, structures = zip(*map(trees.partition, (kernel, energy)), strict=True)
-    _, state = trees.partition(facts.state)
     law, first_bad = _walk(
-        arrays,
+        Parted.of(kernel),
+        Parted.of(energy),
+        Parted.of(facts.state),
         facts.init,
         facts.step,
         start,
-        structures=structures,
-        state=state,
         num_steps=num_steps,
         full=full,
         keep=keep,
@@ -718,29 +710,29 @@ def _step_by_step(
     return law
 
 
-@partial(compiled, static_argnames=("structures", "state", "num_steps", "full", "keep"))
+@partial(compiled, static_argnames=("num_steps", "full", "keep"))
 def _walk(
-    arrays: tuple[list[Any], ...],
+    of: Parted,
+    on: Parted,
+    state: Parted,
     init: AffineMap,
     constant: AffineMap,
     start: Gaussian,
     *,
-    structures: tuple[Structure, ...],
-    state: Structure,
     num_steps: int,
     full: bool,
     keep: bool,
 ) -> tuple[Gaussian, jax.Array]:
     """The law from `start` on, every step `constant` if nothing is scheduled, and the first step
     that is not affine (`num_steps` if all are), from which on the law is NaN."""
-    scheduled = has_schedule(trees.combine(arrays[0], structures[0]))
+    scheduled = has_schedule(of.whole)
     zeros = trees.zeros(start.mean)
 
     def push(carry: tuple[Any, jax.Array], t: jax.Array) -> tuple[Any, Any]:
         law, first_bad = carry
         move = constant
         if scheduled:
-            _, move, _, affine = _linearize(arrays, zeros, t, structures=structures)
+            _, move, _, affine = _linearize(of, on, zeros, t)
             move = AffineMap(*(jnp.where(affine, leaf, jnp.nan) for leaf in move))
             first_bad = jnp.where(affine, first_bad, jnp.minimum(first_bad, t))
         law = _push(move, *law)
@@ -759,9 +751,9 @@ def _flat(start: Gaussian) -> tuple[jax.Array, jax.Array]:
     return trees.ravel(start.mean), start.cov
 
 
-def _shown(state: Structure, mean: jax.Array, cov: jax.Array, full: bool) -> Gaussian:
+def _shown(state: Parted, mean: jax.Array, cov: jax.Array, full: bool) -> Gaussian:
     """The law over the state, or its marginal over the position."""
-    unravel = trees.unraveler(trees.combine([], state))
+    unravel = trees.unraveler(state.whole)
     if full:
         return _gaussian(unravel(mean), cov)
     select = jax.jacfwd(lambda z: trees.ravel(unravel(z).position))(mean)

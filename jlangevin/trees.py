@@ -122,20 +122,43 @@ def own(name: str, value: Any) -> Any:
     return value if isinstance(value, np.generic) else np.array(value)
 
 
-def partition(tree: PyTree) -> tuple[list[Any], Structure]:
-    """Split `tree` into its array leaves, to be traced, and the rest.
+@jax.tree_util.register_pytree_node_class
+@dataclasses.dataclass(frozen=True)
+class Parted:
+    """A pytree in two parts: its arrays, which are traced, and the rest, which is compiled for.
 
     A bare function is one leaf that is no array, so it goes into the structure; an
     Equinox module, a `jax.tree_util.Partial`, an energy of ours or a method of one keeps its
     parameters among the arrays. A changed parameter therefore never recompiles. What else a
     function or an object holds is in the key of the structure, so that a change of it does.
     """
-    leaves, treedef = jax.tree.flatten(tree)
-    if any(isinstance(leaf, MethodType) for leaf in leaves):
-        leaves, treedef = jax.tree.flatten(jax.tree.unflatten(treedef, map(_opened, leaves)))
-    arrays = [own("parameters", leaf) for leaf in leaves if is_array(leaf)]
-    rest = tuple(ARRAY if is_array(leaf) else leaf for leaf in leaves)
-    return arrays, Structure(treedef, rest, *contents.here(treedef, _others(rest)))
+
+    arrays: list[Any]
+    structure: Structure
+
+    @classmethod
+    def of(cls, tree: PyTree) -> Parted:
+        leaves, treedef = jax.tree.flatten(tree)
+        if any(isinstance(leaf, MethodType) for leaf in leaves):
+            leaves, treedef = jax.tree.flatten(jax.tree.unflatten(treedef, map(_opened, leaves)))
+        arrays = [own("parameters", leaf) for leaf in leaves if is_array(leaf)]
+        rest = tuple(ARRAY if is_array(leaf) else leaf for leaf in leaves)
+        return cls(arrays, Structure(treedef, rest, *contents.here(treedef, _others(rest))))
+
+    @property
+    def whole(self) -> Any:
+        """The pytree, of the arrays that are here now."""
+        remaining = iter(self.arrays)
+        rest = self.structure.rest
+        leaves = [next(remaining) if leaf is ARRAY else leaf for leaf in rest]
+        return jax.tree.unflatten(self.structure.treedef, leaves)
+
+    def tree_flatten(self) -> tuple[list[Any], Structure]:
+        return self.arrays, self.structure
+
+    @classmethod
+    def tree_unflatten(cls, structure: Structure, arrays: Any) -> Parted:
+        return cls(list(arrays), structure)
 
 
 def absorb(structure: Structure) -> None:
@@ -152,13 +175,6 @@ def _opened(leaf: Any) -> Any:
     if isinstance(leaf, MethodType) and contents.is_node(leaf.__self__):
         return jax.tree_util.Partial(leaf.__func__, leaf.__self__)
     return leaf
-
-
-def combine(arrays: list[Any], structure: Structure) -> PyTree:
-    """The inverse of `partition`."""
-    remaining = iter(arrays)
-    leaves = [next(remaining) if leaf is ARRAY else leaf for leaf in structure.rest]
-    return jax.tree.unflatten(structure.treedef, leaves)
 
 
 def is_concrete(*trees: PyTree) -> bool:

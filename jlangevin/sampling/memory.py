@@ -12,23 +12,26 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jlangevin import noise, program, trees
+from jlangevin import noise, trees
 from jlangevin.compiling import kept
-from jlangevin.program import Layout, Plan, SamplerState, Work
-from jlangevin.trees import PyTree, Structure
+from jlangevin.sampling import program
+from jlangevin.sampling.layout import Layout
+from jlangevin.sampling.state import Plan, SamplerState, Work
+from jlangevin.sampling.steps import MIN_BLOCK_STEPS, check_observe
+from jlangevin.trees import Parted, PyTree, Structure
 
 __all__ = ["available", "check", "shapes_of_start"]
 
 _SMALL = 2**26  # bytes that any machine has
 
 Kinds = tuple[Any, ...]
+Described = tuple[Structure, Kinds]
 
 
 def check(state: SamplerState, work: Work, plan: Plan, layout: Layout, device: jax.Device) -> None:
     """Raise MemoryError if a run from `state`, of which shapes will do, cannot fit a device."""
-    parts = (work.arrays[1], work.arrays[3])
-    need = _need(*_kinds(state), *_kinds(parts), (work.structures[1], work.structures[3]))
-    num_draws = plan.num_steps // plan.thin
+    need = _need(*_kinds(state), *map(_described, (work.kernel, work.observe)))
+    num_draws = plan.num_draws
     total = need.total(num_draws) // layout.num_devices
     if total <= _SMALL:
         return
@@ -54,11 +57,9 @@ def check(state: SamplerState, work: Work, plan: Plan, layout: Layout, device: j
     )
 
 
-def shapes_of_start(
-    num_chains: int, arrays: tuple[list[Any], ...], structures: tuple[Structure, ...]
-) -> SamplerState:
+def shapes_of_start(num_chains: int, start: Parted, work: Work) -> SamplerState:
     """The state that `program.begin` will return, as shapes."""
-    return _begun(num_chains, *_kinds(arrays), structures)
+    return _begun(num_chains, _described(start), tuple(map(_described, work)))
 
 
 class _Need(NamedTuple):
@@ -76,46 +77,50 @@ class _Need(NamedTuple):
 
 @kept
 def _need(
-    structure: Any,
-    leaves: Kinds,
-    arrays_structure: Any,
-    arrays_leaves: Kinds,
-    structures: tuple[Structure, ...],
+    structure: Any, leaves: Kinds, kernel_described: Described, observe_described: Described
 ) -> _Need:
     state: SamplerState = jax.tree.unflatten(structure, leaves)
-    arrays = jax.tree.unflatten(arrays_structure, arrays_leaves)
-    seen = jax.eval_shape(partial(_seen, structures[1]), arrays[1], state.kernel)
-    kernel = trees.combine(arrays[0], structures[0])
+    seen = jax.eval_shape(_seen, _shapes(observe_described), state.kernel)
+    kernel = _shapes(kernel_described).whole
     num_chains = state.streams.high.shape[0]
-    like = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), state.kernel.position
-    )
+    like = _one_chain(state.kernel.position)
     numbers = num_chains * noise.count(kernel.step_noise, like)
-    width = trees.float_dtype(like).itemsize
-    made = program.MIN_BLOCK_STEPS * numbers * width
+    made = MIN_BLOCK_STEPS * numbers * trees.float_dtype(like).itemsize
     return _Need(_bytes(seen), _bytes(state), _bytes(state.reducers), made)
 
 
-def _seen(structure: Structure, arrays: list[Any], state: Any) -> Any:
+def _seen(observe: Parted, state: Any) -> Any:
     """What is kept of a state, for all chains."""
-    observe = trees.combine(arrays, structure)
-    if observe is None:
+    if observe.whole is None:
         return None
-    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), state)
-    program.check_observe(observe, one)
-    return jax.vmap(observe)(state)
+    check_observe(observe.whole, _one_chain(state))
+    return jax.vmap(observe.whole)(state)
 
 
 @kept
-def _begun(
-    num_chains: int, structure: Any, leaves: Kinds, structures: tuple[Structure, ...]
-) -> SamplerState:
-    arrays = jax.tree.unflatten(structure, leaves)
+def _begun(num_chains: int, start: Described, work: tuple[Described, ...]) -> SamplerState:
     key = jax.eval_shape(lambda: jax.random.key(0, impl="threefry2x32"))
     stream_ids = jax.ShapeDtypeStruct((num_chains,), jnp.uint32)
-    begin = partial(program.begin, structures=structures, layout=Layout())
-    state: SamplerState = jax.eval_shape(begin, key, stream_ids, arrays)[0]
+    begin = partial(program.begin, layout=Layout())
+    parts = _shapes(start), Work(*map(_shapes, work))
+    state: SamplerState = jax.eval_shape(begin, key, stream_ids, *parts)[0]
     return state
+
+
+def _described(part: Parted) -> Described:
+    """The structure, and of each array all that a program is compiled for."""
+    return part.structure, tuple(map(_kind, part.arrays))
+
+
+def _shapes(described: Described) -> Parted:
+    """What is described, with shapes for arrays."""
+    structure, kinds = described
+    return Parted(list(kinds), structure)
+
+
+def _one_chain(tree: PyTree) -> PyTree:
+    """What a single chain has of arrays with chains first, as shapes and dtypes."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), tree)
 
 
 def _kinds(tree: PyTree) -> tuple[Any, Kinds]:

@@ -22,10 +22,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
-from jlangevin import fingerprint
 from jlangevin._warn import warn
 from jlangevin.errors import CheckpointError, CheckpointWarning
-from jlangevin.program import Plan, SamplerState, Work
+from jlangevin.sampling import fingerprint
+from jlangevin.sampling.state import Plan, SamplerState, Work
 from jlangevin.trees import PyTree, shown
 
 __all__ = ["Store"]
@@ -45,7 +45,7 @@ class Store:
             ) from error
         self._ocp = ocp
         self._observed = None
-        *_, observe = work.parts()
+        observe = work.observe.whole
         if observe is not None:
             seen = jax.eval_shape(jax.vmap(observe), start.kernel)
             self._observed = jax.tree.structure(seen)
@@ -293,10 +293,9 @@ def _checksums(named: _Named) -> dict[str, int]:
 
 def _identity(start: SamplerState, work: Work, plan: Plan) -> dict[str, str]:
     """What makes a run this run: equal for the same call in another process, and only for it."""
-    names = ("energy", "kernel", "reducers", "observe")
     of = {
-        name: f"{fingerprint.of_structure(structure)} {fingerprint.of_arrays(arrays)}"
-        for name, arrays, structure in zip(names, work.arrays, work.structures, strict=True)
+        name: f"{fingerprint.of_structure(part.structure)} {fingerprint.of_arrays(part.arrays)}"
+        for name, part in work._asdict().items()
     }
     return {
         "format": str(_FORMAT),
@@ -317,12 +316,8 @@ def _looks(start: SamplerState, work: Work) -> dict[str, str]:
         words = re.sub(r" at 0x[0-9a-f]+", "", " ".join(repr(thing).split()))
         return f"{words[:79]}…" if len(words) > 80 else words
 
-    energy, kernel, reducers, observe = work.parts()
     return {
         "key and chains": f"{start.streams.high.shape[0]} chains",
         "start": shown(start.kernel),
-        "energy": look(energy),
-        "kernel": look(kernel),
-        "reducers": look(reducers),
-        "observe": look(observe),
+        **{name: look(part.whole) for name, part in work._asdict().items()},
     }

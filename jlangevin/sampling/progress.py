@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from jlangevin.program import Tally
+from jlangevin.sampling.state import Tally
+from jlangevin.sampling.trouble import End, Sign
 
 __all__ = ["Progress"]
 
@@ -41,10 +42,12 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
 
-    def update(self, steps: int, tally: Tally, num_divergent: int) -> None:
+    def update(self, steps: int, tally: Tally, end: End) -> None:
         if self._bar is None or self._bar.disable:
             return
-        shown: dict[str, Any] = {"divergent": num_divergent}
+        shown: dict[str, Any] = {}
+        if end.signs.is_fully_addressable:
+            shown["divergent"] = int(np.sum(np.asarray(end.signs) & Sign.DIVERGED > 0))
         if tally.acceptance is not None and tally.acceptance.is_fully_addressable:
             shown["acceptance"] = f"{float(np.mean(tally.acceptance)):.2f}"
         self._bar.set_postfix(shown, refresh=False)

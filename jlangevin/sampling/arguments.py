@@ -1,0 +1,97 @@
+"""The arguments of `sample` and `resume`, checked."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from jlangevin import noise
+from jlangevin._checks import check_count, check_flag
+from jlangevin.sampling.state import Plan
+
+__all__ = ["OnDivergence", "Stops", "as_plan", "as_stops", "check_observe"]
+
+OnDivergence = Literal["report", "raise", "ignore"]
+
+
+class Stops(NamedTuple):
+    """What the host does between blocks of steps, and what it makes of chains that diverge."""
+
+    on_divergence: str
+    progress: bool | str = False
+    block_steps: int | None = None
+    checkpoint: Path | None = None
+    every: int | None = None
+
+    @property
+    def ignores(self) -> bool:
+        return self.on_divergence == "ignore"
+
+    @property
+    def raises(self) -> bool:
+        return self.on_divergence == "raise"
+
+    @property
+    def any(self) -> bool:
+        """Whether there are blocks to stop at."""
+        return bool(self.progress or self.block_steps or self.checkpoint is not None)
+
+
+def as_plan(num_steps: int, burn_in: int, thin: int, remat: bool) -> Plan:
+    num_steps = check_count("num_steps", num_steps, minimum=0)
+    burn_in = check_count("burn_in", burn_in, minimum=0)
+    thin = check_count("thin", thin, minimum=1)
+    if num_steps % thin:
+        below = num_steps - num_steps % thin
+        raise ValueError(
+            f"num_steps: {num_steps} is not a multiple of thin={thin}; take {below} or "
+            f"{below + thin}"
+        )
+    if num_steps + burn_in > noise.MAX_STEPS:
+        raise ValueError(
+            f"num_steps: {num_steps} after a burn_in of {burn_in} is more than the "
+            f"{noise.MAX_STEPS} steps of a stream; run more chains instead"
+        )
+    return Plan(num_steps, burn_in, thin, check_flag("remat", remat))
+
+
+def check_observe(observe: Any) -> None:
+    """Raise TypeError unless `observe` can be called, or is None."""
+    if observe is not None and not callable(observe):
+        raise TypeError(f"observe: expected a function of the kernel state or None, got {observe}")
+
+
+def as_stops(
+    on_divergence: str, progress: Any, block_steps: Any, checkpoint: Any, every: Any
+) -> Stops:
+    if on_divergence not in ("report", "raise", "ignore"):
+        raise ValueError(
+            f'on_divergence: expected "report", "raise" or "ignore", got {on_divergence!r}'
+        )
+    if not (isinstance(progress, str) and progress == "always"):
+        progress = check_flag("progress", progress, also=', or "always"')
+    if block_steps is not None:
+        block_steps = check_count("block_steps", block_steps, minimum=1)
+    if checkpoint is not None:
+        checkpoint = _folder(checkpoint)
+    if every is not None:
+        every = check_count("every", every, minimum=1)
+        if checkpoint is None:
+            raise ValueError("every: steps between checkpoints, but no checkpoint is asked for")
+    return Stops(on_divergence, progress, block_steps, checkpoint, every)
+
+
+def _folder(checkpoint: Any) -> Path:
+    """`checkpoint` as a path, in which ~ is the home folder."""
+    if not isinstance(checkpoint, str | bytes | os.PathLike):
+        raise TypeError(f"checkpoint: expected the path of a folder, got {checkpoint!r}")
+    path = os.fsdecode(checkpoint)
+    if not path:
+        raise ValueError('checkpoint: expected a folder, got ""; "." is the one that you are in')
+    folder = Path(os.path.expanduser(path)).absolute()
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(
+            f"checkpoint: expected a folder, and {folder} is a file; name another path"
+        )
+    return folder

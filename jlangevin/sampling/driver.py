@@ -1,0 +1,254 @@
+"""`sample` and `resume`: from arguments to a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+
+from jlangevin import noise, trees
+from jlangevin import reducers as _reducers
+from jlangevin._checks import check_key, check_width
+from jlangevin.kernels.base import Energy, Kernel, check_callable, check_kernel, position
+from jlangevin.sampling import blocks, memory, program, report
+from jlangevin.sampling.arguments import OnDivergence, as_plan, as_stops, check_observe
+from jlangevin.sampling.layout import as_layout
+from jlangevin.sampling.run import Run
+from jlangevin.sampling.start import as_start, as_streams
+from jlangevin.sampling.state import SamplerState, Work
+from jlangevin.trees import Parted, PyTree
+
+__all__ = ["resume", "sample"]
+
+
+def sample(
+    key: jax.Array,
+    energy: Energy,
+    kernel: Kernel,
+    init: Any,
+    *,
+    num_steps: int,
+    num_chains: int | None = None,
+    chains: Any = None,
+    burn_in: int = 0,
+    thin: int = 1,
+    observe: Callable[[Any], PyTree] | None = position,
+    reducers: Any = None,
+    sharding: Mesh | NamedSharding | None = None,
+    on_divergence: OnDivergence = "report",
+    progress: bool | Literal["always"] = False,
+    block_steps: int | None = None,
+    checkpoint: Any = None,
+    every: int | None = None,
+    remat: bool = False,
+) -> Run:
+    """Run independent chains of `kernel` on `energy`.
+
+    The noise of chain i at step t depends on (`key`, i, t) and on nothing else, so
+    `chains=[7]` runs again chain 7 of any earlier run under the same key. Blocks, devices,
+    checkpoints and what is observed change the noise of no chain, and its path by rounding at most.
+
+    Args:
+        key: a typed Threefry key, `jax.random.key(seed)`.
+        energy: a callable from one position to a scalar. A pytree callable (those of `energies`,
+            `jax.tree_util.Partial(f, params)`, an Equinox module) keeps its parameters traced:
+            new values compile nothing. A bare function is compiled once per function object.
+        kernel: for instance `ula(step_size=0.01)`.
+        init: a law that can be drawn from (`Gaussian`, or an energy with an exact sampler), or
+            positions, a pytree of floating arrays with a leading chain axis.
+        num_steps: steps after burn-in, a multiple of `thin`; 0 for the start alone.
+        num_chains: the number of chains, streams 0 … num_chains - 1. From positions it may be
+            left out.
+        chains: instead of `num_chains`, which streams to run: distinct integers in [0, 2**32).
+            Where they are traced and are not so, the chains are NaN.
+        burn_in: steps before the first that counts.
+        thin: every thin-th state after burn-in is kept, and seen by reducers.
+        observe: a function of one chain's kernel state, kept as `Run.draws`; the position by
+            default, nothing if None: memory is then independent of `num_steps`.
+        reducers: a reducer, or a pytree of them (`jlangevin.reducers`); their results are
+            `Run.summary`.
+        sharding: spread the chains over devices: a mesh (over all its axes) or a `NamedSharding`
+            whose first entry names the axes. By default as the positions in `init` are.
+        on_divergence: what to do about chains that turn non-finite, and about an energy that is not
+            a number where chains end or wanted to go. The first are frozen where they were last
+            finite; both are counted. "report" warns, "raise" raises. "ignore" does not look for
+            them: they stay as they are, `info.num_divergent` counts those that end non-finite and
+            `info.first_bad_step` is -1 throughout. That is half the program to compile where
+            `sample` is itself under a transformation, and what to take with `jax.vmap`.
+        progress: a bar on stderr with rate, acceptance and divergences, if that is a terminal;
+            "always" for any stderr. Needs the extra `progress`.
+        block_steps: run in blocks of about so many steps; Ctrl-C then hands back what is done. By
+            default a hundredth of the run with `progress`, and all of it without.
+        checkpoint: a directory (~ is the home folder). What it holds of this run is gone on from,
+            and every `every` steps the state and the draws are saved there. Needs the extra
+            `checkpoint`.
+        every: steps between checkpoints, about; by default a tenth of the run.
+        remat: recompute blocks instead of storing their steps when a run is differentiated
+            backwards (`jax.checkpoint`); memory then grows with the number of blocks.
+
+    Returns:
+        A `Run`.
+
+    Raises:
+        TypeError: a key, energy, kernel or reducer that is none, or counts that are no integers;
+            arrays of 64 bits from when x64 was enabled, while it is not. What `energy`, `observe`,
+            a reducer or a schedule raises itself has a note that names it and what it was given.
+        ValueError: an energy that is not scalar, or not finite at a start; `num_chains` that
+            contradicts `init` or that the devices do not divide; counts out of range; `num_steps`
+            that is not a multiple of `thin`.
+        MemoryError: draws, or the chains themselves, that do not fit the device.
+        DivergenceError: under on_divergence="raise".
+        ImportError: an extra that is not installed.
+        CheckpointError: checkpoints of another run, or of something else.
+        OSError: a folder for checkpoints that cannot be written or read.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jlangevin as jl
+        >>> start = jl.Gaussian(jnp.zeros(2), jnp.eye(2))
+        >>> run = jl.sample(jax.random.key(0), jl.energies.linear([0.8, 0.5]), jl.ula(0.01),
+        ...                 start, num_steps=100, num_chains=10, thin=20)
+        >>> run.draws.shape, run.position.shape
+        ((10, 5, 2), (10, 2))
+    """
+    check_key("key", key)
+    check_callable(energy)
+    check_kernel(kernel)
+    _reducers.check(reducers)
+    plan = as_plan(num_steps, burn_in, thin, remat)
+    _reducers.check_number(reducers, plan.num_draws)
+    check_observe(observe)
+    stops = as_stops(on_divergence, progress, block_steps, checkpoint, every)
+    streams = None if chains is None else as_streams(chains)
+    count, start = as_start(init, num_chains, streams)
+    check_kernel(kernel, start.template())
+    layout = as_layout(sharding, start.positions, count)
+    check_width(energy=energy, kernel=kernel, init=init)
+    work = layout.place(Work.of(energy, kernel, reducers, observe))
+    begun = layout.place(Parted.of(start), chains=start.chained)
+    key = layout.place(key)
+    numbers = np.arange(count, dtype=np.uint32) if streams is None else streams
+    ids = layout.place(numbers, chains=True)
+    unobserved = work._replace(observe=Parted.of(None))  # so that one program serves them all
+    with start.noted():
+        if trees.is_concrete(key, begun, work):
+            shapes = memory.shapes_of_start(count, begun, unobserved)
+            memory.check(shapes, work, plan, layout, layout.device(key))
+        state, fault = program.begin(key, ids, begun, unobserved, layout=layout)
+    report.check_start(fault, state, numbers)
+    if not trees.is_concrete(state):  # these are known all the same
+        zero: Any = np.int32(0)
+        tally = state.tally._replace(num_steps=zero, num_draws=zero)
+        state = state._replace(step=zero, tally=tally)
+    return blocks.run(state, work, plan, stops, layout)
+
+
+def resume(
+    state: SamplerState,
+    energy: Energy,
+    kernel: Kernel,
+    *,
+    num_steps: int,
+    burn_in: int = 0,
+    thin: int = 1,
+    observe: Callable[[Any], PyTree] | None = position,
+    reducers: Any = None,
+    on_divergence: OnDivergence = "report",
+    progress: bool | Literal["always"] = False,
+    block_steps: int | None = None,
+    remat: bool = False,
+) -> Run:
+    """Go on from `run.state` as if the run had never stopped.
+
+    Args:
+        state: `Run.state` of an earlier run with the same energy and kernel, on a device or on the
+            host (`jax.device_get`, pickled, or read back by Orbax with a template). Under another
+            energy the numbers that a state may carry, as `mala` does value and gradient, would be
+            wrong: begin again with `sample`, from `run.position` and under another key.
+        reducers: those of the earlier run, which go on; or others if it had none, which begin.
+        energy, kernel, num_steps, burn_in, thin, observe, on_divergence, progress, block_steps,
+            remat: as in `sample`; schedules go on from the steps already done, and chains stay on
+            the devices where they are. Under on_divergence="ignore", chains that an earlier run
+            has frozen move again, and are no longer counted.
+
+    Returns:
+        A `Run`: the draws of the further steps; `info` and `summary` of all steps since the first
+        burn-in (a later `burn_in` counts for neither).
+
+    Raises:
+        TypeError, ValueError, MemoryError, DivergenceError: as `sample`; ValueError also for
+            a kernel that makes other states, and reducers whose sums are not like the state's.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jlangevin as jl
+        >>> energy, kernel = jl.energies.double_well(), jl.ula(0.01)
+        >>> first = jl.sample(jax.random.key(0), energy, kernel, jnp.zeros((3, 1)), num_steps=5)
+        >>> jl.resume(first.state, energy, kernel, num_steps=7).draws.shape
+        (3, 7, 1)
+    """
+    if not isinstance(state, SamplerState):
+        hint = "pass run.state" if isinstance(state, Run) else f"got {type(state).__name__}"
+        raise TypeError(f"state: expected the state of a Run; {hint}")
+    state = trees.on_device("state", state)
+    _check_state(state)
+    check_callable(energy)
+    check_kernel(kernel, state.kernel.position)
+    _reducers.check(reducers)
+    plan = as_plan(num_steps, burn_in, thin, remat)
+    if trees.is_concrete(state.tally.num_draws):
+        before = int(state.tally.num_draws) if jax.tree.leaves(state.reducers) else 0
+        _reducers.check_number(reducers, before + plan.num_draws)
+    check_observe(observe)
+    stops = as_stops(on_divergence, progress, block_steps, None, None)
+    if trees.is_concrete(state.step):
+        done = int(state.step)
+        if done + plan.burn_in + plan.num_steps > noise.MAX_STEPS:
+            raise ValueError(
+                f"num_steps: a stream has {noise.MAX_STEPS} steps and {done} are used up; "
+                "start new chains under another key"
+            )
+    if stops.ignores:
+        again = state.tally._replace(first_bad_step=jnp.full_like(state.tally.first_bad_step, -1))
+        state = state._replace(tally=again)
+    layout = as_layout(None, state.streams.high, state.streams.high.shape[0])
+    state = _continue_reducers(state, reducers)
+    check_width(energy=energy, kernel=kernel)
+    work = layout.place(Work.of(energy, kernel, reducers, observe))
+    if trees.is_concrete(state, work):
+        memory.check(state, work, plan, layout, layout.device(state.streams.high))
+    return blocks.run(state, work, plan, stops, layout)
+
+
+def _check_state(state: SamplerState) -> None:
+    """Raise unless the arrays of a state have one number of chains."""
+    chained = state.streams, state.kernel, state.reducers
+    counts = sorted({np.shape(leaf)[:1] for leaf in jax.tree.leaves(chained)})
+    if len(counts) != 1 or not jax.tree.leaves(state.kernel):
+        raise ValueError(
+            f"state: expected one number of chains in its streams and its kernel's state, got "
+            f"{trees.shown((state.streams, state.kernel))}; pass run.state as it is"
+        )
+    check_width(state=state)
+
+
+def _continue_reducers(state: SamplerState, reducers: Any) -> SamplerState:
+    """`state` with accumulators for `reducers`: its own, or new ones if it has none."""
+
+    def begin(kernel_state: Any) -> Any:
+        _reducers.check_functions(reducers, trees.struct(kernel_state))
+        return _reducers.over(lambda r: r.init(kernel_state), reducers)
+
+    if not jax.tree.leaves(state.reducers):
+        tally = state.tally._replace(num_draws=jnp.zeros_like(state.tally.num_draws))
+        return state._replace(reducers=jax.vmap(begin)(state.kernel), tally=tally)
+    if reducers is None:
+        raise ValueError(
+            "reducers: the state carries reducers' sums; pass the same reducers to go on with "
+            "them, or drop them with state._replace(reducers=None)"
+        )
+    mine = jax.eval_shape(jax.vmap(begin), state.kernel)
+    trees.assert_like("reducers", mine, state.reducers, "like the sums in the state")
+    return state

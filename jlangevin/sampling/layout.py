@@ -1,0 +1,129 @@
+"""Over which devices the chains are spread."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jlangevin import trees
+from jlangevin.sampling.state import SamplerState, Tally
+from jlangevin.trees import PyTree
+
+__all__ = ["Layout", "as_layout"]
+
+
+class Layout(NamedTuple):
+    """Over which axes of which mesh the chains are spread; the default is one device."""
+
+    mesh: Mesh | None = None
+    axes: tuple[str, ...] = ()
+
+    @property
+    def each(self) -> PartitionSpec:
+        """How what has a first axis of chains is spread."""
+        return PartitionSpec(self.axes)
+
+    @property
+    def whole(self) -> PartitionSpec:
+        """How what belongs to the whole run is spread: all of it is on every device."""
+        return PartitionSpec()
+
+    @property
+    def num_devices(self) -> int:
+        return math.prod(self.mesh.shape[name] for name in self.axes) if self.mesh else 1
+
+    @property
+    def state(self) -> SamplerState:
+        """How the leaves of a state are spread."""
+        each: Any = self.each
+        whole: Any = self.whole
+        return SamplerState(each, whole, each, Tally(whole, whole, each, each, each), each)
+
+    def spread(self, function: Callable[..., Any], in_specs: Any, out_specs: Any) -> Any:
+        """`function` on every device with its own chains, and nothing sent between them."""
+        if self.mesh is None:
+            return function
+        return jax.shard_map(
+            function, mesh=self.mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False
+        )
+
+    def place(self, tree: PyTree, *, chains: bool = False) -> PyTree:
+        """`tree` on the devices: by chains, or the whole of it on each.
+
+        In a run of many processes every process has the same `tree`, or parts of one global array.
+        """
+        if self.mesh is None:
+            return tree
+        sharding = NamedSharding(self.mesh, self.each if chains else self.whole)
+
+        def put(leaf: Any) -> Any:
+            if not trees.is_concrete(leaf):
+                return leaf
+            leaf = jnp.asarray(leaf)
+            if sharding.is_fully_addressable or not leaf.is_fully_addressable:
+                return jax.device_put(leaf, sharding)
+            if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+                return jax.random.wrap_key_data(
+                    put(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf)
+                )
+            values = np.asarray(leaf)
+            return jax.make_array_from_callback(values.shape, sharding, values.__getitem__)
+
+        return jax.tree.map(put, tree)
+
+    def device(self, placed: jax.Array) -> jax.Device:
+        """One of this process's devices on which the run will be."""
+        return self.mesh.local_devices[0] if self.mesh else next(iter(placed.devices()))
+
+
+def as_layout(sharding: Any, chained: Any, num_chains: int) -> Layout:
+    """Where the chains go: where they are told to, or where those of `chained` are."""
+    if sharding is None:
+        sharding = _sharding_of(chained)
+    if sharding is None:
+        return Layout()
+    if isinstance(sharding, Mesh):
+        layout = Layout(_automatic(sharding), tuple(sharding.axis_names))
+    elif isinstance(sharding, NamedSharding) and sharding.spec and sharding.spec[0] is not None:
+        if any(entry is not None for entry in sharding.spec[1:]):
+            raise ValueError(
+                f"sharding: chains alone can be spread, the first axis; got {sharding.spec}"
+            )
+        names = sharding.spec[0]
+        mesh = sharding.mesh
+        if not isinstance(mesh, Mesh):
+            raise TypeError("sharding: expected a mesh of devices, got an abstract one")
+        layout = Layout(_automatic(mesh), names if isinstance(names, tuple) else (names,))
+    else:
+        raise TypeError(
+            "sharding: expected a jax.sharding.Mesh, or a NamedSharding that names the axes of "
+            f"the chains, got {sharding!r}"
+        )
+    devices = layout.num_devices
+    if num_chains % devices:
+        below = num_chains - num_chains % devices
+        raise ValueError(
+            f"num_chains: {num_chains} chains cannot be spread evenly over {devices} devices; take "
+            f"{f'{below} or ' * (below > 0)}{below + devices}"
+        )
+    return layout
+
+
+def _sharding_of(chained: PyTree) -> NamedSharding | None:
+    """How the chains of a pytree are spread, if they are."""
+    for leaf in jax.tree.leaves(chained):
+        found = getattr(leaf, "sharding", None) if trees.is_concrete(leaf) else None
+        if isinstance(found, NamedSharding) and found.spec and found.spec[0] is not None:
+            return found
+    return None
+
+
+def _automatic(mesh: Mesh) -> Mesh:
+    """`mesh` with axes that the compiler may reason about; `jax.make_mesh` makes others."""
+    return Mesh(mesh.devices, mesh.axis_names)

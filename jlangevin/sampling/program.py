@@ -1,0 +1,130 @@
+"""The programs of a run: how it begins, how it goes on, and what its reducers say in the end.
+
+Where chains turn non-finite, the same steps are made again with the same noise by another program,
+which looks after every step and freezes a chain where it was last finite. What it says of these
+replaces what was there; the others keep the result of the first program, to the last bit.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jlangevin import noise, reducers, trees
+from jlangevin.compiling import compiled, traced_once
+from jlangevin.kernels.base import (
+    Rejections,
+    at_step,
+    check_energy,
+    check_step,
+    value_and_gradient,
+)
+from jlangevin.sampling.counted import Counting
+from jlangevin.sampling.fixed import Fixing
+from jlangevin.sampling.layout import Layout
+from jlangevin.sampling.state import SamplerState, Span, Tally, Work
+from jlangevin.sampling.steps import one_chain
+from jlangevin.sampling.trouble import End, first_fault
+from jlangevin.trees import Parted, PyTree
+
+__all__ = ["Outcome", "advance", "begin", "frozen", "summarise"]
+
+
+@partial(compiled, static_argnames=("layout",))
+def begin(
+    key: jax.Array, stream_ids: Any, start: Parted, work: Work, *, layout: Layout
+) -> tuple[SamplerState, jax.Array]:
+    """The state before the first step, and what of each chain is not finite: see `first_fault`."""
+    each, whole = layout.each, layout.whole
+    placed = each if start.whole.chained else whole
+    spread = layout.spread(_begin, (whole, each, placed, whole), (layout.state, each))
+    state, fault = spread(key, stream_ids, start, work)
+    return state, fault
+
+
+def _begin(
+    key: jax.Array, stream_ids: jax.Array, start: Parted, work: Work
+) -> tuple[SamplerState, jax.Array]:
+    streams = noise.streams(key, stream_ids)
+    positions = start.whole.of(streams)
+    like = one_chain(positions)
+    check_energy(work.energy.whole, like)
+    energy = traced_once(work.energy)
+    kernel, reduce = at_step(work.kernel.whole, jnp.int32(0)), work.reducers.whole
+    shapes, info = check_step(kernel, energy, like)
+    reducers.check_functions(reduce, shapes)
+    made = noise.at_step(streams, kernel.init_noise, like, 0, noise.Purpose.INIT)
+
+    def one(x: PyTree, z: PyTree) -> tuple[Any, Any, Any]:
+        state = kernel.init(energy, x, z)
+        sums = reducers.over(lambda r: r.init(state), reduce)
+        return state, sums, value_and_gradient(energy, x)
+
+    state, sums, values = jax.vmap(one, in_axes=-1, out_axes=-1)(positions, made)
+    fault = first_fault((positions, *values), state)
+    state, sums = trees.chains_first((state, sums))
+    return SamplerState(streams, jnp.int32(0), state, _nothing_yet(info, fault), sums), fault
+
+
+def _nothing_yet(info: Any, each: jax.Array) -> Tally:
+    """Nothing counted, of as many chains as `each` has."""
+    acceptance = jax.tree.map(
+        lambda x: trees.wide(jnp.zeros(each.shape, x.dtype)), info.acceptance_rate
+    )
+    rejections = None if info.rejections is None else Rejections.none(each.size)
+    return Tally(
+        jnp.int32(0), jnp.int32(0), acceptance, rejections, jnp.full(each.shape, -1, jnp.int32)
+    )
+
+
+class Outcome(NamedTuple):
+    """What a program of steps gives."""
+
+    draws: PyTree  # (chain, draw, …)
+    state: SamplerState
+    end: End
+
+
+@partial(compiled, static_argnames=("how", "layout", "careful"))
+def advance(
+    state: SamplerState,
+    work: Work,
+    span: Span,
+    *,
+    how: Counting | Fixing,
+    layout: Layout,
+    careful: bool = False,
+) -> Outcome:
+    """The steps of a span, in the form that `how` asks for, which may know their number."""
+    steps: Any = how.steps
+    run = partial(steps.run, how=how, careful=careful)
+    each, whole, state_spec = layout.each, layout.whole, layout.state
+    spread = layout.spread(run, (state_spec, whole, whole), (each, state_spec, each))
+    return Outcome(*spread(state, work, span))
+
+
+@compiled
+def frozen(quick: Outcome, careful: Outcome) -> Outcome:
+    """`quick`, but for the chains that turned non-finite."""
+    failed = careful.state.tally.first_bad_step >= 0
+
+    def choose(a: jax.Array, b: jax.Array) -> jax.Array:
+        if a.shape[:1] != failed.shape:  # the numbers of the whole run
+            return a
+        return jnp.where(jnp.broadcast_to(_along(failed, a), a.shape), b, a)
+
+    return jax.tree.map(choose, quick, careful)
+
+
+def _along(each: jax.Array, leaf: jax.Array) -> jax.Array:
+    """`each`, (chain,), with as many axes as `leaf`, which has chains first."""
+    return each.reshape(-1, *[1] * (leaf.ndim - 1))
+
+
+@compiled
+def summarise(state: SamplerState, num_divergent: jax.Array, given: Parted) -> Any:
+    """The reducers' results. Here alone chains meet."""
+    return reducers.summary(given.whole, state.reducers, num_divergent == 0, state.tally.num_draws)

@@ -1,0 +1,188 @@
+"""Where the chains start: drawn from a law or given, which is decided once."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jlangevin import noise, trees
+from jlangevin._checks import check_count, check_made, check_tree
+from jlangevin.distribution import Drawable, check_drawable, starts
+from jlangevin.sampling.run import Run
+from jlangevin.sampling.state import SamplerState
+from jlangevin.trees import PyTree, pytree_dataclass
+
+__all__ = ["Drawn", "Given", "as_start", "as_streams"]
+
+
+@pytree_dataclass
+class Drawn:
+    """A law that the chains' positions are drawn from, each by its own stream."""
+
+    law: Any
+    chained = False  # whether there is an axis of chains in it
+
+    @property
+    def positions(self) -> None:
+        """None are known yet."""
+        return None
+
+    def template(self) -> PyTree:
+        """A position, or many, as shapes and dtypes."""
+        return self.law.template()
+
+    def of(self, streams: noise.Streams) -> PyTree:
+        """The positions, chains last."""
+        return starts(self.law, streams)
+
+    def noted(self) -> contextlib.AbstractContextManager[None]:
+        return _noted("")
+
+
+@pytree_dataclass
+class Given:
+    """The chains' positions, chains first."""
+
+    positions: Any
+    chained = True
+
+    def template(self) -> PyTree:
+        return self.positions
+
+    def of(self, streams: noise.Streams) -> PyTree:
+        return trees.chains_last(self.positions)
+
+    def noted(self) -> contextlib.AbstractContextManager[None]:
+        """Errors inside say how the positions were read, where a single one may have been meant."""
+        if all(leaf.ndim != 1 for leaf in jax.tree.leaves(self.positions)):
+            return _noted("")
+        return _noted(
+            f"init is {trees.shown(self.positions)}, and its first axis is the chain, so each "
+            "chain has a position without axes; for one chain at x pass x[None]"
+        )
+
+
+def as_start(init: Any, num_chains: Any, chains: Any) -> tuple[int, Drawn | Given]:
+    """The number of chains, and `init` as where they start."""
+    count = None
+    check_made("init", init)
+    if isinstance(init, Drawable):
+        check_drawable("init", init)
+    else:
+        init = _positions(init)
+        counts = {leaf.shape[0] for leaf in jax.tree.leaves(init)}
+        if len(counts) != 1:
+            lengths = ", ".join(
+                f"{n} has {x.shape[0]}" for n, x in trees.named_leaves("init", init)
+            )
+            raise ValueError(
+                f"init: leaves disagree on the number of chains, their first axis: {lengths}"
+            )
+        (count,) = counts
+        if count == 0:
+            raise ValueError("init: no positions were given (a chain axis of length 0)")
+    if chains is not None:
+        if num_chains is not None:
+            raise ValueError("num_chains and chains: give one of them, not both")
+        name, wanted = "chains", chains.shape[0]
+        init = _if_streams(chains, init)
+    else:
+        if num_chains is None and count is None:
+            raise ValueError("num_chains: pass a number of chains, as a law to start from has none")
+        wanted = check_count("num_chains", count if num_chains is None else num_chains, minimum=1)
+        if wanted > noise.MAX_CHAINS:
+            raise ValueError(f"num_chains: a key has {noise.MAX_CHAINS} streams, got {wanted}")
+        name = "num_chains"
+    if count not in (None, wanted):
+        raise ValueError(
+            f"{name}: {wanted} chains were asked for, but init has {count} positions; "
+            "for many chains from one point x, start from Gaussian(x, zeros)"
+        )
+    return wanted, Drawn(init) if isinstance(init, Drawable) else Given(init)
+
+
+def _positions(init: Any) -> PyTree:
+    """`init`, which is no law, as floating arrays with an axis of chains."""
+    if isinstance(init, Run):
+        raise TypeError(
+            "init: got a Run; pass run.position to begin anew from there, or go on with "
+            "resume(run.state, …)"
+        )
+    ours = type(init).__module__.startswith("jlangevin.")
+    if isinstance(init, SamplerState) or (ours and hasattr(init, "position")):
+        raise TypeError(
+            f"init: got a {type(init).__name__}, a state; pass the positions in it, run.position"
+        )
+    check_tree("init", init)
+    init = trees.as_position("init", init)
+    leaves = trees.named_leaves("init", init)
+    if not leaves:
+        raise ValueError("init: no positions were given (a pytree without leaves)")
+    for name, leaf in leaves:
+        if isinstance(leaf, jax.ShapeDtypeStruct):
+            raise TypeError(f"{name}: expected positions, got shapes alone, {trees.shown(leaf)}")
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise TypeError(f"{name}: expected floating positions, got dtype {leaf.dtype}")
+        if leaf.ndim == 0:
+            raise ValueError(
+                f"{name}: expected a leading chain axis, and init is {trees.shown(init)}; for "
+                "one chain at x pass jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], x), and "
+                "for positions in tuples an array, jnp.array(x)"
+            )
+    return init
+
+
+def as_streams(chains: Any) -> np.ndarray[Any, Any] | jax.Array:
+    """The numbers of the streams that are asked for, checked as far as they are known."""
+    values = np.asarray(chains) if trees.is_concrete(chains) else chains
+    integers = jnp.issubdtype(values.dtype, jnp.integer)
+    if values.ndim != 1 or values.size == 0 or not integers:
+        raise ValueError(f"chains: expected a non-empty list of integers, got {chains!r}")
+    if not trees.is_concrete(values):  # see `_if_streams`
+        return jnp.asarray(values)
+    numbers = noise.as_chains(values)
+    found, counts = np.unique(numbers, return_counts=True)
+    if found.size != numbers.size:
+        raise ValueError(
+            "chains: a stream named twice would give the same chain twice, and "
+            f"{found[counts > 1][0]} is; name each once"
+        )
+    return numbers
+
+
+def _if_streams(chains: Any, init: Any) -> Any:
+    """`init`, but NaN where traced `chains` are refused, being no streams or not distinct."""
+    if trees.is_concrete(chains):
+        return init
+    ids = jnp.sort(jnp.asarray(chains))
+    fine = (ids[0] >= 0) & jnp.all(ids[1:] != ids[:-1])
+    if jnp.iinfo(ids.dtype).max >= 2**32:
+        fine &= ids[-1] < 2**32
+
+    def keep(leaf: Any) -> Any:
+        if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
+            return leaf
+        return jnp.where(fine, leaf, jnp.nan)
+
+    return jax.tree.map(keep, init)
+
+
+@contextlib.contextmanager
+def _noted(note: str) -> Iterator[None]:
+    """Errors inside have `note`, and are told that functions may not keep what they were given."""
+    try:
+        yield
+    except Exception as error:
+        if note:
+            error.add_note(f"jlangevin: {note}")
+        if isinstance(error, jax.errors.UnexpectedTracerError):
+            error.add_note(
+                "jlangevin: the energy or the kernel has kept a value of an earlier call; let it "
+                "depend on its arguments alone"
+            )
+        raise
