@@ -19,7 +19,7 @@ from jlangevin._warn import warn
 from jlangevin.errors import RecompilationWarning
 from jlangevin.trees import Parted, Structure
 
-__all__ = ["compiled", "energy_values", "kept", "mapped", "traced_once"]
+__all__ = ["compiled", "energy_values", "kept", "mapped", "shapes", "traced_once"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -88,17 +88,10 @@ def compiled(
         _check_before_compiling(structures)
         return _Program(function, static_argnames, xla.options(quickly), inline)
 
-    def lend(args: Any, kwargs: Any) -> tuple[_Program, _Loan, Any]:
-        leaves, treedef = jax.tree.flatten((args, kwargs), is_leaf=_is_parted)
-        structures = tuple(leaf.structure for leaf in leaves if _is_parted(leaf))
-        loan = _Loan(structures)
-        places = map(functools.partial(_Place, loan), itertools.count())
-        lent = [_Lent(x.arrays, next(places)) if _is_parted(x) else x for x in leaves]
-        return program(structures), loan, jax.tree.unflatten(treedef, lent)
-
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        made, loan, (args, kwargs) = lend(args, kwargs)
+        loan, (args, kwargs) = _lend(args, kwargs)
+        made = program(loan.structures)
         with loan:
             if xla.outermost():
                 try:
@@ -110,7 +103,8 @@ def compiled(
             return made.inner(*args, **kwargs)
 
     def lower(*args: Any, **kwargs: Any) -> Any:
-        made, loan, (args, kwargs) = lend(args, kwargs)
+        loan, (args, kwargs) = _lend(args, kwargs)
+        made = program(loan.structures)
         with loan:
             return made.outer.lower(*args, **kwargs)
 
@@ -118,8 +112,24 @@ def compiled(
     return call  # type: ignore[return-value]
 
 
-def _is_parted(leaf: Any) -> bool:
-    return isinstance(leaf, Parted)
+def shapes(function: Callable[..., Any], *args: Any) -> Any:
+    """`jax.eval_shape`, of which JAX keeps nothing that a `trees.Parted` holds."""
+    loan, (args, _) = _lend(args, {})
+    with loan:
+        return jax.eval_shape(functools.partial(function), *args)
+
+
+def _lend(args: Any, kwargs: Any) -> tuple[_Loan, Any]:
+    """A loan of the structures in `args` and `kwargs`, and these with no more than a place each."""
+
+    def is_parted(leaf: Any) -> bool:
+        return isinstance(leaf, Parted)
+
+    leaves, treedef = jax.tree.flatten((args, kwargs), is_leaf=is_parted)
+    loan = _Loan(tuple(leaf.structure for leaf in leaves if is_parted(leaf)))
+    places = map(functools.partial(_Place, loan), itertools.count())
+    lent = [_Lent(leaf.arrays, next(places)) if is_parted(leaf) else leaf for leaf in leaves]
+    return loan, jax.tree.unflatten(treedef, lent)
 
 
 class _Program:
@@ -143,20 +153,21 @@ class _Loan:
     """
 
     def __init__(self, structures: tuple[Structure, ...]) -> None:
-        self._structures = structures
+        self.structures = structures
         self._used = False
 
-    def take(self, number: int) -> Structure:
+    def take(self, number: int) -> Any:
+        """A structure, or None where the call is over and JAX wants no more than a shape."""
         self._used = True
-        return self._structures[number]
+        return self.structures[number] if self.structures else None
 
     def __enter__(self) -> None: ...
 
     def __exit__(self, *_: Any) -> None:
         if self._used:
-            for structure in self._structures:
+            for structure in self.structures:
                 trees.absorb(structure)
-        self._structures = ()
+        self.structures = ()
 
 
 @jax.tree_util.register_pytree_node_class

@@ -68,7 +68,7 @@ def sample(energy, **options):
 
 def run_until_killed(library, checkpoint):
     """By itself, as soon as there is a checkpoint."""
-    from jlangevin.checkpoint import Store
+    from jlangevin.sampling.checkpoint import Store
 
     save = Store.save
 

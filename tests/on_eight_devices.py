@@ -10,7 +10,10 @@ import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import jlangevin as jl
-from jlangevin import program, reducers
+from jlangevin import reducers
+from jlangevin.sampling import blocks, program
+from jlangevin.sampling.layout import Layout
+from jlangevin.sampling.state import Plan, Work
 
 REDUCERS = {
     "each": reducers.moments(),
@@ -160,25 +163,14 @@ def test_a_chain_that_fails_is_frozen_on_its_device_and_counted_by_all():
 COLLECTIVES = r" (all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter)[-(]"
 
 
-def test_nothing_is_sent_between_devices_in_the_loop():
-    """The loop is all that is compiled with the chains spread out; what comes after it are the
-    three numbers by which the driver learns of failed chains."""
+def test_nothing_is_sent_between_devices():
     energy, kernel, _ = setting()
-    work = program.Work.of(energy, kernel, None, None)
-    layout = program.Layout(mesh(), ("chains",))
+    work = Work.of(energy, kernel)
+    layout = Layout(mesh(), ("chains",))
     state = run(sharding=mesh(), reducers=None).state
-    lowered = program._advance.lower(
-        state,
-        work.arrays,
-        structures=work.structures,
-        plan=program.Plan(1000, 0, 1),
-        layout=layout,
-        parity=0,
-        careful=False,
-    )
-    text = lowered.compile().as_text()
-    entry = text[text.index("\nENTRY") :]
-    assert not re.search(COLLECTIVES, text.replace(entry, ""))
+    how = blocks._by(Plan(1000, 0, 1), state, work, layout)
+    text = program.advance.lower(state, work, **how).compile().as_text()
+    assert not re.search(COLLECTIVES, text)
     assert re.search(r" while\(", text)
 
 

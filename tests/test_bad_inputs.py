@@ -20,8 +20,8 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import jlangevin as jl
-from jlangevin import memory
 from jlangevin.__main__ import main
+from jlangevin.sampling import memory
 
 TABLE = r"""
 # sample

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import jlangevin as jl
-from jlangevin import compiling
+from jlangevin import xla
 from jlangevin.compiling import compiled, energy_values
 
 NUM_CHAINS = 40_000
@@ -177,15 +177,20 @@ def test_of_a_program_of_the_callers_own_it_is_said_that_it_may_be_wrong(program
 
 
 def test_where_xla_is_right_programs_have_no_option_and_nobody_is_warned(monkeypatch):
-    monkeypatch.setattr(compiling, "_miscompiles", lambda: False)
-    assert compiling._options.__wrapped__(quickly=False) == {}
+    monkeypatch.setattr(xla, "miscompiles", lambda: False)
+    assert xla.options.__wrapped__(quickly=False) == {}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         jax.jit(lambda start: final_energy(start))(jnp.full((1, 3), 0.5))
 
 
 def test_programs_have_the_option_where_xla_is_wrong():
-    assert bool(compiling._options(quickly=False)) == left_to_itself_xla_is_wrong()
+    assert bool(xla.options(quickly=False)) == left_to_itself_xla_is_wrong()
+
+
+def test_what_is_known_of_this_release_is_what_is_seen():
+    """A release that is not known is tried, at the cost of a program."""
+    assert xla.miscompiles() == xla.tried() == left_to_itself_xla_is_wrong()
 
 
 @pytest.mark.parametrize("energy", [logarithms, gamma, squares_and_tilt])

@@ -17,14 +17,15 @@ import numpy as np
 import pytest
 
 import jlangevin as jl
-from jlangevin import fingerprint, trees
+from jlangevin import trees
+from jlangevin.sampling import fingerprint
 
 Partial = jax.tree_util.Partial
 
 
 def of(thing):
-    arrays, structure = trees.partition(thing)
-    return fingerprint.of_structure(structure), fingerprint.of_arrays(arrays)
+    parted = trees.Parted.of(thing)
+    return fingerprint.of_structure(parted.structure), fingerprint.of_arrays(parted.arrays)
 
 
 # Two of everything ----------------------------------------------------------------------------
@@ -228,7 +229,8 @@ def test_other_processes_and_hash_seeds_agree():
     code = textwrap.dedent("""
         import jax, jax.numpy as jnp, numpy as np
         import jlangevin as jl
-        from jlangevin import fingerprint, trees
+        from jlangevin import trees
+        from jlangevin.sampling import fingerprint
 
         TABLE = {"b": jnp.ones(2), "a": {1, 2, 3}}
 
@@ -240,7 +242,7 @@ def test_other_processes_and_hash_seeds_agree():
         things = [Energy(), Energy, jl.reducers.expectation(lambda s: np.sum(s.position)),
                   jax.tree_util.Partial(lambda p, x: p, 1.0), lambda x: (object(), jnp.pi)]
         for thing in things:
-            print(fingerprint.of_structure(trees.partition(thing)[1]))
+            print(fingerprint.of_structure(trees.Parted.of(thing).structure))
     """)
 
     def printed(seed):

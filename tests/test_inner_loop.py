@@ -10,7 +10,11 @@ import jax.numpy as jnp
 import pytest
 
 import jlangevin as jl
-from jlangevin import program, trees
+from jlangevin.sampling import blocks, program
+from jlangevin.sampling.layout import Layout
+from jlangevin.sampling.start import Given
+from jlangevin.sampling.state import Plan, Work
+from jlangevin.trees import Parted
 
 ENERGIES = {
     "linear": jl.energies.linear([0.8, 0.5]),
@@ -26,28 +30,12 @@ pytestmark = pytest.mark.skipif(
 
 def compiled(energy, num_chains, num_steps, observe=None):
     """The optimised program of `num_steps` steps, as text."""
-    kernel, start = jl.ula(0.01), jnp.zeros((num_chains, 2))
-    work = program.Work.of(energy, kernel, None, observe)
-    placed, init = trees.partition(start)
-    layout = program.Layout()
+    work, layout = Work.of(energy, jl.ula(0.01), None, observe), Layout()
+    start = Parted.of(Given(jnp.zeros((num_chains, 2))))
     streams = jnp.arange(num_chains, dtype=jnp.uint32)
-    state, *_ = program.begin(
-        jax.random.key(0),
-        streams,
-        (*work.arrays[:3], placed),
-        structures=(*work.structures[:3], init),
-        layout=layout,
-    )
-    lowered = program._advance.lower(
-        state,
-        work.arrays,
-        structures=work.structures,
-        plan=program.Plan(num_steps, 0, 1),
-        layout=layout,
-        parity=0,
-        careful=False,
-    )
-    return lowered.compile().as_text()
+    state, _ = program.begin(jax.random.key(0), streams, start, work, layout=layout)
+    how = blocks._by(Plan(num_steps, 0, 1), state, work, layout)
+    return program.advance.lower(state, work, **how).compile().as_text()
 
 
 @pytest.mark.parametrize("num_chains", [1, 10_000])

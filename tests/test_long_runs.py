@@ -25,7 +25,10 @@ import numpy as np
 import pytest
 
 import jlangevin as jl
-from jlangevin import memory, program, reducers
+from jlangevin import reducers
+from jlangevin.sampling import memory, program
+from jlangevin.sampling.layout import Layout
+from jlangevin.sampling.state import Plan, Work
 
 REDUCERS = {
     "moments": reducers.pooled(reducers.moments(covariance=True)),
@@ -383,7 +386,9 @@ def test_a_run_interrupted_goes_on_from_its_checkpoint(monkeypatch, tmp_path, ob
     advance = program.advance
     monkeypatch.setattr(program, "advance", lambda *a, **k: calls.append(k) or advance(*a, **k))
     assert_same(run(**options), whole)
-    assert sum(call["plan"].num_steps for call in calls) == 30  # what was done is not done again
+    assert (
+        sum(call["span"].ends - call["span"].begins for call in calls) == 30
+    )  # what was done is not done again
 
 
 def test_a_finished_run_is_only_read(tmp_path):
@@ -652,9 +657,9 @@ def test_draws_that_cannot_fit_are_refused_with_the_arithmetic():
 def test_thinned_or_unkept_draws_are_not_refused():
     state = run(2, reducers=None).state
     for thin, observe in ((10**8, jl.position), (1, None)):
-        work = program.Work.of(*setting()[:2], None, observe)
-        plan = program.Plan(10**9, 0, thin)
-        memory.check(state, work, plan, program.Layout(), jax.devices()[0])
+        work = Work.of(*setting()[:2], None, observe)
+        plan = Plan(10**9, 0, thin)
+        memory.check(state, work, plan, Layout(), jax.devices()[0])
 
 
 def test_chains_that_cannot_fit_are_refused_before_they_are_begun():

@@ -10,7 +10,8 @@ import networks
 import numpy as np
 import pytest
 
-from jlangevin import fingerprint, trees
+from jlangevin import trees
+from jlangevin.sampling import fingerprint
 
 # A module of its own, as its name is a part of a model's.
 CHILD = "import networks, sys; networks.run_until_killed(*sys.argv[1:])"
@@ -36,8 +37,9 @@ def test_a_run_of_a_network_that_was_killed_is_gone_on_with(library, tmp_path):
 
 def test_a_network_is_described_alike_before_and_after_use(library):
     def described(energy):
-        arrays, structure = trees.partition(energy)
-        return fingerprint.of_structure(structure), structure.key, len(jax.tree.leaves(arrays))
+        parted = trees.Parted.of(energy)
+        structure = parted.structure
+        return fingerprint.of_structure(structure), structure.key, len(parted.arrays)
 
     energy = networks.LIBRARIES[library]()
     before = described(energy)
@@ -49,11 +51,11 @@ def test_a_network_is_described_alike_before_and_after_use(library):
 def test_a_network_that_is_trained_is_another_energy_and_compiles_nothing(library):
     energy = networks.LIBRARIES[library]()
     before = networks.sample(energy)
-    keys = trees.partition(energy)[1].key
+    keys = trees.Parted.of(energy).structure.key
     if library == "NNX":  # which is changed in place
         energy.inner.kernel[...] = 10 * energy.inner.kernel[...]
     else:
         energy = jax.tree.map(lambda leaf: 10 * leaf if trees.is_array(leaf) else leaf, energy)
-    assert trees.partition(energy)[1].key == keys
+    assert trees.Parted.of(energy).structure.key == keys
     after = networks.sample(energy)
     assert not np.array_equal(before.draws, after.draws)

@@ -375,7 +375,7 @@ def test_warm_up_says_it_of_what_it_found():
     assert not said(search)[1]
 
     def shifted():
-        energy = jax.tree_util.Partial(lambda c, x: 0.5 * jnp.sum(x**2) + c, 1e8)
+        energy = jax.tree_util.Partial(lambda c, x: 0.5 * jnp.sum(x**2) + c, 1e7)
         return jl.warm_up(key(), energy, jl.mala(0.5), jnp.zeros((20, 1)), num_steps=200)
 
     assert list(said(shifted)[1]) == [PrecisionWarning]

@@ -99,7 +99,7 @@ def test_nodes_pass_through_grad_and_vmap():
     np.testing.assert_array_equal(values, [2.0, 4.0, 6.0])
 
 
-# partition and combine -------------------------------------------------------------------------
+# Parted ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -118,10 +118,10 @@ def test_nodes_pass_through_grad_and_vmap():
         pytest.param((), 0, id="an empty tuple"),
     ],
 )
-def test_partition_takes_the_arrays_out_and_combine_puts_them_back(tree, num_arrays):
-    arrays, structure = trees.partition(tree)
-    assert len(arrays) == num_arrays
-    again = trees.combine(arrays, structure)
+def test_the_arrays_are_taken_out_and_put_back(tree, num_arrays):
+    parted = trees.Parted.of(tree)
+    assert len(parted.arrays) == num_arrays
+    again = parted.whole
     assert jax.tree.structure(again) == jax.tree.structure(tree)
     for found, leaf in zip(jax.tree.leaves(again), jax.tree.leaves(tree), strict=True):
         if isinstance(leaf, np.ndarray):  # whose memory is the caller's
@@ -132,8 +132,8 @@ def test_partition_takes_the_arrays_out_and_combine_puts_them_back(tree, num_arr
 
 
 def test_other_arrays_can_be_put_in_their_place():
-    arrays, structure = trees.partition({"f": double, "a": 1.0, "b": jnp.ones(2)})
-    doubled = trees.combine([2 * array for array in arrays], structure)
+    parted = trees.Parted.of({"f": double, "a": 1.0, "b": jnp.ones(2)})
+    doubled = jax.tree.map(lambda array: 2 * array, parted).whole
     assert doubled["f"] is double
     assert doubled["a"] == 2.0
     np.testing.assert_array_equal(doubled["b"], [2.0, 2.0])
@@ -141,7 +141,7 @@ def test_other_arrays_can_be_put_in_their_place():
 
 def test_structures_are_equal_where_only_arrays_differ():
     def structure(tree):
-        return trees.partition(tree)[1]
+        return trees.Parted.of(tree).structure
 
     one = structure(jax.tree_util.Partial(double, 1.0))
     assert one == structure(jax.tree_util.Partial(double, 2.0))
@@ -152,16 +152,16 @@ def test_structures_are_equal_where_only_arrays_differ():
 
 
 def test_a_changed_parameter_does_not_retrace():
-    """A function of array leaves under jit, keyed on the rest."""
+    """Under jit, which keys on the rest."""
     chex.clear_trace_counter()
 
-    @partial(jax.jit, static_argnums=1)
+    @jax.jit
     @chex.assert_max_traces(n=1)
-    def value(arrays, structure, x):
-        return trees.combine(arrays, structure)(x)
+    def value(parted, x):
+        return parted.whole(x)
 
     for stiffness in (1.0, 2.0):
-        assert value(*trees.partition(Spring(stiffness)), jnp.ones(3)) == 3 * stiffness
+        assert value(trees.Parted.of(Spring(stiffness)), jnp.ones(3)) == 3 * stiffness
 
 
 # The small ones --------------------------------------------------------------------------------
@@ -291,7 +291,7 @@ KEEPING = {
     "a half-space": (MANY, lambda x: jl.domains.half_space(x, 1.0)),
     "edges": (MANY, jl.reducers.histogram),
     "a field of a class": (MANY, Unchecked),
-    "parameters": (MANY, lambda x: trees.partition(jax.tree_util.Partial(double, x))[0]),
+    "parameters": (MANY, lambda x: trees.Parted.of(jax.tree_util.Partial(double, x)).arrays),
     "positions": (MANY[:, None], lambda x: trees.as_position("init", x)),
 }
 
@@ -319,7 +319,7 @@ def test_an_array_that_jax_has_seen_is_taken_as_it_is_now():
         jl.energies.linear(list(array)).theta,
         jl.Gaussian(array, np.eye(2)).mean,
         trees.as_position("x", [array])[0],
-        jnp.asarray(trees.partition(jax.tree_util.Partial(double, array))[0][0]),
+        jnp.asarray(trees.Parted.of(jax.tree_util.Partial(double, array)).arrays[0]),
     ):
         np.testing.assert_array_equal(made, [4.0, 16.0])
 
@@ -335,7 +335,7 @@ MASKED = np.ma.masked_array(np.ones((4, 2)), mask=[[False, True]] * 4)
         lambda x: jl.Gaussian(x[0], np.eye(2)),
         lambda x: jl.energies.linear(x[0]),
         lambda x: jl.diagnostics.ess(x),
-        lambda x: trees.partition(jax.tree_util.Partial(double, x)),
+        lambda x: trees.Parted.of(jax.tree_util.Partial(double, x)),
         Unchecked,
     ],
 )

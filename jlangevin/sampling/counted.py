@@ -77,6 +77,8 @@ class Counted(Steps):
         place = (carry.step - self.span.begins) // self.thin - 1
 
         def put(kept: jax.Array, seen: jax.Array) -> jax.Array:
+            if not len(kept):
+                return kept
             return lax.dynamic_update_index_in_dim(kept, seen, place, 0)
 
         return self.see(carry), jax.tree.map(put, draws, self.seen(carry.kernel))

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from jlangevin import noise, trees
-from jlangevin.compiling import kept
+from jlangevin.compiling import kept, shapes
 from jlangevin.sampling import program
 from jlangevin.sampling.layout import Layout
 from jlangevin.sampling.state import Plan, SamplerState, Work
@@ -80,7 +80,7 @@ def _need(
     structure: Any, leaves: Kinds, kernel_described: Described, observe_described: Described
 ) -> _Need:
     state: SamplerState = jax.tree.unflatten(structure, leaves)
-    seen = jax.eval_shape(_seen, _shapes(observe_described), state.kernel)
+    seen = shapes(_seen, _shapes(observe_described), state.kernel)
     kernel = _shapes(kernel_described).whole
     num_chains = state.streams.high.shape[0]
     like = _one_chain(state.kernel.position)
@@ -103,7 +103,7 @@ def _begun(num_chains: int, start: Described, work: tuple[Described, ...]) -> Sa
     stream_ids = jax.ShapeDtypeStruct((num_chains,), jnp.uint32)
     begin = partial(program.begin, layout=Layout())
     parts = _shapes(start), Work(*map(_shapes, work))
-    state: SamplerState = jax.eval_shape(begin, key, stream_ids, *parts)[0]
+    state: SamplerState = shapes(begin, key, stream_ids, *parts)[0]
     return state
 
 

@@ -66,6 +66,7 @@ class Steps:
     observe: Any
     streams: noise.Streams
     like: PyTree  # the position of a single chain, as shapes and dtypes
+    looks: bool  # whether anybody looks at states on the way
     weighs: bool  # whether differences of energies are what the kernel goes by
     span: Span
     thin: int
@@ -98,6 +99,7 @@ class Steps:
             observe=observe,
             streams=state.streams,
             like=like,
+            looks=observe is not None or bool(jax.tree.leaves(state.reducers)),
             weighs=weighs,
             span=span,
             **own,
@@ -112,11 +114,6 @@ class Steps:
         end = look(last, self.energy, carry.kernel, carry.tally, self.weighs)
         kernel, sums = trees.chains_first((carry.kernel, carry.reducers))
         return SamplerState(self.streams, self.span.ends, kernel, carry.tally, sums), end
-
-    @cached_property
-    def looks(self) -> bool:
-        """Whether anybody looks at states on the way."""
-        return self.observe is not None or bool(jax.tree.leaves(self.reducers))
 
     @cached_property
     def block_steps(self) -> int:
