@@ -26,7 +26,7 @@ import numpy as np
 from jax import lax
 from jax.flatten_util import ravel_pytree
 
-from jlangevin import trees
+from jlangevin import noise, trees
 from jlangevin._arithmetic import product, root
 from jlangevin._checks import check_count, check_flag, check_scalar, check_tree, check_width
 from jlangevin.compiling import compiled
@@ -535,16 +535,14 @@ def _probes(like: jax.Array, phase: float) -> jax.Array:
 
 
 def _zero_noise(wants: PyTree, like: PyTree) -> PyTree:
-    def zero(want: Any) -> PyTree:
-        if want is not Want.NORMAL:
+    for want in jax.tree.leaves(wants):
+        if (kind := noise.kind(want)) is not Want.NORMAL:
             raise NotAffineError(
-                f"kernel: it asks for {want}, not for normals alone, so its step is not affine "
+                f"kernel: it asks for {kind}, not for normals alone, so its step is not affine "
                 "in Gaussian noise and the law after it is not Gaussian; verify.invariance tests "
                 "what such a kernel leaves as it is"
             )
-        return trees.zeros(like)
-
-    return jax.tree.map(zero, wants)
+    return trees.zeros(noise.shapes(wants, like))
 
 
 def _refuse_not_affine(quadratic: jax.Array, affine: jax.Array, name: str = "it") -> None:

@@ -44,6 +44,7 @@ __all__ = [
     "Want",
     "at_step",
     "count",
+    "kind",
     "pairs",
     "streams",
 ]
@@ -69,9 +70,12 @@ class Want(enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class Many:
-    """`number` of one want, on a last axis before that of the chains. A leaf, as a `Want` is."""
+    """`number` of one want, on a last axis before that of the chains. A leaf, as a `Want` is.
 
-    want: Want
+    Of many of many, the axis of the outer is the last.
+    """
+
+    want: Want | Many
     number: int
 
 
@@ -174,19 +178,26 @@ class Pairs:
 
 def count(wants: PyTree, like: PyTree) -> int:
     """How many numbers `wants` are for one chain at a position `like`, about: all as normals."""
-    numbers = [w.number if isinstance(w, Many) else 1 for w in jax.tree.leaves(wants)]
+    numbers = [math.prod(_parted(want)[1]) for want in jax.tree.leaves(wants)]
     return trees.size(like) * sum(numbers)
 
 
+def kind(want: Any) -> Want:
+    """What a leaf of wants asks for, of which there may be many."""
+    return _parted(want)[0]
+
+
 def _parted(want: Any) -> tuple[Want, tuple[int, ...]]:
-    """A leaf of wants as what is wanted of each, and the axis of `Many`."""
-    want, many = (want.want, (want.number,)) if isinstance(want, Many) else (want, ())
+    """A leaf of wants as what is wanted of each, and the axes of `Many`."""
+    if isinstance(want, Many):
+        inner, axes = _parted(want.want)
+        return inner, (*axes, want.number)
     if not isinstance(want, Want):
         raise TypeError(
             "kernel: its init_noise and step_noise are made of jlangevin.noise.Want, as "
             f"Want.NORMAL, or None; got {want!r}"
         )
-    return want, many
+    return want, ()
 
 
 def pairs(

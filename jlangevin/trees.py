@@ -241,7 +241,9 @@ def as_position(name: str, value: PyTree, *, floating: bool = False) -> PyTree:
             if isinstance(leaf, str | bytes):  # which JAX would take for the name of a dtype
                 raise TypeError
             dtype = jax.dtypes.canonicalize_dtype(jnp.result_type(leaf))
-            return jnp.asarray(own(name, leaf), dtype)
+            if not isinstance(leaf, jax.Array):  # on the host, where nothing is compiled for it
+                leaf = np.array(own(name, leaf), dtype)
+            return jnp.asarray(leaf, dtype)
         except TypeError:
             what = f"dtype {leaf.dtype}" if hasattr(leaf, "dtype") else f"{type(leaf).__name__}"
             hint = ""

@@ -20,7 +20,7 @@ from jlangevin.kernels.metropolis import (
     unweighable,
 )
 from jlangevin.kernels.preconditioner import Dense, Diagonal, Scalar, as_mass
-from jlangevin.noise import Want
+from jlangevin.noise import Many, Want
 from jlangevin.trees import PyTree, pytree_dataclass, static_field
 
 __all__ = ["MALT", "malt"]
@@ -38,24 +38,27 @@ class MALT(Metropolis):
 
     @property
     def step_noise(self) -> PyTree:
-        return (Want.NORMAL,) * self.trajectory_length, Want.UNIFORM
+        return Many(Want.NORMAL, self.trajectory_length), Want.UNIFORM
 
     def step(
-        self, energy: Energy, state: MetropolisState, noise: tuple[tuple[PyTree, ...], jax.Array]
+        self, energy: Energy, state: MetropolisState, noise: tuple[PyTree, jax.Array]
     ) -> tuple[MetropolisState, Info]:
-        (first, *others), uniform = noise
+        normals, uniform = noise
 
-        def later(carry: Any, xi: PyTree) -> tuple[Any, None]:
+        def leapfrog(k: jax.Array, carry: Any) -> Any:
             now, velocity, work, cause = carry
-            now, velocity, more, new = self._leapfrog(energy, now, self._thermalize(velocity, xi))
+            xi = jax.tree.map(
+                lambda x: lax.dynamic_index_in_dim(x, k, axis=-1, keepdims=False), normals
+            )
+            velocity = self._thermalize(velocity, xi, k == 0)
+            now, velocity, more, new = self._leapfrog(energy, now, velocity)
             # What comes after a point that cannot be weighed is its consequence.
-            return (now, velocity, work + more, jnp.where(cause == 0, new, cause)), None
+            return now, velocity, work + more, jnp.where(cause == 0, new, cause)
 
-        moved = self._leapfrog(energy, state, self._fresh(first))
-        if others:
-            stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *others)
-            moved, _ = lax.scan(later, moved, stacked)
-        end, _, work, cause = moved
+        still = jax.tree.map(jnp.zeros_like, state.position)
+        none = jnp.zeros((), trees.float_dtype(state.position))
+        begun = state, still, none, jnp.int32(0)
+        end, _, work, cause = lax.fori_loop(0, self.trajectory_length, leapfrog, begun)
         return accept_or_keep(state, end, work, self.temperature, uniform, cause)
 
     def _leapfrog(
@@ -77,23 +80,16 @@ class MALT(Metropolis):
         after = jax.tree.map(kick, half, self.inverse_mass.apply(moved.gradient))
         return moved, after, work, unweighable(energy, moved)
 
-    def _fresh(self, noise: PyTree) -> PyTree:
-        """v ~ N(0, T M⁻¹)."""
-
-        def hot(xi: jax.Array) -> jax.Array:
-            return jnp.sqrt(jnp.asarray(self.temperature, xi.dtype)) * xi
-
-        return jax.tree.map(hot, self.inverse_mass.factor(noise))
-
-    def _thermalize(self, velocity: PyTree, noise: PyTree) -> PyTree:
-        """O: e^{-γh} v + sqrt((1 - e^{-2γh}) T) M^{-1/2} ξ."""
+    def _thermalize(self, velocity: PyTree, noise: PyTree, first: jax.Array) -> PyTree:
+        """O: e^{-γh} v + sqrt((1 - e^{-2γh}) T) M^{-1/2} ξ; v ~ N(0, T M⁻¹) afresh at `first`."""
 
         def move(v: jax.Array, xi: jax.Array, scale: jax.Array) -> jax.Array:
             h, friction, temperature = (
                 jnp.asarray(p, v.dtype) for p in (self.step_size, self.friction, self.temperature)
             )
-            kept = jnp.exp(-friction * h)
-            sigma = scale * jnp.sqrt(-jnp.expm1(-2 * friction * h) * temperature)
+            kept = jnp.where(first, 0, jnp.exp(-friction * h))
+            lost = jnp.where(first, 1, -jnp.expm1(-2 * friction * h))
+            sigma = scale * jnp.sqrt(lost * temperature)
             # No sum of two products, of which compilers may contract either.
             still = sigma == 0  # without friction, or at a temperature of 0
             ratio = kept / jnp.where(still, 1, sigma)

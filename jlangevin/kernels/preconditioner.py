@@ -208,7 +208,9 @@ def as_mass(value: Any) -> Scalar | Diagonal | Dense:
     """A number, or whatever else `as_preconditioner` takes but None."""
     if trees.is_array(value) and jnp.ndim(value) == 0:
         mass = check_scalar("mass", value, positive=True)
-        return Scalar(jnp.sqrt(as_array("mass", trees.as_position("mass", mass))))
+        scale = as_array("mass", trees.as_position("mass", mass))
+        # On the host where it is known, as each operation there is a program to compile.
+        return Scalar(np.sqrt(np.asarray(scale)) if trees.is_concrete(scale) else jnp.sqrt(scale))
     matrix = as_preconditioner(value, "mass")
     if matrix is None:
         raise TypeError("mass: expected a number, a diagonal or a matrix, got None")

@@ -12,8 +12,8 @@ X = np.array([0.5, -1.2])
 
 
 def noise_of(length, dtype, uniform=0.0):
-    normals = np.random.default_rng(0).normal(size=(length, 2))
-    return tuple(jnp.asarray(xi, dtype) for xi in normals), jnp.asarray(uniform, dtype)
+    normals = np.random.default_rng(0).normal(size=(length, 2)).T
+    return jnp.asarray(normals, dtype), jnp.asarray(uniform, dtype)
 
 
 def by_hand(energy, normals, friction):
@@ -23,7 +23,7 @@ def by_hand(energy, normals, friction):
         value, gradient = jax.value_and_grad(energy)(jnp.asarray(x))
         return float(value), np.asarray(gradient, np.float64)
 
-    first, *others = (np.asarray(xi, np.float64) for xi in normals)
+    first, *others = np.asarray(normals, np.float64).T
     x, v, rise = X, np.sqrt(TEMPERATURE / MASS) * first, 0.0
     for xi in [None, *others]:
         if xi is not None:
@@ -68,11 +68,11 @@ def test_a_step_is_a_trajectory(length, friction, dtype):
 def test_of_length_one_it_is_mala(dtype):
     """Of step size h²/(2m), whatever the friction."""
     energy = jl.energies.double_well(height=8.0, dim=2)
-    (xi,), uniform = noise_of(1, dtype)
+    normals, uniform = noise_of(1, dtype)
     malt = jl.malt(H, FRICTION, 1, temperature=TEMPERATURE, mass=MASS)
     mala = jl.mala(H**2 / (2 * MASS), temperature=TEMPERATURE)
-    a, a_info = stepped(energy, malt, ((xi,), uniform), dtype)
-    b, b_info = stepped(energy, mala, (xi, uniform), dtype)
+    a, a_info = stepped(energy, malt, (normals, uniform), dtype)
+    b, b_info = stepped(energy, mala, (normals[:, 0], uniform), dtype)
     np.testing.assert_allclose(a.position, b.position, rtol=tolerance(dtype))
     np.testing.assert_allclose(
         a_info.acceptance_rate, b_info.acceptance_rate, rtol=tolerance(dtype)
@@ -86,7 +86,7 @@ def test_of_large_friction_it_is_steps_of_ula_accepted_together(dtype):
     malt = jl.malt(H, 1e4, 4, temperature=TEMPERATURE, mass=MASS)
     ula = jl.ula(H**2 / (2 * MASS), temperature=TEMPERATURE)
     state = ula.init(energy, jnp.asarray(X, dtype), None)
-    for xi in normals:
+    for xi in normals.T:
         state, _ = ula.step(energy, state, xi)
     moved, info = stepped(energy, malt, (normals, uniform), dtype)
     assert info.acceptance_rate > 0

@@ -238,8 +238,8 @@ def test_a_step_costs_one_gradient_a_move(name, gradients):
     jax.effects_barrier()
     assert len(calls) == 1
     calls.clear()
-    wanted = {jl.noise.Want.NORMAL: x, jl.noise.Want.UNIFORM: jnp.array(0.5)}
-    kernel.step(energy, state, jax.tree.map(wanted.get, kernel.step_noise))
+    shapes = jl.noise.shapes(kernel.step_noise, x)
+    kernel.step(energy, state, jax.tree.map(lambda z: jnp.full(z.shape, 0.5, z.dtype), shapes))
     jax.effects_barrier()
     assert len(calls) == gradients
 
