@@ -34,6 +34,8 @@ _WITHOUT_YNN = {"xla_cpu_experimental_ynn_fusion_type": ""}
 _NESTED = "`compiler_options` can only be passed to top-level"
 _QUICKLY = {"xla_backend_optimization_level": 0}
 
+_ZERO = np.zeros((), np.float32)  # for which nothing is compiled
+
 # Of these releases of jaxlib it is known whether they compute an energy wrongly. Others are tried,
 # which is a program more to compile.
 _KNOWN = {"0.9.1": False, "0.9.2": False, "0.10.2": True, "0.12.0.1": False}
@@ -68,7 +70,7 @@ def _takes_options(arrays: Any) -> bool:
 
 def outermost() -> bool:
     """Whether no program is being made that this one would be inside of."""
-    return trees.is_concrete(jnp.zeros(()))
+    return trees.is_concrete(jnp.asarray(_ZERO))
 
 
 def _jaxlib() -> str:
