@@ -70,7 +70,7 @@ def _takes_options(arrays: Any) -> bool:
 
 def outermost() -> bool:
     """Whether no program is being made that this one would be inside of."""
-    return trees.is_concrete(jnp.asarray(_ZERO))
+    return trees.is_concrete(jax.device_put(_ZERO))
 
 
 def _jaxlib() -> str:
