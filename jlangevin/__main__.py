@@ -89,10 +89,11 @@ def experiment(
     """Sample and verify every row. Each has a key of its own, so rows are independent."""
     dim = len(theta)
     kernel = jl.ula(step_size=eta)
-    start = jl.Gaussian(jnp.zeros(dim), jnp.eye(dim))
+    dtype = jnp.zeros(()).dtype
+    start = jl.Gaussian(np.zeros(dim, dtype), np.eye(dim, dtype=dtype))
     keys = iter(jax.random.split(jax.random.key(seed), len(RECURSIONS) * len(steps)))
     for name, (sign, *_) in RECURSIONS.items():
-        energy = jl.energies.linear(-sign * jnp.asarray(theta))
+        energy = jl.energies.linear(-sign * np.asarray(theta, dtype))
         for num_steps, num_chains in zip(steps, chains, strict=True):
             begun = time.perf_counter()
             run = jl.sample(
@@ -109,8 +110,11 @@ def experiment(
             law = jl.exact.law(kernel, energy, start, num_steps)
             mean, variance = closed_form(theta, eta, num_steps, sign)
             error = max(
-                float(np.linalg.norm(law.mean - mean)) / float(np.linalg.norm(mean) or 1.0),
-                float(np.linalg.norm(law.cov - variance * np.eye(dim))) / variance / dim**0.5,
+                float(np.linalg.norm(np.asarray(law.mean) - mean))
+                / float(np.linalg.norm(mean) or 1.0),
+                float(np.linalg.norm(np.asarray(law.cov) - variance * np.eye(dim)))
+                / variance
+                / dim**0.5,
             )
             report = jl.verify.compare(samples, law, false_alarm=FALSE_ALARM)
             yield Row(name, num_steps, num_chains, seconds, samples, law, report, error)
@@ -119,8 +123,9 @@ def experiment(
 def stated_law(theta: Sequence[float], eta: float, num_steps: int) -> jl.Gaussian:
     """What the notebook says of x_N: N(N η θ, 2η(N + 1) I)."""
     dim = len(theta)
-    mean = num_steps * eta * jnp.asarray(theta)
-    return jl.Gaussian(mean, 2 * eta * (num_steps + 1) * jnp.eye(dim))
+    dtype = jnp.zeros(()).dtype
+    mean = np.asarray(num_steps * eta * np.asarray(theta), dtype)
+    return jl.Gaussian(mean, np.asarray(2 * eta * (num_steps + 1) * np.eye(dim), dtype))
 
 
 # The table ----------------------------------------------------------------------------------
