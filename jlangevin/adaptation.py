@@ -37,6 +37,7 @@ from jlangevin.kernels.base import (
 )
 from jlangevin.kernels.preconditioner import Dense, Diagonal, as_preconditioner
 from jlangevin.sampling import Run, SamplerState, resume, sample
+from jlangevin.sampling.start import as_start
 from jlangevin.trees import PyTree, pytree_dataclass
 
 __all__ = ["WarmUp", "curvature", "warm_up"]
@@ -149,6 +150,13 @@ def warm_up(
         )
     settle, windows, last = _phases(num_steps // _PIECE)
     kernel = _with_step(kernel, float(kernel.step_size))
+    dense = precondition == "dense"
+    seen = {"log_step": reducers.pooled(reducers.expectation(_log_step))}
+    # So that one program serves throughout, the kernel has the form that is to be found, and what
+    # is found is looked for from the first step on.
+    if precondition is not None:
+        kernel = _in_form(kernel, _template(init, num_chains), precondition)
+        seen["moments"] = reducers.pooled(reducers.moments(_raveled, covariance=dense))
     moving = _Moving(kernel, np.float32(target_acceptance))
     with _quiet():
         run = sample(
@@ -159,28 +167,20 @@ def warm_up(
             num_steps=_PIECE + num_steps % _PIECE,
             num_chains=num_chains,
             observe=None,
+            reducers=seen,
             sharding=sharding,
         )
     history = _History([], [])
-    state = history.note(run, kernel)
-    if precondition is not None:
-        # Of the form that is to be found, so that one program serves before and after.
-        moving = dataclasses.replace(moving, kernel=_in_form(kernel, run.position, precondition))
+    state = history.note(run, kernel)._replace(reducers=None)
     before = state.kernel.position
-    state, _ = _go_on(state, energy, moving, settle - 1, history)
+    state, _ = _go_on(state, energy, moving, settle - 1, history, seen)
     # A step so small that it is lost in rounding is accepted, whatever the energy.
     if history.acceptance[0] == 0 and _same(before, state.kernel.position):
         raise AdaptationError(
             f"step_size: no proposal was accepted down to {min(history.step_sizes):.1e}; is the "
             "energy finite around the starts?"
         )
-    dense = precondition == "dense"
-    seen = {
-        "moments": reducers.pooled(reducers.moments(_raveled, covariance=dense)),
-        "log_step": reducers.pooled(reducers.expectation(_log_step)),
-    }
     if precondition is None:
-        del seen["moments"]
         windows, last = [], last + sum(windows)
     for window in windows:
         state, run = _go_on(state, energy, moving, window, history, seen)
@@ -190,7 +190,7 @@ def warm_up(
             moving, kernel=_with_step(_preconditioned(kernel, run, dense), first)
         )
         state = _from_the_first(state)
-    state, _ = _go_on(state, energy, moving, last // 2, history)
+    state, _ = _go_on(state, energy, moving, last // 2, history, seen)
     state, run = _go_on(state, energy, moving, last - last // 2, history, seen, last=True)
     step_size = _step_size(moving.kernel, run.summary["log_step"].value)
     found = _with_step(moving.kernel, step_size)
@@ -267,7 +267,7 @@ def _go_on(
     kernel: _Moving,
     pieces: int,
     history: _History,
-    reducer: Any = None,
+    reducer: Any,
     *,
     last: bool = False,
 ) -> tuple[SamplerState, Any]:
@@ -328,16 +328,24 @@ def _phases(pieces: int) -> tuple[int, list[int], int]:
     return settle, windows, last
 
 
-def _in_form(kernel: Any, positions: PyTree, precondition: str) -> Any:
+def _template(init: Any, num_chains: int | None) -> PyTree:
+    """A position of one chain, as zeros."""
+    _, start = as_start(init, num_chains, None)
+    shapes = trees.struct(start.template())
+    if start.chained:
+        shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), shapes)
+    return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
+
+
+def _in_form(kernel: Any, like: PyTree, precondition: str) -> Any:
     """What multiplies by a number, or by none, as a diagonal or a matrix."""
     given = getattr(kernel, str(_shape_field(kernel)))
     if isinstance(given, Diagonal | Dense):
         return kernel
-    one_chain = jax.tree.map(lambda leaf: leaf[0], positions)
-    flat = jnp.ones_like(ravel_pytree(one_chain)[0])
-    if given is not None:
-        flat = flat * given.scale.astype(flat.dtype) ** 2
-    return _with_shape(kernel, flat if precondition == "diagonal" else jnp.diag(flat), one_chain)
+    scale = 1.0 if given is None else np.asarray(given.scale)
+    flat = np.full(trees.size(like), scale**2, trees.float_dtype(like))
+    shape = flat if precondition == "diagonal" else np.diag(flat)
+    return _with_shape(kernel, jnp.asarray(shape), like)
 
 
 def _preconditioned(kernel: Any, run: Run, dense: bool) -> Any:

@@ -13,6 +13,7 @@ from jax.sharding import Mesh, NamedSharding
 from jlangevin import noise, trees
 from jlangevin import reducers as _reducers
 from jlangevin._checks import check_key, check_width
+from jlangevin.compiling import shapes
 from jlangevin.kernels.base import Energy, Kernel, check_callable, check_kernel, position
 from jlangevin.sampling import blocks, memory, program, report
 from jlangevin.sampling.arguments import OnDivergence, as_plan, as_stops, check_observe
@@ -135,8 +136,8 @@ def sample(
     unobserved = work._replace(observe=Parted.of(None))  # so that one program serves them all
     with start.noted():
         if trees.is_concrete(key, begun, work):
-            shapes = memory.shapes_of_start(count, begun, unobserved)
-            memory.check(shapes, work, plan, layout, layout.device(key))
+            begins_as = memory.shapes_of_start(count, begun, unobserved)
+            memory.check(begins_as, work, plan, layout, layout.device(key))
         state, fault = program.begin(key, ids, begun, unobserved, layout=layout)
     report.check_start(fault, state, numbers)
     if not trees.is_concrete(state):  # these are known all the same
@@ -236,19 +237,20 @@ def _check_state(state: SamplerState) -> None:
 
 def _continue_reducers(state: SamplerState, reducers: Any) -> SamplerState:
     """`state` with accumulators for `reducers`: its own, or new ones if it has none."""
-
-    def begin(kernel_state: Any) -> Any:
-        _reducers.check_functions(reducers, trees.struct(kernel_state))
-        return _reducers.over(lambda r: r.init(kernel_state), reducers)
-
     if not jax.tree.leaves(state.reducers):
-        tally = state.tally._replace(num_draws=jnp.zeros_like(state.tally.num_draws))
-        return state._replace(reducers=jax.vmap(begin)(state.kernel), tally=tally)
+        none: Any = np.int32(0)
+        tally = state.tally._replace(num_draws=none)
+        if reducers is None:
+            return state._replace(reducers=None, tally=tally)
+        one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), state.kernel)
+        _reducers.check_functions(reducers, one)
+        sums = program.accumulators(state.kernel, Parted.of(reducers))
+        return state._replace(reducers=sums, tally=tally)
     if reducers is None:
         raise ValueError(
             "reducers: the state carries reducers' sums; pass the same reducers to go on with "
             "them, or drop them with state._replace(reducers=None)"
         )
-    mine = jax.eval_shape(jax.vmap(begin), state.kernel)
+    mine = shapes(program.accumulators, state.kernel, Parted.of(reducers))
     trees.assert_like("reducers", mine, state.reducers, "like the sums in the state")
     return state

@@ -30,7 +30,7 @@ from jlangevin.sampling.steps import one_chain
 from jlangevin.sampling.trouble import End, first_fault
 from jlangevin.trees import Parted, PyTree
 
-__all__ = ["Outcome", "advance", "begin", "frozen", "summarise"]
+__all__ = ["Outcome", "accumulators", "advance", "begin", "frozen", "summarise"]
 
 
 @partial(compiled, static_argnames=("layout",))
@@ -41,8 +41,8 @@ def begin(
     each, whole = layout.each, layout.whole
     placed = each if start.whole.chained else whole
     spread = layout.spread(_begin, (whole, each, placed, whole), (layout.state, each))
-    state, fault = spread(key, stream_ids, start, work)
-    return state, fault
+    begun: tuple[SamplerState, jax.Array] = spread(key, stream_ids, start, work)
+    return begun
 
 
 def _begin(
@@ -122,6 +122,12 @@ def frozen(quick: Outcome, careful: Outcome) -> Outcome:
 def _along(each: jax.Array, leaf: jax.Array) -> jax.Array:
     """`each`, (chain,), with as many axes as `leaf`, which has chains first."""
     return each.reshape(-1, *[1] * (leaf.ndim - 1))
+
+
+@compiled
+def accumulators(state: Any, given: Parted) -> Any:
+    """Those of reducers before they have seen anything, at kernel states with chains first."""
+    return jax.vmap(lambda state: reducers.over(lambda r: r.init(state), given.whole))(state)
 
 
 @compiled
