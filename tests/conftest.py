@@ -14,6 +14,8 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_debug_key_reuse", True)
 
+pytest.register_assert_rewrite("exact_laws")  # whose asserts say what failed, as a test's do
+
 
 LONG_MODULES = (
     "test_adaptation",
@@ -26,10 +28,10 @@ LONG_MODULES = (
     "test_diagnostics",
     "test_domains",
     "test_energies",
-    "test_exact",
     "test_interop",
     "test_invariance",
     "test_kernel_mutants",
+    "test_laws",
     "test_long_runs",
     "test_main",
     "test_malt",
@@ -43,6 +45,9 @@ LONG_MODULES = (
     "test_posteriors",
     "test_predictor_corrector",
     "test_processes",
+    "test_questions",
+    "test_recorded",
+    "test_refusals",
     "test_scores",
     "test_sgld",
     "test_stein",
