@@ -13,6 +13,8 @@ import pytest
 
 import jlangevin as jl
 
+pytestmark = pytest.mark.slow
+
 NUM_CHAINS = 20_000
 NUM_STEPS, ETA, TEMPERATURE = mutants.NUM_STEPS, mutants.ETA, mutants.TEMPERATURE
 RIGHT, KERNEL_MUTANTS = mutants.ULA.right, mutants.ULA.mutants

@@ -18,6 +18,8 @@ from scipy import special, stats
 from jlangevin import noise
 from jlangevin.noise import Purpose, Want
 
+pytestmark = pytest.mark.slow
+
 FEW = quality.layouts(20_000)
 
 

@@ -13,9 +13,12 @@ import pytest
 
 import jlangevin as jl
 
-pytestmark = pytest.mark.skipif(
-    not models.FOLDER.is_dir(), reason="the reference posteriors are not beside this checkout"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not models.FOLDER.is_dir(), reason="the reference posteriors are not beside this checkout"
+    ),
+]
 
 NUM_CHAINS = 400
 KERNELS = {

@@ -26,6 +26,8 @@ from exact_laws import (
 import jlangevin as jl
 from jlangevin import exact
 
+pytestmark = pytest.mark.slow
+
 # Closed forms -------------------------------------------------------------------------------
 
 STEPS = (0, 1, 2, 3, 10, 1000, 10**9)

@@ -26,6 +26,8 @@ import jlangevin as jl
 from jlangevin import exact
 from jlangevin._arithmetic import product
 
+pytestmark = pytest.mark.slow
+
 # Distances ----------------------------------------------------------------------------------
 
 

@@ -73,6 +73,7 @@ def test_law_of_a_splitting_is_the_recorded_one_of_position_and_velocity(case, d
     np.testing.assert_array_equal(marginal.cov, law.cov[:d, :d])
 
 
+@pytest.mark.slow
 @recorded("annealed")
 def test_laws_compose_through_the_levels_of_an_anneal(case, dtype):
     args = case["kernel_args"]

@@ -27,6 +27,8 @@ from jlangevin import exact
 from jlangevin._arithmetic import product
 from jlangevin.noise import Want
 
+pytestmark = pytest.mark.slow
+
 
 def has_nan(law):
     return bool(jnp.any(jnp.isnan(law.cov))) and any(

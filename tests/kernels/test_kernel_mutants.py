@@ -11,6 +11,8 @@ import pytest
 
 import jlangevin as jl
 
+pytestmark = pytest.mark.slow
+
 NUM_CHAINS = 20_000
 FAMILIES = {
     "underdamped": mutants.UNDERDAMPED,

@@ -25,6 +25,8 @@ from jlangevin.kernels import MetropolisState, Schedule
 from jlangevin.kernels.base import WALL
 from jlangevin.kernels.metropolis import accept_or_keep
 
+pytestmark = pytest.mark.slow
+
 NUM_CHAINS = 50_000
 NUM_STEPS = 10
 TEMPERATURE = mutants.TEMPERATURE
