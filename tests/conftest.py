@@ -14,43 +14,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_debug_key_reuse", True)
 
-
-LONG_MODULES = (
-    "test_adaptation",
-    "test_annealed",
-    "test_assertions",
-    "test_audit",
-    "test_bias",
-    "test_coupled",
-    "test_devices",
-    "test_diagnostics",
-    "test_domains",
-    "test_energies",
-    "test_exact",
-    "test_interop",
-    "test_invariance",
-    "test_kernel_mutants",
-    "test_long_runs",
-    "test_main",
-    "test_malt",
-    "test_meetings",
-    "test_metropolis",
-    "test_mirrored",
-    "test_mutants",
-    "test_networks",
-    "test_noise",
-    "test_noise_quality",
-    "test_posteriors",
-    "test_predictor_corrector",
-    "test_processes",
-    "test_scores",
-    "test_sgld",
-    "test_stein",
-    "test_tamed_ula",
-    "test_tempered",
-    "test_walls",
-    "test_weak_order",
-)
+pytest.register_assert_rewrite("exact_laws")  # whose asserts say what failed, as a test's do
 
 
 def pytest_addoption(parser):
@@ -66,15 +30,11 @@ def pytest_configure(config):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """The fast subset, -m "not slow", leaves out what runs under x64, the long modules but for the
-    recorded laws, the replications of `verify`, examples of docstrings, and the pages but for the
-    README."""
+    """Slow are, beside what is marked so where it stands, what asks for x64, and examples of
+    docstrings: no mark can be put on a fixture, nor on a docstring."""
     for item in items:
-        under_x64 = "x64" in getattr(item, "fixturenames", ()) or "float64" in item.name
-        long = item.path.stem in LONG_MODULES and "recorded" not in item.name
-        replicated = "detectable" in item.name or "p_value" in item.name
-        page = "code_of_a_page" in item.name and "README" not in item.name
-        if under_x64 or long or replicated or page or isinstance(item, pytest.DoctestItem):
+        under_x64 = "x64" in getattr(item, "fixturenames", ())
+        if under_x64 or isinstance(item, pytest.DoctestItem):
             item.add_marker(pytest.mark.slow)
 
 
@@ -86,7 +46,7 @@ def forget_compiled_programs():
         jax.clear_caches()
 
 
-@pytest.fixture(params=["float32", "float64"])
+@pytest.fixture(params=["float32", pytest.param("float64", marks=pytest.mark.slow)])
 def dtype(request):
     """The default floating dtype: float32 as JAX ships, or float64 with x64 enabled."""
     before = jax.config.jax_enable_x64

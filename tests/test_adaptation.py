@@ -9,6 +9,8 @@ import pytest
 
 import jlangevin as jl
 
+pytestmark = pytest.mark.slow
+
 
 def key():
     return jax.random.key(0)

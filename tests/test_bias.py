@@ -9,6 +9,8 @@ import pytest
 
 import jlangevin as jl
 
+pytestmark = pytest.mark.slow
+
 HESSIAN = [[2.0, 0.5, 0.1], [0.5, 1.0, 0.0], [0.1, 0.0, 4.0]]
 MODE = [1.0, -2.0, 0.5]
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import jax
 import pytest
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="virtual devices are the CPU's")
 def test_eight_devices():

@@ -11,6 +11,8 @@ import pytest
 import jlangevin as jl
 from jlangevin import diagnostics
 
+pytestmark = pytest.mark.slow
+
 # Series against ArviZ ---------------------------------------------------------------------------
 
 

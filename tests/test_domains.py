@@ -9,6 +9,8 @@ import pytest
 
 import jlangevin as jl
 
+pytestmark = pytest.mark.slow
+
 domains = jl.domains
 
 # Each with a draw of points inside. Centre and offset are such that roundings show.

@@ -29,6 +29,8 @@ from jlangevin.energies import (
     rosenbrock,
 )
 
+pytestmark = pytest.mark.slow
+
 RATE = 1e-6
 
 A = np.array([[2.0, 0.6], [0.6, 0.5]])

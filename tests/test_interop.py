@@ -10,6 +10,8 @@ import pytest
 
 import jlangevin as jl
 
+pytestmark = pytest.mark.slow
+
 
 def arviz():
     """ArviZ before 1, which announces ArviZ 1 where it is imported."""

@@ -10,6 +10,8 @@ import pytest
 import jlangevin as jl
 from jlangevin.__main__ import main
 
+pytestmark = pytest.mark.slow
+
 SMALL = ["--steps", "1", "100", "--chains", "5000"]
 
 

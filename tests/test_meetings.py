@@ -9,6 +9,8 @@ from scipy import stats
 import jlangevin as jl
 from jlangevin.diagnostics import meeting_times, total_variation_bound
 
+pytestmark = pytest.mark.slow
+
 NUM_PAIRS = 4_000
 
 

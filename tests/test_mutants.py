@@ -5,19 +5,15 @@ false-alarm rate of 1e-6 that finds, with probability 0.99, a shift of 0.055 sta
 a variance off by 8%.
 """
 
-import importlib
-import sys
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
+import mutants
 import numpy as np
 import pytest
 
 import jlangevin as jl
 
-sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
-mutants = importlib.import_module("mutants")
+pytestmark = pytest.mark.slow
 
 NUM_CHAINS = 20_000
 NUM_STEPS, ETA, TEMPERATURE = mutants.NUM_STEPS, mutants.ETA, mutants.TEMPERATURE

@@ -13,6 +13,8 @@ import pytest
 from jlangevin import trees
 from jlangevin.sampling import fingerprint
 
+pytestmark = pytest.mark.slow
+
 # A module of its own, as its name is a part of a model's.
 CHILD = "import networks, sys; networks.run_until_killed(*sys.argv[1:])"
 

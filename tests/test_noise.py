@@ -15,6 +15,8 @@ from scipy import stats
 from jlangevin import noise
 from jlangevin.noise import Many, Purpose, Want
 
+pytestmark = pytest.mark.slow
+
 RATE = 1e-6
 ULP32, ULP64 = 2.0**-24, 2.0**-53  # half the spacing of floats below 1: one rounding
 BITS = {2: np.uint16, 4: np.uint32, 8: np.uint64}

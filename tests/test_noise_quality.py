@@ -4,14 +4,13 @@ It stands in `benchmarks/`; here its tests see fewer draws.
 """
 
 import functools
-import importlib
 import json
 import math
 import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import noise_quality as quality
 import numpy as np
 import pytest
 from scipy import special, stats
@@ -19,8 +18,7 @@ from scipy import special, stats
 from jlangevin import noise
 from jlangevin.noise import Purpose, Want
 
-sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
-quality = importlib.import_module("noise_quality")
+pytestmark = pytest.mark.slow
 
 FEW = quality.layouts(20_000)
 

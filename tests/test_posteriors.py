@@ -5,23 +5,20 @@ of the 40 moments must lie within 5 errors, those of the reference and of the ru
 chance one fails with a probability of 6e-7.
 """
 
-import importlib
-import sys
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
+import models
 import numpy as np
 import pytest
 
 import jlangevin as jl
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
-models = importlib.import_module("models")
-
-pytestmark = pytest.mark.skipif(
-    not models.FOLDER.is_dir(), reason="the reference posteriors are not beside this checkout"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not models.FOLDER.is_dir(), reason="the reference posteriors are not beside this checkout"
+    ),
+]
 
 NUM_CHAINS = 400
 KERNELS = {

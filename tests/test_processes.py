@@ -14,7 +14,10 @@ import pytest
 
 CHILD = Path(__file__).parent / "process_child.py"
 
-pytestmark = pytest.mark.skipif(jax.default_backend() != "cpu", reason="uses CPU collectives")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(jax.default_backend() != "cpu", reason="uses CPU collectives"),
+]
 
 
 def free_port():

@@ -10,6 +10,8 @@ import jlangevin as jl
 from jlangevin._arithmetic import product
 from jlangevin.kernels import gradient
 
+pytestmark = pytest.mark.slow
+
 NEED_THE_GRADIENT = {
     "ula": jl.ula(0.1, temperature=1.5),
     "leimkuhler_matthews": jl.leimkuhler_matthews(0.1),

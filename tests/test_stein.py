@@ -11,6 +11,8 @@ import jlangevin as jl
 from jlangevin import diagnostics
 from jlangevin.diagnostics import stein
 
+pytestmark = pytest.mark.slow
+
 FALSE_ALARM = 1e-6  # of every statistical check below
 
 

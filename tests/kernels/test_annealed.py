@@ -111,16 +111,19 @@ MUTANTS = {
 }
 
 
+@pytest.mark.slow
 def test_the_mutants_machinery_unchanged_is_accepted(dtype):
     jl.verify.assert_law(draw(with_wrong_step(), smoothed()), recorded())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_wrong_anneal_is_rejected(name):
     kernel, function = MUTANTS[name]()
     assert not jl.verify.compare(draw(kernel, smoothed(function)), recorded()).passed
 
 
+@pytest.mark.slow
 def test_levels_change_after_so_many_steps_and_the_last_stays():
     kernel, energy = jl.annealed(SIGMAS, K, ETA), smoothed()
     law = jl.exact.law(kernel, energy, start(), NUM_STEPS)
@@ -137,6 +140,7 @@ def test_levels_change_after_so_many_steps_and_the_last_stays():
     np.testing.assert_allclose(longer.cov, by_hand.cov, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_other_levels_and_step_sizes_compile_nothing():
     traces = []
 
@@ -155,12 +159,14 @@ def test_other_levels_and_step_sizes_compile_nothing():
     assert traces_of_a_run([3.0, 0.5], 3, 0.2) == 0
 
 
+@pytest.mark.slow
 def test_noise_on_the_gradient_of_an_anneal():
     kernel = jl.gradient_noise(jl.annealed(SIGMAS, K, ETA), jnp.zeros((2, 2)))
     law = jl.exact.law(kernel, smoothed(), start(), NUM_STEPS)
     np.testing.assert_allclose(law.cov, CASE["law"]["cov"], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_an_energy_of_levels_needs_no_score():
     class Bowls:
         def __call__(self, x):
@@ -178,6 +184,7 @@ def test_an_energy_of_levels_needs_no_score():
     np.testing.assert_allclose(a.draws, b.draws, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_an_energy_without_levels_is_refused():
     with pytest.raises(TypeError, match="energy: Quadratic has no levels; pass"):
         jl.sample(
@@ -189,6 +196,7 @@ def test_an_energy_without_levels_is_refused():
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

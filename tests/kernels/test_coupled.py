@@ -12,6 +12,8 @@ import jlangevin as jl
 from jlangevin.kernels import CoupledState
 from jlangevin.kernels.coupled import reflect
 
+pytestmark = pytest.mark.slow
+
 P = [[0.5, 0.2], [0.2, 0.9]]
 ETA, TEMPERATURE = 0.4, 2.0
 NUM_CHAINS = 20_000

@@ -4,18 +4,14 @@ They stand in `benchmarks/mutants.py`: most are the kernel written out with one 
 unchanged it is accepted. 20,000 chains, as in `test_mutants`.
 """
 
-import importlib
-import sys
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
+import mutants
 import pytest
 
 import jlangevin as jl
 
-sys.path.append(str(Path(__file__).parent.parent.parent / "benchmarks"))
-mutants = importlib.import_module("mutants")
+pytestmark = pytest.mark.slow
 
 NUM_CHAINS = 20_000
 FAMILIES = {

@@ -7,6 +7,8 @@ import pytest
 
 import jlangevin as jl
 
+pytestmark = pytest.mark.slow
+
 H, FRICTION, TEMPERATURE, MASS = 0.2, 1.5, 2.0, 3.0
 X = np.array([0.5, -1.2])
 

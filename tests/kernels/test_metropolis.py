@@ -8,15 +8,13 @@ distribution function off by 0.02. Steps are so large that many are rejected, an
 wrong in the accept step are rejected by the same check, with p-values below 1e-10.
 """
 
-import importlib
-import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
+import mutants
 import numpy as np
 import pytest
 from jax.tree_util import Partial
@@ -27,8 +25,7 @@ from jlangevin.kernels import MetropolisState, Schedule
 from jlangevin.kernels.base import WALL
 from jlangevin.kernels.metropolis import accept_or_keep
 
-sys.path.append(str(Path(__file__).parent.parent.parent / "benchmarks"))
-mutants = importlib.import_module("mutants")
+pytestmark = pytest.mark.slow
 
 NUM_CHAINS = 50_000
 NUM_STEPS = 10

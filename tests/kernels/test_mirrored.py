@@ -8,6 +8,8 @@ from scipy import special, stats
 
 import jlangevin as jl
 
+pytestmark = pytest.mark.slow
+
 domains = jl.domains
 ALPHA = np.array([0.4, 1.0, 2.5])
 

@@ -15,6 +15,8 @@ from jax.tree_util import Partial
 
 import jlangevin as jl
 
+pytestmark = pytest.mark.slow
+
 SIGMAS = [3.0, 1.5, 0.8, 0.5]
 ETA, M = 0.1, 2
 DATA_MEAN = np.array([1.0, -2.0])

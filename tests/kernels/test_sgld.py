@@ -27,6 +27,8 @@ from jlangevin._arithmetic import product
 from jlangevin.estimators import control_variate, minibatch
 from jlangevin.noise import Want
 
+pytestmark = pytest.mark.slow
+
 NUM_CHAINS, LIMIT = 50_000, 6.5
 FINITE, SETTLED = 4, 150
 

@@ -8,6 +8,8 @@ import pytest
 import jlangevin as jl
 from jlangevin.kernels import TamedULAState
 
+pytestmark = pytest.mark.slow
+
 
 def octic(x):
     return jnp.sum(x**8)

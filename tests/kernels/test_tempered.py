@@ -22,6 +22,8 @@ from jlangevin.kernels import LeimkuhlerMatthews, Tempered, Underdamped
 from jlangevin.noise import Want
 from jlangevin.trees import pytree_dataclass
 
+pytestmark = pytest.mark.slow
+
 NUM_CHAINS, NUM_STEPS = 20_000, 6
 LADDER = (1.0, 1.7, 3.0, 5.0)
 SIGMAS = 4.9  # a normal deviate is beyond with probability 1e-6

@@ -22,6 +22,8 @@ from scipy import special, stats
 import jlangevin as jl
 from jlangevin.noise import Want
 
+pytestmark = pytest.mark.slow
+
 domains = jl.domains
 NUM_CHAINS = 100_000
 TEMPERATURE = 2.0

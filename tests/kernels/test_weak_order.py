@@ -14,6 +14,8 @@ import pytest
 
 import jlangevin as jl
 
+pytestmark = pytest.mark.slow
+
 NUM_X, NUM_U, NUM_NOISE = 24, 10, 8
 
 

@@ -13,6 +13,8 @@ import jlangevin as jl
 from jlangevin.noise import Streams, Want
 from jlangevin.verify._statistics import fisher
 
+pytestmark = pytest.mark.slow
+
 # Streams --------------------------------------------------------------------------------------
 
 KERNELS = {

@@ -10,6 +10,8 @@ from scipy import stats
 
 import jlangevin as jl
 
+pytestmark = pytest.mark.slow
+
 NUM_CHAINS = 4_000
 
 # Any one-step rule, adjusted or not, by numbers: one program for them all.

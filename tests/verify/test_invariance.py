@@ -9,6 +9,8 @@ from scipy import stats
 import jlangevin as jl
 from jlangevin.verify import Crossings
 
+pytestmark = pytest.mark.slow
+
 NUM_STEPS, NUM_CHAINS = 5, 20_000
 LEVELS = 15
 

@@ -261,6 +261,7 @@ def at_least(probability, trials=REPLICATIONS):
     return stats.binom.ppf(RATE, trials, probability)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", [0.01, 0.1, 0.5])
 @pytest.mark.parametrize("name", ["mean", "covariance", "shape"])
 def test_p_values_of_exact_draws_are_valid(name, level):
@@ -269,12 +270,14 @@ def test_p_values_of_exact_draws_are_valid(name, level):
     assert small <= at_most(level)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", [0.01, 0.1, 0.5])
 def test_p_value_of_the_mean_is_exact(level):
     small = sum(check(report, "mean").p_value <= level for report in replications())
     assert small >= at_least(level)
 
 
+@pytest.mark.slow
 def test_p_value_of_the_covariance_is_not_wasteful():
     """Bonferroni over seven members costs less than half of the level."""
     small = sum(check(report, "covariance").p_value <= 0.1 for report in replications())
@@ -341,12 +344,14 @@ WRONG = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrong", WRONG)
 def test_error_said_to_be_detectable_is_detected_99_times_in_100(wrong):
     name, make_wrong = WRONG[wrong]
     assert detected(correlated(), name, make_wrong) >= at_least(0.99, POWER_TRIALS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrong", ["shift", "larger variance"])
 def test_error_said_to_be_detectable_is_about_the_smallest(wrong):
     """Four fifths of it are missed more often than one time in 100."""
@@ -435,6 +440,7 @@ def test_z_scores_and_sample_moments_are_numpys():
     np.testing.assert_allclose(np.diagonal(report.cov_z), variance_z, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_z_score_of_a_check_is_that_of_its_p_value():
     report = compare(exact_draws(correlated(), 500), correlated())
     for found in report.checks:
@@ -443,6 +449,7 @@ def test_z_score_of_a_check_is_that_of_its_p_value():
     assert mean.z_score == math.inf
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("false_alarm", [0.3, 1e-6, 1e-12])
 @pytest.mark.parametrize("shift", [0.0, 0.1, 0.25])
 def test_report_passes_exactly_where_its_p_value_reaches_the_false_alarm_rate(shift, false_alarm):

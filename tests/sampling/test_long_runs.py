@@ -30,6 +30,8 @@ from jlangevin.sampling import memory, program
 from jlangevin.sampling.layout import Layout
 from jlangevin.sampling.state import Plan, Work
 
+pytestmark = pytest.mark.slow
+
 REDUCERS = {
     "moments": reducers.pooled(reducers.moments(covariance=True)),
     "serial": reducers.autocovariance(5),

@@ -131,7 +131,10 @@ PAIRS = {
 }
 
 
-@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow) if "float64" in name else name for name in PAIRS],
+)
 def test_what_differs_is_told_apart(name):
     one, other = PAIRS[name]
     assert of(one) == of(one)
