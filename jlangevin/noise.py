@@ -44,7 +44,6 @@ __all__ = [
     "Want",
     "at_step",
     "count",
-    "kind",
     "pairs",
     "streams",
 ]
