@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from jlangevin.compiling import compiled
 from jlangevin.errors import NoEnergyError
@@ -45,12 +44,14 @@ def seen(end: End) -> Sign:
     """What is seen of any chain, on the host of every process."""
     if end.signs.is_fully_addressable:
         return Sign(int(np.bitwise_or.reduce(np.asarray(end.signs))))
-    return Sign(int(_any(end.signs)))
+    return Sign(int(np.sum(np.asarray(_bits(end.signs)))))
 
 
 @compiled
-def _any(signs: jax.Array) -> jax.Array:
-    return lax.reduce(signs, jnp.int32(0), lax.bitwise_or, (0,))
+def _bits(signs: jax.Array) -> jax.Array:
+    """The bits that any chain has. By maxima, as devices of many processes know no other way."""
+    bits = jnp.array([int(sign) for sign in Sign], jnp.int32)
+    return jnp.max(signs[:, None] & bits[None], axis=0)
 
 
 @compiled

@@ -294,10 +294,11 @@ def test_any_kernel_goes_with_common_noise():
     batches = jl.estimators.minibatch(
         lambda x, y: 0.5 * jnp.sum((x - y) ** 2) / 10, jnp.ones((10, 2)), 2
     )
-    for kernel in (jl.underdamped(0.3, 1.0), jl.sgld(0.1, batches)):
+    # An estimator's sums are the caller's, which the compiler may round in another way.
+    for kernel, rtol in ((jl.underdamped(0.3, 1.0), 0), (jl.sgld(0.1, batches), 1e-5)):
         pair = run(jl.coupled(kernel, 2, how="common"), energy, start(), 30, 10)
         alone = run(kernel, energy, start(), 30, 10)
-        chex.assert_trees_all_equal(pair.draws, alone.draws)
+        np.testing.assert_allclose(pair.draws, alone.draws, rtol=rtol, atol=rtol)
         apart = pair.state.kernel.leading.position - pair.state.kernel.lagging.position
         assert jnp.abs(apart).max() < 4
 

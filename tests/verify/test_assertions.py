@@ -226,7 +226,7 @@ def test_other_values_compile_nothing(dtype):
 )
 def test_what_compiles_is_named(change):
     go()
-    compiled = pytest.raises(AssertionError, match=r"program\(s\) compiled: .*jit\(_advance\)")
+    compiled = pytest.raises(AssertionError, match=r"program\(s\) compiled: .*jit\(advance\)")
     with compiled, jl.verify.assert_no_recompilation():
         go(**change)
 
