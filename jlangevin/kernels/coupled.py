@@ -165,8 +165,9 @@ def coupled(
 ) -> Coupled:
     """Two chains of `kernel` in one, the second L steps behind the first, that are made to meet.
 
-    The leading chain X is, bit for bit, the chain that `kernel` alone makes under the same key; where
-    an energy or an estimator is a sum of products, but for how the compiler rounds that. The lagging one, Y, starts where X did, waits for L steps, and then moves along with X: from
+    The leading chain X is, bit for bit, the chain that `kernel` alone makes under the same key;
+    where an energy or an estimator is a sum of products, but for how the compiler rounds that. The
+    lagging one, Y, starts where X did, waits for L steps, and then moves along with X: from
     (X_t, Y_{t-L}) to (X_{t+1}, Y_{t+1-L}). Alone it has the law of any other chain of the kernel.
     The first t > L at which X_t = Y_{t-L} is the meeting time τ; from then on they stay together,
     to the last bit. What τ says of the distance to stationarity is in
