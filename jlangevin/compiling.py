@@ -90,6 +90,8 @@ def compiled(
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
+        if jax.config.jax_disable_jit:  # type: ignore[attr-defined]
+            return function(*args, **kwargs)
         loan, (args, kwargs) = _lend(args, kwargs)
         made = program(loan.structures)
         with loan:

@@ -376,6 +376,31 @@ def test_what_observe_holds_is_let_go():
     assert [ref() for ref in go()] == [None, None]
 
 
+@pytest.mark.filterwarnings("ignore::jlangevin.MiscompiledWarning")
+@pytest.mark.parametrize(
+    "transformed",
+    [lambda f: jax.vmap(f)(jnp.ones(2)), lambda f: jax.grad(lambda h: f(h).sum())(0.1)],
+)
+def test_an_energy_is_let_go_under_a_transformation_too(transformed):
+    def go():
+        big = jnp.ones(2)
+
+        def energy(x):
+            return jnp.sum(big * x**2)
+
+        def draws(step_size):
+            return jl.sample(
+                jax.random.key(0), energy, jl.ula(step_size), jnp.ones((2, 2)), num_steps=3
+            ).draws
+
+        transformed(draws)
+        return weakref.ref(energy)
+
+    ref = go()
+    gc.collect()
+    assert ref() is None
+
+
 def test_the_programs_of_what_a_model_held_before_are_let_go():
     class Other(Model):
         pass

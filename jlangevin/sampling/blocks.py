@@ -32,7 +32,7 @@ __all__ = ["run"]
 
 def run(state: SamplerState, work: Work, plan: Plan, stops: Stops, layout: Layout) -> Run:
     """Carry out a plan from `state`."""
-    if not trees.is_concrete(state, work):
+    if not _known(state, work):
         return _inside(state, work, plan, stops, layout)
     begun, total = int(state.step), plan.burn_in + plan.num_steps
     kept: list[PyTree] = []
@@ -77,6 +77,11 @@ def run(state: SamplerState, work: Work, plan: Plan, stops: Stops, layout: Layou
     return _finish(out._replace(draws=_join(kept)), work, plan)
 
 
+def _known(state: SamplerState, work: Work) -> bool:
+    """Whether what comes out has values: nothing is traced, nor is this inside of a program."""
+    return trees.is_concrete(state, work) and xla.outermost()
+
+
 def _by(plan: Plan, state: SamplerState, work: Work, layout: Layout) -> dict[str, Any]:
     """How `program.advance` is to carry out a plan: see `Counting` and `Fixing`.
 
@@ -87,8 +92,10 @@ def _by(plan: Plan, state: SamplerState, work: Work, layout: Layout) -> dict[str
     if known := trees.is_concrete(done):
         done = [int(number) for number in done]
     span = Span(*map(np.int32 if known else jnp.int32, Span.of(plan, *done)))
-    if trees.is_concrete(state, work) and layout.device(state.streams.high).platform == "cpu":
-        how = Counting(plan.thin, 0 if work.observe.whole is None else plan.num_draws)
+    if _known(state, work) and layout.device(state.streams.high).platform == "cpu":
+        kept = work.observe.whole is not None
+        looked = kept or bool(jax.tree.leaves(state.reducers))
+        how = Counting(plan.thin if looked else 1, plan.num_draws if kept else 0)
     else:
         how = Fixing(plan, done[0] % 2 if known else None)
     return {"span": span, "how": how, "layout": layout}
@@ -110,7 +117,7 @@ def _inside(state: SamplerState, work: Work, plan: Plan, stops: Stops, layout: L
             "progress, block_steps, checkpoint: a run under jit or another transformation is one "
             "program and cannot be cut; call sample outside of it"
         )
-    xla.warn_if_miscompiled((state, work))
+    xla.warn_if_miscompiled(jax.tree.leaves((state, work)))
     advance = partial(program.advance, state, work, **_by(plan, state, work, layout))
     out = advance()
     if not stops.ignores:

@@ -30,7 +30,7 @@ from jlangevin.trees import PyTree, shown
 
 __all__ = ["Store"]
 
-_FORMAT = 2
+_FORMAT = 3
 
 
 class Store:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jlangevin import noise, trees
+from jlangevin import trees
 from jlangevin.sampling.state import SamplerState, Span, Work
 from jlangevin.sampling.steps import Carry, Steps
 from jlangevin.sampling.trouble import End
@@ -54,27 +55,50 @@ class Counted(Steps):
         first = moving[0].step & ~1
         made = self.noise(first >> 1, self.block_steps // 2)
 
-        def goes_on(moving: tuple[Carry, PyTree]) -> jax.Array:
-            step = moving[0].step
-            return (step - first < self.block_steps) & (step < self.span.ends)
+        def goes_on(carry: Carry) -> jax.Array:
+            return (carry.step - first < self.block_steps) & (carry.step < self.span.ends)
 
-        return lax.while_loop(goes_on, partial(self.turn, made, first), moving)
-
-    def turn(
-        self, made: noise.Pairs, first: jax.Array, moving: tuple[Carry, PyTree]
-    ) -> tuple[Carry, PyTree]:
-        """A step, and a look at where it leads to if one is due."""
-        carry, draws = moving
-        carry = self.step(carry, made, first)
+        step = partial(self.step, made=made, first=first)
         if not self.looks:
-            return carry, draws
-        done = carry.step - self.span.begins
-        due = (done > 0) & (done % self.thin == 0)
-        return lax.cond(due, self.note, lambda *same: same, carry, draws)
+            return lax.while_loop(goes_on, step, moving[0]), moving[1]
+        turn = self.every if self.thin == 1 else partial(self.some, goes_on)
+        return lax.while_loop(lambda moving: goes_on(moving[0]), partial(turn, step), moving)
+
+    def every(self, step: Callable[..., Any], moving: tuple[Carry, PyTree]) -> tuple[Carry, PyTree]:
+        """A step, and a look at where it leads to. Before burn-in ends the look is in vain."""
+        carry, draws = step(moving[0]), moving[1]
+        seen, draws = self.note(carry, draws)
+        counted = carry.step > self.span.begins
+        sums = jax.tree.map(lambda a, b: jnp.where(counted, a, b), seen.reducers, carry.reducers)
+        return carry._replace(reducers=sums), draws
+
+    def some(
+        self,
+        goes_on: Callable[[Carry], jax.Array],
+        step: Callable[..., Any],
+        moving: tuple[Carry, PyTree],
+    ) -> tuple[Carry, PyTree]:
+        """Steps until a look is due or the block ends.
+
+        What reducers hold has no part in the loop: a condition in it would copy that at every step.
+        """
+
+        def due(carry: Carry) -> jax.Array:
+            done = carry.step - self.span.begins
+            return (done > 0) & (done % self.thin == 0)
+
+        carry, draws = moving
+        moved = lax.while_loop(
+            lambda moved: goes_on(moved) & ~(due(moved) & (moved.step > carry.step)),
+            step,
+            carry._replace(reducers=None),
+        )
+        carry = moved._replace(reducers=carry.reducers)
+        return lax.cond(due(carry), self.note, lambda *same: same, carry, draws)
 
     def note(self, carry: Carry, draws: PyTree) -> tuple[Carry, PyTree]:
         """What reducers make of the states, and what is kept of them."""
-        place = (carry.step - self.span.begins) // self.thin - 1
+        place = jnp.maximum((carry.step - self.span.begins) // self.thin - 1, 0)
 
         def put(kept: jax.Array, seen: jax.Array) -> jax.Array:
             if not len(kept):

@@ -212,8 +212,8 @@ def resume(
                 "start new chains under another key"
             )
     if stops.ignores:
-        again = state.tally._replace(first_bad_step=jnp.full_like(state.tally.first_bad_step, -1))
-        state = state._replace(tally=again)
+        failed = state.tally.first_bad_step
+        state = state._replace(tally=state.tally._replace(first_bad_step=jnp.minimum(failed, -1)))
     layout = as_layout(None, state.streams.high, state.streams.high.shape[0])
     state = _continue_reducers(state, reducers)
     check_width(energy=energy, kernel=kernel)

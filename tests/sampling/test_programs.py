@@ -115,6 +115,39 @@ def test_a_number_that_is_compiled_for_gives_the_same_run(monkeypatch, name, opt
         )
 
 
+@pytest.mark.parametrize("observe", [jl.position, None])
+@pytest.mark.parametrize("within", [jax.jit, lambda f: lambda: jax.lax.cond(True, f, f)])
+def test_a_known_state_goes_on_inside_of_a_program(within, observe):
+    """Nothing that the run is given is traced, and yet it is a part of another program."""
+    kernel = KERNELS["ula"]
+    state = sample(num_steps=7).state
+
+    def go():
+        return jl.resume(state, ENERGY, kernel, num_steps=9, observe=observe).position
+
+    np.testing.assert_allclose(within(go)(), go(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("thin", [1, 7, 1_000])
+def test_reducers_see_each_draw_once(thin):
+    """Wherever blocks of noise end, and burn-in does."""
+    count = jl.reducers.custom(
+        init=lambda state: jnp.int32(0),
+        update=lambda sums, state, n: sums + 1,
+        finish=lambda s, n: s,
+    )
+    for num_draws, burn_in in itertools.product((1, 3, 10), (0, 1, 9_000)):
+        run = sample(num_steps=thin * num_draws, thin=thin, burn_in=burn_in, reducers=count)
+        np.testing.assert_array_equal(run.summary, num_draws)
+        assert_same(run.draws[:, -1], run.position)
+
+
+def test_energies_can_be_looked_at_without_jit():
+    with jax.disable_jit():
+        drawn = jl.distribution.sample(jl.Gaussian(jnp.zeros(2), jnp.eye(2)), jax.random.key(0), 3)
+    assert drawn.shape == (3, 2)
+
+
 # Few programs -----------------------------------------------------------------------------------
 
 CHILD = """
