@@ -332,9 +332,8 @@ def _template(init: Any, num_chains: int | None) -> PyTree:
     """A position of one chain, as zeros."""
     _, start = as_start(init, num_chains, None)
     shapes = trees.struct(start.template())
-    if start.chained:
-        shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), shapes)
-    return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
+    one = trees.one_chain(shapes) if start.chained else shapes
+    return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), one)
 
 
 def _in_form(kernel: Any, like: PyTree, precondition: str) -> Any:

@@ -115,7 +115,7 @@ def compiled(
 
 
 def shapes(function: Callable[..., Any], *args: Any) -> Any:
-    """`jax.eval_shape`, of which JAX keeps nothing that a `trees.Parted` holds."""
+    """`jax.eval_shape`, after which JAX keeps nothing that a `trees.Parted` holds."""
     loan, (args, _) = _lend(args, {})
     with loan:
         return jax.eval_shape(functools.partial(function), *args)

@@ -182,7 +182,7 @@ def count(wants: PyTree, like: PyTree) -> int:
 
 
 def kind(want: Any) -> Want:
-    """What a leaf of wants asks for, of which there may be many."""
+    """The kind of noise that a leaf of wants asks for."""
     return _parted(want)[0]
 
 

@@ -317,6 +317,17 @@ def struct(tree: PyTree) -> PyTree:
     return jax.tree.map(one, tree)
 
 
+def one_chain(tree: PyTree, axis: int = 0) -> PyTree:
+    """The part of a single chain, as shapes and dtypes, where chains are an axis of the leaves."""
+
+    def one(leaf: Any) -> jax.ShapeDtypeStruct:
+        shape = list(leaf.shape)
+        del shape[axis]
+        return jax.ShapeDtypeStruct(tuple(shape), leaf.dtype)
+
+    return jax.tree.map(one, tree)
+
+
 def zeros(tree: PyTree) -> PyTree:
     """Zeros of the shapes and dtypes of `struct(tree)`."""
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), struct(tree))

@@ -410,7 +410,7 @@ def check_energy(energy: Any, position: PyTree) -> None:
 
 def check_energy_on(energy: Any, points: PyTree) -> None:
     """`check_energy` at one of many positions, whose leaves are (n, …)."""
-    check_energy(energy, jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), points))
+    check_energy(energy, trees.one_chain(points))
 
 
 def _check_value(energy: Any, position: PyTree) -> None:

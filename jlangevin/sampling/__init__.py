@@ -9,9 +9,9 @@ A call goes down this list, and its result comes back as a `Run`:
                 checkpoint or Ctrl-C
     progress, checkpoint, fingerprint, report
                 what happens there and in the end
-    program     what is compiled: the start, so many steps, the reducers' results
+    program     the compiled programs: of the start, of the steps, of the reducers' results
     counted, fixed
-                so many steps in a loop: by a number that is data, or that is compiled for
+                the loop over steps, whose number is data or is compiled for
     steps       one step of all chains, and the noise of a block of steps
     trouble     chains that something is wrong with, in numbers
     state       what is passed along

@@ -32,7 +32,7 @@ __all__ = ["run"]
 
 def run(state: SamplerState, work: Work, plan: Plan, stops: Stops, layout: Layout) -> Run:
     """Carry out a plan from `state`."""
-    if not _known(state, work):
+    if not (trees.is_concrete(state, work) and xla.outermost()):
         return _inside(state, work, plan, stops, layout)
     begun, total = int(state.step), plan.burn_in + plan.num_steps
     kept: list[PyTree] = []
@@ -77,22 +77,20 @@ def run(state: SamplerState, work: Work, plan: Plan, stops: Stops, layout: Layou
     return _finish(out._replace(draws=_join(kept)), work, plan)
 
 
-def _known(state: SamplerState, work: Work) -> bool:
-    """Whether what comes out has values: nothing is traced, nor is this inside of a program."""
-    return trees.is_concrete(state, work) and xla.outermost()
-
-
-def _by(plan: Plan, state: SamplerState, work: Work, layout: Layout) -> dict[str, Any]:
+def _by(
+    plan: Plan, state: SamplerState, work: Work, layout: Layout, *, inside: bool = False
+) -> dict[str, Any]:
     """How `program.advance` is to carry out a plan: see `Counting` and `Fixing`.
 
-    A loop whose end is data makes the host of an accelerator wait at every turn.
+    `inside` says that it is a part of another program. A loop whose end is data makes the host of
+    an accelerator wait at every turn.
     """
     how: Counting | Fixing
     done: Any = (state.step, state.tally.num_steps, state.tally.num_draws)
     if known := trees.is_concrete(done):
         done = [int(number) for number in done]
     span = Span(*map(np.int32 if known else jnp.int32, Span.of(plan, *done)))
-    if _known(state, work) and layout.device(state.streams.high).platform == "cpu":
+    if not inside and layout.device(state.streams.high).platform == "cpu":
         kept = work.observe.whole is not None
         looked = kept or bool(jax.tree.leaves(state.reducers))
         how = Counting(plan.thin if looked else 1, plan.num_draws if kept else 0)
@@ -118,7 +116,8 @@ def _inside(state: SamplerState, work: Work, plan: Plan, stops: Stops, layout: L
             "program and cannot be cut; call sample outside of it"
         )
     xla.warn_if_miscompiled(jax.tree.leaves((state, work)))
-    advance = partial(program.advance, state, work, **_by(plan, state, work, layout))
+    by = _by(plan, state, work, layout, inside=True)
+    advance = partial(program.advance, state, work, **by)
     out = advance()
     if not stops.ignores:
         out = lax.cond(

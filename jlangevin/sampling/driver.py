@@ -242,8 +242,7 @@ def _continue_reducers(state: SamplerState, reducers: Any) -> SamplerState:
         tally = state.tally._replace(num_draws=none)
         if reducers is None:
             return state._replace(reducers=None, tally=tally)
-        one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), state.kernel)
-        _reducers.check_functions(reducers, one)
+        _reducers.check_functions(reducers, trees.one_chain(state.kernel))
         sums = program.accumulators(state.kernel, Parted.of(reducers))
         return state._replace(reducers=sums, tally=tally)
     if reducers is None:

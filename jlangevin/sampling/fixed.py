@@ -45,7 +45,7 @@ class Leg(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Fixed(Steps):
-    """Steps of which each is known to the compiler, in scans."""
+    """Steps in scans, whose lengths the compiler knows."""
 
     remat: bool
 

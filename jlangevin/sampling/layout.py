@@ -19,7 +19,7 @@ __all__ = ["Layout", "as_layout"]
 
 
 class Layout(NamedTuple):
-    """Over which axes of which mesh the chains are spread; the default is one device."""
+    """A mesh, and those of its axes that the chains are spread over. Without one, one device."""
 
     mesh: Mesh | None = None
     axes: tuple[str, ...] = ()

@@ -83,7 +83,7 @@ def _need(
     seen = shapes(_seen, _shapes(observe_described), state.kernel)
     kernel = _shapes(kernel_described).whole
     num_chains = state.streams.high.shape[0]
-    like = _one_chain(state.kernel.position)
+    like = trees.one_chain(state.kernel.position)
     numbers = num_chains * noise.count(kernel.step_noise, like)
     made = MIN_BLOCK_STEPS * numbers * trees.float_dtype(like).itemsize
     return _Need(_bytes(seen), _bytes(state), _bytes(state.reducers), made)
@@ -93,7 +93,7 @@ def _seen(observe: Parted, state: Any) -> Any:
     """What is kept of a state, for all chains."""
     if observe.whole is None:
         return None
-    check_observe(observe.whole, _one_chain(state))
+    check_observe(observe.whole, trees.one_chain(state))
     return jax.vmap(observe.whole)(state)
 
 
@@ -116,11 +116,6 @@ def _shapes(described: Described) -> Parted:
     """What is described, with shapes for arrays."""
     structure, kinds = described
     return Parted(list(kinds), structure)
-
-
-def _one_chain(tree: PyTree) -> PyTree:
-    """What a single chain has of arrays with chains first, as shapes and dtypes."""
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), tree)
 
 
 def _kinds(tree: PyTree) -> tuple[Any, Kinds]:

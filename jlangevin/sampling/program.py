@@ -26,7 +26,6 @@ from jlangevin.sampling.counted import Counting
 from jlangevin.sampling.fixed import Fixing
 from jlangevin.sampling.layout import Layout
 from jlangevin.sampling.state import SamplerState, Span, Tally, Work
-from jlangevin.sampling.steps import one_chain
 from jlangevin.sampling.trouble import End, first_fault
 from jlangevin.trees import Parted, PyTree
 
@@ -50,7 +49,7 @@ def _begin(
 ) -> tuple[SamplerState, jax.Array]:
     streams = noise.streams(key, stream_ids)
     positions = start.whole.of(streams)
-    like = one_chain(positions)
+    like = trees.one_chain(positions, -1)
     check_energy(work.energy.whole, like)
     energy = traced_once(work.energy)
     kernel, reduce = at_step(work.kernel.whole, jnp.int32(0)), work.reducers.whole

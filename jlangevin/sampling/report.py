@@ -56,17 +56,12 @@ def tell(state: SamplerState, end: End, work: Work, *, raising: bool) -> None:
         warn(message, category)
 
 
-@compiled
-def _trouble(signs: jax.Array, sign: jax.Array, steps: jax.Array, what: jax.Array) -> Trouble:
-    return trouble(signs & sign > 0, steps, what)
-
-
 def _found(sign: Sign, state: SamplerState, end: End) -> Trouble:
     """The chains that show a sign."""
     nothing = jnp.zeros_like(end.signs)
     steps = state.tally.first_bad_step if sign is Sign.DIVERGED else nothing
     what = state.tally.rejections.faulty if sign is Sign.FAULTY else nothing
-    found: Trouble = jax.device_get(_trouble(end.signs, jnp.int32(sign), steps, what))
+    found: Trouble = jax.device_get(trouble(end.signs, jnp.int32(sign), steps, what))
     return found
 
 
@@ -99,12 +94,13 @@ def warn_if_stuck(state: SamplerState) -> None:
 
 
 def check_start(fault: jax.Array, state: SamplerState, stream_ids: Any) -> None:
-    """Raise ValueError for chains of which something is not finite at their start."""
+    """Raise ValueError if chains are not finite at their start: see `first_fault`."""
     if not trees.is_concrete(fault):
         return
     if fault.is_fully_addressable and (np.asarray(fault) < 0).all():
         return
-    bad: Trouble = jax.device_get(_trouble(fault + 1, jnp.int32(-1), jnp.zeros_like(fault), fault))
+    # Faults are numbered from 0, so that what is marked in any bit is one.
+    bad: Trouble = jax.device_get(trouble(fault + 1, jnp.int32(-1), jnp.zeros_like(fault), fault))
     if not bad.number:
         return
     place, number = int(bad.chain), int(bad.what)

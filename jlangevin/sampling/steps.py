@@ -36,7 +36,7 @@ from jlangevin.sampling.state import SamplerState, Span, Tally, Work
 from jlangevin.sampling.trouble import End, finite, look
 from jlangevin.trees import PyTree
 
-__all__ = ["MIN_BLOCK_STEPS", "Carry", "Steps", "check_observe", "one_chain"]
+__all__ = ["MIN_BLOCK_STEPS", "Carry", "Steps", "check_observe"]
 
 # Measured optima; results do not depend on them.
 _BLOCK_NUMBERS = 2**17
@@ -77,13 +77,13 @@ class Steps:
         """What does not change, checked against what does."""
         kernel = work.kernel.whole
         current = trees.chains_last(state.kernel)
-        like = one_chain(current.position)
+        like = trees.one_chain(current.position, -1)
         check_energy(work.energy.whole, like)
         energy = traced_once(work.energy)
         made, reported = check_step(at_step(kernel, jnp.int32(0)), energy, like)
         trees.assert_like(
             "state",
-            one_chain(current),
+            trees.one_chain(current, -1),
             made,
             "as this kernel makes it; pass the kernel that the state is of",
             dtypes=True,
@@ -179,11 +179,6 @@ class Steps:
         if self.observe is None:
             return None
         return jax.vmap(self.observe, in_axes=-1, out_axes=-1)(state)
-
-
-def one_chain(tree: PyTree) -> PyTree:
-    """What a single chain has of arrays with chains last, as shapes and dtypes."""
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[:-1], x.dtype), tree)
 
 
 def check_observe(observe: Callable[[Any], PyTree], state: Any) -> None:

@@ -55,11 +55,12 @@ def _bits(signs: jax.Array) -> jax.Array:
 
 
 @compiled
-def trouble(bad: jax.Array, steps: jax.Array, what: jax.Array) -> Trouble:
-    """How many chains are bad, and the first of those that became so at the earliest step.
+def trouble(marks: jax.Array, mark: jax.Array, steps: jax.Array, what: jax.Array) -> Trouble:
+    """How many chains have a mark, and the first of those that got it at the earliest step.
 
-    All are (chain,).
+    `mark` is a bit, or several, of which one will do; all others are (chain,).
     """
+    bad = marks & mark > 0
     never = jnp.iinfo(jnp.int32).max
     earliest = jnp.min(jnp.where(bad, steps, never))
     place = jnp.arange(bad.shape[0], dtype=jnp.uint32)
