@@ -70,12 +70,9 @@ def _groups(
 
 
 def _named(draws: Any) -> dict[str, Any]:
-    """The leaves by their paths, joined by dots; "x" for draws that are one array."""
-    leaves, _ = jax.tree.flatten_with_path(draws)
-    paths = [jax.tree_util.keystr(path, simple=True, separator=".") or "x" for path, _ in leaves]
-    if len(set(paths)) < len(paths):
-        raise ValueError(f"draws: two leaves have one name, among {sorted(paths)}; rename keys")
-    return {path: np.asarray(leaf) for path, (_, leaf) in zip(paths, leaves, strict=True)}
+    """The leaves by their names, on the host."""
+    names = trees.dotted_names("draws", draws)
+    return dict(zip(names, map(np.asarray, jax.tree.leaves(draws)), strict=True))
 
 
 def _check_names(coords: Any, dims: Any, variables: dict[str, Any]) -> None:

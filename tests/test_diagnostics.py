@@ -1,5 +1,6 @@
 """Series diagnostics against ArviZ, and what an energy says of draws against exact samplers."""
 
+import functools
 import re
 from pathlib import Path
 
@@ -72,6 +73,8 @@ def test_series_are_those_of_arviz(shape, x64):
     together = np.stack(list(named.values()), axis=-1)
     ess = {method: diagnostics.ess(together, method) for method in ("bulk", "tail", "mean")}
     rhat, mcse = diagnostics.rhat(together), diagnostics.mcse(together)
+    quantile = diagnostics.mcse(together, "quantile", prob=0.9)
+    median = diagnostics.mcse(together, "median")
     rho = diagnostics.autocorrelation(together)
     for i, (name, x) in enumerate(named.items()):
 
@@ -85,8 +88,164 @@ def test_series_are_those_of_arviz(shape, x64):
         equal(rhat[i], arviz.rhat(x), "rhat")
         # Of a constant's deviation, ArviZ has what rounding left, and we an exact zero.
         equal(mcse[i], arviz.mcse(x), "mcse", atol=1e-16)
+        equal(median[i], arviz.mcse(x, method="median"), "mcse of the median")
+        equal(quantile[i], arviz.mcse(x, method="quantile", prob=0.9), "mcse of a quantile")
         if "constant" not in name and name != "a chain that stands":
             equal(rho[..., i], arviz.autocorr(x, axis=1), "autocorrelation", atol=1e-9)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.filterwarnings("ignore::jlangevin.AxesWarning")
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_errors_of_the_sd_are_those_of_arviz_before_1(shape, x64):
+    """And of arviz-stats from 1.3.2 on, which `RECORDED` has; not of those in between."""
+    arviz = pytest.importorskip("arviz")
+    named = {k: x for k, x in series().items() if x.shape == shape and k != "constant"}
+    found = diagnostics.mcse(np.stack(list(named.values()), axis=-1), "sd")
+    for i, (name, x) in enumerate(named.items()):
+        expected = arviz.mcse(x, method="sd")
+        np.testing.assert_allclose(found[i], expected, rtol=1e-9, atol=1e-15, err_msg=name)
+
+
+# By arviz-stats 1.3.3 on Python 3.13, of the series below: mcse of mean, sd, median and quantile at
+# 0.9; rhat_nested of two superchains, by ranks and "identity".
+RECORDED = {
+    "slow": [
+        *(0.14002759899129089, 0.037491756883832994, 0.23762224264502052, 0.08724404406270375),
+        *(1.0531662256577872, 1.0509099488018767),
+    ],
+    "alternating": [
+        *(0.0476575445843733, 0.017260954703378528, 0.9616908266030513, 0.022165157658253776),
+        *(1.0011449745669718, 1.0000023284428712),
+    ],
+    "skewed": [
+        *(0.13272482667921207, 0.09526732009897979, 0.07233938338812479, 0.405492949194052),
+        *(1.0008236779535309, 1.0006728144161323),
+    ],
+}
+
+
+def test_errors_and_nested_rhat_are_those_of_arviz_stats_1_3(x64):
+    t, c = np.arange(100.0)[None], np.arange(4.0)[:, None]
+    named = {
+        "slow": np.sin(0.1 * t + c) + 0.3 * np.cos(t**2 + c),
+        "alternating": np.cos(np.pi * t) * (1 + np.sin(0.37 * t**2 + c) ** 2) + 0.1 * np.sin(t + c),
+        "skewed": np.exp(np.sin(0.3 * t + c**2) + np.cos(t**2 * (1 + c))),
+    }
+    x = np.stack([named[name] for name in RECORDED], axis=-1)
+    found = [
+        *(diagnostics.mcse(x, method) for method in ("mean", "sd", "median")),
+        diagnostics.mcse(x, "quantile", prob=0.9),
+        diagnostics.nested_rhat(x, 2),
+        diagnostics.nested_rhat(x, 2, "identity"),
+    ]
+    np.testing.assert_allclose(np.stack(found, axis=1), list(RECORDED.values()), rtol=1e-9)
+
+
+def test_quantiles_of_beta_laws_are_scipys(dtype):
+    """Either by bisection or, where there is more rounding in that, by an expansion."""
+    scipy_stats = pytest.importorskip("scipy.stats")
+    from jlangevin.diagnostics.series import _beta_quantile
+
+    size = np.array([1.0, 30.0, 900.0, 2e4, 1e6, 5e7])[:, None]
+    prob = np.array([0.05, 0.5, 0.99])[None]
+    a, b = size * prob + 1, size * (1 - prob) + 1
+    law = scipy_stats.beta(a, b)
+    for sign, share in ((-1, 0.1586553), (1, 0.8413447)):
+        quantile = jax.jit(jax.vmap(jax.vmap(functools.partial(_beta_quantile, sign))))
+        found = np.asarray(quantile(jnp.asarray(a, dtype), jnp.asarray(b, dtype)), float)
+        tolerance = 1e-3 if dtype == jnp.float32 else 1e-6
+        rounding = 2 * float(jnp.finfo(dtype).eps)
+        assert (abs(found - law.ppf(share)) < tolerance * law.std() + rounding).all()
+
+
+def test_errors_of_estimates_are_their_spread():
+    """Of independent normal draws; sd and quantiles of 400 estimates are within 5 standard errors,
+    1 / sqrt(800) of themselves, of what is expected but for 1e-6."""
+    x = np.random.default_rng(0).normal(size=(400, 4, 250))
+    estimates = {
+        ("mean", None): x.mean((1, 2)),
+        ("sd", None): x.std((1, 2)),
+        ("median", None): np.median(x, (1, 2)),
+        ("quantile", 0.9): np.quantile(x, 0.9, axis=(1, 2)),
+    }
+    series = jnp.moveaxis(jnp.asarray(x, jnp.float32), 0, 2)
+    for (method, prob), values in estimates.items():
+        error = float(jnp.mean(diagnostics.mcse(series, method, prob=prob)))
+        np.testing.assert_allclose(error, values.std(), rtol=5 / 800**0.5 + 0.03, err_msg=method)
+
+
+def test_errors_of_the_sd_have_no_unit(dtype):
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(4, 100)), dtype)
+    expected = diagnostics.mcse(x, "sd")
+    for unit in (2.0**-60, 2.0**60):  # whose fourth powers float32 does not have
+        np.testing.assert_array_equal(diagnostics.mcse(unit * x, "sd"), unit * expected)
+
+
+# Nested R-hat -----------------------------------------------------------------------------------
+
+
+def nested_by_numpy(x, num_superchains):
+    """Margossian et al. (2024), equations 6 to 8, of one series."""
+    groups = x.reshape(num_superchains, -1, x.shape[1])
+    within = 0.0
+    for group in groups:
+        means = group.mean(1)
+        within += means.var(ddof=1) if len(group) > 1 else 0.0
+        within += group.var(1, ddof=1).mean() if group.shape[1] > 1 else 0.0
+    between = groups.mean((1, 2)).var(ddof=1)
+    return np.sqrt(1 + between / (within / num_superchains))
+
+
+@pytest.mark.parametrize("shape", [(12, 40), (12, 1), (12, 7)], ids=str)
+def test_nested_rhat_is_that_of_the_paper(shape, x64):
+    x = np.random.default_rng(0).gamma(2.0, size=(*shape, 2)) + np.arange(12.0)[:, None, None]
+    for num_superchains in (2, 3, 4, 6, 12):
+        if shape[1] == 1 and num_superchains == 12:
+            continue  # nothing varies within superchains of one draw
+        found = diagnostics.nested_rhat(x, num_superchains, "identity")
+        expected = [nested_by_numpy(x[..., i], num_superchains) for i in range(2)]
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("shape", [s for s in SHAPES if s[0] > 1 and s[1] > 3], ids=str)
+def test_nested_rhat_is_that_of_arviz(shape, x64):
+    arviz, named = stats(), {k: x for k, x in series().items() if x.shape == shape}
+    num_superchains = 3 if shape[0] == 3 else 2
+    which = np.repeat(np.arange(num_superchains), shape[0] // num_superchains)
+    together = np.stack(list(named.values()), axis=-1)
+    for method in ("rank", "identity"):
+        found = diagnostics.nested_rhat(together, num_superchains, method)
+        for i, (name, x) in enumerate(named.items()):
+            if "constant" not in name:  # of which ArviZ has what rounding left
+                expected = arviz.rhat_nested(x, which, method=method)
+                np.testing.assert_allclose(found[i], expected, rtol=1e-9, err_msg=name)
+
+
+def test_nested_rhat_sees_superchains_apart_and_not_short_chains(dtype):
+    """2048 chains of 4 correlated draws: 1536 (R² - 1) of either kind is below a chi-square of 3
+    degrees, and above 30.7 with a probability of 1e-6."""
+    x = autoregressive(np.random.default_rng(0), (2048, 4), 0.9)
+    x = jnp.asarray(x / x.std(0), dtype)
+    bound = (1 + 32 / 1536) ** 0.5
+    for method in ("rank", "identity"):
+        assert 1 <= float(diagnostics.nested_rhat(x, 4, method)) < bound
+        assert float(diagnostics.nested_rhat(x.at[:512].add(1.0), 4, method)) > 1.05
+    wide = diagnostics.nested_rhat(
+        x.at[:512].multiply(3.0), 4
+    )  # a wrong scale, by the folded ranks
+    assert float(wide) > 1.05
+
+
+def test_nested_rhat_refuses_by_name():
+    x = jnp.ones((6, 8))
+    with pytest.raises(ValueError, match="superchains: 6 chains, which is not a multiple of 4"):
+        diagnostics.nested_rhat(x, 4)
+    with pytest.raises(ValueError, match="superchains: expected at least 2, got 1"):
+        diagnostics.nested_rhat(x, 1)
+    with pytest.raises(ValueError, match="method: expected one of rank, identity, got 'split'"):
+        diagnostics.nested_rhat(x, 2, "split")
 
 
 def test_tails_are_those_of_arviz_where_a_quantile_is_a_draw(x64):

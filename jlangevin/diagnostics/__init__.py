@@ -2,6 +2,7 @@
 
 All of it works under `jit`, but for `bias` and `equalized`, which work on the host.
 
+`summary` is a table of a whole run, and a verdict: where to begin.
 `series` asks whether chains have mixed and what they are worth (ESS, R-hat, Monte Carlo error);
 `meetings` how near coupled chains are to stationarity after any number of steps;
 `stein`, `identities` and `modes` ask whether the draws have the law that an energy stands for;
@@ -13,8 +14,9 @@ from jlangevin.diagnostics.bias import Bias, bias
 from jlangevin.diagnostics.identities import Identities, Identity, identities
 from jlangevin.diagnostics.meetings import Bound, meeting_times, total_variation_bound
 from jlangevin.diagnostics.modes import ModeOccupancy, mode_occupancy
-from jlangevin.diagnostics.series import autocorrelation, ess, mcse, rhat
+from jlangevin.diagnostics.series import autocorrelation, ess, mcse, nested_rhat, rhat
 from jlangevin.diagnostics.stein import KSDTest, ksd, ksd_test, stein_thinning
+from jlangevin.diagnostics.summary import Summary, summary
 from jlangevin.diagnostics.swaps import SwapReport, equalized, swap_report
 
 __all__ = [
@@ -24,6 +26,7 @@ __all__ = [
     "Identity",
     "KSDTest",
     "ModeOccupancy",
+    "Summary",
     "SwapReport",
     "autocorrelation",
     "bias",
@@ -36,8 +39,10 @@ __all__ = [
     "mcse",
     "meeting_times",
     "mode_occupancy",
+    "nested_rhat",
     "rhat",
     "stein_thinning",
+    "summary",
     "swap_report",
     "total_variation_bound",
 ]
