@@ -31,11 +31,13 @@ from jlangevin.errors import (
     RecompilationWarning,
     StuckWarning,
     UnstableStepError,
+    WarmUpWarning,
 )
 from jlangevin.kernels import (
     Info,
     Kernel,
     Schedule,
+    adjusted_microcanonical,
     annealed,
     barker,
     coupled,
@@ -43,6 +45,7 @@ from jlangevin.kernels import (
     leimkuhler_matthews,
     mala,
     malt,
+    microcanonical,
     mirrored,
     predictor_corrector,
     projected,
@@ -58,7 +61,16 @@ from jlangevin.kernels import (
 from jlangevin.sampling import Run, SamplerState, position, resume, sample
 
 if _TYPE_CHECKING:
-    from jlangevin import adaptation, conventions, diagnostics, estimators, exact, plot, verify
+    from jlangevin import (
+        adaptation,
+        conventions,
+        diagnostics,
+        estimators,
+        exact,
+        plot,
+        starts,
+        verify,
+    )
     from jlangevin.adaptation import warm_up
 
 __version__ = _version("jlangevin")
@@ -88,7 +100,9 @@ __all__ = [
     "Schedule",
     "StuckWarning",
     "UnstableStepError",
+    "WarmUpWarning",
     "adaptation",
+    "adjusted_microcanonical",
     "annealed",
     "barker",
     "conventions",
@@ -103,6 +117,7 @@ __all__ = [
     "leimkuhler_matthews",
     "mala",
     "malt",
+    "microcanonical",
     "mirrored",
     "noise",
     "plot",
@@ -117,6 +132,7 @@ __all__ = [
     "scores",
     "sghmc",
     "sgld",
+    "starts",
     "tamed_ula",
     "tempered",
     "ula",
@@ -127,7 +143,16 @@ __all__ = [
 
 
 # What a run does not need is imported when it is first asked for.
-_LATER = {"adaptation", "conventions", "diagnostics", "estimators", "exact", "plot", "verify"}
+_LATER = {
+    "adaptation",
+    "conventions",
+    "diagnostics",
+    "estimators",
+    "exact",
+    "plot",
+    "starts",
+    "verify",
+}
 
 
 def __getattr__(name: str) -> _Any:

@@ -74,9 +74,9 @@ def check_drawable(name: str, value: Any) -> None:
         ) from None
 
 
-def starts(law: Drawable, of: noise.Streams) -> PyTree:
-    """One exact draw for each stream, chains on the last axis."""
-    made = noise.at_step(of, law.draw_noise, law.template(), 0, Purpose.START)
+def starts(law: Drawable, of: noise.Streams, attempt: jax.Array | int = 0) -> PyTree:
+    """One exact draw for each stream, chains on the last axis; another one for each attempt."""
+    made = noise.at_step(of, law.draw_noise, law.template(), attempt, Purpose.START)
     if of.high.ndim == 0:
         return law.from_noise(made)
     return jax.vmap(law.from_noise, in_axes=-1, out_axes=-1)(made)

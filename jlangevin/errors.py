@@ -21,6 +21,7 @@ __all__ = [
     "RecompilationWarning",
     "StuckWarning",
     "UnstableStepError",
+    "WarmUpWarning",
 ]
 
 
@@ -86,6 +87,10 @@ class AxesWarning(UserWarning):
 
 class AdaptationError(ValueError):
     """Warm-up found no hyper-parameters that work."""
+
+
+class WarmUpWarning(RuntimeWarning):
+    """Warm-up ended before chains had settled, or left chains out that stayed behind."""
 
 
 class CheckpointError(ValueError):

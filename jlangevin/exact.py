@@ -557,8 +557,9 @@ def _refuse_not_affine(quadratic: jax.Array, affine: jax.Array, name: str = "it"
     if not bool(affine):
         raise NotAffineError(
             "kernel: its step is not affine in state and noise on this energy, or not finite: "
-            f"{name} has walls, tames the gradient, or numbers out of range; exact laws are for "
-            "kernels such as jlangevin.ula, and verify.invariance tests the others"
+            f"{name} has walls, tames the gradient, keeps a velocity's length, or has numbers out "
+            "of range; exact laws are for kernels such as jlangevin.ula, and verify.invariance "
+            "tests the others"
         )
 
 

@@ -223,6 +223,15 @@ def named_leaves(name: str, tree: PyTree) -> list[tuple[str, Any]]:
     return [(name + jax.tree_util.keystr(path), leaf) for path, leaf in leaves]
 
 
+def dotted_names(name: str, tree: PyTree) -> list[str]:
+    """What to call the leaves of `tree`: their paths, joined by dots; "x" where it is one array."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    paths = [jax.tree_util.keystr(path, simple=True, separator=".") or "x" for path, _ in leaves]
+    if len(set(paths)) < len(paths):
+        raise ValueError(f"{name}: two leaves have one name, among {sorted(paths)}; rename keys")
+    return paths
+
+
 def as_position(name: str, value: PyTree, *, floating: bool = False) -> PyTree:
     """`value` with arrays for leaves; a list of plain numbers, however nested, is one array.
 
@@ -303,7 +312,7 @@ def on_device(name: str, tree: PyTree) -> PyTree:
                 f"{name}: a leaf has dtype {dtype}, which JAX has under x64 alone: "
                 'jax.config.update("jax_enable_x64", True)'
             )
-        return jnp.asarray(own(name, leaf))
+        return jax.device_put(own(name, leaf))  # `jnp.asarray` would compile a program
 
     return jax.tree.map(one, tree)
 

@@ -422,7 +422,9 @@ warm_up(target_acceptance=1.5)
 warm_up(target_acceptance='high')
     TypeError: target_acceptance: expected a probability
 warm_up(precondition='full')
-    ValueError: precondition: expected "diagonal", "dense" or None, got 'full'
+    ValueError: precondition: expected "auto", "dense", "low rank", "diagonal" or None, got 'full'
+warm_up(energy_variance=-1.0)
+    ValueError: energy_variance
 warm_up(energy=3.0)
     TypeError: energy: expected a callable
 warm_up(init=X[0])
@@ -484,6 +486,16 @@ jl.barker(0.1, temperature=-1.0)
     ValueError: temperature: expected values above zero
 jl.malt(0.1, 1.0, 0)
     ValueError: trajectory_length
+jl.microcanonical(-0.1, 1.0)
+    ValueError: step_size: expected values above zero
+jl.microcanonical(0.1, 0.0)
+    ValueError: decoherence_length: expected values above zero
+jl.microcanonical(0.1, 1.0, integrator='euler')
+    ValueError: integrator: expected "leapfrog" or "minimal_norm", got 'euler'
+jl.microcanonical(0.1, 1.0).init(Q, jnp.ones(1), jnp.ones(1))
+    ValueError: kernel: a microcanonical velocity has a constant length, so that in dimension 1 it cannot turn; take jlangevin.underdamped
+jl.adjusted_microcanonical(0.1, 0)
+    ValueError: trajectory_length: expected at least 1, got 0
 jl.tamed_ula('x')
     TypeError: step_size: expected a real number
 jl.sgld(0.1, 3.0)
@@ -963,6 +975,44 @@ jl.diagnostics.ess('x')
     TypeError: x: expected one array
 jl.diagnostics.rhat(jnp.float32(1.0))
     ValueError: x: expected axes (chain, draw, …), none of them empty, got shape ()
+jl.diagnostics.mcse(DRAWS, 'mode')
+    ValueError: method: expected one of mean, sd, median, quantile, got 'mode'
+jl.diagnostics.mcse(DRAWS, 'quantile')
+    ValueError: prob: method="quantile" needs one, as prob=0.9
+jl.diagnostics.mcse(DRAWS, 'sd', prob=0.9)
+    ValueError: prob: method="sd" takes none, got 0.9
+jl.diagnostics.mcse(DRAWS, 'quantile', prob=90)
+    ValueError: prob: expected a probability in (0, 1), got 90
+jl.diagnostics.nested_rhat(DRAWS, 3)
+    ValueError: superchains: 4 chains, which is not a multiple of 3; give a divisor
+jl.diagnostics.nested_rhat(DRAWS, 2.0)
+    TypeError: superchains: expected an integer, got 2.0
+jl.diagnostics.summary(S(observe=None))
+    TypeError: draws: the run kept none; pass observe=jlangevin.position
+jl.diagnostics.summary(None)
+    TypeError: draws: got None; pass observe=jlangevin.position
+jl.diagnostics.summary('x')
+    TypeError: draws: expected an array of numbers, got str
+jl.diagnostics.summary({})
+    ValueError: draws: expected axes (chain, draw, …), none of them empty, got {}
+jl.diagnostics.summary(DRAWS[0, :, 0])
+    ValueError: draws: expected axes (chain, draw, …), got shape (64,); add the chain axis
+jl.diagnostics.summary(DRAWS[:1])
+    ValueError: draws: expected at least 2 chains ... got 1; run more, as by num_chains=4
+jl.diagnostics.summary(DRAWS[:, :3])
+    ValueError: draws: expected at least 4 draws of each chain, got 3; run longer
+jl.diagnostics.summary({'w': DRAWS.at[0, 0, 0].set(jnp.nan)})
+    ValueError: draws['w']: expected finite values ... leave out the chains or elements
+jl.diagnostics.summary({'n': (DRAWS > 0).astype(int)})
+    TypeError: draws['n']: expected floats, got int32 ... draws['n'].astype(float)
+jl.diagnostics.summary({'a': DRAWS, 'b': DRAWS[:, :9]})
+    ValueError: draws['b']: expected chains and draws as in draws['a'], (4, 64), got (4, 9)
+jl.diagnostics.summary(DRAWS, superchains=3)
+    ValueError: superchains: 4 chains, which is not a multiple of 3
+jl.diagnostics.summary(DRAWS, probs=0.5)
+    TypeError: probs: expected a tuple of probabilities, as (0.05, 0.95), got 0.5
+jl.diagnostics.summary(DRAWS, probs=(0.5, 1.0))
+    ValueError: probs: expected a probability in (0, 1), got 1.0
 jl.diagnostics.ksd(DRAWS[0], 3.0)
     TypeError: energy: expected a callable x -> scalar, got float
 jl.diagnostics.ksd(DRAWS[0], jl.energies.quadratic)

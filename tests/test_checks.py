@@ -43,6 +43,8 @@ TRACED = {
     "temperature": (lambda v: moved(jl.ula(0.1, temperature=v)), 1.0, [-1.0]),
     "step size of one that rejects": (lambda v: started(jl.mala(v)), 0.1, [-0.1, 0.0]),
     "friction of one that rejects": (lambda v: started(jl.malt(0.1, v, 2)), 0.0, [-1.0]),
+    "decoherence length of one that rejects": (
+        lambda v: started(jl.adjusted_microcanonical(0.1, 2, decoherence_length=v)), 1.0, [-1.0]),
     "step size between walls": (
         lambda v: started(jl.reflected_mala(v, domains.box(0.0, 1.0))), 0.1, [-0.1]),
     "covariance": (lambda v: jl.Gaussian(X, v).cov, EYE, [SADDLE, LOPSIDED, EYE * jnp.nan]),

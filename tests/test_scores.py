@@ -17,12 +17,14 @@ NEED_THE_GRADIENT = {
     "leimkuhler_matthews": jl.leimkuhler_matthews(0.1),
     "underdamped": jl.underdamped(0.3, 1.0, mass=2.0),
     "tamed_ula": jl.tamed_ula(0.1),
+    "microcanonical": jl.microcanonical(0.2, 1.0),
     "gradient_noise": jl.gradient_noise(jl.ula(0.1), jnp.eye(2)),
 }
 NEED_THE_VALUE = {
     "mala": jl.mala(0.1),
     "barker": jl.barker(0.1),
     "malt": jl.malt(0.1, 1.0, 2),
+    "adjusted_microcanonical": jl.adjusted_microcanonical(0.1, 2),
 }
 
 
@@ -53,7 +55,9 @@ def test_kernels_that_need_the_gradient_walk_alike_on_energy_and_score(name, dty
     assert b.draws.dtype == dtype
 
 
-@pytest.mark.parametrize("name", [n for n in NEED_THE_GRADIENT if n != "tamed_ula"])
+@pytest.mark.parametrize(
+    "name", [n for n in NEED_THE_GRADIENT if n not in ("tamed_ula", "microcanonical")]
+)
 def test_exact_laws_need_no_energy(name, dtype):
     kernel, tolerance = NEED_THE_GRADIENT[name], 1e3 * float(jnp.finfo(dtype).eps)
     a, b = (jl.exact.law(kernel, on, start(), 6) for on in (bowl(), only_the_score(bowl())))

@@ -1,5 +1,9 @@
 """One file per dynamics; `base` says what a kernel is."""
 
+from jlangevin.kernels.adjusted_microcanonical import (
+    AdjustedMicrocanonical,
+    adjusted_microcanonical,
+)
 from jlangevin.kernels.annealed import Annealed, Levels, annealed
 from jlangevin.kernels.barker import Barker, barker
 from jlangevin.kernels.base import Energy, Info, Kernel, Rejections, Schedule, gradient
@@ -13,8 +17,13 @@ from jlangevin.kernels.leimkuhler_matthews import (
 from jlangevin.kernels.mala import MALA, mala
 from jlangevin.kernels.malt import MALT, malt
 from jlangevin.kernels.metropolis import MetropolisState
+from jlangevin.kernels.microcanonical import (
+    Microcanonical,
+    MicrocanonicalState,
+    microcanonical,
+)
 from jlangevin.kernels.mirrored import Mirrored, MirroredState, mirrored
-from jlangevin.kernels.preconditioner import Dense, Diagonal
+from jlangevin.kernels.preconditioner import Dense, Diagonal, LowRank
 from jlangevin.kernels.predictor_corrector import PredictorCorrector, predictor_corrector
 from jlangevin.kernels.projected import Projected, projected
 from jlangevin.kernels.reflected import Reflected, reflected
@@ -39,6 +48,7 @@ __all__ = [
     "SGHMC",
     "SGLD",
     "ULA",
+    "AdjustedMicrocanonical",
     "Annealed",
     "Barker",
     "ConfigurationalTemperature",
@@ -53,7 +63,10 @@ __all__ = [
     "LeimkuhlerMatthews",
     "LeimkuhlerMatthewsState",
     "Levels",
+    "LowRank",
     "MetropolisState",
+    "Microcanonical",
+    "MicrocanonicalState",
     "Mirrored",
     "MirroredState",
     "PredictorCorrector",
@@ -70,6 +83,7 @@ __all__ = [
     "ULAState",
     "Underdamped",
     "UnderdampedState",
+    "adjusted_microcanonical",
     "annealed",
     "barker",
     "configurational_temperature",
@@ -80,6 +94,7 @@ __all__ = [
     "leimkuhler_matthews",
     "mala",
     "malt",
+    "microcanonical",
     "mirrored",
     "predictor_corrector",
     "projected",

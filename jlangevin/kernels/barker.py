@@ -19,7 +19,7 @@ from jlangevin.kernels.metropolis import (
     total,
     unweighable,
 )
-from jlangevin.kernels.preconditioner import Dense, Diagonal, as_preconditioner
+from jlangevin.kernels.preconditioner import Preconditioner, as_preconditioner
 from jlangevin.noise import Want
 from jlangevin.trees import PyTree, pytree_dataclass
 
@@ -32,7 +32,7 @@ class Barker(Metropolis):
 
     step_size: Any
     temperature: Any
-    preconditioner: Diagonal | Dense | None
+    preconditioner: Preconditioner | None
 
     step_noise: ClassVar[tuple[Want, Want, Want]] = (Want.NORMAL, Want.NORMAL, Want.UNIFORM)
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jlangevin.kernels.base import Energy, Info, gradient, hyperparameter
-from jlangevin.kernels.preconditioner import Dense, Diagonal, as_preconditioner
+from jlangevin.kernels.preconditioner import Preconditioner, as_preconditioner
 from jlangevin.kernels.ula import ULA, ULAState
 from jlangevin.noise import Want
 from jlangevin.rounding import apart, hidden_zero
@@ -30,7 +30,7 @@ class LeimkuhlerMatthews:
 
     step_size: Any
     temperature: Any
-    preconditioner: Diagonal | Dense | None
+    preconditioner: Preconditioner | None
 
     init_noise: ClassVar[Want] = Want.NORMAL
     step_noise: ClassVar[Want] = Want.NORMAL

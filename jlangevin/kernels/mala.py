@@ -15,7 +15,7 @@ from jlangevin.kernels.metropolis import (
     langevin_work,
     unweighable,
 )
-from jlangevin.kernels.preconditioner import Dense, Diagonal, as_preconditioner
+from jlangevin.kernels.preconditioner import Preconditioner, as_preconditioner
 from jlangevin.kernels.ula import ULA
 from jlangevin.noise import Want
 from jlangevin.trees import PyTree, pytree_dataclass
@@ -29,7 +29,7 @@ class MALA(Metropolis):
 
     step_size: Any
     temperature: Any
-    preconditioner: Diagonal | Dense | None
+    preconditioner: Preconditioner | None
 
     step_noise: ClassVar[tuple[Want, Want]] = (Want.NORMAL, Want.UNIFORM)
     gaussian_proposal = True

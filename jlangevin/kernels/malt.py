@@ -19,7 +19,7 @@ from jlangevin.kernels.metropolis import (
     langevin_work,
     unweighable,
 )
-from jlangevin.kernels.preconditioner import Dense, Diagonal, Scalar, as_mass
+from jlangevin.kernels.preconditioner import Preconditioner, Scalar, as_mass
 from jlangevin.noise import Many, Want
 from jlangevin.trees import PyTree, pytree_dataclass, static_field
 
@@ -33,7 +33,7 @@ class MALT(Metropolis):
     step_size: Any
     friction: Any
     temperature: Any
-    inverse_mass: Scalar | Diagonal | Dense
+    inverse_mass: Scalar | Preconditioner
     trajectory_length: int = static_field()
 
     @property

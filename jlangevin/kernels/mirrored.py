@@ -89,11 +89,11 @@ def mirrored(kernel: Any, domain: Domain) -> Mirrored:
         W(u) = E(x(u)) - T log |det ∂x/∂u|
 
     with x(u) = ∇h*(u) the domain's mirror map. With `ula` this is mirrored Langevin (Hsieh,
-    Kavis, Rolland and Cevher 2018), biased as `ula` is on W; with `mala`, `barker` or `malt` it
-    is without bias. What an energy does at the boundary does not matter as long as it is
-    integrable: x gets there only by rounding, and a Dirichlet law, infinite at the faces, is
-    smooth in u. Step sizes and preconditioners are those of u; but for the simplex u and x move
-    alike away from the walls.
+    Kavis, Rolland and Cevher 2018), biased as `ula` is on W; with a kernel that accepts or
+    rejects, as `mala`, it is without bias. What an energy does at the boundary does not matter as
+    long as it is integrable: x gets there only by rounding, and a Dirichlet law, infinite at the
+    faces, is smooth in u. Step sizes and preconditioners are those of u; but for the simplex u and
+    x move alike away from the walls.
 
     Args:
         kernel: any with a constant `temperature` that takes its gradients from the energy and has

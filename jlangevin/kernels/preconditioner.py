@@ -21,7 +21,15 @@ from jlangevin._checks import (
 )
 from jlangevin.trees import PyTree, pytree_dataclass, static_field
 
-__all__ = ["Dense", "Diagonal", "Scalar", "as_mass", "as_preconditioner"]
+__all__ = [
+    "Dense",
+    "Diagonal",
+    "LowRank",
+    "Preconditioner",
+    "Scalar",
+    "as_mass",
+    "as_preconditioner",
+]
 
 
 @pytree_dataclass
@@ -143,8 +151,71 @@ class Dense:
         return unravel(function(self.lower.astype(flat.dtype), flat))
 
 
-def as_preconditioner(value: Any, name: str = "preconditioner") -> Diagonal | Dense | None:
-    """None; a square matrix over the raveled position; or the diagonal, a pytree like it.
+@pytree_dataclass
+class LowRank:
+    """P = D (I + U (Λ - I) Uᵀ) D over the elements of the position in `ravel_pytree` order.
+
+    D = diag(scale), U has r orthonormal columns, and Λ = diag(roots²): a diagonal that is corrected
+    along r directions, at a cost of O(d r) a product where a matrix has O(d²).
+
+    Example:
+        >>> import jax.numpy as jnp, jlangevin as jl
+        >>> along = jnp.ones((100, 1)) / 10
+        >>> P = jl.kernels.LowRank(jnp.ones(100), along, jnp.array([5.0]))
+        >>> kernel = jl.mala(0.1, preconditioner=P)
+    """
+
+    scale: jax.Array  # (d,)
+    vectors: jax.Array  # (d, r)
+    roots: jax.Array  # (r,)
+    name: str = static_field(default="preconditioner")
+
+    def apply(self, vector: PyTree) -> PyTree:
+        """P vector."""
+        return self.factor(self.transposed(vector))
+
+    def factor(self, vector: PyTree) -> PyTree:
+        """L vector, L = D (I + U (sqrt(Λ) - I) Uᵀ)."""
+        return self._on(vector, lambda v, s, turn: s * turn(v))
+
+    def transposed(self, vector: PyTree) -> PyTree:
+        """Lᵀ vector."""
+        return self._on(vector, lambda v, s, turn: turn(s * v))
+
+    def solve(self, vector: PyTree) -> PyTree:
+        """L⁻¹ vector."""
+        return self.inverse().transposed(vector)
+
+    def inverse(self) -> LowRank:
+        """P⁻¹, by the root L⁻ᵀ."""
+        return LowRank(1 / self.scale, self.vectors, 1 / self.roots, self.name)
+
+    def apart(self, vector: PyTree) -> tuple[PyTree, PyTree]:
+        """See `Scalar.apart`; here the scales are ones."""
+        return jax.tree.map(lambda v: jnp.ones((), v.dtype), vector), self.factor(vector)
+
+    def _on(self, vector: PyTree, function: Any) -> PyTree:
+        flat, unravel = ravel_pytree(vector)
+        if self.scale.shape != flat.shape:
+            raise ValueError(
+                f"{self.name}: one of low rank for {self.scale.size} elements does not fit a "
+                f"position of {flat.size} elements"
+            )
+        scale, vectors, roots = (
+            x.astype(flat.dtype) for x in (self.scale, self.vectors, self.roots)
+        )
+
+        def turn(v: jax.Array) -> jax.Array:
+            return v + product(vectors, (roots - 1) * product(vectors.T, v))
+
+        return unravel(function(flat, scale, turn))
+
+
+Preconditioner = Diagonal | Dense | LowRank
+
+
+def as_preconditioner(value: Any, name: str = "preconditioner") -> Preconditioner | None:
+    """None; one of the above; a square matrix over the raveled position; or its diagonal, a pytree.
 
     A two-dimensional array is a matrix. For the diagonal of a position that is itself
     two-dimensional, build `Diagonal(sqrt of the diagonal)`.
@@ -155,6 +226,8 @@ def as_preconditioner(value: Any, name: str = "preconditioner") -> Diagonal | De
         return Diagonal(_scales(f"{name}.scale", value.scale), name)
     if isinstance(value, Dense):
         return Dense(_root(f"{name}.lower", value.lower), name)
+    if isinstance(value, LowRank):
+        return _low_rank(name, value)
     value = trees.as_position(name, value)
     if not isinstance(value, jax.Array) or value.ndim != 2:
         return Diagonal(jax.tree.map(jnp.sqrt, check_positive(name, _arrays(name, value))), name)
@@ -204,7 +277,28 @@ def _root(name: str, value: Any) -> jax.Array:
     return or_nan(lower, regular, lambda: ValueError(f"{name}: expected a regular matrix"))
 
 
-def as_mass(value: Any) -> Scalar | Diagonal | Dense:
+def _low_rank(name: str, value: LowRank) -> LowRank:
+    """Checked: scales and roots other than 0, columns orthonormal to a thousandth."""
+    scale = _scales(f"{name}.scale", as_array(f"{name}.scale", value.scale, ndim=1))
+    roots = _scales(f"{name}.roots", as_array(f"{name}.roots", value.roots, ndim=1))
+    vectors = check_finite(f"{name}.vectors", as_array(f"{name}.vectors", value.vectors, ndim=2))
+    wanted = (scale.shape[0], roots.shape[0])
+    if vectors.shape != wanted:
+        raise ValueError(f"{name}.vectors: expected shape {wanted}, got {vectors.shape}")
+
+    def orthonormal(xp: Any, vectors: Any) -> Any:
+        gram = xp.matmul(vectors.T, vectors)
+        return xp.all(abs(gram - xp.eye(len(gram))) < 1e-3)
+
+    vectors = or_nan(
+        vectors,
+        orthonormal,
+        lambda: ValueError(f"{name}.vectors: expected orthonormal columns, as by jnp.linalg.qr"),
+    )
+    return LowRank(scale, vectors, roots, name)
+
+
+def as_mass(value: Any) -> Scalar | Preconditioner:
     """A number, or whatever else `as_preconditioner` takes but None."""
     if trees.is_array(value) and jnp.ndim(value) == 0:
         mass = check_scalar("mass", value, positive=True)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import jax
 
 from jlangevin.kernels.base import Energy, Info, check_estimator, estimate, hyperparameter
-from jlangevin.kernels.preconditioner import Dense, Diagonal, as_preconditioner
+from jlangevin.kernels.preconditioner import Preconditioner, as_preconditioner
 from jlangevin.kernels.ula import ULA, ULAState
 from jlangevin.noise import Want
 from jlangevin.trees import PyTree, pytree_dataclass
@@ -22,7 +22,7 @@ class SGLD:
     step_size: Any
     estimator: Any
     temperature: Any
-    preconditioner: Diagonal | Dense | None
+    preconditioner: Preconditioner | None
 
     init_noise: ClassVar[None] = None
     step_noise: ClassVar[tuple[Want, Want]] = (Want.NORMAL, Want.KEY)

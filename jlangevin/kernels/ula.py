@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jlangevin.kernels.base import Energy, Info, gradient, hyperparameter
-from jlangevin.kernels.preconditioner import Dense, Diagonal, as_preconditioner
+from jlangevin.kernels.preconditioner import Preconditioner, as_preconditioner
 from jlangevin.noise import Want
 from jlangevin.rounding import apart, hidden_zero
 from jlangevin.trees import PyTree, pytree_dataclass
@@ -48,7 +48,7 @@ class ULA:
 
     step_size: Any
     temperature: Any
-    preconditioner: Diagonal | Dense | None
+    preconditioner: Preconditioner | None
 
     init_noise: ClassVar[None] = None
     step_noise: ClassVar[Want] = Want.NORMAL

@@ -12,7 +12,7 @@ from jlangevin import trees
 from jlangevin._arithmetic import product
 from jlangevin.draws import check_one, takes
 from jlangevin.kernels.base import Energy, Info, check_energy, gradient, hyperparameter, layers
-from jlangevin.kernels.preconditioner import Dense, Diagonal, Scalar, as_mass
+from jlangevin.kernels.preconditioner import Preconditioner, Scalar, as_mass
 from jlangevin.noise import Want
 from jlangevin.trees import PyTree, pytree_dataclass, static_field
 
@@ -40,7 +40,7 @@ class Underdamped:
 
     step_size: Any
     friction: Any
-    inverse_mass: Scalar | Diagonal | Dense
+    inverse_mass: Scalar | Preconditioner
     temperature: Any
     splitting: str = static_field()
 
@@ -239,7 +239,7 @@ def kinetic_temperature(kernel: Any, state: Any = None, *, position_shape: Any =
     return _kinetic_temperature(mass, state)
 
 
-def _inverse_mass(kernel: Any) -> Scalar | Diagonal | Dense | None:
+def _inverse_mass(kernel: Any) -> Scalar | Preconditioner | None:
     """M⁻¹ of a kernel that has one, however it holds it."""
     found = getattr(kernel, "inverse_mass", None)
     if found is None and hasattr(kernel, "mass"):
@@ -256,7 +256,7 @@ def _velocity(state: Any) -> PyTree:
     return state.velocity
 
 
-def _kinetic_temperature(inverse_mass: Scalar | Diagonal | Dense, state: Any) -> jax.Array:
+def _kinetic_temperature(inverse_mass: Scalar | Preconditioner, state: Any) -> jax.Array:
     """|L⁻¹v|² / d, L Lᵀ = M⁻¹."""
     whitened = trees.ravel(inverse_mass.solve(_velocity(state)))
     return jnp.sum(whitened * whitened) / whitened.size

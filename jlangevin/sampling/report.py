@@ -108,7 +108,7 @@ def check_start(fault: jax.Array, state: SamplerState, stream_ids: Any) -> None:
     if trees.is_concrete(stream_ids) and int(stream_ids[place]) != place:
         first += f" of the run (stream {int(stream_ids[place])})"
     part = _parts(state.kernel.position)[number]
-    remedy = "Start where energy and gradient are finite"
+    remedy = "Start where energy and gradient are finite; jlangevin.starts.draw draws such starts"
     if part.startswith("the position"):
         remedy = "Give finite positions"
     elif part == "the kernel's state":

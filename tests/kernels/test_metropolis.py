@@ -38,6 +38,13 @@ KERNELS = {
     "malt": lambda eta, temperature=1.0: jl.malt(
         (4 * eta) ** 0.5, 0.5, 3, temperature=temperature, mass=2.0
     ),
+    "adjusted_microcanonical": lambda eta, temperature=1.0: jl.adjusted_microcanonical(
+        (4 * eta * temperature) ** 0.5,
+        3,
+        decoherence_length=2.0,
+        temperature=temperature,
+        integrator="leapfrog",
+    ),
 }
 
 # Targets ------------------------------------------------------------------------------------
@@ -222,7 +229,10 @@ def test_the_state_carries_value_and_gradient_of_its_position(name):
     np.testing.assert_allclose(state.gradient, gradient, rtol=1e-4, atol=1e-3)
 
 
-@pytest.mark.parametrize(("name", "gradients"), [("mala", 1), ("barker", 1), ("malt", 3)])
+@pytest.mark.parametrize(
+    ("name", "gradients"),
+    [("mala", 1), ("barker", 1), ("malt", 3), ("adjusted_microcanonical", 3)],
+)
 def test_a_step_costs_one_gradient_a_move(name, gradients):
     calls = []
 
@@ -265,6 +275,9 @@ PRECONDITIONED = {  # by P; a mass is an inverse P
     "barker": lambda p: jl.barker(0.1, preconditioner=p),
     "malt": lambda p: jl.malt(
         0.4, 0.5, 3, mass=1.0 if p is None else jnp.linalg.inv(p) if p.ndim == 2 else 1 / p
+    ),
+    "adjusted_microcanonical": lambda p: jl.adjusted_microcanonical(
+        0.9, 3, decoherence_length=1.0, preconditioner=p
     ),
 }
 
@@ -347,6 +360,12 @@ def test_noise_on_the_gradient_alone_is_refused(name):
         (lambda value: jl.malt(value, 1.0, 3), "step_size"),
         (lambda value: jl.malt(0.1, 1.0, 3, temperature=value), "temperature"),
         (lambda value: jl.malt(0.1, 1.0, 3, mass=value), "mass"),
+        (lambda value: jl.adjusted_microcanonical(value, 3), "step_size"),
+        (
+            lambda value: jl.adjusted_microcanonical(0.1, 3, decoherence_length=value),
+            "decoherence_length",
+        ),
+        (lambda value: jl.adjusted_microcanonical(0.1, 3, temperature=value), "temperature"),
     ],
 )
 @pytest.mark.parametrize("value", [0.0, -0.1, float("nan"), float("inf")])

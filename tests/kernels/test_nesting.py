@@ -57,9 +57,11 @@ INNER = {
     "leimkuhler_matthews": lambda: jl.leimkuhler_matthews(0.1),
     "tamed_ula": lambda: jl.tamed_ula(0.1),
     "underdamped": lambda: jl.underdamped(0.3, 1.0),
+    "microcanonical": lambda: jl.microcanonical(0.3, 1.0),
     "mala": lambda: jl.mala(0.1),
     "barker": lambda: jl.barker(0.1),
     "malt": lambda: jl.malt(0.2, 1.0, 2),
+    "adjusted_microcanonical": lambda: jl.adjusted_microcanonical(0.3, 2, decoherence_length=1.0),
     "sgld": lambda: jl.sgld(0.1, estimator),
     "sghmc": lambda: jl.sghmc(0.1, 1.0, estimator),
     "projected": lambda: jl.projected(0.1, UNIT),
@@ -79,8 +81,8 @@ OUTER = {
     "coupled": lambda kernel: jl.coupled(kernel, 1, how="common"),
     "coupled, reflected": lambda kernel: jl.coupled(kernel, 1),
 }
-FREE = ["ula", "leimkuhler_matthews", "tamed_ula", "underdamped"]
-ADJUSTED = ["mala", "barker", "malt"]
+FREE = ["ula", "leimkuhler_matthews", "tamed_ula", "underdamped", "microcanonical"]
+ADJUSTED = ["mala", "barker", "malt", "adjusted_microcanonical"]
 WALLED = ["projected", "reflected"]
 LEVELS = ["annealed", "predictor_corrector"]
 WORKS = {

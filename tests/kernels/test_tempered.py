@@ -64,6 +64,7 @@ KERNELS = {
     "mala": lambda: jl.mala(0.6),
     "barker": lambda: jl.barker(0.5),
     "malt": lambda: jl.malt(0.8, 1.0, 2),
+    "adjusted_microcanonical": lambda: jl.adjusted_microcanonical(0.8, 2),
 }
 
 # A step by hand -----------------------------------------------------------------------------
@@ -287,7 +288,7 @@ def travelled(run):
     return bool(swap_report(run.state.kernel).acceptance.mean() > 0.4)
 
 
-@pytest.mark.parametrize("name", ["mala", "barker", "malt"])
+@pytest.mark.parametrize("name", ["mala", "barker", "malt", "adjusted_microcanonical"])
 def test_kernels_that_accept_or_reject_keep_the_law_of_every_replica(name):
     run = of_metropolis(jl.tempered(KERNELS[name](), LADDER, step_sizes=(0.6, 0.7, 0.8, 0.9)))
     found = report(run.state.kernel.states.position, np.linalg.inv(A))

@@ -369,16 +369,15 @@ def test_warm_up_says_it_of_what_it_found():
             jl.energies.quadratic(jnp.eye(1)),
             jl.mala(0.5),
             jnp.zeros((20, 1)),
-            num_steps=200,
         )
 
     assert not said(search)[1]
 
     def shifted():
         energy = jax.tree_util.Partial(lambda c, x: 0.5 * jnp.sum(x**2) + c, 1e7)
-        return jl.warm_up(key(), energy, jl.mala(0.5), jnp.zeros((20, 1)), num_steps=200)
+        return jl.warm_up(key(), energy, jl.mala(0.5), jnp.zeros((20, 1)))
 
-    assert list(said(shifted)[1]) == [PrecisionWarning]
+    assert PrecisionWarning in said(shifted)[1]
 
 
 def test_energies_that_nobody_weighs_may_be_large(x64):

@@ -1,0 +1,19 @@
+"""Warm-up: hyper-parameters found by running, and fixed for the run that counts.
+
+A kernel that goes on changing with its own past has another law. So adaptation is a run of its own:
+`warm_up` hands back a kernel with fixed hyper-parameters and the state to go on from.
+
+    phases      `warm_up`: chains come in, settle, and share one step size
+    ensemble    the chains as the host sees them, piece by piece
+    moving      a kernel whose step size moves in each chain by itself
+    metric      the preconditioner, from positions and gradients
+    settling    whether chains have settled, and which stayed behind
+    verdict     what is said of all that
+    curvature   for kernels that accept everything: the largest eigenvalue of ∇²E
+"""
+
+from jlangevin.adaptation.curvature import curvature
+from jlangevin.adaptation.phases import WarmUp, warm_up
+from jlangevin.adaptation.verdict import Verdict
+
+__all__ = ["Verdict", "WarmUp", "curvature", "warm_up"]

@@ -1,0 +1,173 @@
+"""The chains of a warm-up as the host sees them, piece by piece."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import warnings
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from jlangevin.adaptation.moving import Moving
+from jlangevin.errors import EnergyWarning, PrecisionWarning, StuckWarning
+from jlangevin.kernels.base import Energy
+from jlangevin.sampling import SamplerState, resume
+from jlangevin.trees import PyTree
+
+__all__ = ["PIECE", "Ensemble", "Look", "host", "quiet"]
+
+PIECE = 20  # steps between two looks
+_MOST = 4_096  # chains whose positions are looked at; of more, evenly spaced ones
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+
+
+class Look(NamedTuple):
+    """What is seen after a piece: of some chains where they are, and of all what they are like."""
+
+    positions: Array  # (seen, d), raveled, of every `every`-th chain
+    gradients: Array | None  # (seen, d), where the kernel's state has them
+    energies: Array  # (chain,), zeros where the kernel's state has none
+    rates: Array  # (chain,), means over the piece
+    every: int
+
+    @property
+    def energies_seen(self) -> Array:
+        return self.energies[:: self.every]
+
+    def without(self, chains: np.ndarray[Any, Any]) -> Look:
+        """Positions and gradients of other chains than these alone."""
+        if not chains.any():
+            return self
+        seen, all_of_them = ~chains[:: self.every], slice(None, None, self.every)
+        gradients = None if self.gradients is None else self.gradients[seen]
+        energies, rates = self.energies[all_of_them][seen], self.rates[all_of_them][seen]
+        return Look(self.positions[seen], gradients, energies, rates, 1)
+
+
+@dataclasses.dataclass
+class Ensemble:
+    """The state that the next piece begins from, the kernel it is run by, and all looks so far."""
+
+    energy: Energy
+    moving: Moving
+    state: SamplerState
+    looks: list[Look]
+    step_sizes: list[float]  # medians over the chains
+
+    @classmethod
+    def begun(cls, energy: Energy, moving: Moving, state: SamplerState) -> Ensemble:
+        chains = cls(energy, moving, state, [], [])
+        chains._take(state)
+        return chains
+
+    def run(self, pieces: int, *, last: bool = False) -> list[Look]:
+        """So many pieces, which end the warm-up if they are the `last`."""
+        for piece in range(pieces):
+            with quiet(precision=last and piece == pieces - 1):
+                run = resume(self.state, self.energy, self.moving, num_steps=PIECE, observe=None)
+            self._take(run.state)
+        return self.looks[-pieces:]
+
+    def _take(self, state: SamplerState) -> None:
+        """Look at a state, and go on from it with nothing counted yet."""
+        self.looks.append(_look(state))
+        self.state = state
+        self.step_sizes.append(self.step_size)
+        tally = state.tally
+        fresh = jax.tree.map(
+            lambda x: _put(x, np.zeros(x.shape, x.dtype)),
+            (tally.num_steps, tally.acceptance, tally.rejections),
+        )
+        self.state = state._replace(
+            tally=tally._replace(num_steps=fresh[0], acceptance=fresh[1], rejections=fresh[2])
+        )
+
+    @property
+    def step_size(self) -> float:
+        """The median over the chains."""
+        log_step = float(np.median(host(self.state.kernel.log_step)))
+        return float(self.moving.kernel.step_size) * math.exp(log_step)
+
+    def set(self, **changes: Any) -> None:
+        """Go on with another target, gain or kernel."""
+        self.moving = dataclasses.replace(self.moving, **changes)
+
+    def share(self, step_size: Any) -> None:
+        """Go on with one step size for all chains."""
+        kernel = self.state.kernel
+        same = _put(kernel.log_step, np.zeros(kernel.log_step.shape, kernel.log_step.dtype))
+        self.state = self.state._replace(kernel=kernel._replace(log_step=same, pace=same))
+        self.set(kernel=dataclasses.replace(self.moving.kernel, step_size=step_size))
+
+    def given_back(self) -> SamplerState:
+        """The state in the form that the kernel itself has, for `resume`."""
+        chain, tally = self.state.kernel.chain, self.state.tally
+        if hasattr(chain, "energy_change"):  # of a kernel without acceptance rates
+            tally = tally._replace(acceptance=None)
+        return self.state._replace(kernel=chain, tally=tally)
+
+    def restart(self, chains: np.ndarray[Any, Any]) -> None:
+        """Put `chains` (bool) where others are, each at another one as far as there are enough."""
+        (to,), (others,) = np.nonzero(chains), np.nonzero(~chains)
+        source = others[(np.arange(len(to)) * len(others)) // len(to) % len(others)]
+
+        def moved(leaf: Any) -> Any:
+            rows = host(leaf).copy()
+            rows[to] = rows[source]
+            return _put(leaf, rows)
+
+        self.state = self.state._replace(kernel=jax.tree.map(moved, self.state.kernel))
+
+
+def _look(state: SamplerState) -> Look:
+    chain = state.kernel.chain
+    every = -(-state.kernel.log_step.shape[0] // _MOST)
+
+    def rows(tree: PyTree) -> Array:
+        leaves = [host(leaf)[::every] for leaf in jax.tree.leaves(tree)]
+        flat = [leaf.reshape(len(leaf), -1) for leaf in leaves]
+        return np.concatenate(flat, axis=1, dtype=np.float64)
+
+    gradient, energy = (getattr(chain, name, None) for name in ("gradient", "energy"))
+    rates = host(state.tally.acceptance).astype(np.float64)
+    return Look(
+        rows(chain.position),
+        None if gradient is None else rows(gradient),
+        np.zeros(len(rates)) if energy is None else host(energy).astype(np.float64),
+        rates,
+        every,
+    )
+
+
+def host(leaf: Any) -> np.ndarray[Any, Any]:
+    """An array of all chains, in every process."""
+    if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+        leaf = multihost_utils.process_allgather(leaf, tiled=True)
+    return np.asarray(leaf)
+
+
+def _put(like: Any, value: np.ndarray[Any, Any]) -> Any:
+    """`value` where the array `like` is, which it replaces. What is anywhere is left there, as JAX
+    compiles a program anew for arrays that were put on a device by name."""
+    if not isinstance(like, jax.Array) or not like.committed:
+        return value
+    return jax.make_array_from_callback(like.shape, like.sharding, lambda part: value[part])
+
+
+@contextlib.contextmanager
+def quiet(*, precision: bool = False) -> Iterator[None]:
+    """Chains that do not move yet, or propose to go where the energy overflows, are what warm-up is
+    for: what is left of that is said of the run that follows. What is said of `precision` in the
+    end goes for all that was found."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", StuckWarning)
+        warnings.simplefilter("ignore", EnergyWarning)
+        if not precision:
+            warnings.simplefilter("ignore", PrecisionWarning)
+        yield

@@ -1,0 +1,139 @@
+"""What a warm-up asks of a kernel, and what it sets in it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any, Literal
+
+import jax
+import numpy as np
+
+from jlangevin import trees
+from jlangevin.adaptation.metric import DenseMetric, DiagonalMetric, LowRankMetric, Metric
+from jlangevin.kernels.base import has_schedule
+from jlangevin.kernels.microcanonical import Microcanonical
+from jlangevin.kernels.preconditioner import Dense, Diagonal, LowRank
+from jlangevin.trees import PyTree
+
+__all__ = [
+    "FORMS",
+    "Form",
+    "argument",
+    "check",
+    "default_target",
+    "first_metric",
+    "is_kinetic",
+    "number",
+    "with_first_step",
+    "with_metric",
+]
+
+Form = Literal["auto", "dense", "low rank", "diagonal"]
+FORMS = "auto", "dense", "low rank", "diagonal"
+
+_DENSE = 100  # elements of a position, up to which "auto" looks for a matrix
+_RANK = 16  # directions beside the diagonal that "low rank" looks for
+
+
+def check(kernel: Any, precondition: Form | None) -> None:
+    """Raise unless `kernel` has what is to be found."""
+    if not hasattr(kernel, "step_size"):
+        own, hint = "", ""
+        if hasattr(kernel, "kernel"):
+            own = " of its own"
+            hint = (
+                f"; warm up {type(kernel.kernel).__name__}, the kernel inside, on the energy that "
+                "it is run on, and wrap what is found"
+            )
+        raise TypeError(f"kernel: {type(kernel).__name__} has no step size{own} to adapt{hint}")
+    if has_schedule(kernel):
+        raise ValueError("kernel: a scheduled hyper-parameter cannot be adapted; pass a number")
+    if precondition is not None and _field(kernel) is None:
+        raise TypeError(
+            f"kernel: {type(kernel).__name__} has no preconditioner and no mass; pass "
+            "precondition=None"
+        )
+
+
+def first_metric(kernel: Any, like: PyTree, form: Form) -> Metric:
+    """What the kernel has, in the form that is to be found. Of a matrix only the diagonal is kept:
+    what correlations there are is seen soon."""
+    d = trees.size(like)
+    given = getattr(kernel, str(_field(kernel)))
+    if isinstance(given, Dense):
+        scale = np.sqrt(np.sum(np.asarray(given.lower, np.float64) ** 2, axis=1))
+    elif isinstance(given, LowRank):
+        scale = np.asarray(given.scale, np.float64)
+    elif isinstance(given, Diagonal):
+        leaves = [np.asarray(leaf, np.float64).ravel() for leaf in jax.tree.leaves(given.scale)]
+        scale = np.abs(np.concatenate(leaves))
+    else:
+        scale = np.full(d, 1.0 if given is None else float(given.scale))
+    if scale.shape != (d,):
+        raise ValueError(
+            f"{argument(kernel)}: one for {scale.size} elements does not fit a position of {d}"
+        )
+    if form == "auto":
+        form = "diagonal" if d == 1 else "dense" if d <= _DENSE else "low rank"
+    if form == "diagonal":
+        return DiagonalMetric(scale)
+    if form == "low rank":
+        rank = min(_RANK, d)
+        return LowRankMetric(scale, np.zeros((d, rank)), np.ones(rank))
+    return DenseMetric(np.diag(scale))
+
+
+def with_metric(kernel: Any, metric: Metric | None, like: PyTree) -> Any:
+    """`kernel` with what `metric` holds, for positions like `like`."""
+    if metric is None:
+        return kernel
+    found = metric.preconditioner(like, argument(kernel))
+    return dataclasses.replace(kernel, **{str(_field(kernel)): found})
+
+
+def default_target(kernel: Any) -> float:
+    """The rate to aim at."""
+    if isinstance(kernel, Microcanonical):
+        return math.sqrt(0.5)  # of `Moving`'s rate
+    return 0.8 if is_isokinetic(kernel) else 0.7 if is_kinetic(kernel) else 0.574
+
+
+def with_first_step(kernel: Any, like: PyTree) -> Any:
+    """With what suits a Gaussian law whose covariance over T is the preconditioner."""
+    d = trees.size(like)
+    if is_isokinetic(kernel):
+        changes = {"step_size": number(0.5 * math.sqrt(d))}
+        if kernel.decoherence_length is not None:
+            changes["decoherence_length"] = number(math.sqrt(d))
+    elif is_kinetic(kernel):
+        changes = {"step_size": number(math.sqrt(2) * d ** (-1 / 4))}
+    else:
+        changes = {"step_size": number(d ** (-1 / 3))}
+    return dataclasses.replace(kernel, **changes)
+
+
+def is_isokinetic(kernel: Any) -> bool:
+    """Whether its velocity has a constant length, so that its step size is one."""
+    return hasattr(kernel, "decoherence_length")
+
+
+def number(value: Any) -> np.ndarray[Any, Any]:
+    """A hyper-parameter, on the host."""
+    return np.asarray(value, jax.dtypes.canonicalize_dtype(float))
+
+
+def is_kinetic(kernel: Any) -> bool:
+    """Whether the kernel has a mass, so that its step size is a time and not half its square."""
+    return _field(kernel) == "inverse_mass"
+
+
+def _field(kernel: Any) -> str | None:
+    """Where a kernel holds what is the covariance at best: its preconditioner or inverse mass."""
+    names = (name for name in ("preconditioner", "inverse_mass") if hasattr(kernel, name))
+    return next(names, None)
+
+
+def argument(kernel: Any) -> str:
+    """What a user calls it: the argument of the kernel's constructor."""
+    return "mass" if is_kinetic(kernel) else "preconditioner"

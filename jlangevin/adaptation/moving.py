@@ -1,0 +1,89 @@
+"""A kernel whose step size moves, in each chain by itself, to where a rate is accepted."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jlangevin import trees
+from jlangevin.kernels.base import Energy, Info
+from jlangevin.trees import PyTree, pytree_dataclass
+
+__all__ = ["Moving", "MovingState"]
+
+_FASTER = 1.3  # by how much a pace grows with every step in the same direction
+
+
+class MovingState(NamedTuple):
+    chain: Any  # the kernel's own state
+    log_step: jax.Array  # the log of this chain's step size over that of the kernel
+    pace: jax.Array  # by how much more it moves than the gain says; its sign is the direction
+
+    @property
+    def position(self) -> Any:
+        return self.chain.position
+
+
+@pytree_dataclass
+class Moving:
+    """`kernel` with a step size for each chain: log η += gain · pace · (rate - target).
+
+    It depends on the chain's past, so no law is kept. Of a kernel that accepts everything the rate
+    is one of the energy's change in a step, see `_rate`. The pace is 1; where the rate lies on the
+    same side of the target again and again it grows, to `fastest`, so that a step size is left
+    quickly that is wrong by many orders of magnitude.
+    """
+
+    kernel: Any
+    target: Any
+    gain: Any
+    fastest: Any
+    energy_variance: Any  # wanted of a kernel that accepts everything, in d T²
+
+    @property
+    def init_noise(self) -> PyTree:
+        return self.kernel.init_noise
+
+    @property
+    def step_noise(self) -> PyTree:
+        return self.kernel.step_noise
+
+    def init(self, energy: Energy, position: PyTree, noise: Any) -> MovingState:
+        none = jnp.zeros((), trees.float_dtype(position))
+        return MovingState(self.kernel.init(energy, position, noise), none, none)
+
+    def step(self, energy: Energy, state: MovingState, noise: Any) -> tuple[MovingState, Info]:
+        dtype = state.log_step.dtype
+        target, gain, fastest, first = (
+            jnp.asarray(x, dtype)
+            for x in (self.target, self.gain, self.fastest, self.kernel.step_size)
+        )
+        kernel = dataclasses.replace(self.kernel, step_size=first * jnp.exp(state.log_step))
+        chain, info = kernel.step(energy, state.chain, noise)
+        rate = info.acceptance_rate
+        if rate is None:
+            rate = self._rate(chain)
+        error = rate.astype(dtype) - target
+        again = jnp.sign(error) == jnp.sign(state.pace)
+        pace = jnp.where(again, jnp.minimum(_FASTER * jnp.abs(state.pace), fastest), 1)
+        log_step = state.log_step + gain * pace * error
+        moved = MovingState(chain, log_step, pace * jnp.sign(error))
+        return moved, info._replace(acceptance_rate=rate)
+
+    def _rate(self, chain: Any) -> jax.Array:
+        """In place of an acceptance rate, exp(-½ Δ²/v) of an energy that changed by Δ, although it
+        should not: 1/√2 on average where Δ is normal and has the variance v that is wanted."""
+        change = getattr(chain, "energy_change", None)
+        if change is None:
+            raise TypeError(
+                f"kernel: {type(self.kernel).__name__} accepts everything, so there is no "
+                "acceptance rate to aim at; see adaptation.curvature for its step size"
+            )
+        temperature, wanted = (
+            jnp.asarray(x, change.dtype) for x in (self.kernel.temperature, self.energy_variance)
+        )
+        variance = wanted * trees.size(chain.position) * temperature**2
+        return jnp.exp(-0.5 * change**2 / variance)

@@ -1,0 +1,105 @@
+"""Whether chains have settled, and which stayed behind: what a window of looks says.
+
+Chains are independent given what they share, so the spread between them is the error of what is
+estimated from them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.special import stdtrit
+
+from jlangevin.adaptation.ensemble import Look
+from jlangevin.adaptation.metric import Metric
+
+__all__ = ["Window", "are_behind", "is_falling", "seen_in"]
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+
+_MOST_RHAT = 1.1
+_MOST_DRIFT = 0.1  # of a standard deviation, between the halves of a window
+_CHANCE = 5e-5  # of an error so large, by Student's t: four standard errors of many chains
+
+
+def is_falling(looks: list[Look]) -> bool:
+    """Whether the energy still falls, in more chains than chance would have it."""
+    half = len(looks) // 2
+    early, late = (
+        np.mean([look.energies for look in part], axis=0) for part in (looks[:half], looks[-half:])
+    )
+    fell = np.mean(late < early)
+    return bool(fell > 0.5 + 1.5 / np.sqrt(len(early)))
+
+
+def are_behind(looks: list[Look], temperature: float) -> np.ndarray[Any, Any]:
+    """Which chains stay where the energy is far above what it is for the lowest quarter.
+
+    Far is 10 T and 8 standard deviations beyond; of the energy within these chains, or of that of a
+    Gaussian law, sqrt(d/2) T, if that is more. Another mode at such an energy would need a volume
+    larger by exp of that to count. Of fewer than four chains no one can tell.
+    """
+    energies = np.array([look.energies for look in looks])
+    num_chains, d = energies.shape[1], looks[-1].positions.shape[1]
+    if num_chains < 4:
+        return np.zeros(num_chains, bool)
+    level = np.median(energies, axis=0)
+    lowest = np.argsort(level, kind="stable")[: num_chains // 4]
+    within = max(
+        float(np.median(np.std(energies[:, lowest], axis=0))), np.sqrt(d / 2) * temperature
+    )
+    behind: np.ndarray[Any, Any] = (
+        np.min(energies, axis=0) > np.median(level[lowest]) + 10 * temperature + 8 * within
+    )
+    return behind
+
+
+class Window(NamedTuple):
+    """What a window says of each quantity: the position's elements, and the energy."""
+
+    rhat: Array
+    drift: Array  # of the mean between its halves, in standard deviations
+    certainty: Array  # that drift, over the largest that chance brings about; 0 for a single chain
+
+    @property
+    def disagrees(self) -> bool:
+        return bool(np.max(self.rhat) > _MOST_RHAT)
+
+    @property
+    def drifts(self) -> bool:
+        return bool(np.any((self.drift > _MOST_DRIFT) & (self.certainty > 1)))
+
+
+def seen_in(looks: list[Look], metric: Metric | None) -> Window:
+    """The window of these looks, in coordinates that `metric` makes round."""
+    x = np.array(
+        [
+            np.column_stack(
+                [
+                    look.positions if metric is None else metric.to_round(look.positions),
+                    look.energies_seen,
+                ]
+            )
+            for look in looks
+        ]
+    )
+    half = len(x) // 2
+    early, late = x[:half], x[-half:]
+    halves = np.concatenate([early, late], axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        within = np.mean(np.var(halves, axis=0, ddof=1), axis=0)
+        between = np.var(np.mean(halves, axis=0), axis=0, ddof=1)
+        rhat = np.sqrt((half - 1) / half + between / within)
+        change = np.mean(late, axis=0) - np.mean(early, axis=0)
+        mean, num_chains = np.abs(np.mean(change, axis=0)), len(change)
+        drift = mean / np.std(x, axis=(0, 1))
+        error = np.std(change, axis=0, ddof=1) if num_chains > 1 else np.full(mean.shape, np.inf)
+        certainty = mean / (error / np.sqrt(num_chains)) / _largest_by_chance(num_chains)
+    # Quantities that do not vary at all have no say.
+    return Window(*(np.nan_to_num(each, nan=0.0) for each in (rhat, drift, certainty)))
+
+
+def _largest_by_chance(num_chains: int) -> float:
+    """Of a mean over so many chains, in its estimated standard errors."""
+    return float(stdtrit(num_chains - 1, 1 - _CHANCE)) if num_chains > 1 else np.inf

@@ -1,0 +1,155 @@
+"""Where chains may start when nothing better is known: laws, and draws at which the energy is
+finite."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import ndtr
+
+from jlangevin import noise, trees
+from jlangevin._checks import as_array, check_count, check_finite, check_key, check_known
+from jlangevin.compiling import compiled, traced_once
+from jlangevin.distribution import Drawable, check_drawable, starts
+from jlangevin.kernels.base import Energy, check_callable, check_energy, value_and_gradient
+from jlangevin.noise import Want
+from jlangevin.sampling.trouble import first_fault
+from jlangevin.trees import Parted, PyTree, pytree_dataclass
+
+__all__ = ["Starts", "Uniform", "draw", "uniform"]
+
+_ATTEMPTS = 100
+
+
+@pytree_dataclass
+class Uniform:
+    """See `uniform`."""
+
+    low: Any
+    high: Any
+    like: Any  # a position, of which the shapes and dtypes count
+
+    draw_noise: ClassVar[PyTree] = Want.NORMAL
+
+    def template(self) -> PyTree:
+        return trees.struct(self.like)
+
+    def from_noise(self, noise: PyTree) -> PyTree:
+        def place(xi: jax.Array) -> jax.Array:
+            low, high = (jnp.asarray(end, xi.dtype) for end in (self.low, self.high))
+            return low + (high - low) * ndtr(xi)
+
+        return jax.tree.map(place, noise)
+
+
+def uniform(low: Any = -2.0, high: Any = 2.0, *, like: Any) -> Uniform:
+    """The uniform law on a box, to start from: each element of a position in [low, high].
+
+    On coordinates without walls [-2, 2] is where Stan and NumPyro start.
+
+    Args:
+        low, high: scalars, low < high.
+        like: a position of one chain, a pytree of floating arrays or `jax.ShapeDtypeStruct`, whose
+            shapes and dtypes the draws have.
+
+    Raises:
+        TypeError: ends that are not numbers, or a position that is not floating.
+        ValueError: ends that are not finite scalars, or not in order.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jlangevin as jl
+        >>> law = jl.starts.uniform(-2, 2, like=jnp.zeros(3))
+        >>> run = jl.sample(jax.random.key(0), jl.energies.double_well(dim=3), jl.mala(0.1), law,
+        ...                 num_steps=10, num_chains=4)
+        >>> run.draws.shape
+        (4, 10, 3)
+    """
+    ends = [
+        check_finite(name, as_array(name, x, ndim=0)) for name, x in (("low", low), ("high", high))
+    ]
+    if trees.is_concrete(ends) and not float(ends[0]) < float(ends[1]):
+        raise ValueError(f"low, high: expected low < high, got {low} and {high}")
+    if not all(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(like)):
+        like = trees.as_position("like", like)
+    for name, leaf in trees.named_leaves("like", like):
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise TypeError(f"{name}: expected floating arrays, got dtype {leaf.dtype}")
+    return Uniform(ends[0], ends[1], trees.zeros(trees.struct(like)))
+
+
+class Starts(NamedTuple):
+    """What `draw` returns."""
+
+    positions: Any  # leaves of shape (chain, …)
+    redrawn: np.ndarray[Any, Any]  # bool (chain,), whether a first draw was not finite
+
+
+def draw(key: jax.Array, energy: Energy, law: Drawable, num_chains: int) -> Starts:
+    """Draw starts at which the energy and its gradient are finite.
+
+    A chain whose draw is not finite draws again, up to 100 times, from the same law: what comes out
+    has that law, given that the energy is finite. Chain i's start depends on (key, i) alone, and is
+    that of `sample(key, energy, kernel, law, …)` where that is finite.
+
+    Args:
+        key: a typed Threefry key, best that of the run.
+        energy: as in `sample`.
+        law: a `Gaussian`, `uniform`, or an energy with an exact sampler.
+        num_chains: how many.
+
+    Returns:
+        `Starts`: the positions, and which chains had to draw again.
+
+    Raises:
+        TypeError, ValueError: arguments as in `sample`; or a chain whose 100 draws are all not
+            finite.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jlangevin as jl
+        >>> energy = lambda x: jnp.where(x[0] > 0, x[0] - jnp.log(x[0]), jnp.inf)
+        >>> law = jl.starts.uniform(-2, 2, like=jnp.zeros(1))
+        >>> starts = jl.starts.draw(jax.random.key(0), energy, law, num_chains=1000)
+        >>> bool((starts.positions > 0).all()), bool(400 < starts.redrawn.sum() < 600)
+        (True, True)
+    """
+    check_key("key", key)
+    check_callable(energy)
+    check_drawable("law", law)
+    check_known("whether starts are finite is decided on the host", key=key, energy=energy, law=law)
+    ids = np.arange(check_count("num_chains", num_chains, minimum=1), dtype=np.uint32)
+    given = key, Parted.of(law), Parted.of(energy)
+    positions, fault = jax.device_get(_drawn(*given, ids, np.int32(0)))
+    redrawn = bad = np.asarray(fault) >= 0
+    for attempt in range(1, _ATTEMPTS):
+        if not bad.any():
+            return Starts(jax.device_put(positions), redrawn)
+        others, fault = jax.device_get(_drawn(*given, ids, np.int32(attempt)))
+
+        def choose(old: Any, new: Any) -> Any:
+            return np.where(bad.reshape(-1, *[1] * (old.ndim - 1)), new, old)  # noqa: B023
+
+        positions = jax.tree.map(choose, positions, others)
+        bad = bad & (np.asarray(fault) >= 0)
+    raise ValueError(
+        f"law: energy or gradient are not finite at any of {_ATTEMPTS} draws for "
+        f"{int(bad.sum())} of {len(ids)} chains, the first of which is chain "
+        f"{int(np.argmax(bad))}; draw from a law that lies where they are finite"
+    )
+
+
+@compiled
+def _drawn(
+    key: jax.Array, law: Parted, energy: Parted, ids: Any, attempt: Any
+) -> tuple[PyTree, jax.Array]:
+    """One draw for each stream, and what of it is not finite: see `first_fault`."""
+    positions = starts(law.whole, noise.streams(key, ids), attempt)
+    check_energy(energy.whole, trees.one_chain(positions, -1))
+    shared = traced_once(energy)
+
+    def at(x: PyTree) -> Any:
+        return x, *value_and_gradient(shared, x)
+
+    return trees.chains_first(positions), first_fault(jax.vmap(at, -1, -1)(positions))

@@ -1,0 +1,84 @@
+"""What a window says of chains: whether they fall, disagree, drift, or stayed behind."""
+
+import numpy as np
+import pytest
+
+from jlangevin.adaptation.ensemble import Look
+from jlangevin.adaptation.settling import are_behind, is_falling, seen_in
+
+
+def looks(positions, energies=None):
+    """From positions (look, chain, d)."""
+    count, chains, _ = positions.shape
+    if energies is None:
+        energies = 0.5 * np.sum(positions**2, axis=2)
+    return [Look(positions[k], None, energies[k], np.full(chains, 0.6), 1) for k in range(count)]
+
+
+def normal(count, chains, d=3, seed=0):
+    return np.random.default_rng(seed).normal(size=(count, chains, d))
+
+
+@pytest.mark.parametrize("chains", [2, 4, 64])
+def test_independent_draws_have_nothing_against_them(chains):
+    for seed in range(50):
+        seen = looks(normal(16, chains, seed=seed))
+        window = seen_in(seen, None)
+        assert not window.drifts
+        assert not is_falling(seen)
+        assert not are_behind(seen, 1.0).any()
+        if chains > 2:
+            assert not seen_in(looks(normal(100, chains, seed=seed)), None).disagrees
+
+
+def test_chains_in_two_places_disagree():
+    x = normal(16, 64)
+    x[:, ::2] += 4.0
+    window = seen_in(looks(x), None)
+    assert window.disagrees
+    assert not window.drifts
+
+
+def test_means_that_move_together_drift():
+    x = normal(16, 64) + np.linspace(0.0, 1.0, 16)[:, None, None]
+    assert seen_in(looks(x), None).drifts
+
+
+def test_an_energy_that_falls_in_most_chains_falls():
+    energies = 1e6 * np.exp(-np.arange(4.0))[:, None] * np.linspace(1.0, 2.0, 64)
+    assert is_falling(looks(normal(4, 64), energies))
+    assert not is_falling(looks(normal(4, 64), np.flip(energies, 0)))
+
+
+def test_a_chain_far_above_the_lowest_quarter_is_behind():
+    energies = 0.5 * np.sum(normal(4, 64) ** 2, axis=2)
+    energies[:, 7] += 100.0
+    behind = are_behind(looks(normal(4, 64), energies), 1.0)
+    assert list(np.nonzero(behind)[0]) == [7]
+    # In another unit of energy, at the temperature that goes with it, too.
+    behind = are_behind(looks(normal(4, 64), 1e9 * energies), 1e9)
+    assert list(np.nonzero(behind)[0]) == [7]
+
+
+def test_one_that_comes_down_is_not_behind():
+    energies = 0.5 * np.sum(normal(4, 64) ** 2, axis=2)
+    energies[:3, 7] += 100.0
+    assert not are_behind(looks(normal(4, 64), energies), 1.0).any()
+
+
+def test_half_of_the_chains_may_be_behind():
+    energies = 0.5 * np.sum(normal(4, 64) ** 2, axis=2)
+    energies[:, ::2] += 100.0
+    assert are_behind(looks(normal(4, 64), energies), 1.0).sum() == 32
+
+
+def test_of_three_chains_none_is_said_to_be_behind():
+    energies = np.zeros((4, 3))
+    energies[:, 0] = 1e6
+    assert not are_behind(looks(normal(4, 3), energies), 1.0).any()
+
+
+def test_what_does_not_vary_has_no_say():
+    window = seen_in(looks(np.ones((8, 4, 2))), None)
+    assert not window.disagrees
+    assert not window.drifts
