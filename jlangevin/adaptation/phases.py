@@ -276,8 +276,10 @@ class _Search:
         with quiet():
             begun = sample(key, chains.energy, moving, there, num_steps=0, observe=None).state
         chains.state = begun._replace(step=chains.state.step)
-        kernel = with_metric(with_first_step(moving.kernel, self.like), self.metric, self.like)
-        chains.moving = dataclasses.replace(moving, kernel=kernel)
+        if self.metric is not None:
+            kernel = with_metric(with_first_step(moving.kernel, self.like), self.metric, self.like)
+            moving = dataclasses.replace(moving, kernel=kernel)
+        chains.moving = moving
 
     def settle(self) -> None:
         """Windows that double in length, until one has nothing to say."""
