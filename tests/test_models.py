@@ -149,7 +149,7 @@ TEXTS = {
     "wide_design": ("sblrc-blr", wide_design),
 }
 SLOW = (models.lotka_volterra,)  # to compile
-every_model = pytest.mark.parametrize("make", models.OF_POSTERIORDB, ids=lambda make: make.__name__)
+every_model = pytest.mark.parametrize("make", models.ALL, ids=lambda make: make.__name__)
 
 
 def position_near(posterior, quantities):
@@ -197,7 +197,7 @@ def test_the_density_is_that_of_the_text(make, x64):
     "make",
     [
         pytest.param(make, marks=[pytest.mark.slow] if make in SLOW else [], id=make.__name__)
-        for make in models.OF_POSTERIORDB
+        for make in models.ALL
     ],
 )
 def test_energies_and_gradients_are_finite_where_chains_start(make):
@@ -211,7 +211,7 @@ def test_energies_and_gradients_are_finite_where_chains_start(make):
         assert np.isfinite(gradients).all()
 
 
-@pytest.mark.parametrize("make", models.OF_POSTERIORDB, ids=lambda make: make.__name__)
+@pytest.mark.parametrize("make", models.ALL, ids=lambda make: make.__name__)
 def test_references_are_whole(make):
     posterior = make()
     reference = posterior.reference

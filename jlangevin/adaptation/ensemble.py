@@ -44,41 +44,53 @@ class Look(NamedTuple):
         """Positions and gradients of other chains than these alone."""
         if not chains.any():
             return self
-        seen, all_of_them = ~chains[:: self.every], slice(None, None, self.every)
+        seen = ~chains[:: self.every]
         gradients = None if self.gradients is None else self.gradients[seen]
-        energies, rates = self.energies[all_of_them][seen], self.rates[all_of_them][seen]
-        return Look(self.positions[seen], gradients, energies, rates, 1)
+        rates = self.rates[:: self.every][seen]
+        return Look(self.positions[seen], gradients, self.energies_seen[seen], rates, 1)
 
 
 @dataclasses.dataclass
 class Ensemble:
-    """The state that the next piece begins from, the kernel it is run by, and all looks so far."""
+    """The state that the next piece begins from, the kernel it is run by, and what was seen."""
 
     energy: Energy
     moving: Moving
     state: SamplerState
-    looks: list[Look]
-    step_sizes: list[float]  # medians over the chains
+    looks: list[Look]  # the latest ones
+    step_sizes: list[float]  # after every piece so far, medians over the chains
+    acceptance: list[float]  # likewise, means
+
+    @property
+    def num_pieces(self) -> int:
+        return len(self.step_sizes)
 
     @classmethod
     def begun(cls, energy: Energy, moving: Moving, state: SamplerState) -> Ensemble:
-        chains = cls(energy, moving, state, [], [])
+        chains = cls(energy, moving, state, [], [], [])
         chains._take(state)
         return chains
 
     def run(self, pieces: int, *, last: bool = False) -> list[Look]:
-        """So many pieces, which end the warm-up if they are the `last`."""
+        """A window of so many pieces, which end the warm-up if they are the `last`. What was seen
+        before is let go, as positions of many looks take much memory."""
+        self.looks = []
         for piece in range(pieces):
-            with quiet(precision=last and piece == pieces - 1):
-                run = resume(self.state, self.energy, self.moving, num_steps=PIECE, observe=None)
-            self._take(run.state)
-        return self.looks[-pieces:]
+            self.look(last=last and piece == pieces - 1)
+        return self.looks
+
+    def look(self, *, last: bool = False) -> None:
+        """One piece more."""
+        with quiet(precision=last):
+            run = resume(self.state, self.energy, self.moving, num_steps=PIECE, observe=None)
+        self._take(run.state)
 
     def _take(self, state: SamplerState) -> None:
         """Look at a state, and go on from it with nothing counted yet."""
         self.looks.append(_look(state))
         self.state = state
         self.step_sizes.append(self.step_size)
+        self.acceptance.append(float(np.mean(self.looks[-1].rates)))
         tally = state.tally
         fresh = jax.tree.map(
             lambda x: _put(x, np.zeros(x.shape, x.dtype)),

@@ -80,7 +80,7 @@ def first_metric(kernel: Any, like: PyTree, form: Form) -> Metric:
         return DiagonalMetric(scale)
     if form == "low rank":
         rank = min(_RANK, d)
-        return LowRankMetric(scale, np.zeros((d, rank)), np.ones(rank))
+        return LowRankMetric(scale, np.eye(d, rank), np.ones(rank))
     return DenseMetric(np.diag(scale))
 
 

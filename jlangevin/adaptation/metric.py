@@ -34,6 +34,7 @@ __all__ = ["DenseMetric", "DiagonalMetric", "LowRankMetric", "Metric"]
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
 _MOST_ROWS = 512  # that directions are looked for in
+_ITERATIONS = 100  # for an eigenvalue of which a few digits are told
 _ROUNDING = 1e-12  # of the largest eigenvalue: below it one of a sum of squares is noise
 
 
@@ -139,8 +140,8 @@ class LowRankMetric:
     """P = D (I + U (Λ - I) Uᵀ) D with D = diag(scale) and Λ = diag(roots²)."""
 
     scale: Array
-    vectors: Array  # (d, r), with columns of zeros where fewer directions are needed
-    roots: Array
+    vectors: Array  # (d, r), with orthonormal columns
+    roots: Array  # (r,), 1 where fewer directions are needed
     name = "low rank"
 
     def preconditioner(self, like: PyTree, name: str) -> LowRank:
@@ -157,7 +158,17 @@ class LowRankMetric:
 
     @property
     def condition(self) -> float:
-        return DenseMetric(self._turned(np.diag(self.scale), self.roots)).condition
+        """By power iteration, as the matrix itself may be far too large."""
+        largest = self._largest(lambda v: self.scale * self._turned(self.scale * v, self.roots**2))
+        inverse = self._largest(lambda v: self._turned(v / self.scale, self.roots**-2) / self.scale)
+        return largest * inverse
+
+    def _largest(self, times: Callable[[Array], Array]) -> float:
+        """The largest eigenvalue of P or its inverse."""
+        v = np.cos(np.arange(1.0, len(self.scale) + 1))
+        for _ in range(_ITERATIONS):
+            v = times(v / np.linalg.norm(v))
+        return float(np.linalg.norm(v))
 
     def updated(self, x: Array, g: Array | None) -> tuple[LowRankMetric, float]:
         diagonal, _ = DiagonalMetric(self.scale).updated(x, g)
@@ -174,11 +185,15 @@ class LowRankMetric:
         noise = max(2.0, (1 + np.sqrt(x.shape[1] / n)) ** 2)
         values = np.where((values > noise) | (values < 1 / noise), values, 1.0)
         most = np.argsort(-np.abs(np.log(values)), kind="stable")[:rank]
-        vectors, roots = np.zeros_like(self.vectors), np.ones(rank)
-        vectors[:, : len(most)] = basis @ turned[:, most]
+        roots = np.ones(rank)
         roots[: len(most)] = np.sqrt(values[most])
-        found = LowRankMetric(diagonal.scale, vectors * (roots != 1), roots)
-        return found, _factor(diagonal.scale / self.scale)
+        # Where rows span fewer directions than are asked for, any others fill them up.
+        vectors, _ = np.linalg.qr(
+            np.column_stack([basis @ turned[:, most], np.eye(len(basis), rank)])
+        )
+        return LowRankMetric(diagonal.scale, vectors[:, :rank], roots), _factor(
+            diagonal.scale / self.scale
+        )
 
 
 def _as(like: PyTree, value: Array) -> Any:

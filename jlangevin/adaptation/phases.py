@@ -207,7 +207,7 @@ def warm_up(
         chains.given_back(),
         verdict,
         np.array(chains.step_sizes),
-        np.array([np.mean(look.rates) for look in chains.looks]),
+        np.array(chains.acceptance),
     )
 
 
@@ -247,17 +247,19 @@ class _Search:
     def left(self) -> int:
         """Pieces that may be run before `share` and `confirm`, for which some are kept."""
         kept = min(max(self.least, self.length), max(self.pieces // 3, _FIRST_WINDOW))
-        return self.pieces - len(self.chains.looks) - _SHARING - kept
+        return self.pieces - self.chains.num_pieces - _SHARING - kept
 
     def come_in(self) -> None:
         """Until the energy falls no more. The step sizes move fast, and the metric is that of the
         later half of what was seen."""
         before = self.chains.state.kernel.position
         while self.left > 0:
-            self.chains.run(1)
-            seen = len(self.chains.looks)
+            self.chains.look()
+            seen = self.chains.num_pieces
             if seen < 3:
                 continue
+            # The latest four say when this ends.
+            self.chains.looks = self.chains.looks[-max(seen // 2, 4) :]
             self.update(self.chains.looks[-max(seen // 2, 2) :])
             if seen == 3 and self.metric is not None:
                 kernel = with_first_step(self.chains.moving.kernel, self.like)
@@ -305,7 +307,7 @@ class _Search:
 
     def confirm(self) -> None:
         """A window of the kernel that is handed back."""
-        rest = max(self.pieces - len(self.chains.looks), _FIRST_WINDOW)
+        rest = max(self.pieces - self.chains.num_pieces, _FIRST_WINDOW)
         looks = self.chains.run(min(max(self.least, self.length), rest), last=True)
         self.changed = 1.0
         self.problems = self._problems(looks)
@@ -399,7 +401,7 @@ class _Search:
         metric, moving = self.metric, self.chains.moving
         return Verdict(
             problems=tuple(self.problems),
-            num_steps=len(self.chains.looks) * PIECE,
+            num_steps=self.chains.num_pieces * PIECE,
             num_chains=self.num_chains,
             kernel=type(moving.kernel).__name__,
             step_size=float(moving.kernel.step_size),

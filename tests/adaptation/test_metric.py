@@ -1,8 +1,10 @@
 """The preconditioner from positions and gradients: on quadratic energies the inverse of H."""
 
+import jax
 import numpy as np
 import pytest
 
+import jlangevin as jl
 from jlangevin.adaptation.metric import DenseMetric, DiagonalMetric, LowRankMetric
 
 
@@ -92,7 +94,7 @@ def test_few_directions_beside_a_diagonal_are_found():
     cov = widths[:, None] * (root @ root) * widths
     hessian = np.linalg.inv(cov)
     x = rows(400, d) @ (widths[:, None] * root).T
-    metric = LowRankMetric(np.ones(d), np.zeros((d, 16)), np.ones(16))
+    metric = LowRankMetric(np.ones(d), np.eye(d, 16), np.ones(16))
     _, found = conditions(metric, x, hessian, 1)
     assert found[0] < 1_000 < 1e6 < np.linalg.cond(hessian)
     metric, _ = metric.updated(x, x @ hessian)
@@ -110,7 +112,7 @@ def _inverse(metric):
     [
         lambda s: DenseMetric(np.diag(s)),
         DiagonalMetric,
-        lambda s: LowRankMetric(s, np.zeros((len(s), 2)), np.ones(2)),
+        lambda s: LowRankMetric(s, np.eye(len(s), 2), np.ones(2)),
     ],
 )
 def test_powers_of_two_change_no_bit(make):
@@ -126,6 +128,26 @@ def test_the_condition_number_is_that_of_the_matrix():
     for metric in (
         DenseMetric(np.diag(scale)),
         DiagonalMetric(scale),
-        LowRankMetric(scale, np.zeros((2, 1)), np.ones(1)),
+        LowRankMetric(scale, np.eye(2, 1), np.ones(1)),
     ):
         assert metric.condition == pytest.approx(100.0)
+
+
+def test_of_low_rank_the_condition_number_is_found_without_the_matrix():
+    d = 200
+    scale = np.geomspace(0.1, 10.0, d)
+    vectors, _ = np.linalg.qr(rows(d, 3))
+    metric = LowRankMetric(scale, vectors, np.array([50.0, 1.0, 0.01]))
+    exact = np.linalg.cond(metric.slopes(np.eye(d))) ** 2
+    assert metric.condition == pytest.approx(exact, rel=0.05)
+
+
+@pytest.mark.parametrize("n", [2, 500])
+def test_what_is_found_of_low_rank_is_a_preconditioner_that_kernels_take(n):
+    """However few the rows are, its columns are orthonormal."""
+    x = rows(n, 40)
+    metric = LowRankMetric(np.ones(40), np.eye(40, 16), np.ones(16))
+    for _ in range(2):
+        metric, _ = metric.updated(x, x)
+    like = jax.ShapeDtypeStruct((40,), np.float32)
+    jl.mala(0.1, preconditioner=metric.preconditioner(like, "preconditioner"))
