@@ -165,8 +165,8 @@ def host(leaf: Any) -> np.ndarray[Any, Any]:
 
 
 def _put(like: Any, value: np.ndarray[Any, Any]) -> Any:
-    """`value` where the array `like` is, which it replaces. What is anywhere is left there, as JAX
-    compiles a program anew for arrays that were put on a device by name."""
+    """`value` on the devices of the array `like`, which it replaces. An array that was not put on a
+    device by name stays free, as JAX would compile the program again for one that was."""
     if not isinstance(like, jax.Array) or not like.committed:
         return value
     return jax.make_array_from_callback(like.shape, like.sharding, lambda part: value[part])

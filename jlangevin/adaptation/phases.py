@@ -40,8 +40,8 @@ from jlangevin.trees import PyTree
 __all__ = ["WarmUp", "warm_up"]
 
 _FIRST_WINDOW = 4  # looks
-_LEAST_WINDOW = 8  # looks, of which the window that confirms has at least so many
-_LEAST_ROWS = 200  # and so many over all chains
+_LEAST_WINDOW = 8  # looks in the window that confirms, at least
+_LEAST_ROWS = 200  # positions there, over all chains
 _SHARING = 3  # pieces in which the common step size is found
 _SLOPE = 0.6  # by how much the rate falls as log η rises, where about 60% are accepted
 _OFF = 0.1  # by how much a rate may miss its target
