@@ -131,13 +131,13 @@ def sample(
     work = layout.place(Work.of(energy, kernel, reducers, observe))
     begun = layout.place(Parted.of(start), chains=start.chained)
     key = layout.place(key)
-    numbers = np.arange(count, dtype=np.uint32) if streams is None else streams
-    ids = layout.place(numbers, chains=True)
     unobserved = work._replace(observe=Parted.of(None))  # so that one program serves them all
     with start.noted():
         if trees.is_concrete(key, begun, work):
             begins_as = memory.shapes_of_start(count, begun, unobserved)
             memory.check(begins_as, work, plan, layout, layout.device(key))
+        numbers = np.arange(count, dtype=np.uint32) if streams is None else streams
+        ids = layout.place(numbers, chains=True)
         state, fault = program.begin(key, ids, begun, unobserved, layout=layout)
     report.check_start(fault, state, numbers)
     if not trees.is_concrete(state):  # these are known all the same

@@ -426,7 +426,8 @@ def test_a_warm_up_finds_step_and_preconditioner():
     scales = 10.0 ** jnp.linspace(-1, 1, 10)
     energy, kernel = jl.energies.quadratic(jnp.diag(scales**-2)), jl.adjusted_microcanonical(0.1, 4)
     found = jl.warm_up(
-        jax.random.key(0), energy, kernel, jnp.zeros((100, 10)), target_acceptance=0.8
-    )
+        jax.random.key(0), energy, kernel, jnp.zeros((100, 10)),
+        target_acceptance=0.8, precondition="diagonal",
+    )  # fmt: skip
     np.testing.assert_allclose(found.kernel.preconditioner.scale, scales, rtol=0.25)
     assert found.kernel.step_size > 1
