@@ -19,9 +19,9 @@ import numpy as np
 from scipy import linalg
 
 import jlangevin as jl
+from jlangevin._core.trees import pytree_dataclass, static_field
 from jlangevin.kernels import ULAState
 from jlangevin.noise import Want
-from jlangevin.trees import pytree_dataclass, static_field
 
 
 @dataclasses.dataclass(frozen=True)

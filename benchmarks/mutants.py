@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import jlangevin as jl
+from jlangevin._core.trees import pytree_dataclass
 from jlangevin.noise import Streams, Want
-from jlangevin.trees import pytree_dataclass
 
 NUM_STEPS = 6
 ETA, TEMPERATURE = 0.4, 2.0

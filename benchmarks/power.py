@@ -20,8 +20,8 @@ import numpy as np
 from mutants import TEMPERATURE, Family
 
 import jlangevin as jl
+from jlangevin._core.trees import pytree_dataclass
 from jlangevin.noise import Want
-from jlangevin.trees import pytree_dataclass
 
 FALSE_ALARM = 1e-6
 SETTLED = 40  # steps, after which the start is forgotten

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jlangevin import trees
-from jlangevin._checks import check_scalar, or_nan
+from jlangevin._core import trees
+from jlangevin._core.checks import check_scalar, or_nan
 
 __all__ = ["StepAndTemperature", "from_h", "from_noise_scale", "from_proposal_scale"]
 
@@ -49,7 +49,7 @@ def _converted(formula: Callable[..., Any], **given: Any) -> Any:
 
 def _wide(value: Any) -> Any:
     if isinstance(value, jax.Array):
-        return trees.wide(value)
+        return trees.at_least_float32(value)
     dtype = getattr(value, "dtype", None)
     kept = dtype is not None and np.issubdtype(dtype, np.floating) and dtype.itemsize >= 4
     return value if kept else float(value)

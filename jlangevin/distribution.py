@@ -10,9 +10,10 @@ import jax.numpy as jnp
 from jax import lax
 from jax.flatten_util import ravel_pytree
 
-from jlangevin import noise, trees
-from jlangevin._arithmetic import product
-from jlangevin._checks import (
+from jlangevin import noise
+from jlangevin._core import trees
+from jlangevin._core.arithmetic import product
+from jlangevin._core.checks import (
     as_array,
     check_count,
     check_finite,
@@ -21,10 +22,10 @@ from jlangevin._checks import (
     check_no_half,
     check_spd,
 )
-from jlangevin.compiling import compiled
+from jlangevin._core.compiling import compiled
+from jlangevin._core.trees import Parted, PyTree
 from jlangevin.errors import NoClosedFormError, NotNormalizableError
 from jlangevin.noise import Purpose, Want
-from jlangevin.trees import Parted, PyTree
 
 __all__ = ["Drawable", "Gaussian", "check_drawable", "check_gaussian", "starts"]
 
@@ -217,3 +218,8 @@ def factor(cov: jax.Array) -> jax.Array:
         return vectors * jnp.sqrt(jnp.maximum(values, 0))[None, :]
 
     return lax.cond(regular, lambda: lower, singular)
+
+
+def unchecked_gaussian(mean: PyTree, cov: jax.Array) -> Gaussian:
+    """A `Gaussian` out of computed parts, which need no checks."""
+    return Gaussian.tree_unflatten(None, (mean, cov))

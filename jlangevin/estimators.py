@@ -10,9 +10,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jlangevin import trees
-from jlangevin._checks import check_count, check_finite, check_key, check_made, check_tree
-from jlangevin.trees import PyTree, pytree_dataclass, static_field
+from jlangevin._core import trees
+from jlangevin._core.checks import check_count, check_finite, check_key, check_made, check_tree
+from jlangevin._core.trees import PyTree, pytree_dataclass, static_field
+from jlangevin._core.user_code import note_on_errors
 
 __all__ = ["ControlVariate", "Minibatch", "Sum", "control_variate", "minibatch"]
 
@@ -212,3 +213,27 @@ def control_variate(minibatch: Minibatch, center: PyTree) -> ControlVariate:
     gradient = jax.grad(lambda x: energy.of(energy.data, x))(center)
     gradient = check_finite("center: the gradient there", gradient)
     return ControlVariate(minibatch, center, gradient)
+
+
+def check_estimator(estimator: Any) -> None:
+    """Raise TypeError unless `estimator` can be called, and is not what makes one."""
+    check_made("estimator", estimator)
+    if not callable(estimator):
+        raise TypeError(
+            "estimator: expected a callable from a key and a position to an estimate of the "
+            f"gradient, got {type(estimator).__name__}; see jlangevin.estimators"
+        )
+
+
+def estimate(estimator: Any, key: jax.Array, position: PyTree) -> PyTree:
+    """What `estimator` gives, which has to be like the position: nothing is broadcast."""
+    with note_on_errors(f"by the estimator, given a key and one position {trees.shown(position)}"):
+        slope = jax.tree.map(jnp.asarray, estimator(key, position))
+    trees.assert_like(
+        "estimator",
+        slope,
+        trees.struct(position),
+        "like the position, as its estimate of the gradient",
+        dtypes=True,
+    )
+    return slope

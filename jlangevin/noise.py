@@ -30,9 +30,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jlangevin import trees
-from jlangevin._checks import check_key
-from jlangevin.trees import PyTree
+from jlangevin._core import trees
+from jlangevin._core.checks import check_key
+from jlangevin._core.trees import PyTree
 
 __all__ = [
     "MAX_SLOTS",

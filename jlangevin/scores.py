@@ -11,9 +11,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jlangevin._checks import check_made, check_scalar
-from jlangevin._energy import GivenGradient
-from jlangevin.trees import PyTree, pytree_dataclass
+from jlangevin._core.checks import check_made, check_scalar
+from jlangevin._core.trees import PyTree, pytree_dataclass
+from jlangevin.energies.base import GivenGradient
 
 __all__ = ["GivenGradient", "LevelScore", "Score", "level_score", "score"]
 

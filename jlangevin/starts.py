@@ -10,14 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import ndtr
 
-from jlangevin import noise, trees
-from jlangevin._checks import as_array, check_count, check_finite, check_key, check_known
-from jlangevin.compiling import compiled, traced_once
+from jlangevin import noise
+from jlangevin._core import trees
+from jlangevin._core.checks import as_array, check_count, check_finite, check_key, check_known
+from jlangevin._core.compiling import compiled
+from jlangevin._core.trees import Parted, PyTree, pytree_dataclass
 from jlangevin.distribution import Drawable, check_drawable, starts
-from jlangevin.kernels.base import Energy, check_callable, check_energy, value_and_gradient
+from jlangevin.energies.base import Energy, check_callable, check_energy, value_and_gradient
+from jlangevin.energies.traced import traced_once
 from jlangevin.noise import Want
 from jlangevin.sampling.trouble import first_fault
-from jlangevin.trees import Parted, PyTree, pytree_dataclass
 
 __all__ = ["Starts", "Uniform", "draw", "uniform"]
 

@@ -6,7 +6,7 @@ import numpy as np
 from jax.tree_util import Partial
 
 import jlangevin as jl
-from jlangevin._arithmetic import product
+from jlangevin._core.arithmetic import product
 
 
 def arr(values):

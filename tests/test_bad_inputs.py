@@ -857,9 +857,9 @@ jl.exact.target(lambda x: -jnp.sum(x**2), X[0])
     jl.NotNormalizableError: energy: its Hessian has the eigenvalue -2 ... exact.law
 jl.exact.target(Q, X[0], temperature=-1.0)
     ValueError: temperature: expected values above zero
-jl.exact.step_size_for(jl.energies.linear([1.0, 1.0]), X[0], bias=0.1)
+jl.adaptation.step_size_for(jl.energies.linear([1.0, 1.0]), X[0], bias=0.1)
     jl.NotNormalizableError: energy: the largest eigenvalue of its Hessian is 0 ... exact.law
-jl.exact.step_size_for(Q, X[0], bias=0.0)
+jl.adaptation.step_size_for(Q, X[0], bias=0.0)
     ValueError: bias: expected values above zero
 jl.exact.wasserstein2(G, 3)
     TypeError: q: expected a jlangevin.Gaussian, got int

@@ -15,7 +15,8 @@ from jax.test_util import check_grads
 from scipy import stats
 
 import jlangevin as jl
-from jlangevin import distribution, noise, trees
+from jlangevin import distribution, noise
+from jlangevin._core import trees
 
 RATE = 1e-6
 

@@ -10,7 +10,7 @@ import networks
 import numpy as np
 import pytest
 
-from jlangevin import trees
+from jlangevin._core import trees
 from jlangevin.sampling import fingerprint
 
 pytestmark = pytest.mark.slow

@@ -7,7 +7,7 @@ import pytest
 from jax.tree_util import Partial
 
 import jlangevin as jl
-from jlangevin._arithmetic import product
+from jlangevin._core.arithmetic import product
 from jlangevin.kernels import gradient
 
 pytestmark = pytest.mark.slow
@@ -163,7 +163,7 @@ def test_a_score_that_is_no_gradient_has_laws_but_no_target():
     np.testing.assert_allclose(F @ cov @ F.T + 0.2 * np.eye(2), cov, atol=1e-5)
     for question in (
         lambda: jl.exact.target(on, jnp.zeros(2)),
-        lambda: jl.exact.step_size_for(on, jnp.zeros(2), bias=0.1),
+        lambda: jl.adaptation.step_size_for(on, jnp.zeros(2), bias=0.1),
     ):
         with pytest.raises(jl.NoEnergyError, match=r"energy: .* no gradient"):
             question()
@@ -172,7 +172,7 @@ def test_a_score_that_is_no_gradient_has_laws_but_no_target():
 def test_a_score_has_a_configurational_temperature():
     x = jnp.array([0.3, -0.2])
     a, b = (
-        jl.kernels.configurational_temperature(on, x)
+        jl.diagnostics.configurational_temperature(on, x)
         for on in (jl.energies.rosenbrock(), only_the_score(jl.energies.rosenbrock()))
     )
     np.testing.assert_allclose(a, b, rtol=1e-6)

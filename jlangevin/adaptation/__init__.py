@@ -10,10 +10,12 @@ A kernel that goes on changing with its own past has another law. So adaptation 
     settling    whether chains have settled, and which stayed behind
     verdict     what is said of all that
     curvature   for kernels that accept everything: the largest eigenvalue of ∇²E
+    step_size   for `ula` on a quadratic energy: the step whose bias is given
 """
 
 from jlangevin.adaptation.curvature import curvature
 from jlangevin.adaptation.phases import WarmUp, warm_up
+from jlangevin.adaptation.step_size import step_size_for
 from jlangevin.adaptation.verdict import Verdict
 
-__all__ = ["Verdict", "WarmUp", "curvature", "warm_up"]
+__all__ = ["Verdict", "WarmUp", "curvature", "step_size_for", "warm_up"]

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from jlangevin import trees
-from jlangevin._checks import check_count
-from jlangevin.kernels.base import Energy, check_energy, gradient
+from jlangevin._core import trees
+from jlangevin._core.checks import check_count
+from jlangevin.energies.base import Energy, check_energy, gradient
 
 __all__ = ["curvature"]
 

@@ -13,11 +13,11 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from jlangevin._core.trees import PyTree
 from jlangevin.adaptation.moving import Moving
+from jlangevin.energies.base import Energy
 from jlangevin.errors import EnergyWarning, PrecisionWarning, StuckWarning
-from jlangevin.kernels.base import Energy
 from jlangevin.sampling import SamplerState, resume
-from jlangevin.trees import PyTree
 
 __all__ = ["PIECE", "Ensemble", "Look", "host", "quiet"]
 

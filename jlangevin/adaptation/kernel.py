@@ -9,12 +9,12 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from jlangevin import trees
+from jlangevin._core import trees
+from jlangevin._core.trees import PyTree
 from jlangevin.adaptation.metric import DenseMetric, DiagonalMetric, LowRankMetric, Metric
 from jlangevin.kernels.base import has_schedule
 from jlangevin.kernels.microcanonical import Microcanonical
 from jlangevin.kernels.preconditioner import Dense, Diagonal, LowRank
-from jlangevin.trees import PyTree
 
 __all__ = [
     "FORMS",

@@ -25,9 +25,9 @@ import jax
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from jlangevin import trees
+from jlangevin._core import trees
+from jlangevin._core.trees import PyTree
 from jlangevin.kernels.preconditioner import Dense, Diagonal, LowRank
-from jlangevin.trees import PyTree
 
 __all__ = ["DenseMetric", "DiagonalMetric", "LowRankMetric", "Metric"]
 

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jlangevin import trees
-from jlangevin.kernels.base import Energy, Info
-from jlangevin.trees import PyTree, pytree_dataclass
+from jlangevin._core import trees
+from jlangevin._core.trees import PyTree, pytree_dataclass
+from jlangevin.energies.base import Energy
+from jlangevin.kernels.base import Info
 
 __all__ = ["Moving", "MovingState"]
 

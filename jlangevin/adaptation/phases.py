@@ -9,9 +9,17 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jlangevin import starts, trees
-from jlangevin._checks import check_count, check_key, check_known, check_probability, check_scalar
-from jlangevin._warn import warn
+from jlangevin import starts
+from jlangevin._core import trees
+from jlangevin._core.checks import (
+    check_count,
+    check_key,
+    check_known,
+    check_probability,
+    check_scalar,
+)
+from jlangevin._core.trees import PyTree
+from jlangevin._core.warn import warn
 from jlangevin.adaptation.ensemble import PIECE, Ensemble, Look, host, quiet
 from jlangevin.adaptation.kernel import (
     FORMS,
@@ -30,12 +38,12 @@ from jlangevin.adaptation.moving import Moving
 from jlangevin.adaptation.settling import are_behind, is_falling, seen_in
 from jlangevin.adaptation.verdict import Verdict
 from jlangevin.distribution import Drawable
+from jlangevin.energies.base import Energy
 from jlangevin.errors import AdaptationError, WarmUpWarning
-from jlangevin.kernels.base import Energy, check_kernel
+from jlangevin.kernels.base import check_kernel
 from jlangevin.kernels.mala import mala
 from jlangevin.sampling import SamplerState, sample
 from jlangevin.sampling.start import as_start
-from jlangevin.trees import PyTree
 
 __all__ = ["WarmUp", "warm_up"]
 

@@ -6,10 +6,11 @@ All of it works under `jit`, but for `bias` and `equalized`, which work on the h
 `series` asks whether chains have mixed and what they are worth (ESS, R-hat, Monte Carlo error);
 `meetings` how near coupled chains are to stationarity after any number of steps;
 `stein`, `identities` and `modes` ask whether the draws have the law that an energy stands for;
-`bias` what a step size makes of it; `swaps` how replicas of parallel tempering travel.
+`bias` what a step size makes of it; `thermometers` what temperature a state has;
+`swaps` how replicas of parallel tempering travel.
 """
 
-from jlangevin.autocorrelation import integrated_time
+from jlangevin._core.autocorrelation import integrated_time
 from jlangevin.diagnostics.bias import Bias, bias
 from jlangevin.diagnostics.identities import Identities, Identity, identities
 from jlangevin.diagnostics.meetings import Bound, meeting_times, total_variation_bound
@@ -18,10 +19,16 @@ from jlangevin.diagnostics.series import autocorrelation, ess, mcse, nested_rhat
 from jlangevin.diagnostics.stein import KSDTest, ksd, ksd_test, stein_thinning
 from jlangevin.diagnostics.summary import Summary, summary
 from jlangevin.diagnostics.swaps import SwapReport, equalized, swap_report
+from jlangevin.diagnostics.thermometers import (
+    ConfigurationalTemperature,
+    configurational_temperature,
+    kinetic_temperature,
+)
 
 __all__ = [
     "Bias",
     "Bound",
+    "ConfigurationalTemperature",
     "Identities",
     "Identity",
     "KSDTest",
@@ -30,10 +37,12 @@ __all__ = [
     "SwapReport",
     "autocorrelation",
     "bias",
+    "configurational_temperature",
     "equalized",
     "ess",
     "identities",
     "integrated_time",
+    "kinetic_temperature",
     "ksd",
     "ksd_test",
     "mcse",

@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jlangevin import energies, exact
-from jlangevin._arithmetic import product
-from jlangevin._checks import (
+from jlangevin._core.arithmetic import product
+from jlangevin._core.checks import (
     as_array,
     as_draws,
     as_draws_array,
@@ -33,8 +33,9 @@ from jlangevin._checks import (
     check_spd,
 )
 from jlangevin.diagnostics.series import mcse_of
+from jlangevin.energies.base import Energy, check_energy, gradient
 from jlangevin.errors import NotAModeError
-from jlangevin.kernels.base import Energy, Kernel, Schedule, check_energy, check_kernel, gradient
+from jlangevin.kernels.base import Kernel, Schedule, check_kernel
 
 __all__ = ["Bias", "bias"]
 

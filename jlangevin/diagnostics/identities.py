@@ -21,12 +21,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jlangevin import trees
-from jlangevin._checks import as_array, check_finite, check_temperature
-from jlangevin.compiling import compiled, mapped
+from jlangevin._core import trees
+from jlangevin._core.checks import as_array, check_finite, check_temperature
+from jlangevin._core.compiling import compiled
 from jlangevin.diagnostics.series import mcse_of
-from jlangevin.draws import as_positions
-from jlangevin.kernels.base import gradient
+from jlangevin.energies.base import gradient
+from jlangevin.energies.draws import as_positions
+from jlangevin.energies.traced import mapped
 
 __all__ = ["Identities", "Identity", "identities"]
 

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jlangevin import trees
-from jlangevin._checks import check_count
+from jlangevin._core import trees
+from jlangevin._core.checks import check_count
 from jlangevin.kernels.coupled import CoupledState
 from jlangevin.noise import MAX_STEPS
 

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jlangevin._checks import as_draws, check_flag, check_made
-from jlangevin.compiling import mapped
+from jlangevin._core.checks import as_draws, check_flag, check_made
 from jlangevin.energies import GaussianMixture
+from jlangevin.energies.traced import mapped
 
 __all__ = ["ModeOccupancy", "mode_occupancy"]
 

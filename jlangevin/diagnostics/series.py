@@ -18,11 +18,11 @@ import jax.numpy as jnp
 import scipy
 from jax.scipy.special import betainc, ndtri
 
-from jlangevin import trees
-from jlangevin._checks import as_draws_array, check_count, check_probability
-from jlangevin._warn import warn
-from jlangevin.autocorrelation import integrated_time
-from jlangevin.compiling import compiled
+from jlangevin._core import trees
+from jlangevin._core.autocorrelation import integrated_time
+from jlangevin._core.checks import as_draws_array, check_count, check_probability
+from jlangevin._core.compiling import compiled
+from jlangevin._core.warn import warn
 from jlangevin.errors import AxesWarning
 
 __all__ = ["autocorrelation", "ess", "mcse", "nested_rhat", "rhat"]
@@ -277,7 +277,7 @@ def _series(name: str, x: Any, *, told: bool = False) -> jax.Array:
             "(draw, chain, …), jnp.swapaxes(x, 0, 1); if it is right, ignore this warning",
             AxesWarning,
         )
-    return trees.wide(x)
+    return trees.at_least_float32(x)
 
 
 def _each(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:

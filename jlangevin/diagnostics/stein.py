@@ -32,9 +32,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jlangevin import noise, trees
-from jlangevin._arithmetic import product
-from jlangevin._checks import (
+from jlangevin import noise
+from jlangevin._core import trees
+from jlangevin._core.arithmetic import product
+from jlangevin._core.checks import (
     check_count,
     check_finite,
     check_key,
@@ -43,11 +44,13 @@ from jlangevin._checks import (
     check_temperature,
     or_nan,
 )
-from jlangevin.compiling import compiled, mapped
-from jlangevin.draws import Draws, as_positions
-from jlangevin.kernels.base import check_callable, gradient, shapes_of
+from jlangevin._core.compiling import compiled
+from jlangevin._core.user_code import shapes_of
+from jlangevin.energies.base import GivenGradient, check_callable, gradient
+from jlangevin.energies.draws import Draws, as_positions
+from jlangevin.energies.traced import mapped
 from jlangevin.noise import Want
-from jlangevin.scores import GivenGradient, Score
+from jlangevin.scores import Score
 
 __all__ = ["KSDTest", "ksd", "ksd_test", "stein_thinning"]
 

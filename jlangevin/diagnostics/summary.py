@@ -11,13 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jlangevin import trees
-from jlangevin._checks import check_finite, check_known, check_probability
-from jlangevin._warn import warn
-from jlangevin.compiling import compiled
+from jlangevin._core import trees
+from jlangevin._core.checks import check_finite, check_known, check_probability
+from jlangevin._core.compiling import compiled
+from jlangevin._core.trees import PyTree, pytree_dataclass, static_field
+from jlangevin._core.warn import warn
 from jlangevin.diagnostics import series
 from jlangevin.errors import AxesWarning
-from jlangevin.trees import PyTree, pytree_dataclass, static_field
 
 __all__ = ["Summary", "summary"]
 
@@ -376,7 +376,7 @@ def _columns(
     leaves: list[jax.Array], *, probs: tuple[float, ...], superchains: int | None
 ) -> dict[str, Any]:
     """What `Summary` has of each element, (k,), and whether a chain has not moved, (chain,)."""
-    leaves = [trees.wide(leaf) for leaf in leaves]
+    leaves = [trees.at_least_float32(leaf) for leaf in leaves]
     dtype = trees.common_dtype(*leaves)
     num_chains, num_draws = leaves[0].shape[:2]
     flat = [leaf.reshape(num_chains, num_draws, -1).astype(dtype) for leaf in leaves]

@@ -10,8 +10,8 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from jlangevin import trees
-from jlangevin._checks import as_array, check_count, check_known
+from jlangevin._core import trees
+from jlangevin._core.checks import as_array, check_count, check_known
 from jlangevin.kernels.tempered import TemperedState, as_ladder
 
 __all__ = ["SwapReport", "equalized", "swap_report"]

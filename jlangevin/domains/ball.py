@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.nn import log_sigmoid
 
-from jlangevin._arithmetic import root
-from jlangevin._checks import as_array, check_finite, check_scalar
+from jlangevin._core.arithmetic import root
+from jlangevin._core.checks import as_array, check_finite, check_scalar
+from jlangevin._core.trees import pytree_dataclass
 from jlangevin.domains.base import fitted, single_array
-from jlangevin.trees import pytree_dataclass
 
 __all__ = ["Ball", "ball"]
 

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jlangevin import trees
-from jlangevin._checks import check_made
-from jlangevin.trees import PyTree
+from jlangevin._core import trees
+from jlangevin._core.checks import check_made
+from jlangevin._core.trees import PyTree
 
 __all__ = ["Domain", "admit", "check_domain", "fitted", "single_array"]
 

@@ -12,11 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.nn import log_sigmoid, sigmoid, softplus
 
-from jlangevin import trees
-from jlangevin._checks import as_array, or_nan
+from jlangevin._core import trees
+from jlangevin._core.arithmetic import hidden_zero, separately_rounded
+from jlangevin._core.checks import as_array, or_nan
+from jlangevin._core.trees import PyTree, pytree_dataclass
 from jlangevin.domains.base import fitted
-from jlangevin.rounding import apart, hidden_zero
-from jlangevin.trees import PyTree, pytree_dataclass
 
 __all__ = ["Box", "box"]
 
@@ -93,11 +93,11 @@ def _fold(low: jax.Array, high: jax.Array, y: jax.Array) -> tuple[jax.Array, jax
     """
     width = high - low
     beyond = jnp.maximum(jnp.maximum(low - y, y - high), 0)
-    # Not `mod`, which is a call for each element, and apart, so that runs have the same bits
-    # however they are cut.
+    # Not `mod`, which is a call for each element, and rounded by itself, so that runs
+    # have the same bits however they are cut.
     period = jnp.where(jnp.isfinite(width), 2 * width, 1)
     turns = jnp.where(jnp.isfinite(width), jnp.floor(beyond / period), 0)
-    way = jnp.maximum(beyond - apart(turns * period, hidden_zero(period)), 0)
+    way = jnp.maximum(beyond - separately_rounded(turns * period, hidden_zero(period)), 0)
     back = way > width
     depth = jnp.where(back, 2 * width - way, way)
     end = jnp.where(y < low, low + depth, jnp.where(y > high, high - depth, y))

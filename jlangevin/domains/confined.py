@@ -7,10 +7,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jlangevin._energy import WrappedEnergy, check_callable, gradient
+from jlangevin._core.trees import PyTree, pytree_dataclass
 from jlangevin.domains.base import Domain, check_domain
 from jlangevin.domains.simplex import Simplex
-from jlangevin.trees import PyTree, pytree_dataclass
+from jlangevin.energies.base import WrappedEnergy, check_callable, gradient
 
 __all__ = ["Confined", "confine"]
 

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax.nn import log_sigmoid, softplus
 
-from jlangevin._checks import as_array, check_finite, check_scalar, or_nan
+from jlangevin._core.checks import as_array, check_finite, check_scalar, or_nan
+from jlangevin._core.trees import pytree_dataclass
 from jlangevin.domains.base import fitted, single_array
-from jlangevin.trees import pytree_dataclass
 
 __all__ = ["HalfSpace", "half_space"]
 

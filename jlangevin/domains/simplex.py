@@ -10,8 +10,8 @@ import numpy as np
 from jax import lax
 from jax.nn import log_softmax, softmax
 
+from jlangevin._core.trees import pytree_dataclass
 from jlangevin.domains.base import single_array
-from jlangevin.trees import pytree_dataclass
 
 __all__ = ["Simplex", "simplex"]
 

@@ -1,12 +1,14 @@
 """One file per dynamics; `base` says what a kernel is."""
 
+from jlangevin._core.deprecation import renamed
+from jlangevin.energies.base import Energy, gradient
 from jlangevin.kernels.adjusted_microcanonical import (
     AdjustedMicrocanonical,
     adjusted_microcanonical,
 )
 from jlangevin.kernels.annealed import Annealed, Levels, annealed
 from jlangevin.kernels.barker import Barker, barker
-from jlangevin.kernels.base import Energy, Info, Kernel, Rejections, Schedule, gradient
+from jlangevin.kernels.base import Info, Kernel, Rejections, Schedule
 from jlangevin.kernels.coupled import Coupled, CoupledState, coupled
 from jlangevin.kernels.gradient_noise import GradientNoise, gradient_noise
 from jlangevin.kernels.leimkuhler_matthews import (
@@ -34,11 +36,8 @@ from jlangevin.kernels.tamed_ula import TamedULA, TamedULAState, tamed_ula
 from jlangevin.kernels.tempered import Tempered, TemperedState, tempered
 from jlangevin.kernels.ula import ULA, ULAState, ula
 from jlangevin.kernels.underdamped import (
-    ConfigurationalTemperature,
     Underdamped,
     UnderdampedState,
-    configurational_temperature,
-    kinetic_temperature,
     underdamped,
 )
 
@@ -51,7 +50,6 @@ __all__ = [
     "AdjustedMicrocanonical",
     "Annealed",
     "Barker",
-    "ConfigurationalTemperature",
     "Coupled",
     "CoupledState",
     "Dense",
@@ -86,11 +84,9 @@ __all__ = [
     "adjusted_microcanonical",
     "annealed",
     "barker",
-    "configurational_temperature",
     "coupled",
     "gradient",
     "gradient_noise",
-    "kinetic_temperature",
     "leimkuhler_matthews",
     "mala",
     "malt",
@@ -107,3 +103,16 @@ __all__ = [
     "ula",
     "underdamped",
 ]
+
+__getattr__ = renamed(
+    __name__,
+    {
+        name: f"jlangevin.diagnostics.{name}"
+        for name in (
+            "ConfigurationalTemperature",
+            "configurational_temperature",
+            "kinetic_temperature",
+        )
+    },
+    since="0.1",
+)

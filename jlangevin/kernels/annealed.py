@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jlangevin._checks import as_array, check_count, check_positive, or_nan
-from jlangevin._energy import level
-from jlangevin.kernels.base import Energy, Info, Schedule, hyperparameter
+from jlangevin._core.checks import as_array, check_count, check_positive, or_nan
+from jlangevin._core.trees import PyTree, pytree_dataclass
+from jlangevin.energies.base import Energy, level
+from jlangevin.kernels.base import Info, Schedule, hyperparameter
 from jlangevin.kernels.ula import ULA, ULAState
 from jlangevin.noise import Want
-from jlangevin.trees import PyTree, pytree_dataclass
 
 __all__ = ["Annealed", "Levels", "annealed", "as_sigmas", "step_at"]
 

@@ -10,7 +10,9 @@ import jax.numpy as jnp
 from jax.nn import softplus
 from jax.scipy.special import erfc, expit
 
-from jlangevin.kernels.base import Energy, Info, hyperparameter
+from jlangevin._core.trees import PyTree, pytree_dataclass
+from jlangevin.energies.base import Energy
+from jlangevin.kernels.base import Info, hyperparameter
 from jlangevin.kernels.metropolis import (
     Metropolis,
     MetropolisState,
@@ -21,7 +23,6 @@ from jlangevin.kernels.metropolis import (
 )
 from jlangevin.kernels.preconditioner import Preconditioner, as_preconditioner
 from jlangevin.noise import Want
-from jlangevin.trees import PyTree, pytree_dataclass
 
 __all__ = ["Barker", "barker"]
 

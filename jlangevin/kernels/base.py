@@ -2,60 +2,39 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jlangevin import noise, trees
-from jlangevin._checks import check_made, check_not_negative, check_number, check_scalar
-from jlangevin._energy import (
+from jlangevin import noise
+from jlangevin._core import trees
+from jlangevin._core.checks import check_made, check_not_negative, check_number, check_scalar
+from jlangevin._core.trees import PyTree, pytree_dataclass, static_field
+from jlangevin._core.user_code import check_returned, note_on_errors
+from jlangevin.energies.base import (
     Energy,
-    GivenGradient,
-    check_callable,
-    gradient,
-    value_and_gradient,
 )
-from jlangevin.errors import NoEnergyError
-from jlangevin.trees import PyTree, pytree_dataclass, static_field
 
 __all__ = [
-    "Energy",
     "Info",
     "Kernel",
     "Rejections",
     "Schedule",
     "at_step",
-    "check_callable",
-    "check_energy",
-    "check_energy_on",
-    "check_estimator",
     "check_kernel",
     "check_step",
-    "estimate",
-    "gradient",
     "has_schedule",
     "hyperparameter",
     "if_sound",
     "layers",
-    "noted",
     "position",
-    "shapes_of",
-    "value_and_gradient",
 ]
 
 K = TypeVar("K")
-
-# What a function raises that is written for numbers and gets tracers.
-_WANTS_VALUES = (
-    jax.errors.ConcretizationTypeError,
-    jax.errors.TracerArrayConversionError,
-    jax.errors.TracerIntegerConversionError,
-)
 
 
 class Rejections(NamedTuple):
@@ -154,7 +133,7 @@ class CheckedSchedule(Schedule):
     name: str = static_field(default="schedule")
 
     def __call__(self, step: Any) -> jax.Array:
-        with noted(f"by the schedule of {self.name}, given the step as an int32 scalar"):
+        with note_on_errors(f"by the schedule of {self.name}, given the step as an int32 scalar"):
             value = self.function(step)
         name = f"{self.name}: its schedule at step {step}" if trees.is_concrete(step) else self.name
         check_number(name, value)
@@ -246,54 +225,6 @@ def layers(kernel: Any) -> Iterator[Any]:
         kernel = getattr(kernel, "kernel", None)
 
 
-@contextlib.contextmanager
-def noted(by: str) -> Iterator[None]:
-    """Errors raised inside, by code that is not ours, are told apart by a note."""
-    try:
-        yield
-    except Exception as error:
-        error.add_note(f"jlangevin: raised {by}")
-        if isinstance(error, _WANTS_VALUES):
-            error.add_note(
-                "jlangevin: it is traced, so no value is known there; take jax.numpy (jnp) where "
-                "it has numpy, jnp.where for if, and leave out float() and int()"
-            )
-        raise
-
-
-def shapes_of(
-    name: str, given: str, function: Callable[..., Any], *args: Any, by: str | None = None
-) -> PyTree:
-    """What a user's `function`, given as the argument `name`, returns, as shapes.
-
-    `given` says in words what `args` are, and `by` what the function is, `name` if None.
-
-    Raises:
-        TypeError: it returns what is not made of numbers and arrays. Errors of its own have a note
-            that names it and says what it was given.
-    """
-    shown = trees.shown(args if len(args) > 1 else args[0])
-
-    def called(*args: Any) -> PyTree:
-        with noted(f"by {by or name}, given {given} {shown}"):
-            found = function(*args)
-        _check_returned(name, given, found)
-        return found
-
-    return jax.eval_shape(called, *args)
-
-
-def _check_returned(name: str, given: str, found: PyTree) -> None:
-    """Raise TypeError unless what a user's function returned is made of numbers and arrays."""
-    for leaf in jax.tree.leaves(found):
-        if not isinstance(leaf, bool) and not trees.is_array(leaf):
-            hint = ", which has to be called" if callable(leaf) else ""
-            raise TypeError(
-                f"{name}: expected numbers, arrays or a pytree of them from it, given {given}; "
-                f"got {type(leaf).__name__}{hint}"
-            )
-
-
 def check_step(kernel: Kernel, energy: Energy, position: PyTree) -> tuple[Any, Info]:
     """`init` and `step` on shapes alone, at a position like `position`.
 
@@ -309,22 +240,26 @@ def check_step(kernel: Kernel, energy: Energy, position: PyTree) -> tuple[Any, I
     made = [noise.shapes(want, position) for want in wants]
 
     def both(x: PyTree, z0: PyTree, z1: PyTree) -> tuple[Any, Any]:
-        with noted(f"by the kernel's init, given position and noise {trees.shown((x, z0))}"):
+        with note_on_errors(
+            f"by the kernel's init, given position and noise {trees.shown((x, z0))}"
+        ):
             state = kernel.init(energy, x, z0)
         if not hasattr(state, "position"):
             raise TypeError(
                 "kernel: its state needs a member `position`, as a NamedTuple has; init returned "
                 f"{trees.shown(state)}"
             )
-        with noted(f"by the kernel's step, given state and noise {trees.shown((state, z1))}"):
+        with note_on_errors(
+            f"by the kernel's step, given state and noise {trees.shown((state, z1))}"
+        ):
             stepped = kernel.step(energy, state, z1)
         if not (isinstance(stepped, tuple) and len(stepped) == 2 and isinstance(stepped[1], Info)):
             raise TypeError(
                 "kernel: its step is to return a pair, the next state and jlangevin.Info(), got "
                 f"{type(stepped).__name__}"
             )
-        _check_returned("kernel: init", "position and noise", state)
-        _check_returned("kernel: step", "state and noise", stepped)
+        check_returned("kernel: init", "position and noise", state)
+        check_returned("kernel: step", "state and noise", stepped)
         return state, stepped
 
     before, (after, info) = jax.eval_shape(both, position, *made)
@@ -346,16 +281,6 @@ def check_step(kernel: Kernel, energy: Energy, position: PyTree) -> tuple[Any, I
     return before, info
 
 
-def check_estimator(estimator: Any) -> None:
-    """Raise TypeError unless `estimator` can be called, and is not what makes one."""
-    check_made("estimator", estimator)
-    if not callable(estimator):
-        raise TypeError(
-            "estimator: expected a callable from a key and a position to an estimate of the "
-            f"gradient, got {type(estimator).__name__}; see jlangevin.estimators"
-        )
-
-
 def if_sound(kernel: Any, state: PyTree) -> PyTree:
     """`state`, a position for instance, or NaN if anything in `kernel` is NaN.
 
@@ -373,53 +298,3 @@ def if_sound(kernel: Any, state: PyTree) -> PyTree:
         return jnp.where(sound, leaf, jnp.nan) if floating else leaf
 
     return jax.tree.map(keep, state)
-
-
-def estimate(estimator: Any, key: jax.Array, position: PyTree) -> PyTree:
-    """What `estimator` gives, which has to be like the position: nothing is broadcast."""
-    with noted(f"by the estimator, given a key and one position {trees.shown(position)}"):
-        slope = jax.tree.map(jnp.asarray, estimator(key, position))
-    trees.assert_like(
-        "estimator",
-        slope,
-        trees.struct(position),
-        "like the position, as its estimate of the gradient",
-        dtypes=True,
-    )
-    return slope
-
-
-def check_energy(energy: Any, position: PyTree) -> None:
-    """Raise unless `energy` maps a position like `position` to a real floating scalar.
-
-    The gradient of one that gives its own must be like the position; it may have no value.
-    """
-    check_callable(energy)
-    with contextlib.suppress(NoEnergyError):
-        _check_value(energy, position)
-    if isinstance(energy, GivenGradient):
-        slope = shapes_of("energy", "one position", energy.gradient, position, by="the score")
-        trees.assert_like(
-            "energy",
-            slope,
-            trees.struct(position),
-            "like the position, from its score",
-            dtypes=True,
-        )
-
-
-def check_energy_on(energy: Any, points: PyTree) -> None:
-    """`check_energy` at one of many positions, whose leaves are (n, …)."""
-    check_energy(energy, trees.one_chain(points))
-
-
-def _check_value(energy: Any, position: PyTree) -> None:
-    value = shapes_of("energy", "one position", energy, position, by="the energy")
-    if not isinstance(value, jax.ShapeDtypeStruct) or value.shape != ():
-        what = f"shape {value.shape}" if hasattr(value, "shape") else type(value).__name__
-        raise ValueError(
-            f"energy: expected a scalar for one position, got {what}; sum over the position's "
-            "elements (the driver maps over chains)"
-        )
-    if not jnp.issubdtype(value.dtype, jnp.floating):
-        raise TypeError(f"energy: expected a real floating value, got dtype {value.dtype}")

@@ -8,14 +8,15 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from jlangevin._checks import check_count
-from jlangevin.kernels.base import Energy, Info, gradient
+from jlangevin._core.arithmetic import hidden_zero, separately_rounded
+from jlangevin._core.checks import check_count
+from jlangevin._core.trees import PyTree, pytree_dataclass, static_field
+from jlangevin.energies.base import Energy, gradient
+from jlangevin.kernels.base import Info
 from jlangevin.kernels.mala import MALA
 from jlangevin.kernels.metropolis import total
 from jlangevin.kernels.nesting import check_inside
 from jlangevin.noise import Want
-from jlangevin.rounding import apart, hidden_zero
-from jlangevin.trees import PyTree, pytree_dataclass, static_field
 
 __all__ = ["Coupled", "CoupledState", "coupled"]
 
@@ -113,7 +114,7 @@ class Coupled:
         def mean(x: jax.Array, y: jax.Array, turn: jax.Array) -> jax.Array:
             eta = jnp.asarray(kernel.step_size, x.dtype)
             sigma = jnp.sqrt(2 * eta * jnp.asarray(kernel.temperature, x.dtype))
-            return (x - y - apart(eta * turn, hidden_zero(eta))) / sigma
+            return (x - y - separately_rounded(eta * turn, hidden_zero(eta))) / sigma
 
         gap = jax.tree.map(mean, x, y, turn)
         return gap if kernel.preconditioner is None else kernel.preconditioner.solve(gap)
@@ -139,7 +140,7 @@ def reflect(xi: PyTree, gap: PyTree, uniform: jax.Array) -> tuple[PyTree, jax.Ar
     zero = hidden_zero(uniform)
 
     def move(xi: jax.Array, z: jax.Array, way: jax.Array) -> jax.Array:
-        return xi + jnp.where(same, z, apart(times.astype(z.dtype) * way, zero))
+        return xi + jnp.where(same, z, separately_rounded(times.astype(z.dtype) * way, zero))
 
     return jax.tree.map(move, xi, gap, way), same
 

@@ -7,15 +7,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jlangevin import trees
-from jlangevin._arithmetic import product
-from jlangevin._checks import as_array, check_spd
-from jlangevin._energy import WrappedEnergy
+from jlangevin._core import trees
+from jlangevin._core.arithmetic import product
+from jlangevin._core.checks import as_array, check_spd
+from jlangevin._core.trees import PyTree, pytree_dataclass
 from jlangevin.distribution import factor
-from jlangevin.kernels.base import Energy, Info, gradient
+from jlangevin.energies.base import Energy, WrappedEnergy, gradient
+from jlangevin.kernels.base import Info
 from jlangevin.kernels.nesting import check_inside
 from jlangevin.noise import Want
-from jlangevin.trees import PyTree, pytree_dataclass
 
 __all__ = ["GradientNoise", "gradient_noise"]
 

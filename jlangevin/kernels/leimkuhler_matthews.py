@@ -7,12 +7,13 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jlangevin.kernels.base import Energy, Info, gradient, hyperparameter
+from jlangevin._core.arithmetic import hidden_zero, separately_rounded
+from jlangevin._core.trees import PyTree, pytree_dataclass
+from jlangevin.energies.base import Energy, gradient
+from jlangevin.kernels.base import Info, hyperparameter
 from jlangevin.kernels.preconditioner import Preconditioner, as_preconditioner
 from jlangevin.kernels.ula import ULA, ULAState
 from jlangevin.noise import Want
-from jlangevin.rounding import apart, hidden_zero
-from jlangevin.trees import PyTree, pytree_dataclass
 
 __all__ = ["LeimkuhlerMatthews", "LeimkuhlerMatthewsState", "leimkuhler_matthews"]
 
@@ -66,7 +67,7 @@ class LeimkuhlerMatthews:
                 )
                 for k in (self, other)
             )
-            return xi + apart((now - before) * g, hidden_zero(now))
+            return xi + separately_rounded((now - before) * g, hidden_zero(now))
 
         return state._replace(noise=jax.tree.map(shift, state.noise, slope))
 

@@ -6,7 +6,9 @@ from typing import Any, ClassVar
 
 import jax
 
-from jlangevin.kernels.base import Energy, Info, hyperparameter
+from jlangevin._core.trees import PyTree, pytree_dataclass
+from jlangevin.energies.base import Energy
+from jlangevin.kernels.base import Info, hyperparameter
 from jlangevin.kernels.metropolis import (
     Metropolis,
     MetropolisState,
@@ -18,7 +20,6 @@ from jlangevin.kernels.metropolis import (
 from jlangevin.kernels.preconditioner import Preconditioner, as_preconditioner
 from jlangevin.kernels.ula import ULA
 from jlangevin.noise import Want
-from jlangevin.trees import PyTree, pytree_dataclass
 
 __all__ = ["MALA", "mala"]
 

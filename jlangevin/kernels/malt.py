@@ -8,9 +8,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jlangevin import trees
-from jlangevin._checks import check_count
-from jlangevin.kernels.base import Energy, Info, hyperparameter
+from jlangevin._core import trees
+from jlangevin._core.checks import check_count
+from jlangevin._core.trees import PyTree, pytree_dataclass, static_field
+from jlangevin.energies.base import Energy
+from jlangevin.kernels.base import Info, hyperparameter
 from jlangevin.kernels.metropolis import (
     Metropolis,
     MetropolisState,
@@ -21,7 +23,6 @@ from jlangevin.kernels.metropolis import (
 )
 from jlangevin.kernels.preconditioner import Preconditioner, Scalar, as_mass
 from jlangevin.noise import Many, Want
-from jlangevin.trees import PyTree, pytree_dataclass, static_field
 
 __all__ = ["MALT", "malt"]
 

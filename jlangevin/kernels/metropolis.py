@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jlangevin import trees
-from jlangevin.kernels.base import FAULT, LAST_FAULT, ROUNDED, WALL, Energy, Info, if_sound
-from jlangevin.trees import PyTree
+from jlangevin._core import trees
+from jlangevin._core.trees import PyTree
+from jlangevin.energies.base import Energy
+from jlangevin.kernels.base import FAULT, LAST_FAULT, ROUNDED, WALL, Info, if_sound
 
 __all__ = [
     "Metropolis",

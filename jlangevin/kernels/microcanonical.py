@@ -8,13 +8,14 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jlangevin import trees
-from jlangevin.kernels.base import Energy, Info, hyperparameter, value_and_gradient
+from jlangevin._core import trees
+from jlangevin._core.arithmetic import hidden_zero, separately_rounded
+from jlangevin._core.trees import PyTree, pytree_dataclass, static_field
+from jlangevin.energies.base import Energy, value_and_gradient
+from jlangevin.kernels.base import Info, hyperparameter
 from jlangevin.kernels.metropolis import MetropolisState, total
 from jlangevin.kernels.preconditioner import Preconditioner, as_preconditioner
 from jlangevin.noise import Want
-from jlangevin.rounding import apart, hidden_zero
-from jlangevin.trees import PyTree, pytree_dataclass, static_field
 
 __all__ = [
     "Isokinetic",
@@ -106,7 +107,9 @@ class Isokinetic:
 
         def turn(b: jax.Array, e: jax.Array) -> jax.Array:
             # One product is rounded before they are added, as a compiler may contract either.
-            kept = apart((2 * zeta).astype(b.dtype) * b, hidden_zero(zeta).astype(b.dtype))
+            kept = separately_rounded(
+                (2 * zeta).astype(b.dtype) * b, hidden_zero(zeta).astype(b.dtype)
+            )
             return kept + forward.astype(e.dtype) * e
 
         turned = unit(jax.tree.map(turn, both, e), u)

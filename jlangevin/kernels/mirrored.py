@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jlangevin._energy import WrappedEnergy
+from jlangevin._core.trees import PyTree, pytree_dataclass
 from jlangevin.domains.base import Domain, admit, check_domain
-from jlangevin.kernels.base import Energy, Info, gradient
+from jlangevin.energies.base import Energy, WrappedEnergy, gradient
+from jlangevin.kernels.base import Info
 from jlangevin.kernels.nesting import check_inside
 from jlangevin.noise import Want
-from jlangevin.trees import PyTree, pytree_dataclass
 
 __all__ = ["Mirrored", "MirroredState", "mirrored"]
 

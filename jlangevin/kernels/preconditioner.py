@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from jlangevin import trees
-from jlangevin._arithmetic import product
-from jlangevin._checks import (
+from jlangevin._core import trees
+from jlangevin._core.arithmetic import product
+from jlangevin._core.checks import (
     as_array,
     check_finite,
     check_positive,
@@ -19,7 +19,7 @@ from jlangevin._checks import (
     check_spd,
     or_nan,
 )
-from jlangevin.trees import PyTree, pytree_dataclass, static_field
+from jlangevin._core.trees import PyTree, pytree_dataclass, static_field
 
 __all__ = [
     "Dense",
@@ -271,7 +271,7 @@ def _root(name: str, value: Any) -> jax.Array:
         raise ValueError(f"{name}: expected a square matrix, got shape {lower.shape}")
 
     def regular(xp: Any, lower: Any) -> Any:
-        wide = np.asarray(lower, np.float64) if xp is np else trees.wide(lower)
+        wide = np.asarray(lower, np.float64) if xp is np else trees.at_least_float32(lower)
         return xp.linalg.matrix_rank(wide) == len(wide)
 
     return or_nan(lower, regular, lambda: ValueError(f"{name}: expected a regular matrix"))

@@ -7,13 +7,13 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from jlangevin._checks import check_count
-from jlangevin._energy import level
+from jlangevin._core.checks import check_count
+from jlangevin._core.trees import PyTree, pytree_dataclass, static_field
+from jlangevin.energies.base import Energy, gradient, level
 from jlangevin.kernels.annealed import Levels, as_sigmas, step_at
-from jlangevin.kernels.base import Energy, Info, Schedule, gradient, hyperparameter
+from jlangevin.kernels.base import Info, Schedule, hyperparameter
 from jlangevin.kernels.ula import ULA, ULAState, diffuse
 from jlangevin.noise import Want
-from jlangevin.trees import PyTree, pytree_dataclass, static_field
 
 __all__ = ["PredictorCorrector", "predictor_corrector"]
 

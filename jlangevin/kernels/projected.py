@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from jlangevin._core.trees import PyTree, pytree_dataclass
 from jlangevin.domains.base import Domain, admit, check_domain
-from jlangevin.kernels.base import Energy, Info, gradient, hyperparameter
+from jlangevin.energies.base import Energy, gradient
+from jlangevin.kernels.base import Info, hyperparameter
 from jlangevin.kernels.ula import ULA, ULAState
 from jlangevin.noise import Want
-from jlangevin.trees import PyTree, pytree_dataclass
 
 __all__ = ["Projected", "projected"]
 

@@ -7,12 +7,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jlangevin._core.arithmetic import hidden_zero, separately_rounded
+from jlangevin._core.trees import PyTree, pytree_dataclass
 from jlangevin.domains.base import Domain, check_domain
-from jlangevin.kernels.base import Energy, Info, gradient, hyperparameter
+from jlangevin.energies.base import Energy, gradient
+from jlangevin.kernels.base import Info, hyperparameter
 from jlangevin.kernels.projected import Projected
 from jlangevin.kernels.ula import ULA, ULAState
-from jlangevin.rounding import apart, hidden_zero
-from jlangevin.trees import PyTree, pytree_dataclass
 
 __all__ = ["Reflected", "free_step", "reflected"]
 
@@ -32,7 +33,9 @@ def free_step(
 ) -> PyTree:
     """Where `ula` would go, rounded before walls look at it, so that all see the same bits."""
     target = ULA(step_size, temperature, None).move(position, gradient, noise)
-    return jax.tree.map(lambda y: apart(y, hidden_zero(jnp.asarray(step_size, y.dtype))), target)
+    return jax.tree.map(
+        lambda y: separately_rounded(y, hidden_zero(jnp.asarray(step_size, y.dtype))), target
+    )
 
 
 def reflected(step_size: Any, domain: Domain, *, temperature: Any = 1.0) -> Reflected:

@@ -7,8 +7,10 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
+from jlangevin._core.trees import PyTree, pytree_dataclass
 from jlangevin.domains.base import Domain, admit, check_domain
-from jlangevin.kernels.base import Energy, Info, hyperparameter, if_sound
+from jlangevin.energies.base import Energy
+from jlangevin.kernels.base import Info, hyperparameter, if_sound
 from jlangevin.kernels.metropolis import (
     Metropolis,
     MetropolisState,
@@ -19,7 +21,6 @@ from jlangevin.kernels.metropolis import (
 )
 from jlangevin.kernels.reflected import free_step
 from jlangevin.noise import Want
-from jlangevin.trees import PyTree, pytree_dataclass
 
 __all__ = ["ReflectedMALA", "reflected_mala"]
 

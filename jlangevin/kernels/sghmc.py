@@ -8,13 +8,14 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jlangevin import trees
-from jlangevin._arithmetic import product
-from jlangevin._checks import as_array, check_spd
-from jlangevin.kernels.base import Energy, Info, Schedule, check_estimator, estimate, hyperparameter
+from jlangevin._core import trees
+from jlangevin._core.arithmetic import hidden_zero, product, separately_rounded
+from jlangevin._core.checks import as_array, check_spd
+from jlangevin._core.trees import PyTree, pytree_dataclass
+from jlangevin.energies.base import Energy
+from jlangevin.estimators import check_estimator, estimate
+from jlangevin.kernels.base import Info, Schedule, hyperparameter
 from jlangevin.noise import Want
-from jlangevin.rounding import apart, hidden_zero
-from jlangevin.trees import PyTree, pytree_dataclass
 
 __all__ = ["SGHMC", "SGHMCState", "sghmc"]
 
@@ -67,7 +68,7 @@ class SGHMC:
                 jnp.asarray(p, v.dtype) for p in (self.step_size, self.friction, self.mass)
             )
             # The increment first, and no sum of two products, as in `ula`.
-            lost = apart(h * (friction * v + g / mass), hidden_zero(h))
+            lost = separately_rounded(h * (friction * v + g / mass), hidden_zero(h))
             return v + (heat - lost)
 
         position = jax.tree.map(drift, state.position, state.velocity)
@@ -94,8 +95,10 @@ class SGHMC:
             for p in (self.step_size, self.friction, self.mass, self.temperature)
         )
         zero = hidden_zero(h)
-        injected = apart(2 * friction * temperature, zero) - apart(h * known / mass, zero)
-        return apart(jnp.sqrt(injected * h / mass), zero)
+        injected = separately_rounded(2 * friction * temperature, zero) - separately_rounded(
+            h * known / mass, zero
+        )
+        return separately_rounded(jnp.sqrt(injected * h / mass), zero)
 
 
 def sghmc(

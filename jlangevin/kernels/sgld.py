@@ -6,11 +6,13 @@ from typing import Any, ClassVar
 
 import jax
 
-from jlangevin.kernels.base import Energy, Info, check_estimator, estimate, hyperparameter
+from jlangevin._core.trees import PyTree, pytree_dataclass
+from jlangevin.energies.base import Energy
+from jlangevin.estimators import check_estimator, estimate
+from jlangevin.kernels.base import Info, hyperparameter
 from jlangevin.kernels.preconditioner import Preconditioner, as_preconditioner
 from jlangevin.kernels.ula import ULA, ULAState
 from jlangevin.noise import Want
-from jlangevin.trees import PyTree, pytree_dataclass
 
 __all__ = ["SGLD", "sgld"]
 

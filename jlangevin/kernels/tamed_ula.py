@@ -8,13 +8,14 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jlangevin import trees
-from jlangevin._arithmetic import fold, root
-from jlangevin._checks import check_flag
-from jlangevin.kernels.base import Energy, Info, gradient, hyperparameter
+from jlangevin._core import trees
+from jlangevin._core.arithmetic import fold, root
+from jlangevin._core.checks import check_flag
+from jlangevin._core.trees import PyTree, pytree_dataclass, static_field
+from jlangevin.energies.base import Energy, gradient
+from jlangevin.kernels.base import Info, hyperparameter
 from jlangevin.kernels.ula import diffuse
 from jlangevin.noise import Want
-from jlangevin.trees import PyTree, pytree_dataclass, static_field
 
 __all__ = ["TamedULA", "TamedULAState", "tamed_ula"]
 

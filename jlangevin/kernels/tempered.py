@@ -9,13 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jlangevin import trees
-from jlangevin._arithmetic import fold
-from jlangevin._checks import as_array, check_positive, or_nan
-from jlangevin.kernels.base import Energy, Info
+from jlangevin._core import trees
+from jlangevin._core.arithmetic import fold
+from jlangevin._core.checks import as_array, check_positive, or_nan
+from jlangevin._core.trees import PyTree, pytree_dataclass
+from jlangevin.energies.base import Energy
+from jlangevin.kernels.base import Info
 from jlangevin.kernels.nesting import check_inside
 from jlangevin.noise import Many, Want
-from jlangevin.trees import PyTree, pytree_dataclass
 
 __all__ = ["Tempered", "TemperedState", "as_ladder", "tempered"]
 

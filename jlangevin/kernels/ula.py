@@ -7,11 +7,12 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jlangevin.kernels.base import Energy, Info, gradient, hyperparameter
+from jlangevin._core.arithmetic import hidden_zero, separately_rounded
+from jlangevin._core.trees import PyTree, pytree_dataclass
+from jlangevin.energies.base import Energy, gradient
+from jlangevin.kernels.base import Info, hyperparameter
 from jlangevin.kernels.preconditioner import Preconditioner, as_preconditioner
 from jlangevin.noise import Want
-from jlangevin.rounding import apart, hidden_zero
-from jlangevin.trees import PyTree, pytree_dataclass
 
 __all__ = ["ULA", "ULAState", "diffuse", "ula"]
 
@@ -36,7 +37,7 @@ def diffuse(
         # have the same bits however they are cut.
         cold = sigma == 0  # a temperature schedule may end at 0
         ratio = eta / jnp.where(cold, 1, sigma)
-        push = apart(ratio * g, hidden_zero(eta))
+        push = separately_rounded(ratio * g, hidden_zero(eta))
         return jnp.where(cold, x - push, x + sigma * (xi - push))
 
     return jax.tree.map(move, position, drift, noise)

@@ -1,29 +1,19 @@
-"""Underdamped Langevin dynamics by splitting, and two thermometers."""
+"""Underdamped Langevin dynamics by splitting."""
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jlangevin import trees
-from jlangevin._arithmetic import product
-from jlangevin.draws import check_one, takes
-from jlangevin.kernels.base import Energy, Info, check_energy, gradient, hyperparameter, layers
+from jlangevin._core.trees import PyTree, pytree_dataclass, static_field
+from jlangevin.energies.base import Energy, gradient
+from jlangevin.kernels.base import Info, hyperparameter
 from jlangevin.kernels.preconditioner import Preconditioner, Scalar, as_mass
 from jlangevin.noise import Want
-from jlangevin.trees import PyTree, pytree_dataclass, static_field
 
-__all__ = [
-    "ConfigurationalTemperature",
-    "Underdamped",
-    "UnderdampedState",
-    "configurational_temperature",
-    "kinetic_temperature",
-    "underdamped",
-]
+__all__ = ["Underdamped", "UnderdampedState", "underdamped"]
 
 
 class UnderdampedState(NamedTuple):
@@ -191,139 +181,3 @@ def underdamped(
         hyperparameter("temperature", temperature),
         splitting,
     )
-
-
-def kinetic_temperature(kernel: Any, state: Any = None, *, position_shape: Any = None) -> jax.Array:
-    """vᵀMv / d of a state, whose mean is T where velocities are at equilibrium; M is the kernel's.
-
-    A step size puts velocities off equilibrium by what `underdamped` says of its splittings, which
-    need not put positions off: under BAOAB this reads T (1 - κ) where positions have T.
-
-    Args:
-        kernel: of which the state is, with a mass: `underdamped`, `sghmc`.
-        state: `run.state`, of all chains; or one chain's, as `observe` and reducers are given it.
-        position_shape: the shape of one position, or a pytree of shapes like it. To be given with
-            one chain's state whose positions have two axes or more, where M is a number: it could
-            as well be the state of many chains.
-
-    Returns:
-        A scalar for one chain's state, (chain,) for `run.state`.
-
-    Raises:
-        TypeError: a kernel without a mass, or a state without a velocity.
-        ValueError: a state of another shape than M's or `position_shape`, or one that may be of
-            one chain or of many.
-
-    Example:
-        >>> import jax, jax.numpy as jnp, jlangevin as jl
-        >>> energy, kernel = jl.energies.quadratic(jnp.eye(3)), jl.underdamped(0.1, 1.0, mass=2.0)
-        >>> run = jl.sample(jax.random.key(0), energy, kernel, energy, num_steps=9, num_chains=9999)
-        >>> found = jl.kernels.kinetic_temperature(kernel, run.state)
-        >>> found.shape, round(float(found.mean()), 1)
-        ((9999,), 1.0)
-    """
-    if state is None or hasattr(kernel, "velocity"):
-        raise TypeError(
-            "kernel: the mass is asked of it; pass kinetic_temperature(kernel, state), got "
-            f"{type(kernel).__name__} alone or first"
-        )
-    mass = next((m for m in map(_inverse_mass, layers(kernel)) if m is not None), None)
-    if mass is None:
-        raise TypeError(f"kernel: expected one with a mass, got {type(kernel).__name__}")
-    if hasattr(state, "streams"):  # of a run
-        return jax.vmap(lambda one: _kinetic_temperature(mass, one))(state.kernel)
-    if isinstance(mass, Scalar):
-        check_one("state", _velocity(state), position_shape, lambda: True)
-    elif position_shape is not None:
-        check_one("state", _velocity(state), position_shape, lambda: False)
-    return _kinetic_temperature(mass, state)
-
-
-def _inverse_mass(kernel: Any) -> Scalar | Preconditioner | None:
-    """M⁻¹ of a kernel that has one, however it holds it."""
-    found = getattr(kernel, "inverse_mass", None)
-    if found is None and hasattr(kernel, "mass"):
-        return as_mass(kernel.mass).inverse()
-    return found
-
-
-def _velocity(state: Any) -> PyTree:
-    if not hasattr(state, "velocity"):
-        raise TypeError(
-            f"state: expected one with a velocity, got {type(state).__name__}; take run.state of a "
-            "run of jlangevin.underdamped"
-        )
-    return state.velocity
-
-
-def _kinetic_temperature(inverse_mass: Scalar | Preconditioner, state: Any) -> jax.Array:
-    """|L⁻¹v|² / d, L Lᵀ = M⁻¹."""
-    whitened = trees.ravel(inverse_mass.solve(_velocity(state)))
-    return jnp.sum(whitened * whitened) / whitened.size
-
-
-class ConfigurationalTemperature(NamedTuple):
-    """Two numbers of each position. Average both; the ratio of the averages is T."""
-
-    gradient_square: jax.Array  # |∇E|²
-    laplacian: jax.Array  # ΔE
-
-
-def configurational_temperature(
-    energy: Energy, position: PyTree, *, position_shape: Any = None
-) -> ConfigurationalTemperature:
-    """|∇E|² and ΔE of positions: E[|∇E|²] = T E[ΔE] where these are at equilibrium.
-
-    That is an integration by parts under p ∝ exp(-E/T) (Rugh 1997; Butler, Ayton, Jepps and Evans
-    1998). The two are given apart because only the ratio of their averages is T: the average of
-    their ratios is another number, and has no mean where ΔE passes through zero.
-
-    The cost is d Hessian-vector products, and a d x d Hessian's memory.
-
-    Args:
-        energy: E, twice differentiable; or a score as `jlangevin.scores` makes them.
-        position: `run.state`, of all chains; or one position, a pytree of floating arrays.
-        position_shape: the shape of one position, or a pytree of shapes like it. To be given with
-            one position of two axes or more, of which the energy also takes a row: it could as well
-            be one position of each of many chains.
-
-    Returns:
-        Two scalars for one position, of shape (chain,) for `run.state`.
-
-    Raises:
-        TypeError: an energy that cannot be called, or a position that is not floating.
-        ValueError: an energy that is no scalar, a score that is not like the position; a position
-            of another shape than `position_shape`, or that may be one or many.
-
-    Example:
-        >>> import jax, jax.numpy as jnp, jlangevin as jl
-        >>> energy = jl.energies.quadratic(jnp.diag(jnp.array([1.0, 4.0])))
-        >>> run = jl.sample(jax.random.key(0), energy, jl.mala(0.1), energy, num_steps=9,
-        ...                 num_chains=9_999)
-        >>> pair = jl.kernels.configurational_temperature(energy, run.state)
-        >>> round(float(pair.gradient_square.mean() / pair.laplacian.mean()), 1)
-        1.0
-    """
-    if hasattr(position, "streams"):  # the state of a run
-        of_one = partial(_configurational_temperature, energy)
-        found: ConfigurationalTemperature = jax.vmap(of_one)(position.kernel.position)
-        return found
-    position = trees.as_position("position", position, floating=True)
-
-    def also_takes_a_row() -> bool:
-        return takes(energy, jax.tree.map(lambda x: jax.eval_shape(lambda x: x[0], x), position))
-
-    check_one("position", position, position_shape, also_takes_a_row)
-    return _configurational_temperature(energy, position)
-
-
-def _configurational_temperature(energy: Energy, position: PyTree) -> ConfigurationalTemperature:
-    check_energy(energy, position)
-    unravel = trees.unraveler(position)
-
-    def slope(flat: jax.Array) -> jax.Array:
-        return trees.ravel(gradient(energy, unravel(flat)))
-
-    flat = trees.ravel(position)
-    g = slope(flat)
-    return ConfigurationalTemperature(product(g, g), jnp.trace(jax.jacfwd(slope)(flat)))

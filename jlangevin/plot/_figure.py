@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jlangevin._checks import (
+from jlangevin._core.checks import (
     as_array,
     as_draws,
     as_host,

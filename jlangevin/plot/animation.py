@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from jlangevin._checks import check_count, check_scalar
+from jlangevin._core.checks import check_count, check_scalar
 from jlangevin.plot._figure import COLORS, as_chains, as_steps
 from jlangevin.plot.landscape import Span, contours, span_of
 

@@ -10,18 +10,20 @@ import jax.numpy as jnp
 import numpy as np
 import scipy
 
-from jlangevin import exact, trees
-from jlangevin._checks import (
+from jlangevin import exact
+from jlangevin._core import trees
+from jlangevin._core.checks import (
     check_count,
     check_increasing,
     check_positive,
     check_probability,
     check_scalar,
 )
-from jlangevin.compiling import compiled
+from jlangevin._core.compiling import compiled
+from jlangevin._core.user_code import note_on_errors
 from jlangevin.energies import quadratic
 from jlangevin.errors import NotAffineError
-from jlangevin.kernels.base import check_kernel, noted
+from jlangevin.kernels.base import check_kernel
 from jlangevin.plot._figure import COLORS, Array, as_numbers, axes_or_new, legend
 
 if TYPE_CHECKING:
@@ -144,7 +146,7 @@ def _curve(
     energy = quadratic(jnp.full((1, 1), precision, float))
 
     def one(step_size: jax.Array) -> jax.Array:
-        with noted(f"by kernels[{name!r}], given a step size {trees.shown(step_size)}"):
+        with note_on_errors(f"by kernels[{name!r}], given a step size {trees.shown(step_size)}"):
             kernel = make(step_size)
         check_kernel(kernel)
         return exact.stationary(kernel, energy, jnp.zeros(1)).cov[0, 0]

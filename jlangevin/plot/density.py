@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import scipy
 
-from jlangevin._checks import check_count
+from jlangevin._core.checks import check_count
 from jlangevin.distribution import Gaussian, check_gaussian
 from jlangevin.plot._figure import (
     COLORS,

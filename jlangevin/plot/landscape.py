@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jlangevin._checks import (
+from jlangevin._core.checks import (
     as_array,
     check_count,
     check_finite,
@@ -17,8 +17,8 @@ from jlangevin._checks import (
     check_known,
     check_temperature,
 )
-from jlangevin.compiling import energy_values, mapped
-from jlangevin.kernels.base import check_energy_on, gradient
+from jlangevin.energies.base import check_energy_on, gradient
+from jlangevin.energies.traced import energy_values, mapped
 from jlangevin.plot._figure import (
     COLORS,
     ON_HOST,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy
 
-from jlangevin._checks import check_count, check_finite, check_made, check_no_run
+from jlangevin._core.checks import check_count, check_finite, check_made, check_no_run
 from jlangevin.distribution import Gaussian
 from jlangevin.plot._figure import COLORS, Array, as_numbers, axes_or_new, legend
 from jlangevin.verify import dkw_radius

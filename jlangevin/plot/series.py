@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jlangevin import diagnostics
-from jlangevin._checks import as_array, check_count, check_known, check_scalar
-from jlangevin.draws import as_positions
+from jlangevin._core.checks import as_array, check_count, check_known, check_scalar
 from jlangevin.energies import GaussianMixture
+from jlangevin.energies.draws import as_positions
 from jlangevin.plot._figure import (
     COLORS,
     ON_HOST,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from jlangevin import noise
-from jlangevin._checks import check_count, check_flag
+from jlangevin._core.checks import check_count, check_flag
 from jlangevin.sampling.state import Plan
 
 __all__ = ["OnDivergence", "Stops", "as_plan", "as_stops", "check_observe"]

@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jlangevin import trees, xla
-from jlangevin._warn import warn
+from jlangevin._core import trees, xla
+from jlangevin._core.trees import PyTree
+from jlangevin._core.warn import warn
 from jlangevin.kernels.base import Info
 from jlangevin.sampling import program, report
 from jlangevin.sampling.arguments import Stops
@@ -25,7 +26,6 @@ from jlangevin.sampling.progress import Progress
 from jlangevin.sampling.run import Run
 from jlangevin.sampling.state import Plan, SamplerState, Span, Work
 from jlangevin.sampling.trouble import Sign, seen
-from jlangevin.trees import PyTree
 
 __all__ = ["run"]
 

@@ -22,11 +22,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
-from jlangevin._warn import warn
+from jlangevin._core.trees import PyTree, shown
+from jlangevin._core.warn import warn
 from jlangevin.errors import CheckpointError, CheckpointWarning
 from jlangevin.sampling import fingerprint
 from jlangevin.sampling.state import Plan, SamplerState, Work
-from jlangevin.trees import PyTree, shown
 
 __all__ = ["Store"]
 

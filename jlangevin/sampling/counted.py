@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jlangevin import trees
+from jlangevin._core import trees
+from jlangevin._core.trees import PyTree
 from jlangevin.sampling.state import SamplerState, Span, Work
 from jlangevin.sampling.steps import Carry, Steps
 from jlangevin.sampling.trouble import End
-from jlangevin.trees import PyTree
 
 __all__ = ["Counted", "Counting"]
 

@@ -10,18 +10,20 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
-from jlangevin import noise, trees
-from jlangevin import reducers as _reducers
-from jlangevin._checks import check_key, check_width
-from jlangevin.compiling import shapes
-from jlangevin.kernels.base import Energy, Kernel, check_callable, check_kernel, position
+from jlangevin import noise
+from jlangevin._core import trees
+from jlangevin._core.checks import check_key, check_width
+from jlangevin._core.compiling import shapes
+from jlangevin._core.trees import Parted, PyTree
+from jlangevin.energies.base import Energy, check_callable
+from jlangevin.kernels.base import Kernel, check_kernel, position
+from jlangevin.reducers.pytree import check_functions, check_num_draws, check_reducers
 from jlangevin.sampling import blocks, memory, program, report
 from jlangevin.sampling.arguments import OnDivergence, as_plan, as_stops, check_observe
 from jlangevin.sampling.layout import as_layout
 from jlangevin.sampling.run import Run
 from jlangevin.sampling.start import as_start, as_streams
 from jlangevin.sampling.state import SamplerState, Work
-from jlangevin.trees import Parted, PyTree
 
 __all__ = ["resume", "sample"]
 
@@ -118,9 +120,9 @@ def sample(
     check_key("key", key)
     check_callable(energy)
     check_kernel(kernel)
-    _reducers.check(reducers)
+    check_reducers(reducers)
     plan = as_plan(num_steps, burn_in, thin, remat)
-    _reducers.check_number(reducers, plan.num_draws)
+    check_num_draws(reducers, plan.num_draws)
     check_observe(observe)
     stops = as_stops(on_divergence, progress, block_steps, checkpoint, every)
     streams = None if chains is None else as_streams(chains)
@@ -132,7 +134,7 @@ def sample(
     begun = layout.place(Parted.of(start), chains=start.chained)
     key = layout.place(key)
     unobserved = work._replace(observe=Parted.of(None))  # so that one program serves them all
-    with start.noted():
+    with start.note_on_errors():
         if trees.is_concrete(key, begun, work):
             begins_as = memory.shapes_of_start(count, begun, unobserved)
             memory.check(begins_as, work, plan, layout, layout.device(key))
@@ -197,11 +199,11 @@ def resume(
     _check_state(state)
     check_callable(energy)
     check_kernel(kernel, state.kernel.position)
-    _reducers.check(reducers)
+    check_reducers(reducers)
     plan = as_plan(num_steps, burn_in, thin, remat)
     if trees.is_concrete(state.tally.num_draws):
         before = int(state.tally.num_draws) if jax.tree.leaves(state.reducers) else 0
-        _reducers.check_number(reducers, before + plan.num_draws)
+        check_num_draws(reducers, before + plan.num_draws)
     check_observe(observe)
     stops = as_stops(on_divergence, progress, block_steps, None, None)
     if trees.is_concrete(state.step):
@@ -242,7 +244,7 @@ def _continue_reducers(state: SamplerState, reducers: Any) -> SamplerState:
         tally = state.tally._replace(num_draws=none)
         if reducers is None:
             return state._replace(reducers=None, tally=tally)
-        _reducers.check_functions(reducers, trees.one_chain(state.kernel))
+        check_functions(reducers, trees.one_chain(state.kernel))
         sums = program.accumulators(state.kernel, Parted.of(reducers))
         return state._replace(reducers=sums, tally=tally)
     if reducers is None:

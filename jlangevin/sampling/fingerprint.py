@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jlangevin.compiling import compiled
-from jlangevin.contents import Description, digest
-from jlangevin.trees import ARRAY, PyTree, Structure
+from jlangevin._core.compiling import compiled
+from jlangevin._core.contents import Description, digest
+from jlangevin._core.trees import ARRAY, PyTree, Structure
 
 __all__ = ["checksums", "of_arrays", "of_structure"]
 

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jlangevin import trees
+from jlangevin._core import trees
+from jlangevin._core.trees import PyTree
 from jlangevin.sampling.state import SamplerState, Tally
-from jlangevin.trees import PyTree
 
 __all__ = ["Layout", "as_layout"]
 

@@ -12,13 +12,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jlangevin import noise, trees
-from jlangevin.compiling import kept, shapes
+from jlangevin import noise
+from jlangevin._core import trees
+from jlangevin._core.compiling import kept, shapes
+from jlangevin._core.trees import Parted, PyTree, Structure
 from jlangevin.sampling import program
 from jlangevin.sampling.layout import Layout
 from jlangevin.sampling.state import Plan, SamplerState, Work
 from jlangevin.sampling.steps import MIN_BLOCK_STEPS, check_observe
-from jlangevin.trees import Parted, PyTree, Structure
 
 __all__ = ["available", "check", "shapes_of_start"]
 

@@ -13,21 +13,20 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jlangevin import noise, reducers, trees
-from jlangevin.compiling import compiled, traced_once
-from jlangevin.kernels.base import (
-    Rejections,
-    at_step,
-    check_energy,
-    check_step,
-    value_and_gradient,
-)
+from jlangevin import noise
+from jlangevin._core import trees
+from jlangevin._core.compiling import compiled
+from jlangevin._core.trees import Parted, PyTree
+from jlangevin.energies.base import check_energy, value_and_gradient
+from jlangevin.energies.traced import traced_once
+from jlangevin.kernels.base import Rejections, at_step, check_step
+from jlangevin.reducers.pytree import check_functions, map_reducers
+from jlangevin.reducers.pytree import summarise as summarise_reducers
 from jlangevin.sampling.counted import Counting
 from jlangevin.sampling.fixed import Fixing
 from jlangevin.sampling.layout import Layout
 from jlangevin.sampling.state import SamplerState, Span, Tally, Work
 from jlangevin.sampling.trouble import End, first_fault
-from jlangevin.trees import Parted, PyTree
 
 __all__ = ["Outcome", "accumulators", "advance", "begin", "frozen", "summarise"]
 
@@ -54,12 +53,12 @@ def _begin(
     energy = traced_once(work.energy)
     kernel, reduce = at_step(work.kernel.whole, jnp.int32(0)), work.reducers.whole
     shapes, info = check_step(kernel, energy, like)
-    reducers.check_functions(reduce, shapes)
+    check_functions(reduce, shapes)
     made = noise.at_step(streams, kernel.init_noise, like, 0, noise.Purpose.INIT)
 
     def one(x: PyTree, z: PyTree) -> tuple[Any, Any, Any]:
         state = kernel.init(energy, x, z)
-        sums = reducers.over(lambda r: r.init(state), reduce)
+        sums = map_reducers(lambda r: r.init(state), reduce)
         return state, sums, value_and_gradient(energy, x)
 
     state, sums, values = jax.vmap(one, in_axes=-1, out_axes=-1)(positions, made)
@@ -71,7 +70,7 @@ def _begin(
 def _nothing_yet(info: Any, each: jax.Array) -> Tally:
     """Nothing counted, of as many chains as `each` has."""
     acceptance = jax.tree.map(
-        lambda x: trees.wide(jnp.zeros(each.shape, x.dtype)), info.acceptance_rate
+        lambda x: trees.at_least_float32(jnp.zeros(each.shape, x.dtype)), info.acceptance_rate
     )
     rejections = None if info.rejections is None else Rejections.none(each.size)
     return Tally(
@@ -126,10 +125,12 @@ def _along(each: jax.Array, leaf: jax.Array) -> jax.Array:
 @compiled
 def accumulators(state: Any, given: Parted) -> Any:
     """Those of reducers before they have seen anything, at kernel states with chains first."""
-    return jax.vmap(lambda state: reducers.over(lambda r: r.init(state), given.whole))(state)
+    return jax.vmap(lambda state: map_reducers(lambda r: r.init(state), given.whole))(state)
 
 
 @compiled
 def summarise(state: SamplerState, num_divergent: jax.Array, given: Parted) -> Any:
     """The reducers' results. Here alone chains meet."""
-    return reducers.summary(given.whole, state.reducers, num_divergent == 0, state.tally.num_draws)
+    return summarise_reducers(
+        given.whole, state.reducers, num_divergent == 0, state.tally.num_draws
+    )

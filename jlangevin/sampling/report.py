@@ -11,9 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jlangevin import trees
-from jlangevin._warn import warn
-from jlangevin.compiling import compiled
+from jlangevin._core import trees
+from jlangevin._core.compiling import compiled
+from jlangevin._core.trees import Parted, PyTree
+from jlangevin._core.warn import warn
+from jlangevin.energies.base import value_and_gradient
 from jlangevin.errors import (
     DivergenceError,
     DivergenceWarning,
@@ -21,10 +23,9 @@ from jlangevin.errors import (
     PrecisionWarning,
     StuckWarning,
 )
-from jlangevin.kernels.base import LAST_FAULT, at_step, value_and_gradient
+from jlangevin.kernels.base import LAST_FAULT, at_step
 from jlangevin.sampling.state import SamplerState, Work
 from jlangevin.sampling.trouble import COARSE, End, Sign, Trouble, first_fault, seen, trouble
-from jlangevin.trees import Parted, PyTree
 
 __all__ = ["FAILURES", "check_start", "tell", "warn_if_stuck"]
 

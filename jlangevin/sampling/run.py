@@ -6,10 +6,10 @@ from typing import Any
 
 import jax
 
-from jlangevin import trees
+from jlangevin._core import trees
+from jlangevin._core.trees import pytree_dataclass, static_field
 from jlangevin.kernels.base import Info
 from jlangevin.sampling.state import SamplerState
-from jlangevin.trees import pytree_dataclass, static_field
 
 __all__ = ["Run"]
 
@@ -95,7 +95,7 @@ class Run:
                 do not fit them.
             ImportError: ArviZ is not installed, see the extra `arviz`.
         """
-        from jlangevin import interop
+        from jlangevin.sampling import interop
 
         return interop.to_datatree(self, energy, coords, dims)
 
@@ -108,6 +108,6 @@ class Run:
             ValueError: as `to_datatree`.
             ImportError: ArviZ is not installed, or one that has no `InferenceData`.
         """
-        from jlangevin import interop
+        from jlangevin.sampling import interop
 
         return interop.to_inference_data(self, energy, coords, dims)

@@ -10,12 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jlangevin import noise, trees
-from jlangevin._checks import check_count, check_made, check_tree
+from jlangevin import noise
+from jlangevin._core import trees
+from jlangevin._core.checks import check_count, check_made, check_tree
+from jlangevin._core.trees import PyTree, pytree_dataclass
 from jlangevin.distribution import Drawable, check_drawable, starts
 from jlangevin.sampling.run import Run
 from jlangevin.sampling.state import SamplerState
-from jlangevin.trees import PyTree, pytree_dataclass
 
 __all__ = ["Drawn", "Given", "as_start", "as_streams"]
 
@@ -40,7 +41,7 @@ class Drawn:
         """The positions, chains last."""
         return starts(self.law, streams)
 
-    def noted(self) -> contextlib.AbstractContextManager[None]:
+    def note_on_errors(self) -> contextlib.AbstractContextManager[None]:
         return _noted("")
 
 
@@ -57,7 +58,7 @@ class Given:
     def of(self, streams: noise.Streams) -> PyTree:
         return trees.chains_last(self.positions)
 
-    def noted(self) -> contextlib.AbstractContextManager[None]:
+    def note_on_errors(self) -> contextlib.AbstractContextManager[None]:
         """Errors inside say how the positions were read, where a single one may have been meant."""
         if all(leaf.ndim != 1 for leaf in jax.tree.leaves(self.positions)):
             return _noted("")

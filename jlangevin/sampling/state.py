@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 
 from jlangevin import noise
-from jlangevin.trees import Parted
+from jlangevin._core.trees import Parted
 
 __all__ = ["Plan", "SamplerState", "Span", "Tally", "Work"]
 

@@ -20,21 +20,17 @@ from typing import Any, NamedTuple, Self
 import jax
 import jax.numpy as jnp
 
-from jlangevin import noise, reducers, trees
-from jlangevin.compiling import traced_once
-from jlangevin.kernels.base import (
-    Info,
-    at_step,
-    check_energy,
-    check_step,
-    has_schedule,
-    if_sound,
-    shapes_of,
-)
+from jlangevin import noise
+from jlangevin._core import trees
+from jlangevin._core.trees import PyTree
+from jlangevin._core.user_code import shapes_of
+from jlangevin.energies.base import check_energy
+from jlangevin.energies.traced import traced_once
+from jlangevin.kernels.base import Info, at_step, check_step, has_schedule, if_sound
 from jlangevin.noise import Pairs
+from jlangevin.reducers.pytree import map_reducers
 from jlangevin.sampling.state import SamplerState, Span, Tally, Work
 from jlangevin.sampling.trouble import End, finite, look
-from jlangevin.trees import PyTree
 
 __all__ = ["MIN_BLOCK_STEPS", "Carry", "Steps", "check_observe"]
 
@@ -154,7 +150,7 @@ class Steps:
         n = jnp.maximum(self.span.num_steps - (self.span.ends - 1 - step), 1)
 
         def mean(before: jax.Array, rate: jax.Array) -> jax.Array:
-            rate = trees.wide(rate)
+            rate = trees.at_least_float32(rate)
             after = before + (rate - before) / n.astype(rate.dtype)
             return jnp.where(counted, after, before)
 
@@ -172,7 +168,7 @@ class Steps:
             one = jax.vmap(reducer.update, in_axes=(-1, -1, None), out_axes=-1)
             return one(sums, carry.kernel, n)
 
-        return carry._replace(reducers=reducers.over(update, self.reducers, carry.reducers))
+        return carry._replace(reducers=map_reducers(update, self.reducers, carry.reducers))
 
     def seen(self, state: Any) -> PyTree:
         """What is kept of the states."""

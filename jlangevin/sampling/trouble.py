@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jlangevin.compiling import compiled
+from jlangevin._core.compiling import compiled
+from jlangevin._core.trees import PyTree
 from jlangevin.errors import NoEnergyError
 from jlangevin.kernels.base import layers
 from jlangevin.sampling.state import Tally
-from jlangevin.trees import PyTree
 
 __all__ = ["COARSE", "End", "Sign", "Trouble", "finite", "first_fault", "look", "seen", "trouble"]
 

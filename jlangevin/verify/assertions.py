@@ -11,12 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 import scipy
 
-from jlangevin import noise, trees
-from jlangevin._checks import check_count, check_key, check_probability
+from jlangevin import noise
+from jlangevin._core import trees
+from jlangevin._core.checks import check_count, check_key, check_probability
+from jlangevin._core.trees import PyTree
 from jlangevin.distribution import Gaussian
-from jlangevin.kernels.base import Energy, Info, Kernel, check_kernel
+from jlangevin.energies.base import Energy
+from jlangevin.kernels.base import Info, Kernel, check_kernel
 from jlangevin.sampling import sample
-from jlangevin.trees import PyTree
 from jlangevin.verify._statistics import Floats, fisher
 
 __all__ = ["assert_no_recompilation", "assert_streams_independent"]

@@ -23,14 +23,15 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from jlangevin._checks import check_count, check_key, check_known, check_probability
-from jlangevin.compiling import energy_values
+from jlangevin._core.checks import check_count, check_key, check_known, check_probability
+from jlangevin._core.trees import PyTree
 from jlangevin.distribution import Drawable, Gaussian, check_drawable
 from jlangevin.energies import Quadratic
+from jlangevin.energies.base import Energy
+from jlangevin.energies.traced import energy_values
 from jlangevin.errors import NoEnergyError
-from jlangevin.kernels.base import Energy, Kernel
+from jlangevin.kernels.base import Kernel
 from jlangevin.sampling import sample
-from jlangevin.trees import PyTree
 from jlangevin.verify._statistics import POWER, ROWS
 from jlangevin.verify.law import Report, columns, compare
 

@@ -26,16 +26,16 @@ import numpy as np
 import scipy  # its parts are imported when first used: scipy.stats takes as long as JAX
 from numpy.typing import NDArray
 
-from jlangevin import trees
-from jlangevin._checks import (
+from jlangevin._core import trees
+from jlangevin._core.checks import (
     as_host,
     check_count,
     check_known,
     check_no_run,
     check_probability,
 )
+from jlangevin._core.trees import PyTree
 from jlangevin.distribution import Gaussian, check_gaussian
-from jlangevin.trees import PyTree
 from jlangevin.verify._statistics import POWER, ROWS, Floats
 
 __all__ = ["Check", "Report", "assert_law", "compare", "dkw_radius"]

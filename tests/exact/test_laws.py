@@ -24,7 +24,7 @@ from exact_laws import (
 )
 
 import jlangevin as jl
-from jlangevin import exact
+from jlangevin import adaptation, exact
 
 pytestmark = pytest.mark.slow
 
@@ -203,7 +203,7 @@ def test_position_may_be_a_numpy_array(dtype):
     assert float(exact.affine_map(jl.ula(0.5), energy, position).matrix[0, 0]) == close(0.5)
     assert float(exact.stationary(jl.ula(1.0), energy, position).cov[0, 0]) == close(2)
     assert float(exact.target(energy, position).cov[0, 0]) == close(1)
-    assert float(exact.step_size_for(energy, position, bias=1.0)) == close(1)
+    assert float(adaptation.step_size_for(energy, position, bias=1.0)) == close(1)
 
 
 def test_law_keeps_the_dtype_of_its_position(x64):

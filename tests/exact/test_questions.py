@@ -23,8 +23,8 @@ from jax.test_util import check_grads
 from jax.tree_util import Partial
 
 import jlangevin as jl
-from jlangevin import exact
-from jlangevin._arithmetic import product
+from jlangevin import adaptation, exact
+from jlangevin._core.arithmetic import product
 
 pytestmark = pytest.mark.slow
 
@@ -192,7 +192,7 @@ def test_step_size_for_reaches_the_bias_and_no_more(preconditioner, bias, dtype)
     given = {"none": None, "diagonal": arr([0.5, 1.0, 2.0]), "dense": arr(spd(3, 2))}
     energy, zeros = jl.energies.quadratic(arr(spd(3, 1))), jnp.zeros(3)
     P = given[preconditioner]
-    eta = exact.step_size_for(energy, zeros, bias=bias, preconditioner=P)
+    eta = adaptation.step_size_for(energy, zeros, bias=bias, preconditioner=P)
     chex.assert_shape(eta, ())
     law = exact.stationary(jl.ula(eta, preconditioner=P), energy, zeros)
     target = exact.target(energy, zeros)
@@ -202,20 +202,20 @@ def test_step_size_for_reaches_the_bias_and_no_more(preconditioner, bias, dtype)
 
 def test_step_size_for_is_its_formula(dtype):
     energy = jl.energies.quadratic(jnp.diag(arr([1.0, 4.0])))
-    eta = exact.step_size_for(energy, jnp.zeros(2), bias=0.25)
+    eta = adaptation.step_size_for(energy, jnp.zeros(2), bias=0.25)
     assert float(eta) == pytest.approx(2 * 0.25 / (1.25 * 4), rel=10 * eps(dtype))
 
 
 @pytest.mark.parametrize("bias", [0.0, -0.1, np.nan, np.inf])
 def test_step_size_for_refuses_a_bias_that_is_not_positive(bias):
     with pytest.raises(ValueError, match="bias"):
-        exact.step_size_for(jl.energies.quadratic(jnp.eye(1)), jnp.zeros(1), bias=bias)
+        adaptation.step_size_for(jl.energies.quadratic(jnp.eye(1)), jnp.zeros(1), bias=bias)
 
 
 @pytest.mark.parametrize("A", [np.zeros((2, 2)), -np.eye(2)], ids=["linear", "negative"])
 def test_step_size_for_refuses_an_energy_that_confines_nothing(A, dtype):
     with pytest.raises(jl.NotNormalizableError, match="largest eigenvalue"):
-        exact.step_size_for(quadratic_form(A, np.ones(2)), jnp.zeros(2), bias=0.1)
+        adaptation.step_size_for(quadratic_form(A, np.ones(2)), jnp.zeros(2), bias=0.1)
 
 
 # Transformations ----------------------------------------------------------------------------
@@ -249,7 +249,7 @@ QUESTIONS = {
     "stationary": lambda k, e, s: exact.stationary(k, e, s.mean),
     "target": lambda k, e, s: exact.target(e, s.mean, temperature=k.temperature),
     "step_size_for": lambda k, e, s: jl.Gaussian(
-        exact.step_size_for(e, s.mean, bias=0.1)[None], jnp.eye(1)
+        adaptation.step_size_for(e, s.mean, bias=0.1)[None], jnp.eye(1)
     ),
 }
 
@@ -381,7 +381,7 @@ COMPILED = {
     "scheduled law": lambda k, e, s: exact.law(jl.ula(Partial(scaled, k.step_size)), e, s, 5),
     "stationary": lambda k, e, s: exact.stationary(k, e, s.mean),
     "target": lambda k, e, s: exact.target(e, s.mean, temperature=k.temperature),
-    "step_size_for": lambda k, e, s: exact.step_size_for(e, s.mean, bias=k.step_size),
+    "step_size_for": lambda k, e, s: adaptation.step_size_for(e, s.mean, bias=k.step_size),
     "wasserstein2": lambda k, e, s: exact.wasserstein2(s, s),
     "kl": lambda k, e, s: exact.kl(s, s),
 }

@@ -23,8 +23,8 @@ from exact_laws import (
 from jax.tree_util import Partial
 
 import jlangevin as jl
-from jlangevin import exact
-from jlangevin._arithmetic import product
+from jlangevin import adaptation, exact
+from jlangevin._core.arithmetic import product
 from jlangevin.noise import Want
 
 pytestmark = pytest.mark.slow
@@ -97,7 +97,7 @@ def test_every_question_is_refused_on_an_energy_that_is_not_quadratic(name, dtyp
         lambda: exact.law(jl.ula(decaying), energy, standard(2), 10),
         lambda: exact.stationary(jl.ula(0.1), energy, zeros),
         lambda: exact.target(energy, zeros),
-        lambda: exact.step_size_for(energy, zeros, bias=0.1),
+        lambda: adaptation.step_size_for(energy, zeros, bias=0.1),
     ]
     for question in questions:
         with pytest.raises(jl.NotAffineError):
@@ -280,7 +280,7 @@ def test_a_trajectory_is_not_one_law():
         lambda energy, x: exact.affine_map(jl.ula(0.1), energy, x),
         lambda energy, x: exact.stationary(jl.ula(0.1), energy, x),
         lambda energy, x: exact.target(energy, x),
-        lambda energy, x: exact.step_size_for(energy, x, bias=0.1),
+        lambda energy, x: adaptation.step_size_for(energy, x, bias=0.1),
     ],
     ids=["affine_map", "stationary", "target", "step_size_for"],
 )
@@ -346,11 +346,13 @@ def test_step_size_for_is_nan_under_jit_where_nothing_is_confined(x64):
     """Rather than a negative step."""
 
     def step_size(A):
-        return exact.step_size_for(Partial(form, A, jnp.zeros(2)), jnp.zeros(2), bias=0.1)
+        return adaptation.step_size_for(Partial(form, A, jnp.zeros(2)), jnp.zeros(2), bias=0.1)
 
     for A in (jnp.zeros((2, 2)), -jnp.eye(2)):
         assert not jnp.isfinite(jax.jit(step_size)(A))
-    assert jnp.isnan(jax.jit(lambda x: exact.step_size_for(well(x), jnp.zeros(2), bias=0.1))(1.0))
+    assert jnp.isnan(
+        jax.jit(lambda x: adaptation.step_size_for(well(x), jnp.zeros(2), bias=0.1))(1.0)
+    )
 
 
 def test_stable_law_may_lie_beside_an_unstable_one(x64):

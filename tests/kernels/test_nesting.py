@@ -11,7 +11,7 @@ import pytest
 
 import jlangevin as jl
 from jlangevin import noise
-from jlangevin._arithmetic import product
+from jlangevin._core.arithmetic import product
 
 A = jnp.array([[1.0, 0.3], [0.3, 2.0]])
 ROOT = jnp.array([[0.5, 0.0], [0.2, 0.4]])

@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 
 import jlangevin as jl
-from jlangevin._arithmetic import product
+from jlangevin._core.arithmetic import product
 from jlangevin.estimators import control_variate, minibatch
 from jlangevin.noise import Want
 

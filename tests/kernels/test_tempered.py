@@ -17,10 +17,10 @@ import pytest
 from scipy import special, stats
 
 import jlangevin as jl
+from jlangevin._core.trees import pytree_dataclass
 from jlangevin.diagnostics import swap_report
 from jlangevin.kernels import LeimkuhlerMatthews, Tempered, Underdamped
 from jlangevin.noise import Want
-from jlangevin.trees import pytree_dataclass
 
 pytestmark = pytest.mark.slow
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jlangevin as jl
-from jlangevin._arithmetic import product
+from jlangevin._core.arithmetic import product
 from jlangevin.kernels import Dense, Diagonal, ULAState
 
 P = [[0.5, 0.2], [0.2, 0.9]]

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import jlangevin as jl
-from jlangevin import trees
+from jlangevin._core import trees
 from jlangevin.sampling import fingerprint
 
 Partial = jax.tree_util.Partial
@@ -232,7 +232,7 @@ def test_other_processes_and_hash_seeds_agree():
     code = textwrap.dedent("""
         import jax, jax.numpy as jnp, numpy as np
         import jlangevin as jl
-        from jlangevin import trees
+        from jlangevin._core import trees
         from jlangevin.sampling import fingerprint
 
         TABLE = {"b": jnp.ones(2), "a": {1, 2, 3}}

@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import pytest
 
 import jlangevin as jl
+from jlangevin._core.trees import Parted
 from jlangevin.sampling import blocks, program
 from jlangevin.sampling.layout import Layout
 from jlangevin.sampling.start import Given
 from jlangevin.sampling.state import Plan, Work
-from jlangevin.trees import Parted
 
 ENERGIES = {
     "linear": jl.energies.linear([0.8, 0.5]),

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 import scipy
 
-from jlangevin._checks import check_count, check_key, check_probability, check_scalar
+from jlangevin._core.checks import check_count, check_key, check_probability, check_scalar
 from jlangevin.distribution import Gaussian
-from jlangevin.kernels.base import Energy
+from jlangevin.energies.base import Energy
 from jlangevin.verify._statistics import POWER, Floats
 from jlangevin.verify.audit.lab import (
     CENTER,

@@ -13,10 +13,13 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from jlangevin import energies, exact, trees
-from jlangevin._checks import as_host
+from jlangevin import energies, exact
+from jlangevin._core import trees
+from jlangevin._core.checks import as_host
+from jlangevin._core.user_code import note_on_errors
 from jlangevin.distribution import Gaussian
-from jlangevin.kernels.base import Energy, Kernel, noted
+from jlangevin.energies.base import Energy
+from jlangevin.kernels.base import Kernel
 from jlangevin.sampling import sample
 from jlangevin.verify._statistics import Floats
 
@@ -111,7 +114,9 @@ class Lab:
         temperature = self.temperature if temperature is None else temperature
         given = trees.shown((key, energy, self.step_size, temperature, init, num_steps))
         try:
-            with noted(f"by draw, given key, energy, step size, T, init and num_steps {given}"):
+            with note_on_errors(
+                f"by draw, given key, energy, step size, T, init and num_steps {given}"
+            ):
                 out = self.draw(key, energy, self.step_size, temperature, init, num_steps)
         except NotImplementedError:
             return None
@@ -178,7 +183,7 @@ def drawer(make_kernel: Rule) -> Draw:
         init: jax.Array,
         num_steps: int,
     ) -> Any:
-        with noted(f"by make_kernel, given step size and T ({step_size}, {temperature})"):
+        with note_on_errors(f"by make_kernel, given step size and T ({step_size}, {temperature})"):
             kernel = make_kernel(step_size, temperature)
         run = sample(key, energy, kernel, init, num_steps=num_steps, observe=None)
         if hasattr(run.state.kernel, "velocity"):

@@ -1,0 +1,63 @@
+"""The integrated time of a series, of which reducers and diagnostics both have need."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jlangevin._core import trees
+from jlangevin._core.checks import as_array
+
+__all__ = ["integrated_time"]
+
+_ROUNDING = 1e-2  # of ρ_0, in half precision too
+
+
+def integrated_time(rho: Any) -> tuple[jax.Array, jax.Array]:
+    """τ = 1 + 2 Σ ρ_t by the initial monotone sequence (Geyer 1992), and whether it ended.
+
+    Sums of neighbours ρ_2k + ρ_2k+1 are positive and decreasing for a reversible chain; the sum
+    is taken while they are positive, each cut down to the least before it.
+
+    Args:
+        rho: autocorrelations at lags 0, 1, …, on the leading axis; ρ_0 = 1.
+
+    Returns:
+        τ and a boolean array, both of the shape of `rho` without its leading axis. False says
+        that the sums were positive up to the last lag: τ is then too small by an unknown amount.
+
+    Raises:
+        TypeError: `rho` is no array of real numbers.
+        ValueError: fewer than two lags on the leading axis, or a ρ_0 there that is not 1.
+
+    Example:
+        >>> import jax.numpy as jnp, jlangevin as jl
+        >>> tau, ended = jl.diagnostics.integrated_time(0.5 ** jnp.arange(40.0))
+        >>> float(tau), bool(ended)
+        (3.0, False)
+    """
+    rho = as_array("rho", rho)
+    if rho.ndim == 0 or rho.shape[0] < 2:
+        raise ValueError(
+            f"rho: expected autocorrelations at two lags or more, on the leading axis, got shape "
+            f"{rho.shape}"
+        )
+    # A NaN, of a chain that does not move, is none that can be wrong.
+    if trees.is_concrete(rho) and bool(np.any(np.abs(np.asarray(rho[0], float) - 1) > _ROUNDING)):
+        raise ValueError(
+            "rho: the first on the leading axis, at lag 0, are not 1; of (chain, draw, …) as "
+            "diagnostics.autocorrelation gives them, the lags are put there by "
+            "jnp.moveaxis(rho, 1, 0)"
+        )
+    num_pairs = rho.shape[0] // 2
+    pairs = rho[0 : 2 * num_pairs : 2] + rho[1 : 2 * num_pairs : 2]
+    positive = jnp.cumsum((pairs <= 0).astype(jnp.int32), axis=0) == 0
+    monotone = jax.lax.cummin(pairs, axis=0)
+    # The first of a pair whose sum is negative may still be positive, and then counts once.
+    first = jnp.cumsum((~positive).astype(jnp.int32), axis=0) == 1
+    last = jnp.sum(jnp.where(first, jnp.maximum(rho[0 : 2 * num_pairs : 2], 0), 0), axis=0)
+    tau = 2 * jnp.sum(jnp.where(positive, monotone, 0), axis=0) - 1 + last
+    return tau, ~positive[-1]

@@ -1,0 +1,63 @@
+"""How a public name is retired: it works on for a minor version, and says what replaces it."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+from jlangevin._core.warn import warn
+
+__all__ = ["deprecated", "renamed"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def deprecated(instead: str, *, since: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A decorator of a function that is to go; each call warns, at the line of the caller.
+
+        @deprecated("exact.law", since="0.3")
+        def old_law(...): ...
+
+    Args:
+        instead: what to use instead.
+        since: the version that deprecated it.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def warning(*args: P.args, **kwargs: P.kwargs) -> R:
+            _warn(function.__qualname__, instead, since)
+            return function(*args, **kwargs)
+
+        return warning
+
+    return decorate
+
+
+def renamed(module: str, names: dict[str, str], *, since: str) -> Callable[[str], Any]:
+    """A module's `__getattr__` for functions, classes or constants that have another name now.
+
+        __getattr__ = renamed(__name__, {"Old": "jlangevin.there.New"}, since="0.3")
+
+    Args:
+        module: `__name__`.
+        names: for each old name the new one, with the module that has it.
+        since: the version that renamed them.
+    """
+
+    def look_up(name: str) -> Any:
+        if name not in names:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        home, _, new = names[name].rpartition(".")
+        _warn(f"{module}.{name}", names[name], since)
+        return getattr(importlib.import_module(home), new)
+
+    return look_up
+
+
+def _warn(name: str, instead: str, since: str) -> None:
+    message = f"{name} is deprecated since jlangevin {since}; use {instead} instead"
+    warn(message, DeprecationWarning)

@@ -1,0 +1,420 @@
+"""Pytree helpers: frozen dataclasses as pytrees, and the split into traced and static leaves."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+from collections.abc import Callable
+from types import MethodType
+from typing import Any, TypeVar, dataclass_transform
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from jlangevin._core import contents
+
+__all__ = [
+    "Parted",
+    "PyTree",
+    "Structure",
+    "absorb",
+    "as_position",
+    "assert_like",
+    "at_least_float32",
+    "chains_first",
+    "chains_last",
+    "common_dtype",
+    "dotted_names",
+    "float_dtype",
+    "is_array",
+    "is_concrete",
+    "named_leaves",
+    "on_device",
+    "one_chain",
+    "own",
+    "pytree_dataclass",
+    "ravel",
+    "refuse_change",
+    "shown",
+    "size",
+    "static_field",
+    "struct",
+    "unraveler",
+    "zeros",
+]
+
+PyTree = Any
+T = TypeVar("T")
+
+_STATIC = "static"
+
+
+def static_field(**kwargs: Any) -> Any:
+    """A dataclass field that belongs to the structure, not to the leaves."""
+    return dataclasses.field(metadata={_STATIC: True}, **kwargs)
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field, static_field))
+def pytree_dataclass(cls: type[T]) -> type[T]:
+    """Make `cls` a frozen dataclass whose fields are pytree children.
+
+    Of NumPy's arrays among them it has copies.
+    Unflattening does not call `__init__`: JAX rebuilds pytrees around tracers and
+    placeholders, on which the argument checks of a constructor have no business.
+    """
+    cls = dataclasses.dataclass(frozen=True)(cls)
+    fields = dataclasses.fields(cls)  # type: ignore[arg-type]
+    children = tuple(f.name for f in fields if not f.metadata.get(_STATIC))
+    static = tuple(f.name for f in fields if f.metadata.get(_STATIC))
+    construct = cls.__init__
+
+    @functools.wraps(construct)
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        construct(self, *args, **kwargs)
+        for name in children:
+            if isinstance(value := getattr(self, name), np.ndarray):
+                object.__setattr__(self, name, own(name, value))
+
+    def flatten_with_keys(node: T) -> tuple[Any, Any]:
+        keyed = tuple((jax.tree_util.GetAttrKey(n), getattr(node, n)) for n in children)
+        return keyed, tuple(getattr(node, n) for n in static)
+
+    def flatten(node: T) -> tuple[Any, Any]:
+        return tuple(getattr(node, n) for n in children), tuple(getattr(node, n) for n in static)
+
+    def unflatten(aux: tuple[Any, ...], values: Any) -> T:
+        node = object.__new__(cls)
+        for name, value in zip(children + static, (*values, *aux), strict=True):
+            object.__setattr__(node, name, value)
+        return node
+
+    jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
+    cls.__init__ = init  # type: ignore[method-assign]
+    cls.__setattr__ = cls.__delattr__ = refuse_change  # type: ignore[method-assign]
+    return cls
+
+
+def refuse_change(self: Any, name: str, *_: Any) -> None:
+    """`__setattr__` and `__delattr__` of what was checked when it was made."""
+    raise dataclasses.FrozenInstanceError(
+        f"{name}: a {type(self).__name__} was checked when it was made, and cannot be changed; "
+        "make another one"
+    )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Structure:
+    """What is left of a pytree once its arrays are taken out.
+
+    Equal are structures of one `key`, which says what is in them now and holds nothing of it.
+    `lives` are of the objects that it depends on: when one ends, no equal structure can come.
+    """
+
+    treedef: jax.tree_util.PyTreeDef
+    rest: tuple[Any, ...]
+    key: str
+    lives: tuple[contents.Life, ...]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Structure) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+
+ARRAY = object()  # holds an array's place in `Structure.rest`
+
+
+def is_array(leaf: object) -> bool:
+    """Whether a leaf is a number or an array of them. Booleans are switches, and are not."""
+    numbers = (jax.Array, np.ndarray, np.generic, int, float, complex)
+    return isinstance(leaf, numbers) and not isinstance(leaf, bool)
+
+
+def own(name: str, value: Any) -> Any:
+    """`value`, in memory that nobody else can change if it is an array of NumPy or like one.
+
+    JAX may share the memory of NumPy's arrays, and takes one that it has seen for what it was.
+    """
+    if type(value) in (list, tuple):
+        return type(value)(own(name, each) for each in value)
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(
+            f"{name}: got a masked array, and JAX has no masks; give the values that count, "
+            "x.compressed(), or all of them, x.filled(…)"
+        )
+    if isinstance(value, jax.Array) or not hasattr(value, "__array__"):
+        return value
+    return value if isinstance(value, np.generic) else np.array(value)
+
+
+@jax.tree_util.register_pytree_node_class
+@dataclasses.dataclass(frozen=True)
+class Parted:
+    """A pytree in two parts: its arrays, which are traced, and the rest, which is compiled for.
+
+    A bare function is one leaf that is no array, so it goes into the structure; an
+    Equinox module, a `jax.tree_util.Partial`, an energy of ours or a method of one keeps its
+    parameters among the arrays. A changed parameter therefore never recompiles. What else a
+    function or an object holds is in the key of the structure, so that a change of it does.
+    """
+
+    arrays: list[Any]
+    structure: Structure
+
+    @classmethod
+    def of(cls, tree: PyTree) -> Parted:
+        leaves, treedef = jax.tree.flatten(tree)
+        if any(isinstance(leaf, MethodType) for leaf in leaves):
+            leaves, treedef = jax.tree.flatten(jax.tree.unflatten(treedef, map(_opened, leaves)))
+        arrays = [own("parameters", leaf) for leaf in leaves if is_array(leaf)]
+        rest = tuple(ARRAY if is_array(leaf) else leaf for leaf in leaves)
+        return cls(arrays, Structure(treedef, rest, *contents.here(treedef, _others(rest))))
+
+    @property
+    def whole(self) -> Any:
+        """The pytree, of the arrays that are here now."""
+        remaining = iter(self.arrays)
+        rest = self.structure.rest
+        leaves = [next(remaining) if leaf is ARRAY else leaf for leaf in rest]
+        return jax.tree.unflatten(self.structure.treedef, leaves)
+
+    def tree_flatten(self) -> tuple[list[Any], Structure]:
+        return self.arrays, self.structure
+
+    @classmethod
+    def tree_unflatten(cls, structure: Structure, arrays: Any) -> Parted:
+        return cls(list(arrays), structure)
+
+
+def absorb(structure: Structure) -> None:
+    """Take what has changed in `structure` for the same, as it was used since it was made."""
+    contents.here(structure.treedef, _others(structure.rest), absorbing=True)
+
+
+def _others(rest: tuple[Any, ...]) -> list[Any]:
+    return [None if leaf is ARRAY else leaf for leaf in rest]
+
+
+def _opened(leaf: Any) -> Any:
+    """A method of a pytree with its arrays for leaves."""
+    if isinstance(leaf, MethodType) and contents.is_node(leaf.__self__):
+        return jax.tree_util.Partial(leaf.__func__, leaf.__self__)
+    return leaf
+
+
+def is_concrete(*trees: PyTree) -> bool:
+    """Whether every leaf has a value now, so that it can be checked in Python."""
+    return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(trees))
+
+
+def float_dtype(tree: PyTree) -> Any:
+    """The one floating dtype of all leaves of `tree`; the widest where they differ."""
+    return jnp.result_type(*(leaf.dtype for leaf in jax.tree.leaves(tree)))
+
+
+def common_dtype(*given: Any) -> Any:
+    """The floating dtype of what is made of `given`: the widest of its floating arrays.
+
+    Whatever has no floating dtype of its own, as Python's numbers, lists of them and integers,
+    follows the others, and has JAX's default dtype if there are none.
+    """
+    dtypes = [
+        jax.dtypes.canonicalize_dtype(leaf.dtype)
+        for leaf in jax.tree.leaves(given)
+        if isinstance(leaf, jax.Array | np.ndarray | np.generic)
+        and jnp.issubdtype(leaf.dtype, jnp.floating)
+        and not getattr(leaf, "weak_type", False)
+    ]
+    with jax.numpy_dtype_promotion("standard"):  # it is asked for, and so no accident
+        return jnp.result_type(*dtypes) if dtypes else jnp.result_type(float)
+
+
+def at_least_float32(x: Any) -> jax.Array:
+    """A floating array of at least 32 bits: half precision is no place for sums."""
+    x = jnp.asarray(x)
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        return x.astype(float)
+    return x.astype(jnp.float32) if x.dtype.itemsize < 4 else x
+
+
+def ravel(tree: PyTree) -> jax.Array:
+    """All leaves of `tree` as one vector, in `jax.tree.leaves` order."""
+    return ravel_pytree(tree)[0]
+
+
+def named_leaves(name: str, tree: PyTree) -> list[tuple[str, Any]]:
+    """Each leaf and what to call it in an error, such as init['w'][0]."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return [(name + jax.tree_util.keystr(path), leaf) for path, leaf in leaves]
+
+
+def dotted_names(name: str, tree: PyTree) -> list[str]:
+    """What to call the leaves of `tree`: their paths, joined by dots; "x" where it is one array."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    paths = [jax.tree_util.keystr(path, simple=True, separator=".") or "x" for path, _ in leaves]
+    if len(set(paths)) < len(paths):
+        raise ValueError(f"{name}: two leaves have one name, among {sorted(paths)}; rename keys")
+    return paths
+
+
+def as_position(name: str, value: PyTree, *, floating: bool = False) -> PyTree:
+    """`value` with arrays for leaves; a list of plain numbers, however nested, is one array.
+
+    A list that contains arrays is a pytree, as everywhere in JAX. One of scalar arrays could be
+    either, and is refused. An explicit dtype drops JAX's weak type, which would be compiled for by
+    itself. If `floating`, arrays of anything else raise TypeError.
+    """
+    value = _numbers(name, own(name, value))
+
+    def leaf_array(path: Any, leaf: Any) -> Any:
+        if isinstance(leaf, jax.ShapeDtypeStruct):
+            return leaf
+        if isinstance(leaf, jax.Array) and not leaf.weak_type:
+            return leaf
+        try:
+            if isinstance(leaf, str | bytes):  # which JAX would take for the name of a dtype
+                raise TypeError
+            dtype = jax.dtypes.canonicalize_dtype(jnp.result_type(leaf))
+            if not isinstance(leaf, jax.Array):  # on the host, where nothing is compiled for it
+                leaf = np.array(own(name, leaf), dtype)
+            return jnp.asarray(leaf, dtype)
+        except TypeError:
+            what = f"dtype {leaf.dtype}" if hasattr(leaf, "dtype") else f"{type(leaf).__name__}"
+            hint = ""
+            if callable(leaf):
+                hint = (
+                    "; keep functions in the energy and give arrays alone, as "
+                    "equinox.partition(model, equinox.is_array) parts them"
+                )
+            elif type(leaf).__module__ not in ("builtins", "numpy"):
+                hint = (
+                    "; a class is a pytree once JAX knows it, see jax.tree_util.register_dataclass"
+                )
+            where = name + jax.tree_util.keystr(path)
+            raise TypeError(f"{where}: expected an array of numbers, got {what}{hint}") from None
+
+    arrays = jax.tree_util.tree_map_with_path(leaf_array, value)
+    for where, leaf in named_leaves(name, arrays):
+        if floating and not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise TypeError(f"{where}: expected floating arrays, got dtype {leaf.dtype}")
+    return arrays
+
+
+def _numbers(name: str, value: Any) -> Any:
+    """`value`, but one array if it is a list of nothing but numbers."""
+    leaves = jax.tree.leaves(value)
+    if not isinstance(value, list) or not all(is_array(leaf) for leaf in leaves):
+        return value
+    arrays = [leaf for leaf in leaves if isinstance(leaf, jax.Array | np.ndarray)]
+    if any(leaf.ndim for leaf in arrays):
+        return value
+    if arrays:
+        raise ValueError(
+            f"{name}: a list of scalar arrays could be one array or a pytree; give "
+            "jnp.stack(…) for the one, a tuple or a dict for the other"
+        )
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise ValueError(
+            f"{name}: the lists given do not form an array; give a tuple or a dict of arrays for a "
+            "pytree"
+        ) from None
+    return array.astype(float) if array.dtype.kind == "i" else array
+
+
+def on_device(name: str, tree: PyTree) -> PyTree:
+    """`tree` with JAX's arrays for NumPy's, as it was before it was on the host."""
+
+    def one(leaf: Any) -> Any:
+        if isinstance(leaf, jax.Array | jax.core.Tracer):
+            return leaf
+        dtype = getattr(leaf, "dtype", None)
+        if dtype is None:
+            raise TypeError(f"{name}: expected arrays for leaves, got {type(leaf).__name__}")
+        if jax.dtypes.canonicalize_dtype(dtype) != dtype:
+            raise ValueError(
+                f"{name}: a leaf has dtype {dtype}, which JAX has under x64 alone: "
+                'jax.config.update("jax_enable_x64", True)'
+            )
+        return jax.device_put(own(name, leaf))  # `jnp.asarray` would compile a program
+
+    return jax.tree.map(one, tree)
+
+
+def struct(tree: PyTree) -> PyTree:
+    """Shapes and dtypes alone, the dtypes those that JAX would give the leaves."""
+
+    def one(leaf: Any) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(jnp.shape(leaf), jax.dtypes.canonicalize_dtype(leaf.dtype))
+
+    return jax.tree.map(one, tree)
+
+
+def one_chain(tree: PyTree, axis: int = 0) -> PyTree:
+    """The part of a single chain, as shapes and dtypes, where chains are an axis of the leaves."""
+
+    def one(leaf: Any) -> jax.ShapeDtypeStruct:
+        shape = list(leaf.shape)
+        del shape[axis]
+        return jax.ShapeDtypeStruct(tuple(shape), leaf.dtype)
+
+    return jax.tree.map(one, tree)
+
+
+def zeros(tree: PyTree) -> PyTree:
+    """Zeros of the shapes and dtypes of `struct(tree)`."""
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), struct(tree))
+
+
+def unraveler(tree: PyTree) -> Callable[[jax.Array], PyTree]:
+    """A function that turns `ravel(tree)`'s vectors back into pytrees like `tree`."""
+    unravel: Callable[[jax.Array], PyTree] = ravel_pytree(zeros(tree))[1]
+    return unravel
+
+
+def chains_last(tree: PyTree) -> PyTree:
+    """Leaves with their first axis moved to the end, as the compiled loops want chains."""
+    return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, -1), tree)
+
+
+def chains_first(tree: PyTree) -> PyTree:
+    """Leaves with their last axis moved to the front, as users see chains."""
+    return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), tree)
+
+
+def size(tree: PyTree) -> int:
+    """The number of elements in all leaves together."""
+    return sum(int(np.prod(jnp.shape(leaf))) for leaf in jax.tree.leaves(tree))
+
+
+def shown(tree: PyTree) -> str:
+    """`tree` in words, with dtypes and shapes in the place of numbers: {'w': float32[3]}."""
+
+    def one(leaf: Any) -> Any:
+        if not (hasattr(leaf, "shape") and hasattr(leaf, "dtype")):
+            return leaf
+        return f"{leaf.dtype}[{', '.join(map(str, leaf.shape))}]"
+
+    # What stands for an array is a string, which a container shows in quotes.
+    return re.sub(r"'([\w<>]+\[[\d, ]*\])'", r"\1", str(jax.tree.map(one, tree)))
+
+
+def assert_like(name: str, tree: PyTree, like: PyTree, what: str, *, dtypes: bool = False) -> None:
+    """Raise ValueError unless `tree` has the structure and leaf shapes of `like`, and its dtypes.
+
+    `what` says in the error what `like` is.
+    """
+    try:
+        chex.assert_trees_all_equal_structs(tree, like)
+        if dtypes:
+            chex.assert_trees_all_equal_shapes_and_dtypes(tree, like)
+        else:
+            chex.assert_trees_all_equal_shapes(tree, like)
+    except AssertionError:
+        raise ValueError(f"{name}: expected {shown(like)}, {what}, got {shown(tree)}") from None

@@ -1,0 +1,39 @@
+"""Energies E(x) with p(x) ∝ exp(-E(x)): pytree callables, with their true moments where known.
+
+Each energy is a frozen dataclass whose parameters are pytree leaves: it can be passed through
+`jit`, `grad` and `vmap`, and a changed parameter never recompiles. `log_z` (the log of
+∫ exp(-E)), `mean`, `cov` and the exact sampler `sample(key, num_draws)` are those of p at
+temperature 1; where one does not exist, or has no closed form, asking for it is refused by name.
+
+The parameters of an energy, and so its moments and draws, have one dtype: the widest of the arrays
+given, or JAX's default if none is. Python's numbers follow the others.
+
+Any other callable from a position to a scalar is an energy too.
+"""
+
+from jlangevin.energies.analytic import Analytic
+from jlangevin.energies.double_well import DoubleWell, double_well
+from jlangevin.energies.funnel import Funnel, funnel
+from jlangevin.energies.gaussian_mixture import GaussianMixture, gaussian_mixture
+from jlangevin.energies.linear import Linear, linear
+from jlangevin.energies.quadratic import Quadratic, quadratic
+from jlangevin.energies.ring import Ring, ring
+from jlangevin.energies.rosenbrock import Rosenbrock, rosenbrock
+
+__all__ = [
+    "Analytic",
+    "DoubleWell",
+    "Funnel",
+    "GaussianMixture",
+    "Linear",
+    "Quadratic",
+    "Ring",
+    "Rosenbrock",
+    "double_well",
+    "funnel",
+    "gaussian_mixture",
+    "linear",
+    "quadratic",
+    "ring",
+    "rosenbrock",
+]

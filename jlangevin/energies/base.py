@@ -1,0 +1,139 @@
+"""What an energy is, how one is asked for its gradient or its level, and the base of those made of
+another."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+
+from jlangevin._core import trees
+from jlangevin._core.checks import check_made
+from jlangevin._core.trees import PyTree, pytree_dataclass
+from jlangevin._core.user_code import shapes_of
+from jlangevin.errors import NoEnergyError
+
+__all__ = [
+    "Energy",
+    "GivenGradient",
+    "WrappedEnergy",
+    "check_callable",
+    "check_energy",
+    "check_energy_on",
+    "gradient",
+    "level",
+    "value_and_gradient",
+]
+
+Energy = Callable[[PyTree], jax.Array]
+"""A callable x -> scalar; a pytree callable keeps its parameters out of the compiled program."""
+
+
+class GivenGradient:
+    """An energy that gives its own gradient; its value is refused unless overridden."""
+
+    def __call__(self, position: PyTree) -> jax.Array:
+        raise NoEnergyError(
+            "energy: only its score is known, and its value was asked for; take a kernel that "
+            "needs the gradient alone, such as jlangevin.ula. A kernel of your own gets it from "
+            "jlangevin.kernels.gradient(energy, x), where it would say jax.grad(energy)(x)"
+        )
+
+    def gradient(self, position: PyTree) -> PyTree:
+        """∇E at one position, like it."""
+        raise NotImplementedError
+
+
+def gradient(energy: Energy, position: PyTree) -> PyTree:
+    """∇E at one position: that which the energy gives, as a score does, else `jax.grad`'s."""
+    if isinstance(energy, GivenGradient):
+        return energy.gradient(position)
+    return jax.grad(energy)(position)
+
+
+def value_and_gradient(energy: Energy, position: PyTree) -> tuple[jax.Array | None, PyTree]:
+    """E and ∇E at one position; None for the value where only a gradient is given."""
+    if not isinstance(energy, GivenGradient):
+        return jax.value_and_grad(energy)(position)
+    slope = energy.gradient(position)
+    try:
+        return energy(position), slope
+    except NoEnergyError:
+        return None, slope
+
+
+def level(energy: Any, sigma: Any) -> Any:
+    """`energy` at a level, or a refusal of what has none."""
+    if not hasattr(energy, "at"):
+        kind = type(getattr(energy, "traced_energy", energy)).__name__
+        raise TypeError(
+            f"energy: {kind} has no levels; pass "
+            "jlangevin.scores.level_score(s, sigma) for a score s(x, sigma), or any energy with a "
+            "method at(sigma)"
+        )
+    return energy.at(sigma)
+
+
+@pytree_dataclass
+class WrappedEnergy(GivenGradient):
+    """An energy that is made of another, and has whatever that has: value, gradient and levels.
+
+    Say in `__call__` and `gradient` what is made of them, by `self.energy(x)` and
+    `gradient(self.energy, x)`.
+    """
+
+    energy: Any
+
+    def at(self, sigma: Any) -> Self:
+        """The same at another level, where the energy has levels."""
+        return dataclasses.replace(self, energy=level(self.energy, sigma))
+
+
+def check_callable(energy: Any) -> None:
+    """Raise TypeError unless `energy` can be called, and is not what makes an energy."""
+    check_made("energy", energy)
+    if not callable(energy):
+        raise TypeError(
+            f"energy: expected a callable x -> scalar, got {type(energy).__name__}; "
+            "wrap f and its parameters in jax.tree_util.Partial(f, params)"
+        )
+
+
+def check_energy(energy: Any, position: PyTree) -> None:
+    """Raise unless `energy` maps a position like `position` to a real floating scalar.
+
+    The gradient of one that gives its own must be like the position; it may have no value.
+    """
+    check_callable(energy)
+    with contextlib.suppress(NoEnergyError):
+        _check_value(energy, position)
+    if isinstance(energy, GivenGradient):
+        slope = shapes_of("energy", "one position", energy.gradient, position, by="the score")
+        trees.assert_like(
+            "energy",
+            slope,
+            trees.struct(position),
+            "like the position, from its score",
+            dtypes=True,
+        )
+
+
+def check_energy_on(energy: Any, points: PyTree) -> None:
+    """`check_energy` at one of many positions, whose leaves are (n, …)."""
+    check_energy(energy, trees.one_chain(points))
+
+
+def _check_value(energy: Any, position: PyTree) -> None:
+    value = shapes_of("energy", "one position", energy, position, by="the energy")
+    if not isinstance(value, jax.ShapeDtypeStruct) or value.shape != ():
+        what = f"shape {value.shape}" if hasattr(value, "shape") else type(value).__name__
+        raise ValueError(
+            f"energy: expected a scalar for one position, got {what}; sum over the position's "
+            "elements (the driver maps over chains)"
+        )
+    if not jnp.issubdtype(value.dtype, jnp.floating):
+        raise TypeError(f"energy: expected a real floating value, got dtype {value.dtype}")

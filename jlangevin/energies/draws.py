@@ -1,0 +1,122 @@
+"""Which axes of draws are those of a position: the energy decides, or the caller says."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jlangevin._core import trees
+from jlangevin._core.checks import as_draws_array, check_finite
+from jlangevin._core.trees import PyTree
+from jlangevin.energies.base import GivenGradient, check_energy
+
+__all__ = ["Draws", "as_positions", "check_one", "takes"]
+
+
+class Draws(NamedTuple):
+    """Positions, and how they came."""
+
+    points: jax.Array  # (n, *shape), chain by chain
+    batch: tuple[int, ...]  # (draw,) or (chain, draw), whose product is n
+
+    @property
+    def flat(self) -> jax.Array:
+        """(n, d)."""
+        return self.points.reshape(len(self.points), -1)
+
+
+def as_positions(
+    name: str, value: Any, energy: Any, shape: Any = None, *, minimum: int = 1
+) -> Draws:
+    """`value` as finite floats of at least 32 bits, (draw, …) or (chain, draw, …).
+
+    The shape of one position is `shape`, else the one that the energy takes. Where it takes two,
+    a two-dimensional array with more rows than columns is (draw, d), and all else is refused.
+    """
+    x = as_draws_array(name, value)
+    shape = _shape_of_one(name, x, energy) if shape is None else _given_shape(name, x, shape)
+    batch = x.shape[: x.ndim - len(shape)]
+    if 0 in shape or 0 in batch or math.prod(batch) < minimum:
+        raise ValueError(f"{name}: expected at least {minimum} draw(s), got shape {x.shape}")
+    check_finite(name, x)
+    points = trees.at_least_float32(x).reshape(-1, *shape)
+    if not isinstance(energy, GivenGradient):
+        check_energy(energy, jax.ShapeDtypeStruct(shape, points.dtype))
+    return Draws(points, batch)
+
+
+def takes(energy: Any, position: PyTree) -> bool:
+    """Whether an energy can be asked for its value, or a score for itself, at such a position."""
+    try:
+        check_energy(energy, position)
+    except Exception:  # of the user's own code
+        return False
+    return True
+
+
+def check_one(name: str, position: PyTree, shape: Any, batched: Any) -> None:
+    """Raise ValueError unless `position` is that of one chain, as far as that can be known.
+
+    `shape` is what the caller says it is, a shape or a pytree of them; else `batched()` is asked,
+    where each leaf could have a leading chain axis, whether that is as likely.
+    """
+    shapes = jax.tree.map(jnp.shape, position)
+    if shape is not None:
+        if shapes != shape:
+            raise ValueError(
+                f"{name}: expected one of position_shape={shape}, got {trees.shown(position)}; map "
+                "over many with jax.vmap"
+            )
+        return
+    leaves = jax.tree.leaves(position)
+    if min(leaf.ndim for leaf in leaves) < 2 or len({leaf.shape[0] for leaf in leaves}) > 1:
+        return
+    if batched():
+        raise ValueError(
+            f"{name}: {trees.shown(position)} may be one position or one of each of "
+            f"{leaves[0].shape[0]} chains. For all chains give run.state; for one say "
+            f"position_shape={shapes}"
+        )
+
+
+def _given_shape(name: str, x: jax.Array, shape: Any) -> tuple[int, ...]:
+    if not isinstance(shape, tuple) or not all(type(n) is int for n in shape):
+        raise TypeError(f"position_shape: expected a tuple of integers, got {shape!r}")
+    axes = x.ndim - len(shape)
+    if axes not in (1, 2) or x.shape[axes:] != shape:
+        raise ValueError(
+            f"{name}: expected shape {_spelt('draw', shape)} or {_spelt('chain, draw', shape)}, as "
+            f"position_shape={shape} says, got shape {x.shape}"
+        )
+    return shape
+
+
+def _shape_of_one(name: str, x: jax.Array, energy: Any) -> tuple[int, ...]:
+    if x.ndim < 2:
+        hint = f"; for one dimension, {name}[..., None]" if x.ndim == 1 else ""
+        raise ValueError(
+            f"{name}: expected shape (draw, d) or (chain, draw, d), got shape {x.shape}{hint}; a "
+            "position may have other axes in the place of d"
+        )
+    dtype = trees.at_least_float32(jnp.zeros((), x.dtype)).dtype
+    readings = [x.shape[1:], x.shape[2:]]
+    taken = [s for s in readings if takes(energy, jax.ShapeDtypeStruct(s, dtype))]
+    if x.ndim == 2 and (len(taken) < 2 or x.shape[0] > x.shape[1]):
+        return x.shape[1:]  # an energy of scalars may be one that forgot to sum
+    if len(taken) == 1:
+        return taken[0]
+    if not taken:
+        return x.shape[2:]  # which the energy refuses in words of its own
+    one, other = readings
+    raise ValueError(
+        f"{name}: shape {x.shape} may be {x.shape[0]} draws of positions of shape {one}, or "
+        f"{x.shape[0]} chains of {x.shape[1]} draws of positions of shape {other}, and the energy "
+        f"takes both; say which by position_shape={one} or position_shape={other}"
+    )
+
+
+def _spelt(batch: str, shape: tuple[int, ...]) -> str:
+    return f"({', '.join([batch, *map(str, shape)])})"

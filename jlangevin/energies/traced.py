@@ -1,0 +1,76 @@
+"""An energy whose Python code runs once for all programs, and one at many points."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from jlangevin._core import trees
+from jlangevin._core.compiling import compiled
+from jlangevin._core.trees import Parted
+from jlangevin.energies.base import GivenGradient
+
+__all__ = ["energy_values", "mapped", "traced_once"]
+
+_BATCH = 4096  # points at a time; results do not depend on it
+
+
+@trees.pytree_dataclass
+class _TracedOnce:
+    """See `traced_once`. What else an energy has is found in it too."""
+
+    energy: Parted
+
+    def __call__(self, position: Any) -> jax.Array:
+        value: jax.Array = _energy_at(self.energy, position)
+        return value
+
+    @property
+    def traced_energy(self) -> Any:
+        """The energy itself."""
+        return self.energy.whole
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "energy":
+            raise AttributeError(name)
+        return getattr(self.traced_energy, name)
+
+
+def traced_once(energy: Parted) -> Any:
+    """The energy, its Python code run once for each kind of position.
+
+    The programs of a run ask for it some ten times, and so would trace all of a network as often.
+    One that gives its own gradient is asked as it is.
+    """
+    return energy.whole if isinstance(energy.whole, GivenGradient) else _TracedOnce(energy)
+
+
+def mapped(function: Callable[[Any, Any], Any], energy: Any, x: Any) -> Any:
+    """`function(energy, point)` at each of n points, x's leaves (n, …); compiled by structure."""
+    return _mapped(Parted.of(energy), x, function=function)
+
+
+def energy_values(energy: Any, x: Any) -> jax.Array:
+    """The energy at each of n points, (n,)."""
+    found: jax.Array = mapped(_value, energy, x)
+    return found
+
+
+def _value(energy: Any, point: Any) -> jax.Array:
+    value: jax.Array = energy(point)
+    return value
+
+
+@functools.partial(compiled, inline=True)
+def _energy_at(energy: Parted, position: Any) -> jax.Array:
+    value: jax.Array = energy.whole(position)
+    return value
+
+
+@functools.partial(compiled, static_argnames=("function",))
+def _mapped(energy: Parted, x: Any, *, function: Any) -> Any:
+    batch = min(_BATCH, len(jax.tree.leaves(x)[0]))
+    return jax.lax.map(lambda point: function(energy.whole, point), x, batch_size=batch)

@@ -1,0 +1,35 @@
+"""Exact laws of affine chains, derived from the code that runs.
+
+If a kernel's step is affine in state and noise, z' = F z + c + G ξ, a Gaussian start stays
+Gaussian: m' = F m + c and S' = F S Fᵀ + G Gᵀ. F and G come out of `kernel.step` by
+`jax.jacfwd`, over the whole state; what is shown is the position's marginal unless `full` is set.
+
+That the step *is* affine is checked, at probes of many sizes and directions; no finite number of
+them can prove it, and an energy that departs from a quadratic only in between is not found out.
+Outside of `jit` a step that isn't affine raises `NotAffineError`. Where values are traced nothing
+can be raised, and the law is NaN instead.
+
+Precision is that of the position's dtype. Where ηλ is small, F = I - ηA loses digits to the 1:
+the law's relative error is about eps / (ηλ). Enable x64 for laws to be relied on to many digits.
+"""
+
+from jlangevin._core.deprecation import renamed
+from jlangevin.exact.affine import AffineMap, affine_map
+from jlangevin.exact.distances import kl, wasserstein2
+from jlangevin.exact.law import law, stationary, trajectory
+from jlangevin.exact.target import target
+
+__all__ = [
+    "AffineMap",
+    "affine_map",
+    "kl",
+    "law",
+    "stationary",
+    "target",
+    "trajectory",
+    "wasserstein2",
+]
+
+__getattr__ = renamed(
+    __name__, {"step_size_for": "jlangevin.adaptation.step_size_for"}, since="0.1"
+)

@@ -1,0 +1,235 @@
+"""The affine map that a kernel's step is, derived from its code."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from functools import partial, reduce
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from jlangevin import noise
+from jlangevin._core import trees
+from jlangevin._core.arithmetic import product
+from jlangevin._core.checks import check_count, check_tree, check_width
+from jlangevin._core.compiling import compiled
+from jlangevin._core.trees import Parted, PyTree
+from jlangevin.energies.base import Energy, check_energy, gradient
+from jlangevin.errors import (
+    NotAffineError,
+)
+from jlangevin.kernels.base import Kernel, at_step, check_kernel, check_step
+from jlangevin.noise import Want
+
+__all__ = [
+    "AffineMap",
+    "Linearised",
+    "affine_map",
+    "derive_gradient",
+    "linearise",
+    "linearised",
+    "nan_unless",
+    "refuse_not_affine",
+]
+
+
+class AffineMap(NamedTuple):
+    """z' = F z + c + w, w ~ N(0, Q), over the raveled state z."""
+
+    matrix: jax.Array  # F, (n, n)
+    offset: jax.Array  # c, (n,)
+    cov: jax.Array  # Q = G Gᵀ, (n, n), where G is the derivative by the noise
+
+
+def affine_map(kernel: Kernel, energy: Energy, position: PyTree, step: int = 0) -> AffineMap:
+    """The affine map that one step of `kernel` is, over its whole state.
+
+    Args:
+        kernel: any kernel that asks for normals alone.
+        energy: an energy on which its step is affine: quadratic or linear.
+        position: one position, for structure, shapes and dtypes; its values are not used.
+        step: where in its schedules the kernel stands, counted from 0.
+
+    Returns:
+        An `AffineMap` over the kernel's state in `ravel_pytree` order.
+
+    Raises:
+        NotAffineError: the step is not affine, or wants noise other than normals.
+        TypeError, ValueError: a position that is not floating; a step that is no count.
+
+    Example:
+        >>> import jax.numpy as jnp, jlangevin as jl
+        >>> energy = jl.energies.quadratic(2.0 * jnp.eye(1))
+        >>> round(float(jl.exact.affine_map(jl.ula(0.1), energy, jnp.zeros(1)).matrix[0, 0]), 6)
+        0.8
+    """
+    if trees.is_concrete(step):
+        step = check_count("step", step, minimum=0)
+    return linearised(kernel, energy, position, step).step
+
+
+# Positions may be measured in any unit. What bends within the least of these is seen from it, as
+# the derivative is taken at 0; what bends beyond the greatest is not seen.
+_PROBE_SIZES = (1.0, 3.0, 10.0, 30.0, 1e2, 1e3, 1e4, 1e6, 1e9, 1e12)
+
+
+_PROBE_DIRECTIONS = 4  # and their opposites
+
+
+class Linearised(NamedTuple):
+    """What a kernel's code says of its chain on an energy."""
+
+    init: AffineMap  # from a position to the first state
+    step: AffineMap  # from a state to the next
+    state: Any  # one state, as shapes and dtypes
+    position: Any  # one position, likewise
+
+
+def linearised(kernel: Kernel, energy: Energy, position: PyTree, step: int = 0) -> Linearised:
+    check_tree("position", position)
+    position = trees.as_position("position", position, floating=True)
+    check_kernel(kernel, position)
+    check_width(kernel=kernel, energy=energy, position=position)
+    like, zeros = trees.struct(position), trees.zeros(position)
+    parts = Parted.of(kernel), Parted.of(energy)
+    init, moved, quadratic, affine = linearise(*parts, zeros, jnp.int32(step))
+    refuse_not_affine(quadratic, affine, type(kernel).__name__)
+    state = jax.eval_shape(
+        lambda x, t: at_step(kernel, t).init(energy, x, _zero_noise(kernel.init_noise, x)),
+        zeros,
+        jnp.int32(step),
+    )
+    return nan_unless(Linearised(init, moved, state, like), quadratic, affine)
+
+
+@partial(compiled, quickly=True)
+def linearise(
+    of: Parted, on: Parted, zeros: PyTree, step: jax.Array
+) -> tuple[AffineMap, AffineMap, jax.Array, jax.Array]:
+    """The maps of `init` and `step` of a kernel on an energy, whether the gradient is affine, and
+    whether they are."""
+    energy = on.whole
+    check_energy(energy, zeros)
+    kernel = at_step(of.whole, step)
+    check_step(kernel, energy, zeros)
+    init_noise = _zero_noise(kernel.init_noise, zeros)
+    step_noise = _zero_noise(kernel.step_noise, zeros)
+    state = kernel.init(energy, zeros, init_noise)
+    for leaf in jax.tree.leaves(state):
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise NotAffineError(f"kernel: its state has a leaf of dtype {leaf.dtype}")
+
+    def from_position(x: PyTree, z: PyTree) -> Any:
+        return kernel.init(energy, x, z)
+
+    def from_state(state: Any, z: PyTree) -> Any:
+        return kernel.step(energy, state, z)[0]
+
+    init, init_is_affine = _derive(from_position, zeros, init_noise)
+    moved, step_is_affine = _derive(from_state, state, step_noise)
+    _, quadratic = derive_gradient(energy, zeros)
+    return init, moved, quadratic, init_is_affine & step_is_affine
+
+
+def _derive(
+    function: Callable[[Any, Any], PyTree], at: PyTree, noise: PyTree, *, each: bool = False
+) -> tuple[AffineMap, jax.Array]:
+    """The affine map that `function` is, and whether it is one.
+
+    A deviation counts if rounding cannot explain it: in each entry by itself if `each`, else
+    against the largest (a step forms differences, whose rounding is that of their terms).
+    """
+    zero, unravel = ravel_pytree(jax.tree.map(jnp.zeros_like, at))
+    no_noise, unravel_noise = ravel_pytree(noise)
+    no_noise = no_noise.astype(zero.dtype)
+
+    def flat(z: jax.Array, xi: jax.Array) -> jax.Array:
+        return trees.ravel(function(unravel(z), unravel_noise(xi)))
+
+    offset = flat(zero, no_noise)
+    matrix, scatter = jax.jacfwd(flat, argnums=(0, 1))(zero, no_noise)
+    good = jnp.all(jnp.isfinite(offset)) & jnp.all(jnp.isfinite(matrix))
+    eps = max(float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves(at))
+    rounding = 30 * eps * max(zero.size, 1)
+    if each:
+        root = jnp.sqrt(jnp.abs(jnp.diagonal(matrix)))
+        shift = jnp.where(root > 0, jnp.abs(offset) / jnp.where(root > 0, root, 1), 0)
+
+    def fits(z: jax.Array, xi: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Whether the map is affine as far as this probe shows, and whether it shows anything."""
+        expected = product(matrix, z) + offset + product(scatter, xi)
+        terms = product(jnp.abs(matrix), jnp.abs(z)) + jnp.abs(offset)
+        terms += product(jnp.abs(scatter), jnp.abs(xi))
+        if each:
+            # A may be a sum of squares whose terms cancel in it; |A_ij|² ≤ A_ii A_jj bounds them.
+            terms += root * (product(root, jnp.abs(z)) + jnp.max(shift, initial=0.0))
+        else:
+            terms = jnp.full_like(terms, jnp.max(terms, initial=0.0))
+        found = flat(z, xi)
+        overflows = jnp.any(jnp.isinf(found)) | ~jnp.all(jnp.isfinite(terms))
+        return jnp.all(jnp.abs(found - expected) <= rounding * terms) | overflows, ~overflows
+
+    fine, seen = jax.vmap(fits)(_probes(zero, 0.3), _probes(no_noise, 0.7))
+    good &= jnp.all(fine) & jnp.any(seen)
+    return AffineMap(matrix, offset, product(scatter, scatter.T)), good
+
+
+def derive_gradient(energy: Energy, zeros: PyTree) -> tuple[AffineMap, jax.Array]:
+    """∇E(x) = A x + b as an affine map, and whether it is one."""
+    return _derive(lambda x, _: gradient(energy, x), zeros, None, each=True)
+
+
+def _probes(like: jax.Array, phase: float) -> jax.Array:
+    """Fixed vectors of many sizes, in several directions and their opposites: (probe, element).
+
+    Their entries have both signs and no pattern: cosines of the golden ratio's multiples.
+    """
+    golden = (np.sqrt(5) - 1) / 2
+    index = np.arange(1, _PROBE_DIRECTIONS * like.size + 1).reshape(_PROBE_DIRECTIONS, like.size)
+    directions = np.cos(2 * np.pi * (golden * index + phase))
+    both = np.concatenate([directions, -directions])
+    probes = np.concatenate([size * both for size in _PROBE_SIZES])
+    return jnp.asarray(probes, like.dtype)
+
+
+def _zero_noise(wants: PyTree, like: PyTree) -> PyTree:
+    for want in jax.tree.leaves(wants):
+        if (kind := noise.kind(want)) is not Want.NORMAL:
+            raise NotAffineError(
+                f"kernel: it asks for {kind}, not for normals alone, so its step is not affine "
+                "in Gaussian noise and the law after it is not Gaussian; verify.invariance tests "
+                "what such a kernel leaves as it is"
+            )
+    return trees.zeros(noise.shapes(wants, like))
+
+
+def refuse_not_affine(quadratic: jax.Array, affine: jax.Array, name: str = "it") -> None:
+    if not trees.is_concrete(quadratic, affine):
+        return
+    if not bool(quadratic):
+        raise NotAffineError(
+            "energy: its gradient is not affine (or not finite at 0), so a chain on it has no "
+            "Gaussian law; exact laws are for quadratic and linear energies. If a GPU rounds the "
+            'products of such an energy, call this under jax.default_matmul_precision("highest")'
+        )
+    if not bool(affine):
+        raise NotAffineError(
+            "kernel: its step is not affine in state and noise on this energy, or not finite: "
+            f"{name} has walls, tames the gradient, keeps a velocity's length, or has numbers out "
+            "of range; exact laws are for kernels such as jlangevin.ula, and verify.invariance "
+            "tests the others"
+        )
+
+
+def nan_unless(maps: Linearised, *good: jax.Array) -> Linearised:
+    """`maps`, or NaN where not all are `good`: a refusal for traced values, of which none can be
+    made in Python."""
+    if trees.is_concrete(good):  # and not refused
+        return maps
+    all_good = reduce(operator.and_, good)
+    step = AffineMap(*(jnp.where(all_good, leaf, jnp.nan) for leaf in maps.step))
+    return maps._replace(step=step)

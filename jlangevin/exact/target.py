@@ -1,0 +1,83 @@
+"""The law exp(-E/T) itself, of a quadratic energy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jlangevin._core import trees
+from jlangevin._core.checks import check_scalar
+from jlangevin._core.trees import PyTree
+from jlangevin.distribution import Gaussian, unchecked_gaussian
+from jlangevin.energies.base import Energy, GivenGradient, check_energy
+from jlangevin.errors import (
+    NoEnergyError,
+    NotNormalizableError,
+)
+from jlangevin.exact.affine import derive_gradient, refuse_not_affine
+
+__all__ = ["quadratic_form", "target"]
+
+
+def target(energy: Energy, position: PyTree, temperature: Any = 1.0) -> Gaussian:
+    """The law p ∝ exp(-E/T) itself, of a quadratic energy: N(-A⁻¹ b, T A⁻¹).
+
+    Args:
+        energy: a quadratic energy, A = ∇²E, b = ∇E(0).
+        position: one position, for structure, shapes and dtypes.
+        temperature: T > 0.
+
+    Raises:
+        NotAffineError: the gradient is not affine, so p is no Gaussian.
+        NoEnergyError: the energy is a score that is no gradient.
+        NotNormalizableError: A has an eigenvalue that is not positive.
+        TypeError: a position that is not floating.
+
+    Example:
+        >>> import jax.numpy as jnp, jlangevin as jl
+        >>> energy = jl.energies.quadratic(4.0 * jnp.eye(1))
+        >>> float(jl.exact.target(energy, jnp.zeros(1), temperature=2.0).cov[0, 0])
+        0.5
+    """
+    temperature = check_scalar("temperature", temperature, positive=True)
+    position = trees.as_position("position", position, floating=True)
+    hessian, slope = quadratic_form(energy, position)
+    values = jnp.linalg.eigvalsh(hessian)
+    if trees.is_concrete(values):
+        smallest, largest = float(values[0]), float(values[-1])
+        if smallest <= 10 * float(jnp.finfo(values.dtype).eps) * len(values) * max(largest, 0.0):
+            raise NotNormalizableError(
+                f"energy: its Hessian has the eigenvalue {smallest:.3g}, which is not above zero, "
+                "so exp(-E/T) has no finite integral; exact.law gives the law after a number of "
+                "steps, which exists"
+            )
+    lower = jnp.linalg.cholesky(hessian)
+    mean = -jax.scipy.linalg.cho_solve((lower, True), slope)
+    cov = jax.scipy.linalg.cho_solve((lower, True), jnp.eye(len(slope), dtype=slope.dtype))
+    cov = jnp.asarray(temperature, cov.dtype) * cov
+    return unchecked_gaussian(trees.unraveler(position)(mean), cov)
+
+
+def quadratic_form(energy: Energy, position: PyTree) -> tuple[jax.Array, jax.Array]:
+    """A = ∇²E and b = ∇E(0) over the raveled position, or a refusal."""
+    check_energy(energy, position)
+    slope, good = derive_gradient(energy, trees.zeros(position))
+    refuse_not_affine(good, jnp.array(True))
+    symmetric = jnp.array(True)
+    if isinstance(energy, GivenGradient):
+        symmetric = _is_symmetric(slope.matrix)
+    if trees.is_concrete(symmetric) and not bool(symmetric):
+        raise NoEnergyError(
+            "energy: the derivative of its score is not symmetric, so the score is no gradient and "
+            "there is no density exp(-E/T); exact.stationary gives the law a kernel tends to"
+        )
+    hessian = jnp.where(good & symmetric, (slope.matrix + slope.matrix.T) / 2, jnp.nan)
+    return hessian, slope.offset
+
+
+def _is_symmetric(matrix: jax.Array) -> jax.Array:
+    largest = jnp.max(jnp.abs(matrix), initial=0)
+    tolerance = 1e3 * float(jnp.finfo(matrix.dtype).eps) * max(len(matrix), 1)
+    return jnp.max(jnp.abs(matrix - matrix.T), initial=0) <= tolerance * largest

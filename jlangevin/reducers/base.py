@@ -1,0 +1,127 @@
+"""What a reducer is, and what those here share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+
+from jlangevin._core import trees
+from jlangevin._core.arithmetic import separately_rounded
+from jlangevin._core.trees import PyTree
+
+__all__ = [
+    "CompensatedSum",
+    "EachLeaf",
+    "Of",
+    "Reducer",
+    "check_of",
+    "mask_like",
+    "mean_over_chains",
+    "real_numbers",
+]
+
+
+Of = Callable[[Any], PyTree]
+
+
+@runtime_checkable
+class Reducer(Protocol):
+    """Anything with these three methods; a pytree, as kernels and energies are."""
+
+    def init(self, state: Any) -> Any: ...
+
+    def update(self, accumulator: Any, state: Any, n: jax.Array) -> Any: ...
+
+    def finish(self, accumulator: Any, n: jax.Array) -> Any: ...
+
+
+class CompensatedSum(NamedTuple):
+    """The unevaluated sum of two floats: what does not fit into the first is in the second."""
+
+    high: jax.Array
+    low: jax.Array
+
+    @classmethod
+    def zero(cls, like: jax.Array) -> CompensatedSum:
+        return cls(jnp.zeros_like(like), jnp.zeros_like(like))
+
+    @property
+    def value(self) -> jax.Array:
+        return self.high + self.low
+
+    def add(self, term: jax.Array, n: jax.Array) -> CompensatedSum:
+        """By the error-free sum of two floats (Knuth 1969); n > 0 is the number of terms."""
+        term = separately_rounded(term, n >> 31)
+        high = self.high + term
+        carried = high - self.high
+        lost = (self.high - (high - carried)) + (term - carried)
+        return CompensatedSum(high, self.low + lost)
+
+
+class EachLeaf:
+    """A reducer of single arrays, applied to each leaf of `of(state)`.
+
+    `_accumulator` is the type of an array's accumulator. `pool_leaf` is `result` over chains: it is
+    given accumulators with a leading chain axis and a mask of the chains that count.
+    """
+
+    of: Of
+    _accumulator: ClassVar[type]
+
+    def start(self, x: jax.Array) -> Any:
+        raise NotImplementedError
+
+    def add(self, accumulator: Any, x: jax.Array, n: jax.Array) -> Any:
+        raise NotImplementedError
+
+    def result(self, accumulator: Any, n: jax.Array) -> Any:
+        raise NotImplementedError
+
+    def pool_leaf(self, accumulator: Any, keep: jax.Array, n: jax.Array) -> Any:
+        raise NotImplementedError
+
+    def init(self, state: Any) -> Any:
+        return jax.tree.map(lambda x: self.start(real_numbers(x)), self.of(state))
+
+    def update(self, accumulator: Any, state: Any, n: jax.Array) -> Any:
+        return jax.tree.map(
+            lambda x, a: self.add(a, real_numbers(x), n), self.of(state), accumulator
+        )
+
+    def finish(self, accumulator: Any, n: jax.Array) -> Any:
+        return self._map(lambda a: self.result(a, n), accumulator)
+
+    def pool(self, accumulator: Any, keep: jax.Array, n: jax.Array) -> Any:
+        return self._map(lambda a: self.pool_leaf(a, keep, n), accumulator)
+
+    def _map(self, function: Callable[[Any], Any], accumulator: Any) -> Any:
+        return jax.tree.map(
+            function, accumulator, is_leaf=lambda node: isinstance(node, self._accumulator)
+        )
+
+
+def real_numbers(x: Any) -> jax.Array:
+    if jnp.iscomplexobj(x):
+        raise TypeError(
+            f"of: expected real numbers of it, got dtype {jnp.asarray(x).dtype}; take jnp.real, "
+            "jnp.imag or jnp.abs of them, or a tuple of several"
+        )
+    return trees.at_least_float32(x)
+
+
+def mask_like(keep: jax.Array, x: jax.Array) -> jax.Array:
+    return jnp.broadcast_to(keep.reshape(keep.shape + (1,) * (x.ndim - 1)), x.shape)
+
+
+def mean_over_chains(x: jax.Array, keep: jax.Array) -> jax.Array:
+    """The mean over chains, about one of them as the origin, which keeps the sum small."""
+    origin = x[jnp.argmax(keep)]
+    return origin + jnp.mean(x - origin[None], axis=0, where=mask_like(keep, x))
+
+
+def check_of(of: Any) -> None:
+    if not callable(of):
+        raise TypeError(f"of: expected a function of the kernel state, got {of!r}")

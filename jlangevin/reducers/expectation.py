@@ -1,0 +1,61 @@
+"""Means of a function of the state."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import jax
+
+from jlangevin._core.trees import pytree_dataclass, static_field
+from jlangevin.reducers.base import (
+    CompensatedSum,
+    EachLeaf,
+    Of,
+    check_of,
+    mean_over_chains,
+)
+
+__all__ = ["Expectation", "expectation"]
+
+
+@pytree_dataclass
+class Expectation(EachLeaf):
+    """See `expectation`."""
+
+    of: Of = static_field()
+
+    _accumulator: ClassVar[type] = CompensatedSum
+
+    def start(self, x: jax.Array) -> CompensatedSum:
+        return CompensatedSum.zero(x)
+
+    def add(self, accumulator: CompensatedSum, x: jax.Array, n: jax.Array) -> CompensatedSum:
+        return accumulator.add(x, n)
+
+    def result(self, accumulator: CompensatedSum, n: jax.Array) -> jax.Array:
+        return accumulator.value / n.astype(accumulator.high.dtype)
+
+    def pool_leaf(self, accumulator: CompensatedSum, keep: jax.Array, n: jax.Array) -> jax.Array:
+        return mean_over_chains(self.result(accumulator, n), keep)
+
+
+def expectation(of: Of) -> Expectation:
+    """The mean of `of(state)`, an array or a pytree of arrays.
+
+    Args:
+        of: a function of one chain's kernel state.
+
+    Raises:
+        TypeError: `of` that is no function.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jlangevin as jl
+        >>> energy = jl.energies.quadratic(jnp.eye(2))
+        >>> run = jl.sample(
+        ...     jax.random.key(0), energy, jl.ula(0.1), energy, num_steps=100, num_chains=3,
+        ...     reducers=jl.reducers.expectation(lambda state: energy(state.position)))
+        >>> run.summary.shape
+        (3,)
+    """
+    check_of(of)
+    return Expectation(of)

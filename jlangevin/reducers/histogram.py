@@ -1,0 +1,136 @@
+"""Histograms, and quantiles from them."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jlangevin._core.checks import (
+    as_array,
+    check_increasing,
+    check_scalar,
+    or_nan,
+)
+from jlangevin._core.trees import pytree_dataclass, static_field
+from jlangevin.kernels.base import position
+from jlangevin.reducers.base import (
+    EachLeaf,
+    Of,
+    check_of,
+    mean_over_chains,
+)
+
+__all__ = ["Histogram", "HistogramReducer", "histogram"]
+
+
+class Histogram(NamedTuple):
+    """Fractions of the draws in each bin, and outside of all of them. Bins are on the last axis.
+
+    They sum to 1 with `nan`, the fraction of draws that are not a number.
+    """
+
+    edges: jax.Array  # (bins + 1,), with a leading chain axis if not pooled
+    fractions: jax.Array  # (…, bins)
+    below: jax.Array
+    above: jax.Array
+    nan: jax.Array
+
+    def quantile(self, q: Any) -> jax.Array:
+        """The q-th quantile, linear within its bin.
+
+        NaN where it lies outside of the edges, and where any draw is NaN.
+
+        Args:
+            q: a number between 0 and 1.
+
+        Raises:
+            TypeError, ValueError: q that is no such number.
+        """
+        q = or_nan(
+            check_scalar("q", q),
+            lambda xp, q: (q >= 0) & (q <= 1),
+            lambda: ValueError(f"q: expected a number between 0 and 1, got {q}"),
+        )
+        reached = self.below[..., None] + jnp.cumsum(self.fractions, axis=-1)
+        at_edges = jnp.concatenate([self.below[..., None], reached], axis=-1)
+        dtype = at_edges.dtype
+        edges = self.edges.reshape(-1, self.edges.shape[-1])[0].astype(dtype)  # alike in all chains
+
+        def one(cdf: jax.Array) -> jax.Array:
+            return jnp.interp(jnp.asarray(q, dtype), cdf, edges, left=jnp.nan, right=jnp.nan)
+
+        flat = jax.vmap(one)(at_edges.reshape(-1, at_edges.shape[-1]))
+        return jnp.where(self.nan > 0, jnp.nan, flat.reshape(at_edges.shape[:-1]))
+
+
+class _Reached(NamedTuple):
+    """For -∞ and each edge, how many draws lie at it or above (beyond it, for the last)."""
+
+    counts: jax.Array  # int32
+
+
+@pytree_dataclass
+class HistogramReducer(EachLeaf):
+    """See `histogram`."""
+
+    edges: jax.Array
+    of: Of = static_field()
+
+    _accumulator: ClassVar[type] = _Reached
+
+    def start(self, x: jax.Array) -> _Reached:
+        return _Reached(jnp.zeros((*x.shape, self.edges.shape[0] + 1), jnp.int32))
+
+    def add(self, accumulator: _Reached, x: jax.Array, n: jax.Array) -> _Reached:
+        shape = accumulator.counts.shape
+        value = lax.broadcast_in_dim(x, shape, tuple(range(x.ndim)))
+        edges = jnp.concatenate([jnp.full(1, -jnp.inf, x.dtype), self.edges.astype(x.dtype)])
+        edges = lax.broadcast_in_dim(edges, shape, (x.ndim,))
+        last = lax.broadcasted_iota(jnp.int32, shape, x.ndim) == shape[-1] - 1
+        reached = jnp.where(last, value > edges, value >= edges)
+        return _Reached(accumulator.counts + reached.astype(jnp.int32))
+
+    def result(self, accumulator: _Reached, n: jax.Array) -> Histogram:
+        return self._of_fractions(accumulator.counts.astype(float) / n.astype(float))
+
+    def _of_fractions(self, reached: jax.Array) -> Histogram:
+        reached = jnp.where(jnp.all(jnp.isfinite(self.edges)), reached, jnp.nan)
+        between = reached[..., :-1] - reached[..., 1:]
+        return Histogram(
+            self.edges, between[..., 1:], between[..., 0], reached[..., -1], 1 - reached[..., 0]
+        )
+
+    def pool_leaf(self, accumulator: _Reached, keep: jax.Array, n: jax.Array) -> Histogram:
+        fractions = accumulator.counts.astype(float) / n.astype(float)
+        return self._of_fractions(mean_over_chains(fractions, keep))
+
+
+def histogram(edges: Any, of: Of = position) -> HistogramReducer:
+    """The fraction of draws in each bin, for every element of `of(state)`; quantiles from it.
+
+    Args:
+        edges: increasing, shape (bins + 1,). As in `numpy.histogram`, a bin holds its left edge
+            and the last one its right edge too.
+        of: a function of one chain's kernel state; the position by default. What is NaN in it is
+            in no bin: see `Histogram`.
+
+    Raises:
+        TypeError: `of` that is no function, or edges that are no array.
+        ValueError: edges that are not finite and increasing.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jlangevin as jl
+        >>> count = jl.reducers.histogram(jnp.linspace(-5.0, 5.0, 101))
+        >>> energy = jl.energies.quadratic(jnp.eye(1))
+        >>> run = jl.sample(jax.random.key(0), energy, jl.ula(0.1), energy, num_steps=1000,
+        ...                 num_chains=100, observe=None, reducers=jl.reducers.pooled(count))
+        >>> abs(float(run.summary.value.quantile(0.5)[0])) < 0.05
+        True
+    """
+    check_of(of)
+    edges = as_array("edges", edges, ndim=1)
+    edges = check_increasing("edges", edges, "at least two", minimum=2)
+    return HistogramReducer(edges, of)

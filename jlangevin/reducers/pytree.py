@@ -1,0 +1,111 @@
+"""Pytrees of reducers, as the driver has them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jlangevin._core import trees
+from jlangevin._core.checks import (
+    check_made,
+    check_tree,
+)
+from jlangevin._core.user_code import shapes_of
+from jlangevin.reducers.base import (
+    Reducer,
+)
+from jlangevin.reducers.pooled import PooledReducer
+from jlangevin.reducers.split_rhat import SplitRhat
+
+__all__ = [
+    "check_functions",
+    "check_num_draws",
+    "check_reducers",
+    "is_reducer",
+    "map_reducers",
+    "summarise",
+]
+
+
+def is_reducer(node: Any) -> bool:
+    return isinstance(node, Reducer)
+
+
+def check_reducers(reducers: Any) -> None:
+    """Raise TypeError unless `reducers` is a pytree of reducers, or None and empty containers."""
+
+    def is_end(node: Any) -> bool:
+        """A reducer, or what should be one: JAX may see a tree without leaves in it."""
+        if node is None or type(node) in (tuple, list, dict):
+            return False
+        return is_reducer(node) or not any(
+            is_reducer(leaf) for leaf in jax.tree.leaves(node, is_leaf=is_reducer)
+        )
+
+    check_tree("reducers", reducers)
+    for leaf in jax.tree.leaves(reducers, is_leaf=is_end):
+        check_made("reducers", leaf)
+        if not is_reducer(leaf):
+            lacking = [name for name in ("init", "update", "finish") if not hasattr(leaf, name)]
+            raise TypeError(
+                f"reducers: expected a reducer or a pytree of them, got {type(leaf).__name__} "
+                f"(it lacks {', '.join(lacking)}); pass for instance jlangevin.reducers.moments()"
+            )
+
+
+def map_reducers(function: Callable[..., Any], reducers: Any, *accumulators: Any) -> Any:
+    """`function(reducer, accumulator)` for every reducer of a pytree of them."""
+    return jax.tree.map(function, reducers, *accumulators, is_leaf=is_reducer)
+
+
+def check_num_draws(reducers: Any, num_draws: int) -> None:
+    """Raise ValueError if a reducer was made for fewer draws than there will be."""
+    for reducer in jax.tree.leaves(reducers, is_leaf=is_reducer):
+        inner = reducer.reducer if isinstance(reducer, PooledReducer) else reducer
+        if isinstance(inner, SplitRhat) and inner.num_draws < num_draws:
+            raise ValueError(
+                f"reducers: split_rhat({inner.num_draws}) is of {inner.num_draws} draws, and there "
+                f"will be {num_draws}, num_steps / thin; pass split_rhat({num_draws})"
+            )
+
+
+def check_functions(reducers: Any, state: Any) -> None:
+    """Run the functions of `reducers` on shapes, at one chain's kernel state, as shapes.
+
+    Raises:
+        TypeError, ValueError: one of them returns what is no accumulator or no result. Errors of
+            their own have a note that says which raised them, and what it was given.
+    """
+    n, one = jax.ShapeDtypeStruct((), jnp.int32), "one chain's kernel state"
+    for reducer in jax.tree.leaves(reducers, is_leaf=is_reducer):
+        name = f"reducers: {type(reducer).__name__}'s"
+        inner = reducer.reducer if isinstance(reducer, PooledReducer) else reducer
+        if hasattr(inner, "of"):
+            shapes_of(f"{name} of", one, inner.of, state)
+        begun = shapes_of(f"{name} init", one, reducer.init, state)
+        updated = shapes_of(
+            f"{name} update", "accumulator, state and n", reducer.update, begun, state, n
+        )
+        trees.assert_like(
+            f"{name} update", updated, begun, "like the accumulator from init", dtypes=True
+        )
+        if isinstance(reducer, PooledReducer):
+            many = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), begun)
+            keep = jax.ShapeDtypeStruct((1,), bool)
+            shapes_of(f"{name} pool", "accumulators, keep and n", inner.pool, many, keep, n)
+        else:
+            shapes_of(f"{name} finish", "accumulator and n", reducer.finish, begun, n)
+
+
+def summarise(reducers: Any, accumulators: Any, keep: jax.Array, n: jax.Array) -> Any:
+    """The results, from accumulators with a leading chain axis."""
+
+    def one(reducer: Any, accumulator: Any) -> Any:
+        if isinstance(reducer, PooledReducer):
+            return reducer.pool(accumulator, keep, n)
+        return jax.vmap(reducer.finish, in_axes=(0, None))(accumulator, n)
+
+    return map_reducers(one, reducers, accumulators)

@@ -1,0 +1,206 @@
+"""Programs that evaluate energies do so rightly, whatever XLA makes of reductions over many chains.
+
+Where chains × dimension is above 32,768, XLA's own fusions for the CPU have been seen to compute
+most of the energies below wrongly (jaxlib 0.10.2), in which case a Metropolis step accepts by a
+wrong energy. Each is written once, for JAX and for NumPy in float64, which says what is right.
+"""
+
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jlangevin as jl
+from jlangevin._core import xla
+from jlangevin._core.compiling import compiled
+from jlangevin.energies.traced import energy_values
+
+NUM_CHAINS = 40_000
+
+
+def orders(x):
+    return np.arange(1, x.shape[-1] + 1, dtype=x.dtype)
+
+
+def logarithms(x, xp=jnp):
+    return -xp.sum(orders(x) * xp.log(x), axis=-1)
+
+
+def exponentials(x, xp=jnp):
+    return xp.sum(orders(x) * xp.exp(x), axis=-1)
+
+
+def softplus(x, xp=jnp):
+    return -xp.sum(orders(x) * xp.logaddexp(0 * x, x), axis=-1)
+
+
+def gamma(x, xp=jnp):
+    return logarithms(x, xp) + xp.sum(x**2, axis=-1)
+
+
+def exponentials_and_squares(x, xp=jnp):
+    return exponentials(x, xp) + xp.sum(x**2, axis=-1)
+
+
+def squares_and_tilt(x, xp=jnp):
+    return xp.sum(orders(x) * x**2, axis=-1) + xp.sum(x, axis=-1)
+
+
+def tanh_and_squares(x, xp=jnp):
+    return xp.sum(orders(x) * xp.tanh(x), axis=-1) - xp.sum(x**2, axis=-1)
+
+
+def squares_times_tilt(x, xp=jnp):
+    return xp.sum(x**2, axis=-1) * xp.sum(orders(x) * x, axis=-1)
+
+
+def variance(x, xp=jnp):
+    return xp.sum(orders(x) * x**2, axis=-1) - xp.sum(x, axis=-1) ** 2
+
+
+def logarithm_of_a_sum(x, xp=jnp):
+    return xp.log(exponentials(x, xp))
+
+
+def root_of_a_sum(x, xp=jnp):
+    return xp.sqrt(xp.sum(orders(x) * x, axis=-1))
+
+
+def network(x, xp=jnp):
+    weights = xp.stack([orders(x), orders(x)[::-1]]) / x.shape[-1]
+    return xp.sum(xp.tanh(xp.sum(x[..., None, :] * weights, axis=-1)), axis=-1)
+
+
+SUMS = (
+    logarithms,
+    gamma,
+    exponentials_and_squares,
+    squares_and_tilt,
+    tanh_and_squares,
+    squares_times_tilt,
+    variance,
+    logarithm_of_a_sum,
+    root_of_a_sum,
+    network,
+)
+WRONG_IN_NINE = (gamma, exponentials_and_squares, squares_and_tilt)
+FEW_COLUMNS = [(energy, (NUM_CHAINS, 3)) for energy in SUMS]
+NINE_COLUMNS = [(energy, (5_000, 9)) for energy in WRONG_IN_NINE]
+
+
+def in_numpy(energy, x):
+    return energy(np.asarray(x, np.float64), np)
+
+
+def starts(shape=(NUM_CHAINS, 3), dtype=np.float32):
+    return np.random.default_rng(0).uniform(0.1, 1.0, shape).astype(dtype)
+
+
+def final_energy(start, energy=logarithms):
+    run = jl.sample(
+        jax.random.key(0), energy, jl.mala(1e-4), start, num_steps=0, observe=None,
+        on_divergence="ignore",
+    )  # fmt: skip
+    return run.state.kernel.energy
+
+
+def left_to_itself_xla_is_wrong():
+    found = jax.jit(jax.vmap(logarithms))(starts())
+    return not np.allclose(found, in_numpy(logarithms, starts()), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("energy", "shape"), FEW_COLUMNS + NINE_COLUMNS, ids=lambda v: getattr(v, "__name__", str(v))
+)
+def test_the_energies_of_many_chains_are_those_of_numpy(energy, shape):
+    start = starts(shape)
+    found = final_energy(jnp.asarray(start), energy)
+    np.testing.assert_allclose(found, in_numpy(energy, start), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("num_steps", [0, 3])
+@pytest.mark.parametrize("energy", [logarithms, exponentials, softplus])
+def test_the_energies_that_chains_carry_are_those_of_their_positions(energy, num_steps, dtype):
+    start = starts(dtype=dtype)
+    kernel = jl.mala(1e-4)
+    run = jl.sample(
+        jax.random.key(0), energy, kernel, jnp.asarray(start), num_steps=num_steps, observe=None
+    )
+    carried = np.asarray(run.state.kernel.energy, np.float64)
+    np.testing.assert_allclose(carried, in_numpy(energy, run.position), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("energy", [logarithms, exponentials, softplus])
+def test_the_energies_of_many_points_are_right(energy, dtype):
+    x = starts(dtype=dtype)
+    found = energy_values(energy, jnp.asarray(x))
+    np.testing.assert_allclose(found, in_numpy(energy, x), rtol=1e-5, atol=1e-5)
+
+
+def test_a_compiled_function_is_one_under_transformations_too():
+    double = compiled(lambda x: 2 * x)
+    assert double(1.0) == jax.jit(double)(1.0) == jax.vmap(double)(jnp.ones(1))[0] == 2.0
+    assert jax.grad(double)(1.0) == 2.0
+
+
+def test_static_arguments_are_static():
+    power = compiled(lambda x, *, n: x**n, static_argnames=("n",))
+    assert power(3.0, n=2) == 9.0
+
+
+def test_the_energies_are_right_under_vmap():
+    start = starts()
+
+    def carried(key):
+        run = jl.sample(
+            key, logarithms, jl.mala(1e-4), jnp.asarray(start), num_steps=0, observe=None,
+            on_divergence="ignore",
+        )  # fmt: skip
+        return run.state.kernel.energy
+
+    found = jax.vmap(carried)(jax.random.split(jax.random.key(0), 1))[0]
+    np.testing.assert_allclose(found, in_numpy(logarithms, start), rtol=1e-5, atol=1e-5)
+
+
+PROGRAMS = [jax.jit(final_energy), jax.grad(lambda start: final_energy(start).sum())]
+
+
+@pytest.mark.parametrize("num_chains", [1, NUM_CHAINS])
+@pytest.mark.parametrize("program", PROGRAMS, ids=["jit", "grad"])
+def test_of_a_program_of_the_callers_own_it_is_said_that_it_may_be_wrong(program, num_chains):
+    """Whatever its size: of how many chains an energy is wrong depends on the energy."""
+    if not left_to_itself_xla_is_wrong():
+        pytest.skip("this jaxlib computes these energies rightly")
+    with pytest.warns(jl.MiscompiledWarning, match=r"chains × dimension .*compiler_options"):
+        program(jnp.full((num_chains, 3), 0.5))
+
+
+def test_where_xla_is_right_programs_have_no_option_and_nobody_is_warned(monkeypatch):
+    monkeypatch.setattr(xla, "miscompiles", lambda: False)
+    assert xla.options.__wrapped__(quickly=False) == {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        jax.jit(lambda start: final_energy(start))(jnp.full((1, 3), 0.5))
+
+
+def test_programs_have_the_option_where_xla_is_wrong():
+    assert bool(xla.options(quickly=False)) == left_to_itself_xla_is_wrong()
+
+
+def test_what_is_known_of_this_release_is_what_is_seen():
+    """A release that is not known is tried, at the cost of a program."""
+    assert xla.miscompiles() == xla.tried() == left_to_itself_xla_is_wrong()
+
+
+@pytest.mark.parametrize("energy", [logarithms, gamma, squares_and_tilt])
+def test_the_advice_of_the_warning_is_right(energy):
+    options = {}
+    if left_to_itself_xla_is_wrong():
+        options = {"xla_cpu_experimental_ynn_fusion_type": ""}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", jl.MiscompiledWarning)
+        program = jax.jit(lambda start: final_energy(start, energy), compiler_options=options)
+        found = program(starts())
+    np.testing.assert_allclose(found, in_numpy(energy, starts()), rtol=1e-5, atol=1e-5)
