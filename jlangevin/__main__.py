@@ -149,18 +149,18 @@ def table_lines(row: Row) -> Iterator[str]:
         shown = [f"{exact:>11.5g}{got:>11.5g}{z:>6.2f} |" for exact, got, z in cells]
         shown += [f"{'':>28} |"] * (3 - len(shown))
         lead = f"{row.num_steps:>9,}{row.num_chains:>9,}" if i == 0 else f"{'':>18}"
-        p = f"{_p(report.p_value):>9}" if i == 0 else ""
+        p = f"{_format_p_value(report.p_value):>9}" if i == 0 else ""
         failed = "  REJECTED" if i == 0 and not row.passed else ""
         yield f"{lead}{i + 1:>3}|{''.join(shown)}{p}{failed}"
 
 
-def _p(value: float) -> str:
+def _format_p_value(value: float) -> str:
     return f"{value:.2g}" if value > 0 else "<1e-300"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the experiment and print it; 1 if a true law is rejected, 0 otherwise."""
-    args = _arguments(argv)
+    args = _parse_arguments(argv)
     theta, eta = args.theta, args.step_size
     versions = {"jlangevin": jl.__version__, "jax": jax.__version__, "numpy": np.__version__}
     dtype = jnp.zeros(()).dtype
@@ -197,7 +197,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         claim = stated_law(theta, eta, row.num_steps)
         report = jl.verify.compare(row.samples, claim, false_alarm=FALSE_ALARM)
         stated[row.num_steps] = report
-        found = f"{np.mean(np.diagonal(row.report.sample_cov)):>12.5g}{_p(report.p_value):>11}"
+        p_value = _format_p_value(report.p_value)
+        found = f"{np.mean(np.diagonal(row.report.sample_cov)):>12.5g}{p_value:>11}"
         told = "  REJECTED" if not report.passed else "  too close to tell at this size"
         print(
             f"{row.num_steps:>9,}{row.report.cov[0, 0]:>16.6g}{report.cov[0, 0]:>12.6g}"
@@ -217,7 +218,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.json:
         _write_json(args, rows, stated, versions, seconds)
     if args.plot:
-        _draw(args.plot, theta, eta, rows)
+        _save_picture(args.plot, theta, eta, rows)
         print(f"Picture: {args.plot}")
     return 1 if failed else 0
 
@@ -253,7 +254,7 @@ def _write_json(
     print(f"Figures: {args.json}")
 
 
-def _draw(path: str, theta: Sequence[float], eta: float, rows: list[Row]) -> None:
+def _save_picture(path: str, theta: Sequence[float], eta: float, rows: list[Row]) -> None:
     """Mean and variance against N with the exact curves; end points on the law's ellipses."""
     from jlangevin import plot
 
@@ -314,16 +315,16 @@ def _draw(path: str, theta: Sequence[float], eta: float, rows: list[Row]) -> Non
     made.savefig(path, dpi=150)
 
 
-def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m jlangevin",
         description="Sample E(x) = θ·x by Langevin dynamics and hold the chains' end points "
         "against the exact law; then put the law that the notebook states to the same test.",
     )
-    parser.add_argument("--steps", type=_count, nargs="+", default=list(STEPS), metavar="N")
+    parser.add_argument("--steps", type=_positive_int, nargs="+", default=list(STEPS), metavar="N")
     parser.add_argument(
         "--chains",
-        type=_count,
+        type=_positive_int,
         nargs="+",
         metavar="C",
         help="one number for all, or one for each N (default: 100,000, fewer beyond 1,000 steps)",
@@ -373,11 +374,11 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         )
     for name, path in (("--json", args.json), ("--plot", args.plot)):
         if path:
-            _check_writable(parser, name, Path(path))
+            _check_output(parser, name, Path(path))
     return args
 
 
-def _check_writable(parser: argparse.ArgumentParser, name: str, path: Path) -> None:
+def _check_output(parser: argparse.ArgumentParser, name: str, path: Path) -> None:
     """Stop before the run if what comes after it cannot be written."""
     if not path.absolute().parent.is_dir():
         parser.error(f"{name}: there is no folder {path.absolute().parent}")
@@ -391,7 +392,7 @@ def _check_writable(parser: argparse.ArgumentParser, name: str, path: Path) -> N
         path.unlink()
 
 
-def _count(text: str) -> int:
+def _positive_int(text: str) -> int:
     try:
         value = int(text.replace(",", "").replace("_", ""))
     except ValueError:

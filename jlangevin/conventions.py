@@ -31,7 +31,9 @@ def _converted(formula: Callable[..., Any], **given: Any) -> Any:
 
     Squares of 8-bit integers would wrap around, those of half precision be 0.
     """
-    numbers = [_wide(check_scalar(name, value, positive=True)) for name, value in given.items()]
+    numbers = [
+        _at_least_float32(check_scalar(name, value, positive=True)) for name, value in given.items()
+    ]
     try:
         with np.errstate(over="ignore", under="ignore"):
             value = formula(*numbers)
@@ -47,7 +49,7 @@ def _converted(formula: Callable[..., Any], **given: Any) -> Any:
     )
 
 
-def _wide(value: Any) -> Any:
+def _at_least_float32(value: Any) -> Any:
     if isinstance(value, jax.Array):
         return trees.at_least_float32(value)
     dtype = getattr(value, "dtype", None)

@@ -112,7 +112,7 @@ def threefry2x32(
     return x0, x1
 
 
-def as_chains(chains: Any) -> np.ndarray[Any, Any] | jax.Array:
+def as_stream_numbers(chains: Any) -> np.ndarray[Any, Any] | jax.Array:
     """The numbers of streams as an array of uint32; integers in [0, 2**32), where they are known.
 
     Traced ones are taken as they come.
@@ -135,7 +135,7 @@ def streams(key: jax.Array, chains: Any) -> Streams:
     check_key("key", key)
     words = jax.random.key_data(key)
     # fold_in hashes the counter (0, chain) under the key.
-    chains = jnp.asarray(as_chains(chains))
+    chains = jnp.asarray(as_stream_numbers(chains))
     zero = jnp.zeros_like(chains)
     return Streams(*threefry2x32((words[0] + zero, words[1] + zero), (zero, chains)))
 
@@ -177,19 +177,19 @@ class Pairs:
 
 def count(wants: PyTree, like: PyTree) -> int:
     """How many numbers `wants` are for one chain at a position `like`, about: all as normals."""
-    numbers = [math.prod(_parted(want)[1]) for want in jax.tree.leaves(wants)]
+    numbers = [math.prod(_unpack_want(want)[1]) for want in jax.tree.leaves(wants)]
     return trees.size(like) * sum(numbers)
 
 
-def kind(want: Any) -> Want:
+def kind_of_want(want: Any) -> Want:
     """The kind of noise that a leaf of wants asks for."""
-    return _parted(want)[0]
+    return _unpack_want(want)[0]
 
 
-def _parted(want: Any) -> tuple[Want, tuple[int, ...]]:
+def _unpack_want(want: Any) -> tuple[Want, tuple[int, ...]]:
     """A leaf of wants as what is wanted of each, and the axes of `Many`."""
     if isinstance(want, Many):
-        inner, axes = _parted(want.want)
+        inner, axes = _unpack_want(want.want)
         return inner, (*axes, want.number)
     if not isinstance(want, Want):
         raise TypeError(
@@ -224,7 +224,7 @@ def pairs(
 
     def make(want: Want | Many) -> PyTree:
         nonlocal slot
-        want, many = _parted(want)
+        want, many = _unpack_want(want)
         if want is Want.NORMAL:
             made = []
             for leaf in jax.tree.leaves(like):
@@ -262,7 +262,7 @@ def shapes(wants: PyTree, like: PyTree) -> PyTree:
     """The noise of one step of one chain, as shapes and dtypes."""
 
     def shape(want: Want | Many) -> PyTree:
-        want, many = _parted(want)
+        want, many = _unpack_want(want)
         if want is Want.NORMAL:
             return jax.tree.map(
                 lambda x: jax.ShapeDtypeStruct((*x.shape, *many), x.dtype), trees.struct(like)
@@ -322,34 +322,34 @@ def _normals(
     radius, angle = _blocks(of, steps, slot, size, purpose, steps_last)
     if dtype == jnp.float64:
         second = _blocks(of, steps + np.uint32(1), slot, size, purpose, steps_last)
-        radius, angle = _join(radius, angle), _join(*second)
-    wide = jnp.float64 if dtype == jnp.float64 else jnp.float32
-    words = lax.complex(*(lax.bitcast_convert_type(word, wide) for word in (radius, angle)))
+        radius, angle = _join_words(radius, angle), _join_words(*second)
+    float_type = jnp.float64 if dtype == jnp.float64 else jnp.float32
+    words = lax.complex(*(lax.bitcast_convert_type(word, float_type) for word in (radius, angle)))
 
     def transform(words: jax.Array, _: jax.Array) -> jax.Array:
         bits = (lax.bitcast_convert_type(half, radius.dtype) for half in (words.real, words.imag))
         return lax.complex(*_box_muller(*bits))
 
-    def transform_apart(words: jax.Array, once: jax.Array) -> jax.Array:
+    def transform_in_loop(words: jax.Array, once: jax.Array) -> jax.Array:
         """The same in a loop that runs once, which XLA does not know and so keeps.
 
         Generator and transform fused into one vector loop take a third longer than two loops:
         together they need more registers than there are. No other barrier survives on the CPU.
         """
 
-        def again(carry: tuple[jax.Array, jax.Array]) -> jax.Array:
+        def is_first(carry: tuple[jax.Array, jax.Array]) -> jax.Array:
             return carry[0] < once
 
         def body(carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
             return carry[0] + 1, transform(carry[1], once)
 
-        return lax.while_loop(again, body, (jnp.zeros_like(once), words))[1]
+        return lax.while_loop(is_first, body, (jnp.zeros_like(once), words))[1]
 
     once = 1 + (steps[0] >> np.uint32(31))  # steps are below 2**31
-    return lax.platform_dependent(words, once, cpu=transform_apart, default=transform)
+    return lax.platform_dependent(words, once, cpu=transform_in_loop, default=transform)
 
 
-def _join(high: jax.Array, low: jax.Array) -> jax.Array:
+def _join_words(high: jax.Array, low: jax.Array) -> jax.Array:
     """Two words as one of 64 bits."""
     return (high.astype(jnp.uint64) << np.uint64(32)) | low.astype(jnp.uint64)
 
@@ -357,9 +357,9 @@ def _join(high: jax.Array, low: jax.Array) -> jax.Array:
 def _uniform(word: jax.Array, dtype: Any) -> jax.Array:
     """Centres of equal cells of (0, 1), 2**23 or as many as `dtype` tells apart: never 0 or 1."""
     bits = min(23, jnp.finfo(dtype).nmant)
-    wide = jnp.float64 if dtype == jnp.float64 else jnp.float32
-    cell = (word >> np.uint32(32 - bits)).astype(jnp.int32).astype(wide)
-    return (cell + wide(0.5)) * wide(2.0**-bits)
+    float_type = jnp.float64 if dtype == jnp.float64 else jnp.float32
+    cell = (word >> np.uint32(32 - bits)).astype(jnp.int32).astype(float_type)
+    return (cell + float_type(0.5)) * float_type(2.0**-bits)
 
 
 # Bits that depend on nothing but the counter need arithmetic that compilers cannot round in two
@@ -436,7 +436,7 @@ def _box_muller(radius_word: jax.Array, angle_word: jax.Array) -> tuple[jax.Arra
 
     rest = lax.bitcast_convert_type(angle_word << word(2), integer).astype(real)
     sin, cos = _sin_cos((rest + real(2.0)) * unit, terms=(9, 10) if long else (5, 6))
-    return _turn(radius, angle_word >> word(width - 2), sin, cos)
+    return _rotate(radius, angle_word >> word(width - 2), sin, cos)
 
 
 def _sin_cos(quarter: jax.Array, terms: tuple[int, int]) -> tuple[jax.Array, jax.Array]:
@@ -451,7 +451,7 @@ def _sin_cos(quarter: jax.Array, terms: tuple[int, int]) -> tuple[jax.Array, jax
     return sin, _horner(square, *series(0, terms[1]))
 
 
-def _turn(
+def _rotate(
     radius: jax.Array, quarters: jax.Array, sin: jax.Array, cos: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """radius * (cos, sin) of the angle `quarters` * pi/2 + (the angle of `cos`, `sin`)."""

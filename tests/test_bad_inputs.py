@@ -145,13 +145,13 @@ S(Q, Own(step_noise='normal'))
 S(Q, jl.annealed([1.0, 0.1], 2, 0.01))
     TypeError: Quadratic has no levels ... level_score
 S(init=X[0])
-    ValueError: first axis is the chain ... pass x[None]
+    ValueError: first axis counts chains ... pass x[None]
 S(init=jnp.ones((3, 5)))
     ValueError: expected a position of shape (2,), got (5,)
 S(init=jnp.float32(0))
     ValueError: init: expected a leading chain axis ... float32[]
 S(init=((1.0, 1.0), (1.0, 1.0)))
-    ValueError: init[0][0]: expected a leading chain axis, and init is ((float32[], float32[]) ... jnp.array(x)
+    ValueError: init[0][0]: expected a leading chain axis, but init is ((float32[], float32[]) ... jnp.array(x)
 S(init='here')
     TypeError: init: expected an array ... str
 S(init=None)
@@ -171,13 +171,13 @@ S(init=np.array([['a', 'b']]))
 S(init=np.ones((4, 2), object))
     TypeError: init: expected an array of numbers, got dtype object
 S(init=[[1.0, 1.0], [1.0]])
-    ValueError: init: the lists given do not form an array ... tuple
+    ValueError: init: these lists do not form an array ... tuple
 S(init=(X, X[:3]))
-    ValueError: init: leaves disagree on the number of chains, their first axis: init[0] has 4, init[1] has 3
+    ValueError: init: leaves differ in the number of chains, their first axis: init[0] has 4, init[1] has 3
 S(init={0: X, 'a': X})
     ValueError: init: ... keys of a dict ... one type
 S(init=jax.ShapeDtypeStruct((4, 2), jnp.float32))
-    TypeError: init: expected positions, got shapes alone
+    TypeError: init: expected positions, got only shapes
 S(init=Plain(X))
     TypeError: init: expected an array of numbers, got Plain ... jax.tree_util.register_dataclass
 S(init=RUN)
@@ -235,7 +235,7 @@ S(thin=0)
 S(burn_in=-1)
     ValueError: burn_in: expected at least 0, got -1
 S(chains=[0, 1, 1, 2])
-    ValueError: chains: a stream named twice ... and 1 is
+    ValueError: chains: stream 1 is named twice ... name each once
 S(chains=[0, 1, 2, -3])
     ValueError: chains: stream numbers lie in [0, 2**32), got -3
 S(chains=[0, 1, 2, 2**32])
@@ -249,7 +249,7 @@ S(chains=7)
 S(chains=[1, 2])
     ValueError: chains: 2 chains were asked for, but init has 4 positions
 S(chains=[0, 1, 2, 3], num_chains=4)
-    ValueError: num_chains and chains: give one of them
+    ValueError: num_chains and chains: pass only one of them
 S(init=G, n=10**9, num_chains=10**4)
     MemoryError: draws: ... Keep fewer (thin=…), less (observe=…
 S(observe=3)
@@ -283,7 +283,7 @@ S(progress='yes')
 S(block_steps=0)
     ValueError: block_steps: expected at least 1, got 0
 S(every=2)
-    ValueError: every: steps between checkpoints, but no checkpoint
+    ValueError: every: needs checkpoint=
 jax.jit(lambda x: S(init=x, block_steps=2).draws)(X)
     ValueError: progress, block_steps, checkpoint: ... call sample outside of it
 jax.jit(lambda x: S(init=x, on_divergence='raise').draws)(X)
@@ -377,7 +377,7 @@ resume(RUN.state.kernel)
 resume(RUN.state, kernel=jl.kernels.ULA)
     TypeError: kernel: got the class ULA itself
 resume(RUN.state, kernel=jl.mala(0.1))
-    ValueError: state: expected MetropolisState ... pass the kernel that the state is of
+    ValueError: state: expected MetropolisState ... pass the kernel that made the state
 resume(RUN.state, energy=3.0)
     TypeError: energy: expected a callable
 resume(RUN.state, reducers=jl.reducers.moments)
@@ -387,11 +387,11 @@ resume(RUN.state, reducers=jl.reducers.moments(lambda s: s.velocity))
 resume(RUN.state, observe=lambda s: s.velocity)
     AttributeError: raised by observe, given one chain's kernel state ULAState(position=float32[2])
 resume(RUN.state._replace(kernel=None))
-    ValueError: state: expected one number of chains ... pass run.state as it is
+    ValueError: state: expected the same number of chains ... pass run.state unchanged
 resume(RUN.state._replace(kernel=jl.kernels.ULAState(X[:2])))
     ValueError: state: expected one number of chains ... float32[2, 2]
 resume(RUN.state._replace(step='8'))
-    TypeError: state: expected arrays for leaves, got str
+    TypeError: state: expected arrays as leaves, got str
 resume(RUN.state._replace(kernel=jl.kernels.ULAState(X64)))
     TypeError: state: holds float64, made while x64 was enabled
 resume(RUN.state, num_steps=2**31 - 5)
@@ -428,9 +428,9 @@ warm_up(energy_variance=-1.0)
 warm_up(energy=3.0)
     TypeError: energy: expected a callable
 warm_up(init=X[0])
-    ValueError: first axis is the chain ... x[None]
+    ValueError: first axis counts chains ... x[None]
 jax.jit(lambda x: warm_up(init=x).kernel.step_size)(X)
-    TypeError: its values are not known under jit, vmap or grad, and warm-up decides on the host; call this outside
+    TypeError: its values are not known under jit, vmap or grad, but warm-up decides on the host; call this outside
 
 # kernels
 
@@ -551,7 +551,7 @@ jl.reflected(0.1, jl.domains.ball)
 jl.reflected_mala(0.1, 'box')
     TypeError: domain: 'box' is no domain
 S(Q, jl.projected(0.1, BOX), X + 1)
-    ValueError: init: not finite ... Start inside of the kernel's domain
+    ValueError: init: not finite ... Start inside the kernel's domain
 
 # schedules
 
@@ -1145,7 +1145,7 @@ S(checkpoint=True)
 S(checkpoint='')
     ValueError: checkpoint: expected a folder, got "" ... "."
 S(checkpoint=tmp / 'file')
-    FileExistsError: checkpoint: expected a folder, and ... file is a file; name another path
+    FileExistsError: checkpoint: expected a folder, but ... file is a file; pass another path
 S(checkpoint=tmp / 'run', every=0)
     ValueError: every: expected at least 1, got 0
 jax.jit(lambda x: S(init=x, checkpoint=tmp / 'run').draws)(X)

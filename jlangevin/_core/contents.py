@@ -34,7 +34,7 @@ from typing import Any
 import jax
 import numpy as np
 
-__all__ = ["Description", "Life", "digest", "here", "is_node"]
+__all__ = ["Description", "Life", "describe_here", "digest", "is_node"]
 
 
 def digest(text: str) -> str:
@@ -105,7 +105,7 @@ class Description:
         if isinstance(thing, FunctionType):
             return self._function(thing)
         if isinstance(thing, CodeType):
-            return [_code(thing).words]
+            return [_summarise_code(thing).words]
         if isinstance(thing, MethodType):
             return [self.of(thing.__func__), self.of(thing.__self__)]
         if isinstance(thing, functools.partial) and not is_node(thing):
@@ -150,7 +150,7 @@ class Description:
         parts = [_name(function), *(self.of(each) for each in (*defaults, *held))]
         if _is_installed(function.__module__):
             return parts
-        code, known = _code(function.__code__), function.__globals__
+        code, known = _summarise_code(function.__code__), function.__globals__
         own = {name: each for name, each in vars(function).items() if name != "__wrapped__"}
         return [
             *parts,
@@ -159,7 +159,7 @@ class Description:
             *(f"{name}={self.of(own[name])}" for name in sorted(own)),
         ]
 
-    def _read(self, thing: Any, code: _Code) -> str:
+    def _read(self, thing: Any, code: _CodeSummary) -> str:
         """What code reads as a global: of a module, what it may take from there by name."""
         if not isinstance(thing, ModuleType) or _is_installed(thing.__name__):
             return self.of(thing)
@@ -206,16 +206,18 @@ def _contents(cell: Any) -> Any:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Code:
+class _CodeSummary:
     words: str
     names: tuple[str, ...]  # of attributes, globals and imports
     reads: tuple[str, ...]  # the globals that it looks up
 
 
 @functools.lru_cache(maxsize=4096)
-def _code(code: CodeType) -> _Code:
+def _summarise_code(code: CodeType) -> _CodeSummary:
     """The instructions, with the constants and names that they refer to by number."""
-    inner = [_code(constant) for constant in code.co_consts if isinstance(constant, CodeType)]
+    inner = [
+        _summarise_code(constant) for constant in code.co_consts if isinstance(constant, CodeType)
+    ]
     plain = Description()  # constants hold no arrays
     words = [code.co_code.hex(), repr(code.co_names), *map(plain.of, code.co_consts)]
     reads = {
@@ -223,7 +225,7 @@ def _code(code: CodeType) -> _Code:
         for step in dis.get_instructions(code)
         if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")
     }
-    return _Code(
+    return _CodeSummary(
         digest(", ".join(words)),
         tuple(sorted({*code.co_names, *(name for each in inner for name in each.names)})),
         tuple(sorted({*reads, *(name for each in inner for name in each.reads)})),
@@ -322,7 +324,7 @@ def _maker(thing: Any) -> Any:
     return None if _is_installed(module) or issubclass(type(thing), type) else made_by
 
 
-class _Here(Description):
+class _ProcessDescription(Description):
     """A description for this process, which gathers the lives that it depends on.
 
     One that is `absorbing` takes no change for the end of a life.
@@ -354,7 +356,7 @@ class _Here(Description):
         words = self._alone().of(thing)
         if type(thing).__eq__ is not _BY_IDENTITY:
             return words
-        return f"#{self._life(thing, words).number}"
+        return f"#{self._life_of(thing, words).number}"
 
     def treedef(self, treedef: Any) -> str:
         node = treedef.node_data()
@@ -365,7 +367,7 @@ class _Here(Description):
         named = self.of(kind) if _is_installed(kind.__module__) else self.owned(kind)
         return f"{named}[{self.owned(aux)}]({children})"
 
-    def _life(self, thing: Any, words: str) -> Life:
+    def _life_of(self, thing: Any, words: str) -> Life:
         known = _known(thing)
         if known.life is not None and known.life.contents != words:
             if self._absorbing and known.life.array is None:
@@ -379,9 +381,9 @@ class _Here(Description):
         self._lives[known.life] = None
         return known.life
 
-    def _alone(self) -> _Here:
+    def _alone(self) -> _ProcessDescription:
         """Another, of which the words do not depend on what was met before."""
-        other = _Here(self._lives, self._absorbing)
+        other = _ProcessDescription(self._lives, self._absorbing)
         other._depth, other._jitted = self._depth, self._jitted
         return other
 
@@ -393,7 +395,7 @@ class _Here(Description):
             return words + self.of(array.tolist())
         words += str(zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data))
         if isinstance(array, np.ndarray):
-            self._life(array, words)
+            self._life_of(array, words)
         return words
 
     def _hidden(self, thing: Any) -> str:
@@ -421,7 +423,7 @@ class _Here(Description):
 _Jitted = type(jax.jit(lambda: None))
 
 
-def here(
+def describe_here(
     treedef: Any, leaves: Iterable[Any], *, absorbing: bool = False
 ) -> tuple[str, tuple[Life, ...]]:
     """A digest of a structure and its leaves, for this process, and the lives it depends on.
@@ -430,6 +432,6 @@ def here(
     used.
     """
     lives: dict[Life, None] = {}
-    each = _Here(lives, absorbing)
+    each = _ProcessDescription(lives, absorbing)
     words = [each.treedef(treedef), *map(each.owned, leaves)]
     return digest(" ".join(words)), tuple(lives)

@@ -37,15 +37,17 @@ class Box:
 
     def reflect(self, x: PyTree, y: PyTree) -> tuple[PyTree, PyTree]:
         """By folding each coordinate, however often it crosses the box."""
-        end = self._map(lambda low, high, y: _fold(low, high, y)[0], y)
-        turned = self._map(lambda low, high, y, x: (y - x) * _fold(low, high, y)[1], y, x)
+        end = self._map(lambda low, high, y: _fold_coordinate(low, high, y)[0], y)
+        turned = self._map(
+            lambda low, high, y, x: (y - x) * _fold_coordinate(low, high, y)[1], y, x
+        )
         return end, turned
 
     def primal(self, u: PyTree) -> PyTree:
-        return self._map(_primal, u)
+        return self._map(_primal_coordinate, u)
 
     def dual(self, x: PyTree, noise: PyTree = None) -> PyTree:
-        return self._map(_dual, x)
+        return self._map(_dual_coordinate, x)
 
     def tangent(self, v: PyTree) -> PyTree:
         return v
@@ -61,7 +63,7 @@ class Box:
         return jax.tree.map(function, lower, upper, tree, *others)
 
 
-def _pairs(lower: PyTree, upper: PyTree) -> list[tuple[tuple[str, Any], tuple[str, Any]]]:
+def _paired_bounds(lower: PyTree, upper: PyTree) -> list[tuple[tuple[str, Any], tuple[str, Any]]]:
     """The bounds of each leaf and their names; one bound may stand for all."""
     lows, highs = (
         trees.named_leaves(name, bound) for name, bound in (("lower", lower), ("upper", upper))
@@ -78,7 +80,7 @@ def _pairs(lower: PyTree, upper: PyTree) -> list[tuple[tuple[str, Any], tuple[st
 
 
 def _refusal(lower: PyTree, upper: PyTree) -> ValueError:
-    pairs = _pairs(lower, upper)
+    pairs = _paired_bounds(lower, upper)
     for name, bound in (bound for pair in pairs for bound in pair):
         if np.any(np.isnan(bound)):
             return ValueError(f"{name}: expected bounds, got NaN")
@@ -86,7 +88,7 @@ def _refusal(lower: PyTree, upper: PyTree) -> ValueError:
     return ValueError(f"{name}: expected bounds below upper, got {low} and {high}")
 
 
-def _fold(low: jax.Array, high: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _fold_coordinate(low: jax.Array, high: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Where y is folded to, and 1 or -1 for the direction from which it gets there.
 
     Counted from the wall crossed first, so that no digits are lost to the other one.
@@ -97,9 +99,9 @@ def _fold(low: jax.Array, high: jax.Array, y: jax.Array) -> tuple[jax.Array, jax
     # have the same bits however they are cut.
     period = jnp.where(jnp.isfinite(width), 2 * width, 1)
     turns = jnp.where(jnp.isfinite(width), jnp.floor(beyond / period), 0)
-    way = jnp.maximum(beyond - separately_rounded(turns * period, hidden_zero(period)), 0)
-    back = way > width
-    depth = jnp.where(back, 2 * width - way, way)
+    distance = jnp.maximum(beyond - separately_rounded(turns * period, hidden_zero(period)), 0)
+    back = distance > width
+    depth = jnp.where(back, 2 * width - distance, distance)
     end = jnp.where(y < low, low + depth, jnp.where(y > high, high - depth, y))
     outside = (y < low) | (y > high)
     return jnp.clip(end, low, high), jnp.where(outside & ~back, -1, 1).astype(y.dtype)
@@ -117,23 +119,23 @@ def _bounds(low: jax.Array, high: jax.Array) -> tuple[jax.Array, ...]:
     return below, above, low, high, jnp.where(below & above, high - low, 1)
 
 
-def _arguments(low: jax.Array, high: jax.Array, u: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _logits(low: jax.Array, high: jax.Array, u: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Of σ or softplus, as counted from the lower bound and from the upper."""
     below, above, low, high, width = _bounds(low, high)
     both = 4 * ((u - low) - 0.5 * width) / width
     return jnp.where(above, both, u - low), jnp.where(below, -both, high - u)
 
 
-def _primal(low: jax.Array, high: jax.Array, u: jax.Array) -> jax.Array:
+def _primal_coordinate(low: jax.Array, high: jax.Array, u: jax.Array) -> jax.Array:
     below, above, finite_low, finite_high, width = _bounds(low, high)
-    up, down = _arguments(low, high, u)
+    up, down = _logits(low, high, u)
     # From the nearer bound, where floats may be dense.
     both = jnp.where(up < 0, finite_low + width * sigmoid(up), finite_high - width * sigmoid(down))
     one = jnp.where(below, finite_low + softplus(up), finite_high - softplus(down))
     return jnp.clip(jnp.where(below & above, both, jnp.where(below | above, one, u)), low, high)
 
 
-def _dual(low: jax.Array, high: jax.Array, x: jax.Array) -> jax.Array:
+def _dual_coordinate(low: jax.Array, high: jax.Array, x: jax.Array) -> jax.Array:
     below, above, low, high, width = _bounds(low, high)
     logit = jnp.log(x - low) - jnp.log(high - x)
     both = low + 0.5 * width + 0.25 * width * logit
@@ -143,7 +145,7 @@ def _dual(low: jax.Array, high: jax.Array, x: jax.Array) -> jax.Array:
 
 def _log_slope(low: jax.Array, high: jax.Array, u: jax.Array) -> jax.Array:
     below, above, *_ = _bounds(low, high)
-    up, down = _arguments(low, high, u)
+    up, down = _logits(low, high, u)
     slopes = jnp.where(below, log_sigmoid(up), 0) + jnp.where(above, log_sigmoid(down), 0)
     return slopes + jnp.where(below & above, np.log(4), 0).astype(u.dtype)
 
@@ -180,7 +182,7 @@ def box(lower: Any, upper: Any) -> Box:
     )
 
     def rising(xp: Any, bounds: tuple[PyTree, PyTree]) -> Any:
-        walls = (xp.all(low < high) for (_, low), (_, high) in _pairs(*bounds))
+        walls = (xp.all(low < high) for (_, low), (_, high) in _paired_bounds(*bounds))
         return functools.reduce(operator.and_, walls, True)
 
     lower, upper = or_nan((lower, upper), rising, lambda: _refusal(lower, upper))

@@ -12,7 +12,7 @@ from jlangevin._core import trees
 from jlangevin._core.trees import PyTree
 from jlangevin.errors import NoClosedFormError
 
-__all__ = ["Analytic", "alike", "check_position"]
+__all__ = ["Analytic", "check_position", "in_common_dtype"]
 
 
 class Analytic:
@@ -67,7 +67,7 @@ def check_position(energy: Analytic, x: jax.Array, dim: int) -> None:
         )
 
 
-def alike(*parameters: Any) -> tuple[Any, ...]:
+def in_common_dtype(*parameters: Any) -> tuple[Any, ...]:
     """Numbers in their one dtype; Python's stay as they are, and follow those of the position."""
     dtype = trees.common_dtype(parameters)
 

@@ -15,7 +15,7 @@ from jlangevin._core.checks import (
     check_scalar,
 )
 from jlangevin._core.trees import pytree_dataclass, static_field
-from jlangevin.energies.analytic import Analytic, alike, check_position
+from jlangevin.energies.analytic import Analytic, check_position, in_common_dtype
 
 __all__ = ["DoubleWell", "double_well"]
 
@@ -88,7 +88,7 @@ def double_well(height: Any = 1.0, minimum: Any = 1.0, *, dim: int = 1) -> Doubl
         >>> float(jl.energies.double_well(height=3.0)(jnp.zeros(1)))
         3.0
     """
-    height, minimum = alike(
+    height, minimum = in_common_dtype(
         check_scalar("height", height, positive=True),
         check_scalar("minimum", minimum, positive=True),
     )

@@ -13,7 +13,7 @@ from jlangevin._core.checks import as_draws_array, check_finite
 from jlangevin._core.trees import PyTree
 from jlangevin.energies.base import GivenGradient, check_energy
 
-__all__ = ["Draws", "as_positions", "check_one", "takes"]
+__all__ = ["Draws", "accepts_position", "as_positions", "check_single_position"]
 
 
 class Draws(NamedTuple):
@@ -48,7 +48,7 @@ def as_positions(
     return Draws(points, batch)
 
 
-def takes(energy: Any, position: PyTree) -> bool:
+def accepts_position(energy: Any, position: PyTree) -> bool:
     """Whether an energy can be asked for its value, or a score for itself, at such a position."""
     try:
         check_energy(energy, position)
@@ -57,7 +57,7 @@ def takes(energy: Any, position: PyTree) -> bool:
     return True
 
 
-def check_one(name: str, position: PyTree, shape: Any, batched: Any) -> None:
+def check_single_position(name: str, position: PyTree, shape: Any, batched: Any) -> None:
     """Raise ValueError unless `position` is that of one chain, as far as that can be known.
 
     `shape` is what the caller says it is, a shape or a pytree of them; else `batched()` is asked,
@@ -103,7 +103,7 @@ def _shape_of_one(name: str, x: jax.Array, energy: Any) -> tuple[int, ...]:
         )
     dtype = trees.at_least_float32(jnp.zeros((), x.dtype)).dtype
     readings = [x.shape[1:], x.shape[2:]]
-    taken = [s for s in readings if takes(energy, jax.ShapeDtypeStruct(s, dtype))]
+    taken = [s for s in readings if accepts_position(energy, jax.ShapeDtypeStruct(s, dtype))]
     if x.ndim == 2 and (len(taken) < 2 or x.shape[0] > x.shape[1]):
         return x.shape[1:]  # an energy of scalars may be one that forgot to sum
     if len(taken) == 1:

@@ -14,7 +14,7 @@ from jlangevin._core.checks import (
     check_scalar,
 )
 from jlangevin._core.trees import pytree_dataclass, static_field
-from jlangevin.energies.analytic import Analytic, alike, check_position
+from jlangevin.energies.analytic import Analytic, check_position, in_common_dtype
 from jlangevin.noise import Want
 
 __all__ = ["Funnel", "funnel"]
@@ -79,5 +79,5 @@ def funnel(dim: int = 2, scale: Any = 3.0) -> Funnel:
         >>> float(jl.energies.funnel(dim=3)(jnp.zeros(3)))
         0.0
     """
-    (scale,) = alike(check_scalar("scale", scale, positive=True))
+    (scale,) = in_common_dtype(check_scalar("scale", scale, positive=True))
     return Funnel(scale, check_count("dim", dim, minimum=2))

@@ -17,7 +17,7 @@ from jlangevin._core.checks import (
     check_scalar,
 )
 from jlangevin._core.trees import PyTree, pytree_dataclass, static_field
-from jlangevin.energies.analytic import Analytic, alike, check_position
+from jlangevin.energies.analytic import Analytic, check_position, in_common_dtype
 from jlangevin.noise import Want
 
 __all__ = ["Ring", "ring"]
@@ -125,7 +125,7 @@ def ring(radius: Any = 2.0, width: Any = 0.3, *, dim: int = 2) -> Ring:
         >>> float(jl.energies.ring(radius=1.0, width=1.0)(jnp.array([3.0, 0.0])))
         2.0
     """
-    radius, width = alike(
+    radius, width = in_common_dtype(
         check_scalar("radius", radius, positive=True), check_scalar("width", width, positive=True)
     )
     return Ring(radius, width, check_count("dim", dim, minimum=1))

@@ -18,7 +18,7 @@ from jlangevin._core.checks import (
     check_scalar,
 )
 from jlangevin._core.trees import pytree_dataclass
-from jlangevin.energies.analytic import Analytic, alike, check_position
+from jlangevin.energies.analytic import Analytic, check_position, in_common_dtype
 from jlangevin.errors import NoClosedFormError
 from jlangevin.noise import Want
 
@@ -161,4 +161,4 @@ def rosenbrock(
     if b.shape not in ((), (blocks, length)):
         raise ValueError(f"b: expected a scalar or shape ({blocks}, {length}), got {b.shape}")
     b = jnp.broadcast_to(check_positive("b", b).astype(dtype), (blocks, length))
-    return Rosenbrock(*alike(a, b, mu))
+    return Rosenbrock(*in_common_dtype(a, b, mu))

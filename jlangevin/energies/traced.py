@@ -50,7 +50,7 @@ def traced_once(energy: Parted) -> Any:
 
 def mapped(function: Callable[[Any, Any], Any], energy: Any, x: Any) -> Any:
     """`function(energy, point)` at each of n points, x's leaves (n, …); compiled by structure."""
-    return _mapped(Parted.of(energy), x, function=function)
+    return _map_compiled(Parted.of(energy), x, function=function)
 
 
 def energy_values(energy: Any, x: Any) -> jax.Array:
@@ -71,6 +71,6 @@ def _energy_at(energy: Parted, position: Any) -> jax.Array:
 
 
 @functools.partial(compiled, static_argnames=("function",))
-def _mapped(energy: Parted, x: Any, *, function: Any) -> Any:
+def _map_compiled(energy: Parted, x: Any, *, function: Any) -> Any:
     batch = min(_BATCH, len(jax.tree.leaves(x)[0]))
     return jax.lax.map(lambda point: function(energy.whole, point), x, batch_size=batch)

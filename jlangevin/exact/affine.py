@@ -22,15 +22,15 @@ from jlangevin.energies.base import Energy, check_energy, gradient
 from jlangevin.errors import (
     NotAffineError,
 )
-from jlangevin.kernels.base import Kernel, at_step, check_kernel, check_step
+from jlangevin.kernels.base import Kernel, check_kernel, check_step, resolve_schedules
 from jlangevin.noise import Want
 
 __all__ = [
     "AffineMap",
-    "Linearised",
+    "ChainMaps",
     "affine_map",
     "derive_gradient",
-    "linearise",
+    "derive_maps",
     "linearised",
     "nan_unless",
     "refuse_not_affine",
@@ -80,7 +80,7 @@ _PROBE_SIZES = (1.0, 3.0, 10.0, 30.0, 1e2, 1e3, 1e4, 1e6, 1e9, 1e12)
 _PROBE_DIRECTIONS = 4  # and their opposites
 
 
-class Linearised(NamedTuple):
+class ChainMaps(NamedTuple):
     """What a kernel's code says of its chain on an energy."""
 
     init: AffineMap  # from a position to the first state
@@ -89,32 +89,34 @@ class Linearised(NamedTuple):
     position: Any  # one position, likewise
 
 
-def linearised(kernel: Kernel, energy: Energy, position: PyTree, step: int = 0) -> Linearised:
+def linearised(kernel: Kernel, energy: Energy, position: PyTree, step: int = 0) -> ChainMaps:
     check_tree("position", position)
     position = trees.as_position("position", position, floating=True)
     check_kernel(kernel, position)
     check_width(kernel=kernel, energy=energy, position=position)
     like, zeros = trees.struct(position), trees.zeros(position)
     parts = Parted.of(kernel), Parted.of(energy)
-    init, moved, quadratic, affine = linearise(*parts, zeros, jnp.int32(step))
+    init, moved, quadratic, affine = derive_maps(*parts, zeros, jnp.int32(step))
     refuse_not_affine(quadratic, affine, type(kernel).__name__)
     state = jax.eval_shape(
-        lambda x, t: at_step(kernel, t).init(energy, x, _zero_noise(kernel.init_noise, x)),
+        lambda x, t: resolve_schedules(kernel, t).init(
+            energy, x, _zero_noise(kernel.init_noise, x)
+        ),
         zeros,
         jnp.int32(step),
     )
-    return nan_unless(Linearised(init, moved, state, like), quadratic, affine)
+    return nan_unless(ChainMaps(init, moved, state, like), quadratic, affine)
 
 
 @partial(compiled, quickly=True)
-def linearise(
-    of: Parted, on: Parted, zeros: PyTree, step: jax.Array
+def derive_maps(
+    kernel_parts: Parted, energy_parts: Parted, zeros: PyTree, step: jax.Array
 ) -> tuple[AffineMap, AffineMap, jax.Array, jax.Array]:
     """The maps of `init` and `step` of a kernel on an energy, whether the gradient is affine, and
     whether they are."""
-    energy = on.whole
+    energy = energy_parts.whole
     check_energy(energy, zeros)
-    kernel = at_step(of.whole, step)
+    kernel = resolve_schedules(kernel_parts.whole, step)
     check_step(kernel, energy, zeros)
     init_noise = _zero_noise(kernel.init_noise, zeros)
     step_noise = _zero_noise(kernel.step_noise, zeros)
@@ -198,7 +200,7 @@ def _probes(like: jax.Array, phase: float) -> jax.Array:
 
 def _zero_noise(wants: PyTree, like: PyTree) -> PyTree:
     for want in jax.tree.leaves(wants):
-        if (kind := noise.kind(want)) is not Want.NORMAL:
+        if (kind := noise.kind_of_want(want)) is not Want.NORMAL:
             raise NotAffineError(
                 f"kernel: it asks for {kind}, not for normals alone, so its step is not affine "
                 "in Gaussian noise and the law after it is not Gaussian; verify.invariance tests "
@@ -225,7 +227,7 @@ def refuse_not_affine(quadratic: jax.Array, affine: jax.Array, name: str = "it")
         )
 
 
-def nan_unless(maps: Linearised, *good: jax.Array) -> Linearised:
+def nan_unless(maps: ChainMaps, *good: jax.Array) -> ChainMaps:
     """`maps`, or NaN where not all are `good`: a refusal for traced values, of which none can be
     made in Python."""
     if trees.is_concrete(good):  # and not refused

@@ -36,7 +36,7 @@ def wasserstein2(p: Gaussian, q: Gaussian) -> jax.Array:
         >>> float(jl.exact.wasserstein2(p, jl.Gaussian(3 * jnp.ones(1), 25 * jnp.eye(1))))
         5.0
     """
-    m, n = _pair(p, q)
+    m, n = _checked_means(p, q)
     shapes = _bures(p.cov, q.cov)
     # What is no more than the rounding of the two roots is no distance.
     rounding = 4 * jnp.finfo(m.dtype).eps * len(m)
@@ -64,7 +64,7 @@ def kl(p: Gaussian, q: Gaussian) -> jax.Array:
         >>> float(jl.exact.kl(p, jl.Gaussian(jnp.ones(1), jnp.eye(1))))
         0.5
     """
-    m, n = _pair(p, q)
+    m, n = _checked_means(p, q)
     lower_p, lower_q = jnp.linalg.cholesky(p.cov), jnp.linalg.cholesky(q.cov)
     ratio = jax.scipy.linalg.solve_triangular(lower_q, lower_p, lower=True)
     shift = jax.scipy.linalg.solve_triangular(lower_q, m - n, lower=True)
@@ -101,7 +101,7 @@ def _matrix_root(s: jax.Array) -> jax.Array:
     return product(vectors * jnp.sqrt(jnp.maximum(values, 0))[None, :], vectors.T)
 
 
-def _pair(p: Any, q: Any) -> tuple[jax.Array, jax.Array]:
+def _checked_means(p: Any, q: Any) -> tuple[jax.Array, jax.Array]:
     for name, law in (("p", p), ("q", q)):
         check_gaussian(name, law)
         law.check_single(name)

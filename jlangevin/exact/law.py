@@ -22,7 +22,7 @@ from jlangevin.errors import (
     NotAffineError,
     UnstableStepError,
 )
-from jlangevin.exact.affine import AffineMap, Linearised, linearise, linearised, nan_unless
+from jlangevin.exact.affine import AffineMap, ChainMaps, derive_maps, linearised, nan_unless
 from jlangevin.kernels.base import Kernel, has_schedule
 from jlangevin.noise import MAX_STEPS
 
@@ -156,7 +156,7 @@ def stationary(kernel: Kernel, energy: Energy, position: PyTree, *, full: bool =
 _DIGITS = 64  # of a number of steps
 
 
-def _refuse_unstable(maps: Linearised) -> tuple[Linearised, _Growth]:
+def _refuse_unstable(maps: ChainMaps) -> tuple[ChainMaps, _Spectrum]:
     growth = _growth(maps.step.matrix)
     if trees.is_concrete(growth) and not bool(growth.stable):
         raise UnstableStepError(
@@ -168,7 +168,7 @@ def _refuse_unstable(maps: Linearised) -> tuple[Linearised, _Growth]:
     return nan_unless(maps, growth.stable), growth
 
 
-class _Growth(NamedTuple):
+class _Spectrum(NamedTuple):
     """The spectral radius of a step's map, and whether it is not above 1, and below."""
 
     radius: jax.Array
@@ -177,11 +177,11 @@ class _Growth(NamedTuple):
 
 
 @partial(compiled, quickly=True)
-def _growth(matrix: jax.Array) -> _Growth:
+def _growth(matrix: jax.Array) -> _Spectrum:
     radius = _spectral_radius(lax.stop_gradient(matrix))
     # How far from 1 a computed spectral radius may be when it is 1.
     rounding = 10 * float(jnp.finfo(matrix.dtype).eps) * max(len(matrix), 1)
-    return _Growth(radius, radius <= 1 + rounding, radius < 1 - rounding)
+    return _Spectrum(radius, radius <= 1 + rounding, radius < 1 - rounding)
 
 
 def _spectral_radius(matrix: jax.Array) -> jax.Array:
@@ -200,7 +200,7 @@ def _spectral_radius(matrix: jax.Array) -> jax.Array:
     return jnp.exp(log_radius)
 
 
-def _by_doubling(maps: Linearised, start: Gaussian, num_steps: int, full: bool) -> Gaussian:
+def _by_doubling(maps: ChainMaps, start: Gaussian, num_steps: int, full: bool) -> Gaussian:
     """The law after `num_steps` equal steps."""
     number = f"{num_steps:b}"
     # As many for most numbers, so that one program serves them all.
@@ -213,7 +213,7 @@ def _by_doubling(maps: Linearised, start: Gaussian, num_steps: int, full: bool) 
 def _composed(
     init: AffineMap, step: AffineMap, start: Gaussian, bits: Any, state: Parted, *, full: bool
 ) -> Gaussian:
-    law = pushforward(_power(step, bits), *pushforward(init, *_flat(start)))
+    law = pushforward(_power(step, bits), *pushforward(init, *_raveled(start)))
     return marginal(state, *law, full)
 
 
@@ -247,7 +247,7 @@ def _step_by_step(
 ) -> Gaussian:
     """The law after `num_steps` steps, or if `keep` after each of 0 … `num_steps`."""
     maps = linearised(kernel, energy, start.mean)
-    law, first_bad = _walk(
+    law, first_bad = _scan_steps(
         Parted.of(kernel),
         Parted.of(energy),
         Parted.of(maps.state),
@@ -267,9 +267,9 @@ def _step_by_step(
 
 
 @partial(compiled, static_argnames=("num_steps", "full", "keep"))
-def _walk(
-    of: Parted,
-    on: Parted,
+def _scan_steps(
+    kernel_parts: Parted,
+    energy_parts: Parted,
     state: Parted,
     init: AffineMap,
     constant: AffineMap,
@@ -281,29 +281,29 @@ def _walk(
 ) -> tuple[Gaussian, jax.Array]:
     """The law from `start` on, every step `constant` if nothing is scheduled, and the first step
     that is not affine (`num_steps` if all are), from which on the law is NaN."""
-    scheduled = has_schedule(of.whole)
+    scheduled = has_schedule(kernel_parts.whole)
     zeros = trees.zeros(start.mean)
 
-    def push(carry: tuple[Any, jax.Array], t: jax.Array) -> tuple[Any, Any]:
+    def one_step(carry: tuple[Any, jax.Array], t: jax.Array) -> tuple[Any, Any]:
         law, first_bad = carry
         move = constant
         if scheduled:
-            _, move, _, affine = linearise(of, on, zeros, t)
+            _, move, _, affine = derive_maps(kernel_parts, energy_parts, zeros, t)
             move = AffineMap(*(jnp.where(affine, leaf, jnp.nan) for leaf in move))
             first_bad = jnp.where(affine, first_bad, jnp.minimum(first_bad, t))
         law = pushforward(move, *law)
         return (law, first_bad), law if keep else None
 
-    first = pushforward(init, *_flat(start))
+    first = pushforward(init, *_raveled(start))
     steps = jnp.arange(num_steps, dtype=jnp.int32)
-    (last, first_bad), later = lax.scan(push, (first, jnp.int32(num_steps)), steps)
+    (last, first_bad), later = lax.scan(one_step, (first, jnp.int32(num_steps)), steps)
     if not keep:
         return marginal(state, *last, full), first_bad
     each = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, later)
     return jax.vmap(lambda mean, cov: marginal(state, mean, cov, full))(*each), first_bad
 
 
-def _flat(start: Gaussian) -> tuple[jax.Array, jax.Array]:
+def _raveled(start: Gaussian) -> tuple[jax.Array, jax.Array]:
     return trees.ravel(start.mean), start.cov
 
 

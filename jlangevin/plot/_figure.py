@@ -25,7 +25,7 @@ __all__ = [
     "COLORS",
     "ON_HOST",
     "Array",
-    "as_chains",
+    "as_chain_array",
     "as_coordinates",
     "as_numbers",
     "as_steps",
@@ -139,7 +139,7 @@ def legend(ax: Axes, **options: Any) -> None:
 # What is to be drawn ------------------------------------------------------------------------------
 
 
-def as_chains(draws: Any, *, name: str = "draws", plane: bool = False) -> Array:
+def as_chain_array(draws: Any, *, name: str = "draws", plane: bool = False) -> Array:
     """Draws as (chain, draw, d) on the host, finite; for a picture of the plane d is 2."""
     check_known(ON_HOST, **{name: draws})
     array = as_draws(name, draws)

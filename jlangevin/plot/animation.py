@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from jlangevin._core.checks import check_count, check_scalar
-from jlangevin.plot._figure import COLORS, as_chains, as_steps
+from jlangevin.plot._figure import COLORS, as_chain_array, as_steps
 from jlangevin.plot.landscape import Span, contours, span_of
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def animate(
     """
     from matplotlib.animation import FuncAnimation
 
-    chains = as_chains(draws, plane=True)
+    chains = as_chain_array(draws, plane=True)
     at = as_steps(steps, chains.shape[1])
     check_scalar("seconds", seconds, positive=True)
     trail = check_count("trail", trail, minimum=0)

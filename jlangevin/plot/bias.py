@@ -117,7 +117,7 @@ def stationary_variance(
             ax.errorbar(
                 eta,
                 values,
-                yerr=_bars(values, num_draws, level),
+                yerr=_error_bars(values, num_draws, level),
                 fmt=marker,
                 ms=4.5,
                 mfc="white",
@@ -158,7 +158,7 @@ def _curve(
     return values if np.isfinite(values).any() else None
 
 
-def _bars(values: Array, num_draws: int | None, level: float) -> Array | None:
+def _error_bars(values: Array, num_draws: int | None, level: float) -> Array | None:
     """The χ² interval of a variance, as lengths below and above it."""
     if num_draws is None:
         return None

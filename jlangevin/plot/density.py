@@ -12,13 +12,13 @@ from jlangevin.distribution import Gaussian, check_gaussian
 from jlangevin.plot._figure import (
     COLORS,
     Array,
-    as_chains,
+    as_chain_array,
     axes_or_new,
     check_color,
     legend,
     two_axes,
 )
-from jlangevin.plot.landscape import Span, as_span, cells, energy_on, plane
+from jlangevin.plot.landscape import Span, as_span, cell_centres, plane, relative_energies
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,15 +72,15 @@ def density(
     if kind not in ("histogram", "kde"):
         raise ValueError(f"kind: expected 'histogram' or 'kde', got {kind!r}")
     bins = check_count("bins", bins, minimum=1)
-    chains = as_chains(draws, plane=True)
+    chains = as_chain_array(draws, plane=True)
     box = as_span(span)
     flat = chains.reshape(-1, 2).astype(float)
     inside = np.all((flat >= box[:, 0]) & (flat <= box[:, 1]), axis=1)
     outside = int(np.sum(~inside))
     if not inside.any():
         raise ValueError(f"span: none of the {len(flat)} draws lies in {box.tolist()}")
-    points = cells(box, _GRID)
-    p = _normalised(np.exp(-energy_on(points, energy, temperature)), box)
+    points = cell_centres(box, _GRID)
+    p = _normalised(np.exp(-relative_energies(points, energy, temperature)), box)
     if kind == "histogram":
         found, *_ = np.histogram2d(flat[:, 0], flat[:, 1], bins=bins, range=box, density=True)
         found = found.T
@@ -93,7 +93,7 @@ def density(
     for panel, values in ((left, found), (right, p)):
         plane(panel, box)
         image = panel.imshow(values, origin="lower", extent=extent, cmap="Blues", vmin=0, vmax=most)
-        panel.contour(x, y, p, _heights(p), colors=COLORS[1], linewidths=0.9)
+        panel.contour(x, y, p, _mass_levels(p), colors=COLORS[1], linewidths=0.9)
     name = {"histogram": "histogram", "kde": "kernel estimate"}[kind]
     beyond = f", {outside:,} outside" if outside else ""
     left.set_title(f"{len(flat):,} draws, {name}{beyond}", fontsize=9)
@@ -142,7 +142,7 @@ def cloud(
     mean, cov = np.asarray(law.mean), np.asarray(law.cov)
     if mean.shape != (2,):
         raise ValueError(f"law: expected two dimensions, got a mean of shape {mean.shape}")
-    points = as_chains(samples, name="samples", plane=True).reshape(-1, 2)[:most]
+    points = as_chain_array(samples, name="samples", plane=True).reshape(-1, 2)[:most]
     ax = axes_or_new(ax)
     ax.scatter(
         points[:, 0], points[:, 1], s=3, lw=0, alpha=0.35, color=color, label=label, rasterized=True
@@ -166,7 +166,7 @@ def _normalised(values: Array, box: Array) -> Array:
     return np.asarray(values / (values.mean() * np.prod(np.diff(box, axis=1))))
 
 
-def _heights(p: Array) -> list[float]:
+def _mass_levels(p: Array) -> list[float]:
     """The densities that p exceeds on regions of given masses, increasing."""
     ordered = np.sort(p.ravel())[::-1]
     held = np.cumsum(ordered) / ordered.sum()

@@ -23,7 +23,7 @@ from jlangevin.plot._figure import (
     COLORS,
     ON_HOST,
     Array,
-    as_chains,
+    as_chain_array,
     as_numbers,
     axes_or_new,
     legend,
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 __all__ = [
     "Span",
     "as_span",
-    "cells",
+    "cell_centres",
     "contours",
-    "energies",
-    "energy_on",
     "plane",
+    "relative_energies",
+    "scaled_energies",
     "score_field",
     "span_of",
     "trajectory",
@@ -84,7 +84,7 @@ def contours(
     """
     box = as_span(span)
     points = grid(box, _GRID)
-    heights = energy_on(points, energy, temperature)
+    heights = relative_energies(points, energy, temperature)
     if levels is None:
         levels = 0.5 * np.arange(1, _MOST_LEVELS + 1) ** 2
     levels = np.asarray(as_array("levels", levels, ndim=1))
@@ -131,7 +131,7 @@ def trajectory(
         >>> len(jl.plot.trajectory(run.draws, energy).lines)
         6
     """
-    chains = as_chains(draws, plane=True)
+    chains = as_chain_array(draws, plane=True)
     if len(chains) > len(COLORS):
         raise ValueError(
             f"draws: one picture holds {len(COLORS)} paths, got {len(chains)} chains; "
@@ -182,7 +182,7 @@ def score_field(
 
     num = check_count("num", num, minimum=1)
     box = as_span(span)
-    points = cells(box, num)
+    points = cell_centres(box, num)
     check_energy_on(energy, points)
     scores = -mapped(gradient, energy, points)
     scores = _on_host(scores, temperature)
@@ -239,19 +239,19 @@ def grid(box: Array, num: int) -> jax.Array:
     return jnp.asarray(points)
 
 
-def cells(box: Array, num: int) -> jax.Array:
+def cell_centres(box: Array, num: int) -> jax.Array:
     """The middles of num × num cells, (num², 2), x_1 running fastest."""
     half = np.diff(box, axis=1) / (2 * num)
     return grid(box + half * np.array([[1, -1]]), num)
 
 
-def energy_on(points: jax.Array, energy: Any, temperature: Any) -> Array:
+def relative_energies(points: jax.Array, energy: Any, temperature: Any) -> Array:
     """E/T at points (n, 2), above its least value there."""
-    values = energies(points, energy, temperature)
+    values = scaled_energies(points, energy, temperature)
     return np.asarray(values - values.min())
 
 
-def energies(points: jax.Array, energy: Any, temperature: Any) -> Array:
+def scaled_energies(points: jax.Array, energy: Any, temperature: Any) -> Array:
     """E/T at points (n, d)."""
     check_energy_on(energy, points)
     return _on_host(energy_values(energy, points), temperature)

@@ -54,7 +54,7 @@ def ecdf(
         >>> ax.get_xlabel(), ax.get_ylabel()
         ('$x_2$', 'distribution function $F(x_2)$')
     """
-    x, law, name = _prepare(samples, law, coordinate)
+    x, law, name = _marginal_draws(samples, law, coordinate)
     radius = dkw_radius(len(x), false_alarm)
     tail = 0.1 / len(x)
     points = np.linspace(min(x[0], law.ppf(tail)), max(x[-1], law.ppf(1 - tail)), 500)
@@ -110,7 +110,7 @@ def qq(
         >>> ax.get_ylabel()
         'quantiles of the draws $x_1$'
     """
-    x, law, name = _prepare(samples, law, coordinate)
+    x, law, name = _marginal_draws(samples, law, coordinate)
     n, radius = len(x), dkw_radius(len(x), false_alarm)
     k = np.arange(1, n + 1)
     exact = law.ppf((k - 0.5) / n)
@@ -144,7 +144,7 @@ def qq(
     return ax
 
 
-def _prepare(samples: Any, law: Any, coordinate: int) -> tuple[Array, Any, str]:
+def _marginal_draws(samples: Any, law: Any, coordinate: int) -> tuple[Array, Any, str]:
     """One coordinate's draws in order, its law, and its name."""
     check_no_run("samples", samples, "run.position")
     check_made("law", law)

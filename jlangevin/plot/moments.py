@@ -12,7 +12,7 @@ from jlangevin.distribution import Gaussian, check_gaussian
 from jlangevin.plot._figure import (
     COLORS,
     Array,
-    as_chains,
+    as_chain_array,
     as_coordinates,
     as_numbers,
     as_steps,
@@ -123,11 +123,11 @@ def mean(
         'mean of $x_i$'
     """
     level = check_probability("level", level)
-    chains, exact, var = _prepare(draws, law, minimum=1)
+    chains, exact, var = _check_trajectory(draws, law, minimum=1)
     half = scipy.stats.norm.isf((1 - level) / 2) * np.sqrt(var / len(chains))
     band = exact - half, exact + half
     name = f"{100 * level:g}% of means of {len(chains):,} chains"
-    ax = _draw(chains.mean(axis=0), exact, band, name, steps, coordinates, ax)
+    ax = _plot_moment(chains.mean(axis=0), exact, band, name, steps, coordinates, ax)
     ax.set_ylabel("mean of $x_i$")
     return ax
 
@@ -164,20 +164,20 @@ def variance(
         'variance of $x_i$'
     """
     level = check_probability("level", level)
-    chains, _, exact = _prepare(draws, law, minimum=2)
+    chains, _, exact = _check_trajectory(draws, law, minimum=2)
     degrees = len(chains) - 1
     low, high = scipy.stats.chi2.ppf([(1 - level) / 2, (1 + level) / 2], degrees) / degrees
     band = exact * low, exact * high
     name = f"{100 * level:g}% of variances of {len(chains):,} chains"
-    ax = _draw(chains.var(axis=0, ddof=1), exact, band, name, steps, coordinates, ax)
+    ax = _plot_moment(chains.var(axis=0, ddof=1), exact, band, name, steps, coordinates, ax)
     ax.set_ylabel("variance of $x_i$")
     return ax
 
 
-def _prepare(draws: Any, law: Any, *, minimum: int) -> tuple[Array, Array, Array]:
+def _check_trajectory(draws: Any, law: Any, *, minimum: int) -> tuple[Array, Array, Array]:
     """Chains (chain, draw, d), and the laws' means and variances (step, d)."""
     check_gaussian("law", law, "exact.trajectory gives the laws after every number of steps")
-    chains = as_chains(draws).astype(float)
+    chains = as_chain_array(draws).astype(float)
     if np.ndim(draws) != 3 or len(chains) < minimum:
         raise ValueError(
             f"draws: expected shape (chain, draw, d) with at least {minimum} chain(s), got "
@@ -193,7 +193,7 @@ def _prepare(draws: Any, law: Any, *, minimum: int) -> tuple[Array, Array, Array
     return chains, np.asarray(law.mean, float), diagonal
 
 
-def _draw(
+def _plot_moment(
     measured: Array,
     exact: Array,
     band: tuple[Array, Array],

@@ -15,13 +15,13 @@ from jlangevin.energies.draws import as_positions
 from jlangevin.plot._figure import (
     COLORS,
     ON_HOST,
-    as_chains,
+    as_chain_array,
     as_coordinates,
     as_steps,
     axes_or_new,
     legend,
 )
-from jlangevin.plot.landscape import energies
+from jlangevin.plot.landscape import scaled_energies
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,7 +68,7 @@ def energy_trace(
     check_known(ON_HOST, draws=draws)
     known = as_positions("draws", draws, energy, position_shape)
     at = as_steps(steps, known.batch[-1])
-    values = energies(known.points, energy, temperature).reshape(-1, known.batch[-1])
+    values = scaled_energies(known.points, energy, temperature).reshape(-1, known.batch[-1])
     ax = axes_or_new(ax)
     single = len(values) == 1
     ax.plot(at, values.T, color=COLORS[0], lw=0.6, alpha=1 if single else 0.35)
@@ -120,7 +120,7 @@ def autocorrelation(
         >>> ax.get_xlabel()
         'lag $t$ (draws)'
     """
-    chains = as_chains(draws)
+    chains = as_chain_array(draws)
     n, dim = chains.shape[1:]
     max_lag = max(1, n // 10) if max_lag is None else check_count("max_lag", max_lag, minimum=1)
     if max_lag >= n:
@@ -181,7 +181,7 @@ def occupancy(
         >>> jl.plot.occupancy(run.draws, mixture).get_ylabel()
         'fraction of chains'
     """
-    chains = as_chains(draws)
+    chains = as_chain_array(draws)
     at = as_steps(steps, chains.shape[1])
 
     def fractions(x: jax.Array) -> jax.Array:
@@ -241,7 +241,7 @@ def ksd(
         >>> ax.get_xscale(), len(ax.lines[0].get_xdata())
         ('log', 5)
     """
-    chains = as_chains(draws)
+    chains = as_chain_array(draws)
     if np.ndim(draws) != 3:
         raise ValueError(f"draws: expected shape (chain, draw, d), got {np.shape(draws)}")
     at = as_steps(steps, chains.shape[1])

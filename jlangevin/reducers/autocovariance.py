@@ -17,7 +17,7 @@ from jlangevin.kernels.base import position
 from jlangevin.reducers.base import (
     CompensatedSum,
     EachLeaf,
-    Of,
+    StateFunction,
     check_of,
     mean_over_chains,
 )
@@ -51,7 +51,7 @@ class _Products(NamedTuple):
 class AutocovarianceReducer(EachLeaf):
     """See `autocovariance`."""
 
-    of: Of = static_field()
+    of: StateFunction = static_field()
     max_lag: int = static_field()
 
     _accumulator: ClassVar[type] = _Products
@@ -127,7 +127,7 @@ def _serial(
     )
 
 
-def autocovariance(max_lag: int, of: Of = position) -> AutocovarianceReducer:
+def autocovariance(max_lag: int, of: StateFunction = position) -> AutocovarianceReducer:
     """Autocovariances up to a lag, effective sample size and Monte Carlo error of the mean.
 
     The autocovariance at lag l is Σ_t (x_t - m)(x_{t-l} - m) / n with the mean m of all draws. The

@@ -15,8 +15,8 @@ from jlangevin._core.trees import PyTree
 __all__ = [
     "CompensatedSum",
     "EachLeaf",
-    "Of",
     "Reducer",
+    "StateFunction",
     "check_of",
     "mask_like",
     "mean_over_chains",
@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 
-Of = Callable[[Any], PyTree]
+StateFunction = Callable[[Any], PyTree]
 
 
 @runtime_checkable
@@ -68,7 +68,7 @@ class EachLeaf:
     given accumulators with a leading chain axis and a mask of the chains that count.
     """
 
-    of: Of
+    of: StateFunction
     _accumulator: ClassVar[type]
 
     def start(self, x: jax.Array) -> Any:

@@ -18,7 +18,7 @@ from jlangevin._core.trees import pytree_dataclass, static_field
 from jlangevin.kernels.base import position
 from jlangevin.reducers.base import (
     EachLeaf,
-    Of,
+    StateFunction,
     check_of,
     mean_over_chains,
 )
@@ -77,7 +77,7 @@ class HistogramReducer(EachLeaf):
     """See `histogram`."""
 
     edges: jax.Array
-    of: Of = static_field()
+    of: StateFunction = static_field()
 
     _accumulator: ClassVar[type] = _Reached
 
@@ -108,7 +108,7 @@ class HistogramReducer(EachLeaf):
         return self._of_fractions(mean_over_chains(fractions, keep))
 
 
-def histogram(edges: Any, of: Of = position) -> HistogramReducer:
+def histogram(edges: Any, of: StateFunction = position) -> HistogramReducer:
     """The fraction of draws in each bin, for every element of `of(state)`; quantiles from it.
 
     Args:

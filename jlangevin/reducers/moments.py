@@ -15,7 +15,7 @@ from jlangevin.kernels.base import position
 from jlangevin.reducers.base import (
     CompensatedSum,
     EachLeaf,
-    Of,
+    StateFunction,
     check_of,
     mean_over_chains,
 )
@@ -39,7 +39,7 @@ class Deviations(NamedTuple):
 class MomentsReducer(EachLeaf):
     """See `moments`."""
 
-    of: Of = static_field()
+    of: StateFunction = static_field()
     covariance: bool = static_field()
 
     _accumulator: ClassVar[type] = Deviations
@@ -77,7 +77,7 @@ def _if_any(n: jax.Array, moments: Moments) -> Moments:
     return jax.tree.map(lambda x: jnp.where(n > 0, x, jnp.nan), moments)
 
 
-def moments(of: Of = position, *, covariance: bool = False) -> MomentsReducer:
+def moments(of: StateFunction = position, *, covariance: bool = False) -> MomentsReducer:
     """Mean and variance of each leaf of `of(state)`, by Welford's recursion (1962).
 
     Args:

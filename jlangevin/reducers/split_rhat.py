@@ -14,7 +14,7 @@ from jlangevin._core.trees import pytree_dataclass, static_field
 from jlangevin.kernels.base import position
 from jlangevin.reducers.base import (
     EachLeaf,
-    Of,
+    StateFunction,
     check_of,
     mean_over_chains,
 )
@@ -38,7 +38,7 @@ class SplitRhat(EachLeaf):
     _accumulator: ClassVar[type] = _Halves
 
     @property
-    def of(self) -> Of:  # type: ignore[override]
+    def of(self) -> StateFunction:  # type: ignore[override]
         return self.moments.of
 
     def start(self, x: jax.Array) -> _Halves:
@@ -80,7 +80,7 @@ class SplitRhat(EachLeaf):
         return jnp.sqrt(between / mean_over_chains(variances, keep) + (half - 1) / half)
 
 
-def split_rhat(num_draws: int, of: Of = position) -> SplitRhat:
+def split_rhat(num_draws: int, of: StateFunction = position) -> SplitRhat:
     """R-hat of chains split into halves (Gelman et al. 2013): near 1 if all halves agree.
 
     Pool it; for a single chain it compares its own two halves. It is the plain one, on the values

@@ -1,4 +1,7 @@
-"""Whether two objects are the same, in two processes: by `contents`, and arrays by checksums."""
+"""Digests that tell whether two objects in different processes are equal.
+
+They are made of descriptions by `contents`, and of checksums of arrays.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ def of_structure(structure: Structure) -> str:
 
 
 def of_arrays(tree: PyTree) -> str:
-    """A digest of the arrays of a pytree, by the values that JAX makes of them."""
+    """A digest of the arrays of a pytree, by their values as JAX arrays."""
     leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(tree)]
     shapes = [(leaf.shape, str(leaf.dtype)) for leaf in leaves]
     return digest(repr((shapes, checksums(leaves))))
@@ -57,7 +60,7 @@ def _checksums(leaves: list[jax.Array]) -> list[jax.Array]:
         for axis, size in enumerate(words.shape):
             along = lax.broadcasted_iota(jnp.uint32, words.shape, axis)
             place = place * jnp.uint32(size) + along
-        # Sums modulo 2**32 of words stirred with their places (the finaliser of MurmurHash3).
+        # A sum modulo 2**32 of words hashed with their places (MurmurHash3's finaliser).
         x = words + place * jnp.uint32(0x9E3779B9)
         for factor in (0x85EBCA6B, 0xC2B2AE35):
             x = (x ^ (x >> jnp.uint32(16))) * jnp.uint32(factor)

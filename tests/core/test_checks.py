@@ -418,7 +418,7 @@ def test_chains_of_a_list_of_arrays_are_on_the_first_axis_of_each():
     [
         ([jnp.float32(0), 0.0], r"^x: .* could be one array or a pytree; give jnp\.stack"),
         ([np.array(0.0), np.array(1.0)], r"^x: .* could be one array or a pytree"),
-        ([[1.0, 1.0], [1.0]], r"^x: .* do not form an array; give a tuple or a dict of arrays"),
+        ([[1.0, 1.0], [1.0]], r"^x: .* do not form an array; pass a tuple or a dict of arrays"),
     ],
 )
 def test_lists_that_could_be_either_are_refused(value, message):

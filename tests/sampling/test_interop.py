@@ -136,7 +136,7 @@ def test_what_has_no_answer_is_refused(way):
     with pytest.raises(ValueError, match="the run kept none; pass observe="):
         convert(run, way)
     _, run = bowl_run(jl.ula(0.1), observe=lambda s: {"a": {"b": s.position}, "a.b": s.position})
-    with pytest.raises(ValueError, match="two leaves have one name"):
+    with pytest.raises(ValueError, match="two leaves have the same name"):
         convert(run, way)
     _, run = bowl_run(jl.ula(0.1))
     with pytest.raises(ValueError, match="energy: expected a scalar"):
