@@ -45,8 +45,8 @@ def as_plan(num_steps: int, burn_in: int, thin: int, remat: bool) -> Plan:
     if num_steps % thin:
         below = num_steps - num_steps % thin
         raise ValueError(
-            f"num_steps: expected a multiple of thin={thin}, got {num_steps}; use {below} or "
-            f"{below + thin}"
+            f"num_steps: must be a multiple of thin, but {num_steps} is not a multiple of {thin}; "
+            f"use {below} or {below + thin}"
         )
     if num_steps + burn_in > noise.MAX_STEPS:
         raise ValueError(

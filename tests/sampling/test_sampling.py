@@ -402,7 +402,7 @@ def attempt(**changes):
         ({"init": jnp.zeros((0, 2))}, ValueError, "init: no positions"),
         ({"init": ()}, ValueError, "init: no positions"),
         ({"init": jl.Gaussian}, TypeError, r"init: got the class Gaussian .* Gaussian\(mean, cov"),
-        ({"init": (jnp.zeros((2, 2)), jnp.zeros((3, 2)))}, ValueError, "init: leaves disagree"),
+        ({"init": (jnp.zeros((2, 2)), jnp.zeros((3, 2)))}, ValueError, "init: leaves differ"),
         (
             {"init": jnp.zeros((3, 2)), "num_chains": 4},
             ValueError,
@@ -418,7 +418,11 @@ def attempt(**changes):
         ({"num_steps": -1}, ValueError, "num_steps: expected at least 0, got -1"),
         ({"num_steps": 1.0}, TypeError, "num_steps: expected an integer, got 1.0"),
         ({"num_steps": 2**31}, ValueError, "num_steps: .* more than the 2147483647 steps"),
-        ({"num_steps": 10, "thin": 3}, ValueError, "num_steps: 10 is not a multiple of thin=3"),
+        (
+            {"num_steps": 10, "thin": 3},
+            ValueError,
+            "must be a multiple of thin, but 10 is not a multiple of 3",
+        ),
         ({"thin": 0}, ValueError, "thin: expected at least 1"),
         ({"burn_in": -1}, ValueError, "burn_in: expected at least 0"),
         ({"observe": 3}, TypeError, "observe: expected a function"),
