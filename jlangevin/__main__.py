@@ -1,9 +1,10 @@
 """The notebook's experiment, corrected and verified: `python -m jlangevin --help`.
 
 E(x) = θ·x in R^d, x_0 ~ N(0, I). The recursion as the notebook writes it,
-x' = x - η ∇log p(x) + sqrt(2η) ξ, climbs the energy; Langevin dynamics descends it,
-x' = x - η ∇E(x) + sqrt(2η) ξ. Both are ULA, on -E and on E. For each number of steps the chains'
-end points are held against the exact law; then the law that the notebook states is.
+x' = x - η ∇log p(x) + sqrt(2η) ξ, climbs the energy; Langevin dynamics,
+x' = x - η ∇E(x) + sqrt(2η) ξ, descends it. They are ULA on -E and on E. For each number of steps
+the chains' end points are tested against the exact law, and then against the law that the notebook
+states.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ WRONG_LINE = """\
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One number of steps of one recursion."""
+    """The result for one recursion and one number of steps."""
 
     recursion: str
     num_steps: int
@@ -65,16 +66,16 @@ class Row:
     samples: Any
     law: jl.Gaussian
     report: Report
-    formula_error: float  # of the derived law against the closed form, relative
+    formula_error: float  # the relative error of the derived law against the closed form
 
     @property
     def passed(self) -> bool:
-        """The samples have the derived law, and the derived law is the one derived by hand."""
+        """Whether the samples have the derived law, and this is the law derived by hand."""
         return self.report.passed and self.formula_error < FORMULA_TOLERANCE
 
 
 def chains_for(num_steps: int) -> int:
-    """Equal work a row: 100,000 chains, fewer beyond 1,000 steps."""
+    """The number of chains of a row: 100,000, or fewer beyond 1,000 steps, for equal work."""
     return max(min(100_000, 100_000_000 // num_steps), 1_000)
 
 
@@ -86,7 +87,7 @@ def closed_form(theta: Any, eta: float, num_steps: int, sign: float) -> tuple[An
 def experiment(
     theta: Sequence[float], eta: float, steps: Sequence[int], chains: Sequence[int], seed: int
 ) -> Iterator[Row]:
-    """Sample and verify every row. Each has a key of its own, so rows are independent."""
+    """Sample and verify every row. Rows have different keys, so they are independent."""
     dim = len(theta)
     kernel = jl.ula(step_size=eta)
     dtype = jnp.zeros(()).dtype
@@ -121,7 +122,7 @@ def experiment(
 
 
 def stated_law(theta: Sequence[float], eta: float, num_steps: int) -> jl.Gaussian:
-    """What the notebook says of x_N: N(N η θ, 2η(N + 1) I)."""
+    """The law that the notebook states for x_N: N(N η θ, 2η(N + 1) I)."""
     dim = len(theta)
     dtype = jnp.zeros(()).dtype
     mean = np.asarray(num_steps * eta * np.asarray(theta), dtype)
@@ -140,7 +141,7 @@ HEADER = (
 
 
 def table_lines(row: Row) -> Iterator[str]:
-    """A line a coordinate; the covariance is that with the coordinate before."""
+    """One line per coordinate; the covariance is that with the previous coordinate."""
     report = row.report
     for i in range(len(report.mean)):
         cells = [(report.mean[i], report.sample_mean[i], report.mean_z[i])]
@@ -159,7 +160,7 @@ def _format_p_value(value: float) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the experiment and print it; 1 if a true law is rejected, 0 otherwise."""
+    """Run the experiment and print its results; return 1 if a true law is rejected, else 0."""
     args = _parse_arguments(argv)
     theta, eta = args.theta, args.step_size
     versions = {"jlangevin": jl.__version__, "jax": jax.__version__, "numpy": np.__version__}
@@ -255,11 +256,11 @@ def _write_json(
 
 
 def _save_picture(path: str, theta: Sequence[float], eta: float, rows: list[Row]) -> None:
-    """Mean and variance against N with the exact curves; end points on the law's ellipses."""
+    """Draw mean and variance against N with the exact curves, and end points with the law."""
     from jlangevin import plot
 
     made, axes = plot.figure(3 if len(theta) == 2 else 2)
-    num_shown = min(len(theta), 3)  # coordinates; each has a colour for each recursion
+    num_shown = min(len(theta), 3)  # coordinates; each has one colour per recursion
     per = max(num_shown, 2)
     colors = [plot.COLORS[k * per : (k + 1) * per] for k in range(len(RECURSIONS))]
     most = max(row.num_steps for row in rows)
@@ -318,8 +319,8 @@ def _save_picture(path: str, theta: Sequence[float], eta: float, rows: list[Row]
 def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m jlangevin",
-        description="Sample E(x) = θ·x by Langevin dynamics and hold the chains' end points "
-        "against the exact law; then put the law that the notebook states to the same test.",
+        description="Sample E(x) = θ·x by Langevin dynamics and test the chains' end points "
+        "against the exact law, and then against the law that the notebook states.",
     )
     parser.add_argument("--steps", type=_positive_int, nargs="+", default=list(STEPS), metavar="N")
     parser.add_argument(
@@ -343,11 +344,11 @@ def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     elif len(args.chains) == 1:
         args.chains *= len(args.steps)
     elif len(args.chains) != len(args.steps):
-        parser.error(f"--chains: give one number or {len(args.steps)}, got {len(args.chains)}")
+        parser.error(f"--chains: expected 1 or {len(args.steps)} numbers, got {len(args.chains)}")
     if min(args.chains) < 2:
-        parser.error("--chains: a law is tested with at least 2 chains")
+        parser.error("--chains: testing a law needs at least 2 chains")
     if len(set(args.steps)) < len(args.steps):
-        parser.error(f"--steps: each number once, got {args.steps}")
+        parser.error(f"--steps: expected each number only once, got {args.steps}")
     if max(args.steps) > jl.noise.MAX_STEPS:
         parser.error(f"--steps: a stream has {jl.noise.MAX_STEPS} steps, got {max(args.steps)}")
     if not 0 <= args.seed < 2**32:
@@ -368,8 +369,8 @@ def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     largest = max(largest, args.step_size * max(args.steps) * max(np.abs(args.theta)))
     if largest > float(number.max) or args.step_size < float(number.tiny):
         parser.error(
-            f"--step-size, --theta, --steps: the mean Nηθ and the variance 1 + 2ηN have to be "
-            f"{number.dtype} numbers, and η from {number.tiny:.2g}; got η = {args.step_size:g}, "
+            f"--step-size, --theta, --steps: the mean Nηθ and the variance 1 + 2ηN must be finite "
+            f"in {number.dtype}, and η at least {number.tiny:.2g}; got η = {args.step_size:g}, "
             f"θ = {args.theta}, N = {args.steps}"
         )
     for name, path in (("--json", args.json), ("--plot", args.plot)):
@@ -379,12 +380,12 @@ def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _check_output(parser: argparse.ArgumentParser, name: str, path: Path) -> None:
-    """Stop before the run if what comes after it cannot be written."""
+    """Stop before the run if its output cannot be written."""
     if not path.absolute().parent.is_dir():
         parser.error(f"{name}: there is no folder {path.absolute().parent}")
     fresh = not path.exists()
     try:
-        with open(path, "ab"):  # which leaves what is there as it is
+        with open(path, "ab"):  # does not change an existing file
             pass
     except OSError as error:
         parser.error(f"{name}: cannot write {path}: {error.strerror}; name another file")

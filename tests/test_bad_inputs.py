@@ -141,7 +141,7 @@ S(Q, Own(init=lambda x: State('here')))
 S(Q, Own(init=lambda x: x))
     TypeError: kernel: its state needs a member `position`
 S(Q, Own(step_noise='normal'))
-    TypeError: made of jlangevin.noise.Want, as Want.NORMAL ... 'normal'
+    TypeError: made of jlangevin.noise.Want, such as Want.NORMAL ... 'normal'
 S(Q, jl.annealed([1.0, 0.1], 2, 0.01))
     TypeError: Quadratic has no levels ... level_score
 S(init=X[0])
@@ -389,7 +389,7 @@ resume(RUN.state, observe=lambda s: s.velocity)
 resume(RUN.state._replace(kernel=None))
     ValueError: state: expected the same number of chains ... pass run.state unchanged
 resume(RUN.state._replace(kernel=jl.kernels.ULAState(X[:2])))
-    ValueError: state: expected one number of chains ... float32[2, 2]
+    ValueError: state: expected the same number of chains ... float32[2, 2]
 resume(RUN.state._replace(step='8'))
     TypeError: state: expected arrays as leaves, got str
 resume(RUN.state._replace(kernel=jl.kernels.ULAState(X64)))
@@ -545,11 +545,11 @@ jl.mirrored(jl.mala(0.5), jl.domains.Box)
 jl.mirrored(jl.mala(0.5), jl.domains.box)
     TypeError: domain: got the function box itself ... box(lower, upper)
 jl.projected(0.1, None)
-    TypeError: domain: None is no domain ... jlangevin.domains.box(0.0, 1.0)
+    TypeError: domain: None is not a domain ... jlangevin.domains.box(0.0, 1.0)
 jl.reflected(0.1, jl.domains.ball)
     TypeError: domain: got the function ball itself ... ball(center, radius)
 jl.reflected_mala(0.1, 'box')
-    TypeError: domain: 'box' is no domain
+    TypeError: domain: 'box' is not a domain
 S(Q, jl.projected(0.1, BOX), X + 1)
     ValueError: init: not finite ... Start inside the kernel's domain
 
@@ -599,9 +599,9 @@ jl.estimators.minibatch(item, jnp.float32(1.0), 2)
 jl.estimators.minibatch(item, None, 2)
     ValueError: data: expected arrays whose first axis counts the items, got None
 jl.estimators.minibatch(item, jnp.zeros((0, 2)), 2)
-    ValueError: data: expected one number of items, their first axis: data has 0
+    ValueError: data: expected the same number of items, the first axis: data has 0
 jl.estimators.minibatch(item, (Y, Y[:3]), 2)
-    ValueError: data: expected one number of items, their first axis: data[0] has 6, data[1] has 3
+    ValueError: data: expected the same number of items, the first axis: data[0] has 6, data[1] has 3
 jl.estimators.minibatch(item, {0: Y, 'a': Y}, 2)
     ValueError: data: ... keys of a dict ... one type
 BATCHES(0, X[0])
@@ -615,7 +615,7 @@ jl.estimators.minibatch(lambda x, y: x - y, Y, 2)(key, X[0])
 jl.estimators.minibatch(item, Y, 2, prior=lambda x: x)(key, X[0])
     ValueError: prior: expected a scalar for one position
 jl.estimators.control_variate(item, X[0])
-    TypeError: minibatch: expected what jlangevin.estimators.minibatch makes, got function
+    TypeError: minibatch: expected the result of jlangevin.estimators.minibatch, got function
 jl.estimators.control_variate(jl.estimators.minibatch, X[0])
     TypeError: minibatch: got the function minibatch itself
 jl.estimators.control_variate(BATCHES, jnp.arange(2))
@@ -779,9 +779,9 @@ jl.domains.box(0.0, jnp.nan)
 jl.domains.box('a', 1.0)
     TypeError: lower: expected an array ... str
 jl.domains.box(jnp.zeros(3), jnp.ones(2))
-    ValueError: upper: of shape (2,), does not fit lower of (3,)
+    ValueError: upper: shape (2,) does not fit lower, of shape (3,)
 jl.domains.box(None, 1.0).contains(X[0])
-    ValueError: lower: None does not fit a position that is float32[2]; give a number
+    ValueError: lower: None does not fit a position that is float32[2]; pass a number
 jl.domains.box((0.0, 0.0), (1.0, 1.0)).contains(X[0])
     ValueError: lower: (float32[], float32[]) does not fit a position that is float32[2]; give
 jl.domains.box(jnp.zeros(3), 1.0).contains(X[0])
@@ -799,9 +799,9 @@ jl.domains.half_space(jnp.ones(2), 'x')
 jl.domains.simplex().contains(np.array([1, 0, 0]))
     TypeError: position: expected a floating array, got dtype int
 jl.domains.simplex().contains((X[0], X[0]))
-    TypeError: position: this domain takes a single array
+    TypeError: position: this domain needs a single array
 jl.domains.confine(Q, 'box')
-    TypeError: domain: 'box' is no domain
+    TypeError: domain: 'box' is not a domain
 jl.domains.confine(Q, jl.domains.simplex)
     TypeError: domain: got the function simplex itself ... simplex()
 jl.domains.confine(Q, jl.domains.simplex())
@@ -1219,7 +1219,7 @@ plot.trajectory(RUN, Q)
 plot.trajectory(DRAWS[..., :1], Q)
     ValueError: draws: a picture of the plane needs d = 2 ... draws[..., :2]
 plot.trajectory(jnp.ones((7, 3, 2)), Q)
-    ValueError: draws: one picture holds 6 paths, got 7 chains; take draws[:6]
+    ValueError: draws: a picture shows at most 6 paths, got 7 chains; pass draws[:6]
 jax.jit(lambda x: plot.trajectory(x, Q))(RUN.draws)
     TypeError: draws: its values are not known under jit ... a picture
 plot.score_field(3, SPAN)
@@ -1265,9 +1265,9 @@ plot.mean(DRAWS[:, :2], LAWS, coordinates=[0.0])
 plot.mean(DRAWS[:, :2], LAWS, coordinates=[2])
     ValueError: coordinates: expected numbers in 0 … 1, got [2]
 plot.mean(DRAWS[:, :2], LAWS, coordinates=[])
-    ValueError: coordinates: one picture holds 1 to 6, got 0
+    ValueError: coordinates: a picture shows 1 to 6, got 0
 plot.mean(DRAWS, LAWS)
-    ValueError: law: the trajectory ends after 2 steps, the draws after 64
+    ValueError: law: the trajectory ends after 2 steps, but the draws after 64
 plot.mean(DRAWS[:, :2], LAWS, steps=[2, 1])
     ValueError: steps: expected numbers from 0 on, each above the one before; got [2., 1.]
 plot.mean(DRAWS[:, :2], LAWS, steps=[1])
@@ -1303,7 +1303,7 @@ plot.qq(DRAWS, G)
 plot.stationary_variance([jl.ula], [0.1])
     TypeError: kernels: expected a dict, {"ULA": jlangevin.ula}, got list
 plot.stationary_variance({}, [0.1])
-    ValueError: kernels: one picture holds 1 to 12, got 0
+    ValueError: kernels: a picture shows 1 to 12, got 0
 plot.stationary_variance({'ULA': K}, [0.1])
     TypeError: kernels['ULA']: expected a function from a step size to a kernel ... got ULA(step_size=0.1
 plot.stationary_variance({'ULA': lambda: K}, [0.1])
@@ -1336,15 +1336,15 @@ cli('--steps 1e3')
 cli('--steps ten')
     SystemExit: --steps: expected a whole number, got 'ten'
 cli('--steps 10 10')
-    SystemExit: --steps: each number once, got [10, 10]
+    SystemExit: --steps: expected each number only once, got [10, 10]
 cli('--steps 3000000000')
     SystemExit: --steps: a stream has 2147483647 steps, got 3000000000
 cli('--chains 1')
-    SystemExit: --chains: a law is tested with at least 2 chains
+    SystemExit: --chains: testing a law needs at least 2 chains
 cli('--chains many')
     SystemExit: --chains: expected a whole number, got 'many'
 cli('--steps 1 2 --chains 5 6 7')
-    SystemExit: --chains: give one number or 2, got 3
+    SystemExit: --chains: expected 1 or 2 numbers, got 3
 cli('--seed 1.5')
     SystemExit: --seed: invalid int value: '1.5'
 cli('--seed -1')

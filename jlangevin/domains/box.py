@@ -1,4 +1,4 @@
-"""Boxes, whose walls are at right angles to the axes."""
+"""Boxes, whose walls are perpendicular to the axes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Box:
         return self._map(lambda low, high, x: jnp.clip(x, low, high), x)
 
     def reflect(self, x: PyTree, y: PyTree) -> tuple[PyTree, PyTree]:
-        """By folding each coordinate, however often it crosses the box."""
+        """Fold each coordinate, however often it crosses the box."""
         end = self._map(lambda low, high, y: _fold_coordinate(low, high, y)[0], y)
         turned = self._map(
             lambda low, high, y, x: (y - x) * _fold_coordinate(low, high, y)[1], y, x
@@ -58,13 +58,13 @@ class Box:
         return sum(jax.tree.leaves(sums), start=jnp.zeros((), dtype))
 
     def _map(self, function: Callable[..., Any], tree: PyTree, *others: PyTree) -> PyTree:
-        """`function` of the bounds, as large as a leaf, and of the leaves."""
+        """`function` of lower bound, upper bound and leaf, for each leaf; the bounds broadcast."""
         lower, upper = fitted("lower", self.lower, tree), fitted("upper", self.upper, tree)
         return jax.tree.map(function, lower, upper, tree, *others)
 
 
 def _paired_bounds(lower: PyTree, upper: PyTree) -> list[tuple[tuple[str, Any], tuple[str, Any]]]:
-    """The bounds of each leaf and their names; one bound may stand for all."""
+    """The bounds of each leaf with their names; a single bound is used for all leaves."""
     lows, highs = (
         trees.named_leaves(name, bound) for name, bound in (("lower", lower), ("upper", upper))
     )
@@ -75,7 +75,7 @@ def _paired_bounds(lower: PyTree, upper: PyTree) -> list[tuple[tuple[str, Any], 
         raise ValueError(f"upper: {len(highs)} leaves do not fit the {len(lows)} of lower")
     for (_, low), (name, high) in zip(lows, highs, strict=True):
         if () not in (low.shape, high.shape) and low.shape != high.shape:
-            raise ValueError(f"{name}: of shape {high.shape}, does not fit lower of {low.shape}")
+            raise ValueError(f"{name}: shape {high.shape} does not fit lower, of shape {low.shape}")
     return list(zip(lows, highs, strict=True))
 
 
@@ -89,14 +89,14 @@ def _refusal(lower: PyTree, upper: PyTree) -> ValueError:
 
 
 def _fold_coordinate(low: jax.Array, high: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Where y is folded to, and 1 or -1 for the direction from which it gets there.
+    """The place y is folded to, and 1 or -1 for the final direction relative to the move.
 
-    Counted from the wall crossed first, so that no digits are lost to the other one.
+    Distances are measured from the wall crossed first, so that the other wall costs no digits.
     """
     width = high - low
     beyond = jnp.maximum(jnp.maximum(low - y, y - high), 0)
-    # Not `mod`, which is a call for each element, and rounded by itself, so that runs
-    # have the same bits however they are cut.
+    # Not `mod`, which is a function call per element. The product is rounded separately, so that
+    # runs have the same bits however they are cut.
     period = jnp.where(jnp.isfinite(width), 2 * width, 1)
     turns = jnp.where(jnp.isfinite(width), jnp.floor(beyond / period), 0)
     distance = jnp.maximum(beyond - separately_rounded(turns * period, hidden_zero(period)), 0)
@@ -107,20 +107,20 @@ def _fold_coordinate(low: jax.Array, high: jax.Array, y: jax.Array) -> tuple[jax
     return jnp.clip(end, low, high), jnp.where(outside & ~back, -1, 1).astype(y.dtype)
 
 
-# The mirror map of one coordinate, with slope 1 far from its bounds or between them:
-# l + w σ(4 (u - m)/w) for two bounds of width w and middle m; l + log(1 + e^{u-l}) and its mirror
+# The mirror map of one coordinate, with slope 1 midway between two bounds or far from one:
+# l + w σ(4 (u - m)/w) for two bounds of width w and middle m; l + log(1 + e^{u-l}) or its mirror
 # image for one; u for none.
 
 
 def _bounds(low: jax.Array, high: jax.Array) -> tuple[jax.Array, ...]:
-    """Which bounds there are, and harmless numbers for those, and for the width, that are not."""
+    """Which bounds are finite; the bounds and the width, with finite dummies where they are not."""
     below, above = jnp.isfinite(low), jnp.isfinite(high)
     low, high = jnp.where(below, low, 0), jnp.where(above, high, 0)
     return below, above, low, high, jnp.where(below & above, high - low, 1)
 
 
 def _logits(low: jax.Array, high: jax.Array, u: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Of σ or softplus, as counted from the lower bound and from the upper."""
+    """The arguments of σ or softplus, measured from the lower bound and from the upper."""
     below, above, low, high, width = _bounds(low, high)
     both = 4 * ((u - low) - 0.5 * width) / width
     return jnp.where(above, both, u - low), jnp.where(below, -both, high - u)
@@ -155,19 +155,19 @@ def _softplus_inverse(y: jax.Array) -> jax.Array:
 
 
 def box(lower: Any, upper: Any) -> Box:
-    """The box lower ≤ x ≤ upper, in which either bound may be infinite; for any pytree position.
+    """The box lower ≤ x ≤ upper, for positions that are any pytree; bounds may be infinite.
 
-    A move is reflected by folding each coordinate. The dual coordinates are a logit where there
-    are two bounds, x = l + w σ(4 (u - m)/w), where m is the middle and w the width, and
-    x = l + log(1 + e^{u-l}) where there is only the lower, its mirror image for the upper.
+    A move is reflected by folding each coordinate. The dual coordinates are
+    x = l + w σ(4 (u - m)/w) between two bounds, where m is the middle and w the width, and
+    x = l + log(1 + e^{u-l}) for a lower bound only, or its mirror image for an upper.
 
     Args:
         lower, upper: scalars, or pytrees like the position, with leaves that are scalars or of the
-            position's shape. Rounded to the position's dtype.
+            position's shape. They are rounded to the position's dtype.
 
     Raises:
-        ValueError: a bound that is NaN, or a lower bound that is not below the upper. Bounds that
-            do not fit the position are refused when they meet it.
+        ValueError: a bound is NaN, or a lower bound is not below the upper; when used, if the
+            bounds do not fit the position.
 
     Example:
         >>> import jax.numpy as jnp, jlangevin as jl

@@ -1,4 +1,4 @@
-"""Energies whose law is known: what each knows of it, and checks that they share."""
+"""The interface of energies whose law is known, and checks they have in common."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ __all__ = ["Analytic", "check_position", "in_common_dtype"]
 
 
 class Analytic:
-    """The facts that an energy of this module may know of its law; refused unless overridden."""
+    """What an energy may know about its law; each member raises an error unless overridden."""
 
     draw_noise: ClassVar[PyTree] = None
 
     @property
     def log_z(self) -> jax.Array:
-        """log ∫ exp(-E(x)) dx."""
+        """log Z = log ∫ exp(-E(x)) dx."""
         raise self._refusal("log_z")
 
     @property
@@ -68,7 +68,7 @@ def check_position(energy: Analytic, x: jax.Array, dim: int) -> None:
 
 
 def in_common_dtype(*parameters: Any) -> tuple[Any, ...]:
-    """Numbers in their one dtype; Python's stay as they are, and follow those of the position."""
+    """Arrays in their common dtype; Python numbers are unchanged, to adopt the position's dtype."""
     dtype = trees.common_dtype(parameters)
 
     def one(value: Any) -> Any:

@@ -57,7 +57,7 @@ class Funnel(Analytic):
         return jnp.asarray(self.scale, trees.common_dtype(self.scale))
 
     def from_noise(self, noise: jax.Array) -> jax.Array:
-        """v by its Gaussian, then the rest with variance e^v."""
+        """v from its Gaussian, then the other coordinates with variance e^v."""
         v = self.scale * noise[:1]
         return jnp.concatenate([v, jnp.exp(0.5 * v) * noise[1:]])
 
@@ -72,7 +72,7 @@ def funnel(dim: int = 2, scale: Any = 3.0) -> Funnel:
         scale: s > 0, the standard deviation of v.
 
     Raises:
-        ValueError: d < 2, or s not finite and positive.
+        ValueError: d < 2, or s is not finite and positive.
 
     Example:
         >>> import jax.numpy as jnp, jlangevin as jl

@@ -46,7 +46,7 @@ def expectation(of: StateFunction) -> Expectation:
         of: a function of one chain's kernel state.
 
     Raises:
-        TypeError: `of` that is no function.
+        TypeError: `of` is not a function.
 
     Example:
         >>> import jax, jax.numpy as jnp, jlangevin as jl

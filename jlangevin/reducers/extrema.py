@@ -52,13 +52,13 @@ class ExtremaReducer(EachLeaf):
 
 
 def extrema(of: StateFunction = position) -> ExtremaReducer:
-    """The least and the greatest value that each element of `of(state)` takes.
+    """The least and the greatest value of each element of `of(state)`.
 
     Args:
         of: a function of one chain's kernel state; the position by default.
 
     Raises:
-        TypeError: `of` that is no function.
+        TypeError: `of` is not a function.
 
     Example:
         >>> import jax, jax.numpy as jnp, jlangevin as jl

@@ -24,7 +24,7 @@ __all__ = ["Deviations", "Moments", "MomentsReducer", "moments"]
 
 
 class Moments(NamedTuple):
-    """Mean, and variance or covariance with divisor n - 1; NaN of fewer draws than they need."""
+    """The mean, and the variance or covariance with divisor n - 1; NaN if draws are too few."""
 
     mean: jax.Array
     variance: jax.Array
@@ -62,7 +62,7 @@ class MomentsReducer(EachLeaf):
         return _if_any(n, Moments(mean, square / (n - 1).astype(square.dtype)))
 
     def pool_leaf(self, accumulator: Deviations, keep: jax.Array, n: jax.Array) -> Moments:
-        """Chan, Golub and LeVeque (1979), for chains of equal length."""
+        """By the formula of Chan, Golub and LeVeque (1979) for chains of equal length."""
         means, squares = accumulator.mean.value, accumulator.square.value
         mean = mean_over_chains(means, keep)
         spread = means - mean[None]
@@ -73,19 +73,20 @@ class MomentsReducer(EachLeaf):
 
 
 def _if_any(n: jax.Array, moments: Moments) -> Moments:
-    """NaN after no draw, where sums of nothing are 0."""
+    """`moments`, or NaN if there was no draw, when the sums are 0."""
     return jax.tree.map(lambda x: jnp.where(n > 0, x, jnp.nan), moments)
 
 
 def moments(of: StateFunction = position, *, covariance: bool = False) -> MomentsReducer:
-    """Mean and variance of each leaf of `of(state)`, by Welford's recursion (1962).
+    """The mean and variance of each leaf of `of(state)`, by Welford's recursion (1962).
 
     Args:
         of: a function of one chain's kernel state; the position by default.
-        covariance: the (d, d) covariance of a leaf of d elements instead of their variances.
+        covariance: whether to give the (d, d) covariance of a leaf of d elements instead of their
+            variances.
 
     Raises:
-        TypeError: `of` that is no function.
+        TypeError: `of` is not a function.
 
     Example:
         >>> import jax, jax.numpy as jnp, jlangevin as jl
