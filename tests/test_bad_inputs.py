@@ -229,7 +229,7 @@ S(n=None)
 S(n=2**31)
     ValueError: num_steps: ... 2147483647 steps of a stream ... more chains
 S(n=3, thin=5)
-    ValueError: num_steps: 3 is ... thin=5; take 0 or 5
+    ValueError: num_steps: must be a multiple of thin, but 3 is not a multiple of 5; use 0 or 5
 S(thin=0)
     ValueError: thin: expected at least 1, got 0
 S(burn_in=-1)
@@ -251,7 +251,7 @@ S(chains=[1, 2])
 S(chains=[0, 1, 2, 3], num_chains=4)
     ValueError: num_chains and chains: pass only one of them
 S(init=G, n=10**9, num_chains=10**4)
-    MemoryError: draws: ... Keep fewer (thin=…), less (observe=…
+    MemoryError: draws: ... Keep fewer draws (thin=…), less of each (observe=…
 S(observe=3)
     TypeError: observe: expected a function of the kernel state or None, got 3
 S(observe='position')
@@ -605,7 +605,7 @@ jl.estimators.minibatch(item, (Y, Y[:3]), 2)
 jl.estimators.minibatch(item, {0: Y, 'a': Y}, 2)
     ValueError: data: ... keys of a dict ... one type
 BATCHES(0, X[0])
-    TypeError: key: expected a typed key, as jax.random.key(seed) makes; got int
+    TypeError: key: expected a typed key, as jax.random.key(seed) makes it; got int
 BATCHES(X[0], key)
     TypeError: key: expected a typed key
 BATCHES(key, jnp.arange(2))
@@ -1107,7 +1107,7 @@ jl.diagnostics.bias(jl.kernels.ULA, Q, jnp.zeros(2))
 # noise
 
 jl.noise.streams(0, jnp.arange(3))
-    TypeError: key: expected a typed key, as jax.random.key(seed) makes; got int
+    TypeError: key: expected a typed key, as jax.random.key(seed) makes it; got int
 jl.noise.streams(jax.random.split(key, 3), jnp.arange(3))
     ValueError: key: expected one key, got an array of keys of shape (3,)
 jl.noise.streams(key, [0, 0.7])
@@ -1154,7 +1154,7 @@ jax.jit(lambda x: S(init=x, checkpoint=tmp / 'run').draws)(X)
 # to_datatree
 
 datatree(S(observe=None))
-    ValueError: draws: the run kept none; pass observe=
+    ValueError: draws: the run kept no draws; pass observe=
 datatree(energy=3.0)
     TypeError: energy: expected a callable
 datatree(energy=lambda x: x)

@@ -288,7 +288,7 @@ def test_schedules_are_checked_for_step_0(schedule, error, message):
 def test_schedules_that_turn_negative_are_nan_from_there_and_may_be_0():
     kernel = jl.ula(lambda t: 0.2 - 0.1 * t.astype(float), temperature=lambda t: 0.0)
     kernels.base.check_kernel(kernel, X)
-    values = jax.vmap(lambda t: kernels.base.at_step(kernel, t).step_size)(jnp.arange(4))
+    values = jax.vmap(lambda t: kernels.base.resolve_schedules(kernel, t).step_size)(jnp.arange(4))
     np.testing.assert_allclose(values, [0.2, 0.1, 0.0, np.nan], atol=1e-7)
 
 
@@ -416,7 +416,7 @@ def test_chains_of_a_list_of_arrays_are_on_the_first_axis_of_each():
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ([jnp.float32(0), 0.0], r"^x: .* could be one array or a pytree; give jnp\.stack"),
+        ([jnp.float32(0), 0.0], r"^x: .* could be one array or a pytree; pass jnp\.stack"),
         ([np.array(0.0), np.array(1.0)], r"^x: .* could be one array or a pytree"),
         ([[1.0, 1.0], [1.0]], r"^x: .* do not form an array; pass a tuple or a dict of arrays"),
     ],
