@@ -1,6 +1,6 @@
 """Random numbers from counters: normals, uniforms and keys. Nothing else in the library draws.
 
-The noise of chain `i` at step `t` is a function of `(key, i, t)` alone. One block of
+The noise of chain `i` at step `t` is a function only of `(key, i, t)`. One block of
 Threefry-2x32 (Salmon, Moraes, Dror, Shaw 2011) turns a 64-bit key and a 64-bit
 counter into two 32-bit words:
 

@@ -95,7 +95,7 @@ S(lambda x: jnp.nan * jnp.sum(x))
 S(lambda x: jnp.sum(jnp.log(-x)))
     ValueError: init: not finite ... the energy is not. Start where
 unwatched(leaky)
-    jax.errors.UnexpectedTracerError: the energy or the kernel has kept a value of an earlier call; let it depend on its arguments alone
+    jax.errors.UnexpectedTracerError: the energy or the kernel has kept a value of an earlier call; let it depend only on its arguments
 jl.domains.confine('energy', BOX)
     TypeError: energy: expected a callable x -> scalar, got str
 S(jl.scores.score(lambda x: -x), jl.mala(0.1))
@@ -1059,6 +1059,20 @@ jl.diagnostics.ksd_test(key, DRAWS, Q, flip_probability=0.7)
     ValueError: flip_probability: expected at most 1/2, got 0.7
 jl.diagnostics.stein_thinning(DRAWS, Q, 0)
     ValueError: num_points: expected at least 1, got 0
+jl.diagnostics.kernel_thinning(0, DRAWS)
+    TypeError: key: expected a typed key
+jl.diagnostics.kernel_thinning(key, DRAWS, 0)
+    ValueError: num_points: expected at least 1, got 0
+jl.diagnostics.kernel_thinning(key, DRAWS, 10**6)
+    ValueError: num_points: 1000000 of
+jl.diagnostics.kernel_thinning(key, jnp.zeros((200, 2)))
+    ValueError: scale: half of the draws are equal
+jl.diagnostics.kernel_thinning(key, DRAWS, 1, scale=-1.0)
+    ValueError: scale: expected
+jl.diagnostics.kernel_thinning(key, DRAWS.at[0].set(jnp.nan), 1)
+    ValueError: x: expected finite values
+jl.diagnostics.kernel_thinning(key, jnp.zeros((2, 3, 4, 5)), 1)
+    ValueError: x: expected draws of shape
 jl.diagnostics.identities(DRAWS, 3.0)
     TypeError: energy: expected a callable
 jl.diagnostics.identities(DRAWS, lambda x: x)

@@ -6,6 +6,7 @@ All of it works under `jit`, but for `bias` and `equalized`, which work on the h
 `series` asks whether chains have mixed and what they are worth (ESS, R-hat, Monte Carlo error);
 `meetings` how near coupled chains are to stationarity after any number of steps;
 `stein`, `identities` and `modes` ask whether the draws have the law that an energy stands for;
+`thinning` chooses a few of them that stand for all;
 `bias` what a step size makes of it; `thermometers` what temperature a state has;
 `swaps` how replicas of parallel tempering travel.
 """
@@ -24,6 +25,7 @@ from jlangevin.diagnostics.thermometers import (
     configurational_temperature,
     kinetic_temperature,
 )
+from jlangevin.diagnostics.thinning import kernel_thinning
 
 __all__ = [
     "Bias",
@@ -42,6 +44,7 @@ __all__ = [
     "ess",
     "identities",
     "integrated_time",
+    "kernel_thinning",
     "kinetic_temperature",
     "ksd",
     "ksd_test",

@@ -222,6 +222,11 @@ def stein_thinning(
 
     The points chosen approach p even if the draws do not have that law, as after a short burn-in
     or with the bias of a large step, as far as the draws cover it. A draw may be chosen twice.
+
+    Few points that minimise this lie closer together than p is wide, and their weights between
+    modes mean nothing. Of 4,000 exact draws of N(0, I) in 10 dimensions it chose 40 whose mean
+    square is 0.54 (0.85 in 2 dimensions, 1.02 in one). Of a mixture with 20 and 80% in two modes
+    far apart it put 97.5 or 2.5% into the small one. `kernel_thinning` keeps the draws' law.
     Costs O(n num_points d), memory O(n d).
 
     Args:

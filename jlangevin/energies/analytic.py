@@ -44,7 +44,7 @@ class Analytic:
         raise self._refusal("an exact sampler")
 
     def sample(self, key: jax.Array, num_draws: int) -> jax.Array:
-        """Exact, independent draws, (num_draws, d); draw i depends on (key, i) alone."""
+        """Exact, independent draws, (num_draws, d); draw i depends only on (key, i)."""
         drawn: jax.Array = distribution.sample(self, key, num_draws)
         return drawn
 

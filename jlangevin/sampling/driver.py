@@ -63,11 +63,11 @@ def sample(
         kernel: for instance `ula(step_size=0.01)`.
         init: a law that can be drawn from (`Gaussian`, or an energy with an exact sampler), or
             positions, a pytree of floating arrays with a leading chain axis.
-        num_steps: steps after burn-in, a multiple of `thin`; 0 for the start alone.
+        num_steps: steps after burn-in, a multiple of `thin`; 0 for only the start.
         num_chains: the number of chains, streams 0 … num_chains - 1. It may be left out if `init`
             is positions.
         chains: instead of `num_chains`, which streams to run: distinct integers in [0, 2**32).
-            Traced values that are not give chains of NaN.
+            If they are traced and invalid, the chains are NaN.
         burn_in: steps before the first that counts.
         thin: every thin-th state after burn-in is kept, and given to the reducers.
         observe: a function of one chain's kernel state, kept as `Run.draws`; the position by

@@ -184,6 +184,6 @@ def _noting(note: str) -> Iterator[None]:
         if isinstance(error, jax.errors.UnexpectedTracerError):
             error.add_note(
                 "jlangevin: the energy or the kernel has kept a value of an earlier call; let it "
-                "depend on its arguments alone"
+                "depend only on its arguments"
             )
         raise

@@ -5,6 +5,7 @@ import warnings
 
 import pytest
 
+import jlangevin as jl
 from jlangevin._core.deprecation import deprecated, renamed
 
 
@@ -41,3 +42,21 @@ def test_other_names_are_missing_as_ever():
         pytest.raises(AttributeError, match=r"'somewhere' has no .*'x'"),
     ):
         module.x  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("exact.step_size_for", "adaptation.step_size_for"),
+        ("kernels.kinetic_temperature", "diagnostics.kinetic_temperature"),
+        ("kernels.configurational_temperature", "diagnostics.configurational_temperature"),
+        ("kernels.ConfigurationalTemperature", "diagnostics.ConfigurationalTemperature"),
+    ],
+)
+def test_what_has_moved_is_found_where_it_was(old, new):
+    def found(path):
+        module, name = path.split(".")
+        return getattr(getattr(jl, module), name)
+
+    with pytest.warns(DeprecationWarning, match=f"jlangevin.{old} .*; use jlangevin.{new}"):
+        assert found(old) is found(new)
