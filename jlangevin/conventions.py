@@ -32,7 +32,7 @@ def _converted(formula: Callable[..., Any], **given: Any) -> Any:
     Squares of 8-bit integers would overflow, and those of half-precision floats underflow to 0.
     """
     numbers = [
-        _at_least_float32(check_scalar(name, value, positive=True)) for name, value in given.items()
+        _as_wide_float(check_scalar(name, value, positive=True)) for name, value in given.items()
     ]
     try:
         with np.errstate(over="ignore", under="ignore"):
@@ -49,7 +49,7 @@ def _converted(formula: Callable[..., Any], **given: Any) -> Any:
     )
 
 
-def _at_least_float32(value: Any) -> Any:
+def _as_wide_float(value: Any) -> Any:
     if isinstance(value, jax.Array):
         return trees.at_least_float32(value)
     dtype = getattr(value, "dtype", None)

@@ -239,12 +239,12 @@ def pairs(
         first, size = slot, math.prod(many)
         slot += size
         if want is Want.UNIFORM:
-            words = _blocks(of, steps, first, size, purpose, pairs_last)
-            even, odd = (_uniform(word, dtypes[-1]) for word in words)
+            words = _threefry_words(of, steps, first, size, purpose, pairs_last)
+            even, odd = (_uniform_from_word(word, dtypes[-1]) for word in words)
             return shaped(lax.complex(even, odd), many)
         # A key needs both words, so each step has a block of its own.
         both = jnp.stack([steps, steps + np.uint32(1)], 1).reshape(-1)
-        stacked = jnp.stack(_blocks(of, both, first, size, purpose), -1)
+        stacked = jnp.stack(_threefry_words(of, both, first, size, purpose), -1)
         # They stay words until a step uses them: in an array of keys that a loop indexes, JAX's
         # check for reused keys sees one key that is used in every iteration.
         return stacked.reshape(num_pairs, 2, *many, *of.high.shape, 2)
@@ -286,7 +286,7 @@ def at_step(
     return pairs(of, wants, like, step // 2, 1, purpose).at(step % 2)
 
 
-def _blocks(
+def _threefry_words(
     of: Streams,
     steps: jax.Array,
     slot: int,
@@ -319,9 +319,9 @@ def _normals(
 
     In float64 a pair uses the blocks of both steps, so that radius and angle have 64 bits each.
     """
-    radius, angle = _blocks(of, steps, slot, size, purpose, steps_last)
+    radius, angle = _threefry_words(of, steps, slot, size, purpose, steps_last)
     if dtype == jnp.float64:
-        second = _blocks(of, steps + np.uint32(1), slot, size, purpose, steps_last)
+        second = _threefry_words(of, steps + np.uint32(1), slot, size, purpose, steps_last)
         radius, angle = _join_words(radius, angle), _join_words(*second)
     float_type = jnp.float64 if dtype == jnp.float64 else jnp.float32
     words = lax.complex(*(lax.bitcast_convert_type(word, float_type) for word in (radius, angle)))
@@ -354,7 +354,7 @@ def _join_words(high: jax.Array, low: jax.Array) -> jax.Array:
     return (high.astype(jnp.uint64) << np.uint64(32)) | low.astype(jnp.uint64)
 
 
-def _uniform(word: jax.Array, dtype: Any) -> jax.Array:
+def _uniform_from_word(word: jax.Array, dtype: Any) -> jax.Array:
     """Centres of equal cells of (0, 1), 2**23 or as many as `dtype` resolves; never 0 or 1."""
     bits = min(23, jnp.finfo(dtype).nmant)
     float_type = jnp.float64 if dtype == jnp.float64 else jnp.float32

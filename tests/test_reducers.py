@@ -10,7 +10,7 @@ from jlangevin import reducers
 from jlangevin._core.trees import pytree_dataclass
 from jlangevin.kernels import ULAState
 from jlangevin.reducers.base import CompensatedSum
-from jlangevin.reducers.pytree import check_reducers, summarise
+from jlangevin.reducers.pytree import check_reducers, finish_reducers
 
 CHAINS, DRAWS = 5, 60
 
@@ -48,7 +48,7 @@ def reduced(reducer, values):
         (jnp.int32(0), accumulators)
     )
     keep = jnp.ones(values.shape[0], bool)
-    return summarise(reducer, accumulators, keep, n)
+    return finish_reducers(reducer, accumulators, keep, n)
 
 
 def tolerance(dtype):

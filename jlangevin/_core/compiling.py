@@ -18,12 +18,12 @@ from jlangevin._core.trees import Parted, Structure
 from jlangevin._core.warn import warn
 from jlangevin.errors import RecompilationWarning
 
-__all__ = ["compiled", "kept", "result_shapes"]
+__all__ = ["cached_while_alive", "compiled", "result_shapes"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class kept:  # noqa: N801
+class cached_while_alive:  # noqa: N801
     """A decorator that caches results like `functools.lru_cache`, but only while they are useful.
 
     If a `trees.Structure` is among the arguments, or inside a tuple among them, its results are
@@ -76,12 +76,12 @@ def compiled(
     """`jax.jit` of `function`, with the options of `xla` unless called inside another program.
 
     The structure of each `trees.Parted` among the arguments, or in a pytree of them, is static,
-    and so are the keyword arguments in `static_argnames`. Programs are `kept`. `quickly` halves the
-    time to compile, for small arrays and a single use. `inline` leaves no call in an enclosing
-    program, only the operations.
+    and so are the keyword arguments in `static_argnames`. Programs are cached while that structure
+    is alive. `quickly` halves the time to compile, for small arrays and a single use. `inline`
+    leaves no call in an enclosing program, only the operations.
     """
 
-    @kept
+    @cached_while_alive
     def program(structures: tuple[Structure, ...]) -> _JittedPair:
         _check_before_compiling(structures)
         return _JittedPair(function, static_argnames, xla.options(quickly), inline)

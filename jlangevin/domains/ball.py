@@ -25,11 +25,11 @@ class Ball:
     radius: Any
 
     def contains(self, x: jax.Array) -> jax.Array:
-        size, _ = _polar(self._scaled(x))
+        size, _ = _polar(self._to_unit_ball(x))
         return size <= 1
 
     def project(self, x: jax.Array) -> jax.Array:
-        v = self._scaled(x)
+        v = self._to_unit_ball(x)
         size, direction = _polar(v)
         center, radius, slack = self._parameters(x)
         # Radius, centre and measured distance are all rounded. Points within the slack of the
@@ -41,7 +41,7 @@ class Ball:
         """In closed form: after the first chord, all chords have the same length and turn by the
         same angle in the plane of the move, so any number of them is one rotation."""
         center, radius, _ = self._parameters(x)
-        v, move = self._scaled(x), (y - x) / radius
+        v, move = self._to_unit_ball(x), (y - x) / radius
         length, heading = _polar(move)
         along, room = jnp.sum(v * heading), jnp.maximum(1 - jnp.sum(v * v), 0)
         half = jnp.sqrt(along**2 + room)  # a chord
@@ -69,19 +69,19 @@ class Ball:
 
     def primal(self, u: jax.Array) -> jax.Array:
         center, radius, _ = self._parameters(u)
-        v = self._scaled(u)
+        v = self._to_unit_ball(u)
         return self.project(center + radius * _tanh_ratio(jnp.sum(v * v)) * v)
 
     def dual(self, x: jax.Array, noise: jax.Array | None = None) -> jax.Array:
         center, radius, _ = self._parameters(x)
-        size, direction = _polar(self._scaled(x))
+        size, direction = _polar(self._to_unit_ball(x))
         return center + radius * jnp.arctanh(size) * direction
 
     def tangent(self, v: jax.Array) -> jax.Array:
         return v
 
     def log_det(self, u: jax.Array) -> jax.Array:
-        v = self._scaled(u)
+        v = self._to_unit_ball(u)
         square = jnp.sum(v * v)
         # log sech²(s) is smooth in s² too; sech² = 4 σ(2s) σ(-2s).
         s = root(square)
@@ -95,7 +95,7 @@ class Ball:
         slack = (x.size + 8 + jnp.sum(jnp.abs(center)) / radius) * jnp.finfo(x.dtype).eps
         return center, radius, slack.astype(x.dtype)
 
-    def _scaled(self, x: jax.Array) -> jax.Array:
+    def _to_unit_ball(self, x: jax.Array) -> jax.Array:
         center, radius, _ = self._parameters(x)
         return (x - center) / radius
 

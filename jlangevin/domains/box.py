@@ -79,7 +79,7 @@ def _paired_bounds(lower: PyTree, upper: PyTree) -> list[tuple[tuple[str, Any], 
     return list(zip(lows, highs, strict=True))
 
 
-def _refusal(lower: PyTree, upper: PyTree) -> ValueError:
+def _bounds_error(lower: PyTree, upper: PyTree) -> ValueError:
     pairs = _paired_bounds(lower, upper)
     for name, bound in (bound for pair in pairs for bound in pair):
         if np.any(np.isnan(bound)):
@@ -185,5 +185,5 @@ def box(lower: Any, upper: Any) -> Box:
         walls = (xp.all(low < high) for (_, low), (_, high) in _paired_bounds(*bounds))
         return functools.reduce(operator.and_, walls, True)
 
-    lower, upper = or_nan((lower, upper), rising, lambda: _refusal(lower, upper))
+    lower, upper = or_nan((lower, upper), rising, lambda: _bounds_error(lower, upper))
     return Box(lower, upper)

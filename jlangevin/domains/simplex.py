@@ -31,7 +31,7 @@ class Simplex:
         falling = -jnp.sort(-x)
         excess = (jnp.cumsum(falling) - 1) / jnp.arange(1, x.size + 1).astype(x.dtype)
         last = jnp.sum(falling > excess) - 1
-        return self._settle(x - excess[last])
+        return self._normalise(x - excess[last])
 
     def reflect(self, x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
         """From face to face within the plane Σ x_i = 1, with at most 100 n reflections. A move
@@ -63,10 +63,10 @@ class Simplex:
         end, turned, left, number = lax.while_loop(leaves, bounce, start)
         held = number == most
         end = jnp.where(number == 0, x + move, end + left * turned)
-        return self._settle(jnp.where(held, x, end)), jnp.where(held, -move, turned)
+        return self._normalise(jnp.where(held, x, end)), jnp.where(held, -move, turned)
 
     def primal(self, u: jax.Array) -> jax.Array:
-        return self._settle(softmax(single_array(u, 1)))
+        return self._normalise(softmax(single_array(u, 1)))
 
     def dual(self, x: jax.Array, noise: jax.Array | None = None) -> jax.Array:
         logs = jnp.log(single_array(x, 1))
@@ -83,7 +83,7 @@ class Simplex:
         spare = jnp.sum(u) ** 2 / u.size
         return jnp.sum(log_softmax(u)) - 0.5 * spare + np.log(u.size).astype(u.dtype)
 
-    def _settle(self, x: jax.Array) -> jax.Array:
+    def _normalise(self, x: jax.Array) -> jax.Array:
         """`x` without negative entries, scaled to the sum 1 up to rounding."""
         x = jnp.maximum(x, 0)
         return x / jnp.sum(x)

@@ -37,23 +37,23 @@ class Funnel(Analytic):
 
     @property
     def log_z(self) -> jax.Array:
-        return jnp.log(self._scale) + 0.5 * self.dim * math.log(2 * math.pi)
+        return jnp.log(self._scale_array) + 0.5 * self.dim * math.log(2 * math.pi)
 
     @property
     def mean(self) -> jax.Array:
-        return jnp.zeros(self.dim, self._scale.dtype) * self._scale
+        return jnp.zeros(self.dim, self._scale_array.dtype) * self._scale_array
 
     @property
     def cov(self) -> jax.Array:
-        variance = self._scale**2
+        variance = self._scale_array**2
         rest = jnp.broadcast_to(jnp.exp(variance / 2), (self.dim - 1,))
         return jnp.diag(jnp.concatenate([variance[None], rest]))
 
     def template(self) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((self.dim,), self._scale.dtype)
+        return jax.ShapeDtypeStruct((self.dim,), self._scale_array.dtype)
 
     @property
-    def _scale(self) -> jax.Array:
+    def _scale_array(self) -> jax.Array:
         return jnp.asarray(self.scale, trees.common_dtype(self.scale))
 
     def from_noise(self, noise: jax.Array) -> jax.Array:

@@ -57,13 +57,13 @@ class Rosenbrock(Analytic):
 
     @property
     def mean(self) -> jax.Array:
-        return self._moments()[0]
+        return self._mean_and_cov()[0]
 
     @property
     def cov(self) -> jax.Array:
-        return self._moments()[1]
+        return self._mean_and_cov()[1]
 
-    def _moments(self) -> tuple[jax.Array, jax.Array]:
+    def _mean_and_cov(self) -> tuple[jax.Array, jax.Array]:
         """Mean and covariance, by polynomials in x_1.
 
         If f is a polynomial, E[f(x_i) | x_{i-1}] is a polynomial in x_{i-1}.

@@ -55,11 +55,11 @@ def mapped(function: Callable[[Any, Any], Any], energy: Any, x: Any) -> Any:
 
 def energy_values(energy: Any, x: Any) -> jax.Array:
     """The energy at each of n points, of shape (n,)."""
-    found: jax.Array = mapped(_value, energy, x)
+    found: jax.Array = mapped(_evaluate, energy, x)
     return found
 
 
-def _value(energy: Any, point: Any) -> jax.Array:
+def _evaluate(energy: Any, point: Any) -> jax.Array:
     value: jax.Array = energy(point)
     return value
 

@@ -157,7 +157,7 @@ def stationary(kernel: Kernel, energy: Energy, position: PyTree, *, full: bool =
 _DIGITS = 64  # binary digits of a number of steps
 
 
-def _refuse_unstable(maps: ChainMaps) -> tuple[ChainMaps, _Spectrum]:
+def _refuse_unstable(maps: ChainMaps) -> tuple[ChainMaps, _Stability]:
     growth = _growth(maps.step.matrix)
     if trees.is_concrete(growth) and not bool(growth.stable):
         raise UnstableStepError(
@@ -169,7 +169,7 @@ def _refuse_unstable(maps: ChainMaps) -> tuple[ChainMaps, _Spectrum]:
     return nan_unless(maps, growth.stable), growth
 
 
-class _Spectrum(NamedTuple):
+class _Stability(NamedTuple):
     """The spectral radius of a step's map, whether it is at most 1, and whether it is below 1."""
 
     radius: jax.Array
@@ -178,11 +178,11 @@ class _Spectrum(NamedTuple):
 
 
 @partial(compiled, quickly=True)
-def _growth(matrix: jax.Array) -> _Spectrum:
+def _growth(matrix: jax.Array) -> _Stability:
     radius = _spectral_radius(lax.stop_gradient(matrix))
     # The rounding error of a computed spectral radius near 1.
     rounding = 10 * float(jnp.finfo(matrix.dtype).eps) * max(len(matrix), 1)
-    return _Spectrum(radius, radius <= 1 + rounding, radius < 1 - rounding)
+    return _Stability(radius, radius <= 1 + rounding, radius < 1 - rounding)
 
 
 def _spectral_radius(matrix: jax.Array) -> jax.Array:

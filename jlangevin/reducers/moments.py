@@ -44,18 +44,22 @@ class MomentsReducer(EachLeaf):
 
     _accumulator: ClassVar[type] = Deviations
 
-    def _product(self, a: jax.Array, b: jax.Array) -> jax.Array:
+    def _product_of_deviations(self, a: jax.Array, b: jax.Array) -> jax.Array:
         return a.reshape(-1, 1) * b.reshape(1, -1) if self.covariance else a * b
 
     def start(self, x: jax.Array) -> Deviations:
-        return Deviations(CompensatedSum.zero(x), CompensatedSum.zero(self._product(x, x)))
+        return Deviations(
+            CompensatedSum.zero(x), CompensatedSum.zero(self._product_of_deviations(x, x))
+        )
 
     def add(self, accumulator: Deviations, x: jax.Array, n: jax.Array) -> Deviations:
         old = accumulator.mean
         before = (x - old.high) - old.low
         mean = old.add(before / n.astype(x.dtype), n)
         after = (x - mean.high) - mean.low
-        return Deviations(mean, accumulator.square.add(self._product(before, after), n))
+        return Deviations(
+            mean, accumulator.square.add(self._product_of_deviations(before, after), n)
+        )
 
     def result(self, accumulator: Deviations, n: jax.Array) -> Moments:
         mean, square = accumulator.mean.value, accumulator.square.value
@@ -67,7 +71,7 @@ class MomentsReducer(EachLeaf):
         mean = mean_over_chains(means, keep)
         spread = means - mean[None]
         draws, count = n.astype(means.dtype), jnp.sum(keep).astype(means.dtype)
-        squares = squares + draws * jax.vmap(self._product)(spread, spread)
+        squares = squares + draws * jax.vmap(self._product_of_deviations)(spread, spread)
         variance = mean_over_chains(squares, keep) * (count / (draws * count - 1))
         return _if_any(n, Moments(mean, variance))
 

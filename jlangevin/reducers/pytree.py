@@ -24,9 +24,9 @@ __all__ = [
     "check_functions",
     "check_num_draws",
     "check_reducers",
+    "finish_reducers",
     "is_reducer",
     "map_reducers",
-    "summarise",
 ]
 
 
@@ -100,7 +100,7 @@ def check_functions(reducers: Any, state: Any) -> None:
             shapes_of(f"{name} finish", "accumulator and n", reducer.finish, begun, n)
 
 
-def summarise(reducers: Any, accumulators: Any, keep: jax.Array, n: jax.Array) -> Any:
+def finish_reducers(reducers: Any, accumulators: Any, keep: jax.Array, n: jax.Array) -> Any:
     """The results, from accumulators with a leading chain axis."""
 
     def one(reducer: Any, accumulator: Any) -> Any:

@@ -26,7 +26,7 @@ class CountedSpec(NamedTuple):
     num_draws: int  # draws that are kept
 
     @property
-    def steps(self) -> type[Counted]:
+    def loop(self) -> type[Counted]:
         return Counted
 
 

@@ -23,7 +23,7 @@ __all__ = ["checksums", "of_arrays", "of_structure"]
 
 def of_structure(structure: Structure) -> str:
     """A digest of what is left of a pytree without its arrays."""
-    return digest(_Description().of_structure(structure))
+    return digest(_PortableDescription().of_structure(structure))
 
 
 def of_arrays(tree: PyTree) -> str:
@@ -38,7 +38,7 @@ def of_arrays(tree: PyTree) -> str:
 
 def checksums(arrays: Iterable[jax.Array]) -> list[int]:
     """A 32-bit checksum of each array, the same however it is spread over devices."""
-    return [int(value) for value in _checksums([_real(array) for array in arrays])]
+    return [int(value) for value in _checksums_on_device([_real(array) for array in arrays])]
 
 
 def _real(array: jax.Array) -> jax.Array:
@@ -50,7 +50,7 @@ def _real(array: jax.Array) -> jax.Array:
 
 
 @compiled
-def _checksums(leaves: list[jax.Array]) -> list[jax.Array]:
+def _checksums_on_device(leaves: list[jax.Array]) -> list[jax.Array]:
     def one(leaf: jax.Array) -> jax.Array:
         kinds = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32, 8: jnp.uint32}
         if leaf.dtype == jnp.bool_:
@@ -72,7 +72,7 @@ def _checksums(leaves: list[jax.Array]) -> list[jax.Array]:
 # Everything else ------------------------------------------------------------------------------
 
 
-class _Description(Description):
+class _PortableDescription(Description):
     def of_structure(self, structure: Structure) -> str:
         rest = ["array" if leaf is ARRAY else self.of(leaf) for leaf in structure.rest]
         return f"{self.treedef(structure.treedef)} {rest}"

@@ -26,7 +26,7 @@ class FixedSpec(NamedTuple):
     parity: int | None  # of the number of steps done so far, None if it is not known
 
     @property
-    def steps(self) -> type[Fixed]:
+    def loop(self) -> type[Fixed]:
         return Fixed
 
 

@@ -14,12 +14,12 @@ import jax.numpy as jnp
 
 from jlangevin import noise
 from jlangevin._core import trees
-from jlangevin._core.compiling import kept, result_shapes
+from jlangevin._core.compiling import cached_while_alive, result_shapes
 from jlangevin._core.trees import Parted, PyTree, Structure
 from jlangevin.sampling import program
 from jlangevin.sampling.layout import Layout
 from jlangevin.sampling.state import Plan, SamplerState, Setup
-from jlangevin.sampling.steps import MIN_BLOCK_STEPS, check_observe
+from jlangevin.sampling.steps import MIN_BLOCK_STEPS, check_observed
 
 __all__ = ["available", "check_fits", "shapes_of_start"]
 
@@ -33,7 +33,9 @@ def check_fits(
     state: SamplerState, setup: Setup, plan: Plan, layout: Layout, device: jax.Device
 ) -> None:
     """Raise MemoryError if a run from `state` (shapes suffice) cannot fit on a device."""
-    need = _measure(*_abstract_leaves(state), *map(_abstract_parted, (setup.kernel, setup.observe)))
+    need = _footprint_of(
+        *_abstract_leaves(state), *map(_abstract_parted, (setup.kernel, setup.observe))
+    )
     num_draws = plan.num_draws
     total = need.total(num_draws) // layout.num_devices
     if total <= _SMALL:
@@ -78,8 +80,8 @@ class _Footprint(NamedTuple):
         return 2 * self.draw * num_draws + 2 * self.state + self.noise
 
 
-@kept
-def _measure(
+@cached_while_alive
+def _footprint_of(
     structure: Any,
     leaves: AbstractLeaves,
     kernel_described: AbstractParted,
@@ -99,11 +101,11 @@ def _observed_draws(observe: Parted, state: Any) -> Any:
     """What is observed of a state, for all chains."""
     if observe.whole is None:
         return None
-    check_observe(observe.whole, trees.one_chain(state))
+    check_observed(observe.whole, trees.one_chain(state))
     return jax.vmap(observe.whole)(state)
 
 
-@kept
+@cached_while_alive
 def _shapes_begun(
     num_chains: int, start: AbstractParted, setup: tuple[AbstractParted, ...]
 ) -> SamplerState:

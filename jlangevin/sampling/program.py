@@ -20,8 +20,7 @@ from jlangevin._core.trees import Parted, PyTree
 from jlangevin.energies.base import check_energy, value_and_gradient
 from jlangevin.energies.traced import traced_once
 from jlangevin.kernels.base import Rejections, check_step, resolve_schedules
-from jlangevin.reducers.pytree import check_functions, map_reducers
-from jlangevin.reducers.pytree import summarise as summarise_reducers
+from jlangevin.reducers.pytree import check_functions, finish_reducers, map_reducers
 from jlangevin.sampling.counted import CountedSpec
 from jlangevin.sampling.fixed import FixedSpec
 from jlangevin.sampling.health import Health, first_fault
@@ -100,8 +99,8 @@ def advance(
     careful: bool = False,
 ) -> Outcome:
     """The steps of a range, by the loop that `how` asks for; it may make their number static."""
-    steps: Any = how.steps
-    run = partial(steps.run, how=how, careful=careful)
+    loop: Any = how.loop
+    run = partial(loop.run, how=how, careful=careful)
     each, whole, state_spec = layout.each, layout.whole, layout.state
     spread = layout.spread(run, (state_spec, whole, whole), (each, state_spec, each))
     return Outcome(*spread(state, setup, step_range))
@@ -134,6 +133,4 @@ def accumulators(state: Any, given: Parted) -> Any:
 @compiled
 def summarise(state: SamplerState, num_divergent: jax.Array, given: Parted) -> Any:
     """The reducers' results. Only here are chains combined."""
-    return summarise_reducers(
-        given.whole, state.reducers, num_divergent == 0, state.tally.num_draws
-    )
+    return finish_reducers(given.whole, state.reducers, num_divergent == 0, state.tally.num_draws)

@@ -59,13 +59,13 @@ def warn_or_raise(state: SamplerState, health: Health, setup: Setup, *, raising:
     ):
         if sign not in signs:
             continue
-        message = words(_affected(sign, state, health), health, state, setup)
+        message = words(_chains_with(sign, state, health), health, state, setup)
         if raising and sign in FAILURES:
             raise DivergenceError(message)
         warn(message, category)
 
 
-def _affected(sign: Sign, state: SamplerState, health: Health) -> Affected:
+def _chains_with(sign: Sign, state: SamplerState, health: Health) -> Affected:
     """The chains that show a sign."""
     nothing = jnp.zeros_like(health.signs)
     steps = state.tally.first_bad_step if sign is Sign.DIVERGED else nothing

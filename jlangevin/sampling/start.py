@@ -75,7 +75,7 @@ def as_start(init: Any, num_chains: Any, chains: Any) -> tuple[int, Drawn | Give
     if isinstance(init, Drawable):
         check_drawable("init", init)
     else:
-        init = _positions(init)
+        init = _check_positions(init)
         counts = {leaf.shape[0] for leaf in jax.tree.leaves(init)}
         if len(counts) != 1:
             lengths = ", ".join(
@@ -107,7 +107,7 @@ def as_start(init: Any, num_chains: Any, chains: Any) -> tuple[int, Drawn | Give
     return wanted, Drawn(init) if isinstance(init, Drawable) else Given(init)
 
 
-def _positions(init: Any) -> PyTree:
+def _check_positions(init: Any) -> PyTree:
     """`init`, if it is not a law, as floating arrays with a leading chain axis."""
     if isinstance(init, Run):
         raise TypeError(

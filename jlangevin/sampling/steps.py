@@ -32,7 +32,7 @@ from jlangevin.reducers.pytree import map_reducers
 from jlangevin.sampling.health import Health, chains_finite, examine
 from jlangevin.sampling.state import SamplerState, Setup, StepRange, Tally
 
-__all__ = ["MIN_BLOCK_STEPS", "Carry", "Steps", "check_observe"]
+__all__ = ["MIN_BLOCK_STEPS", "Carry", "Steps", "check_observed"]
 
 # Measured optima; results do not depend on them.
 _BLOCK_NUMBERS = 2**17
@@ -88,7 +88,7 @@ class Steps:
         )
         observe = setup.observe.whole
         if observe is not None:
-            check_observe(observe, made)
+            check_observed(observe, made)
         weighs_energies = reported.acceptance_rate is not None or getattr(kernel, "by_value", False)
         steps = cls(
             energy=energy,
@@ -179,7 +179,7 @@ class Steps:
         return jax.vmap(self.observe, in_axes=-1, out_axes=-1)(state)
 
 
-def check_observe(observe: Callable[[Any], PyTree], state: Any) -> None:
+def check_observed(observe: Callable[[Any], PyTree], state: Any) -> None:
     """Run `observe` on the shapes of one chain's kernel state; raises as `shapes_of`."""
     shapes_of("observe", "one chain's kernel state", observe, state)
 
