@@ -783,9 +783,9 @@ jl.domains.box(jnp.zeros(3), jnp.ones(2))
 jl.domains.box(None, 1.0).contains(X[0])
     ValueError: lower: None does not fit a position that is float32[2]; pass a number
 jl.domains.box((0.0, 0.0), (1.0, 1.0)).contains(X[0])
-    ValueError: lower: (float32[], float32[]) does not fit a position that is float32[2]; give
+    ValueError: lower: (float32[], float32[]) does not fit a position that is float32[2]; pass
 jl.domains.box(jnp.zeros(3), 1.0).contains(X[0])
-    ValueError: lower: of shape (3,), does not fit a position of shape (2,)
+    ValueError: lower: shape (3,) does not fit a position of shape (2,)
 S(Q, jl.projected(0.1, jl.domains.box({'a': 0.0}, {'b': 1.0})), X / 2)
     ValueError: lower: {'a': float32[]} does not fit a position that is float32[2]
 jl.domains.ball(0.0, -1.0)
@@ -805,7 +805,7 @@ jl.domains.confine(Q, 'box')
 jl.domains.confine(Q, jl.domains.simplex)
     TypeError: domain: got the function simplex itself ... simplex()
 jl.domains.confine(Q, jl.domains.simplex())
-    TypeError: domain: no move in space ends on a simplex; take jlangevin.mirrored
+    TypeError: domain: no move in space ends on a simplex; use jlangevin.mirrored
 
 # exact
 
@@ -830,7 +830,7 @@ jl.exact.law(K, Q, G, -1)
 jl.exact.law(K, Q, G, 2.5)
     TypeError: num_steps: expected an integer, got 2.5
 jl.exact.trajectory(K, Q, G, 10**10)
-    ValueError: num_steps: ... at most 2147483647, got 10000000000; exact.law gives
+    ValueError: num_steps: ... at most 2147483647, got 10000000000; exact.law returns
 jl.exact.law(jl.mala(0.1), Q, G, 3)
     jl.NotAffineError: kernel: it asks for Want.UNIFORM ... verify.invariance
 jl.exact.law(jl.barker(0.1), Q, G, 3)
@@ -1372,11 +1372,11 @@ cli('--step-size -1')
 cli('--step-size nan')
     SystemExit: --step-size: expected a finite number above zero, got nan
 cli('--step-size 1e300')
-    SystemExit: --step-size, --theta, --steps: ... float32 numbers ... got η = 1e+300
+    SystemExit: --step-size, --theta, --steps: ... must be finite in float32 ... got η = 1e+300
 cli('--step-size 1e-50')
-    SystemExit: --step-size, --theta, --steps: ... float32 numbers ... got η = 1e-50
+    SystemExit: --step-size, --theta, --steps: ... must be finite in float32 ... got η = 1e-50
 cli('--theta 1e39')
-    SystemExit: --step-size, --theta, --steps: ... float32 numbers ... θ = [1e+39]
+    SystemExit: --step-size, --theta, --steps: ... must be finite in float32 ... θ = [1e+39]
 cli(f'--json {tmp}')
     SystemExit: --json: cannot write ... name another file
 cli(f'--plot {tmp}/folder.png')

@@ -397,7 +397,7 @@ def test_no_reducers_may_be_given_in_containers():
         (
             lambda: run(reducers.pooled(reducers.split_rhat(DRAWS - 2))),
             ValueError,
-            rf"reducers: split_rhat\({DRAWS - 2}\) is of .* will be {DRAWS}, num_steps",
+            rf"reducers: split_rhat\({DRAWS - 2}\) expects .* will be {DRAWS}, num_steps",
         ),
         (lambda: reducers.custom(None, None, None), TypeError, "init: expected a function"),
         (lambda: reducers.custom(abs, abs, 1), TypeError, "finish: expected a function, got 1"),

@@ -23,7 +23,7 @@ from jlangevin.sampling.steps import MIN_BLOCK_STEPS, check_observed
 
 __all__ = ["available", "check_fits", "shapes_of_start"]
 
-_SMALL = 2**26  # bytes; any machine has as many
+_SMALL = 2**26  # bytes that any machine has to spare
 
 AbstractLeaves = tuple[Any, ...]
 AbstractParted = tuple[Structure, AbstractLeaves]
