@@ -463,7 +463,7 @@ KERNELS = {"ULA": jl.ula}
         (lambda: plot.occupancy(draws(2, 9, 1), mixture()), "x: expected draws in 2"),
         (lambda: plot.ksd(draws(9, 2), bowl()), "draws: expected shape"),
         (lambda: plot.ksd(draws(9, 2, 2), bowl(), steps=[0, 1]), "steps: the axis is logarithmic"),
-        (lambda: plot.ecdf(draws(2, 9, 1), NORMAL), "samples: .*draws of one chain depend"),
+        (lambda: plot.ecdf(draws(2, 9, 1), NORMAL), "samples: .*draws of one chain are dependent"),
         (lambda: plot.ecdf(draws(9, 2), NORMAL, coordinate=2), "coordinate: samples have 2"),
         (lambda: plot.ecdf(draws(9, 1), NORMAL), "law: expected a mean of shape"),
         (lambda: plot.ecdf(draws(9, 2), NORMAL, false_alarm=0), "false_alarm: expected"),

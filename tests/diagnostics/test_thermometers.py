@@ -126,7 +126,7 @@ def test_the_configurational_temperature_is_of_one_position_or_of_a_run():
     assert pair.laplacian.shape == (8,)
     jax.tree.map(np.testing.assert_array_equal, pair, one_by_one)
     with pytest.raises(
-        ValueError, match=r"position: .* give run\.state; .*position_shape=\(8, 3\)"
+        ValueError, match=r"position: .* pass run\.state; .*position_shape=\(8, 3\)"
     ):
         configurational_temperature(any_shape, run.position)
     configurational_temperature(any_shape, run.position, position_shape=(8, 3))

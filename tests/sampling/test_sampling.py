@@ -417,7 +417,7 @@ def attempt(**changes):
         ({"num_chains": True}, TypeError, "num_chains: expected an integer, got True"),
         ({"num_steps": -1}, ValueError, "num_steps: expected at least 0, got -1"),
         ({"num_steps": 1.0}, TypeError, "num_steps: expected an integer, got 1.0"),
-        ({"num_steps": 2**31}, ValueError, "num_steps: .* more than the 2147483647 steps"),
+        ({"num_steps": 2**31}, ValueError, "num_steps: .* exceeds the 2147483647 steps"),
         (
             {"num_steps": 10, "thin": 3},
             ValueError,
@@ -460,7 +460,7 @@ def test_only_the_chains_that_start_badly_are_named():
 
 def test_a_chain_that_starts_badly_is_told_by_its_place_and_its_stream():
     starts = jnp.array([[1.0], [-1.0]])
-    with pytest.raises(ValueError, match=r"first, chain 1 of the run \(stream 90\), the energy"):
+    with pytest.raises(ValueError, match=r"chain 1 in the run \(stream 90\), the energy"):
         jl.sample(
             key(), lambda x: jnp.sum(jnp.log(x)), jl.ula(0.1), starts, chains=[70, 90], num_steps=1
         )
@@ -469,7 +469,7 @@ def test_a_chain_that_starts_badly_is_told_by_its_place_and_its_stream():
 @pytest.mark.parametrize(
     ("energy", "kernel", "start", "what"),
     [
-        (jl.energies.linear([1.0]), jl.ula(0.1), jnp.inf, "the position is not. Give finite"),
+        (jl.energies.linear([1.0]), jl.ula(0.1), jnp.inf, "the position is not. Pass finite"),
         (lambda x: jnp.sum(jnp.log(x)), jl.ula(0.1), -1.0, "the energy is not. Start where"),
         (lambda x: jnp.sum(jnp.sqrt(x)), jl.ula(0.1), 0.0, "its gradient is not. Start where"),
         (
