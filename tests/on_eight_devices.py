@@ -190,7 +190,7 @@ def test_nothing_is_sent_between_devices():
     ("options", "error", "message"),
     [
         ({"num_chains": 636}, ValueError, "num_chains: 636 chains cannot be .* use 632 or 640"),
-        ({"num_chains": 4}, ValueError, "num_chains: 4 chains cannot be .* take 8"),
+        ({"num_chains": 4}, ValueError, "num_chains: 4 chains cannot be .* use 8"),
         ({"sharding": 3}, TypeError, "sharding: expected a jax.sharding.Mesh"),
         (
             {"sharding": lambda: NamedSharding(mesh(), PartitionSpec())},
