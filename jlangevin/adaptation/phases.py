@@ -107,9 +107,9 @@ def warm_up(
     average. It and P are then fixed.
 
     Chains that stay where the energy is far above that of the lowest quarter (by 10 T and 8 of its
-    standard deviations) are counted, said, and started anew from where others are. A draw from a
-    law at which the energy is not finite is drawn again: see `starts.draw`. A proposal that is not
-    finite is rejected, no more.
+    standard deviations) are counted, said, and started anew from where others are; those on their
+    way down are not. A draw from a law at which the energy is not finite is drawn again: see
+    `starts.draw`. A proposal that is not finite is rejected, no more.
 
     A kernel that wraps another (`mirrored`, `tempered`, `coupled`) has no step size of its own.
     Warm up the one inside by itself, on the energy that it is run on, and wrap `found.kernel`; the

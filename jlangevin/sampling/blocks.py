@@ -35,6 +35,7 @@ def run(state: SamplerState, work: Work, plan: Plan, stops: Stops, layout: Layou
     if not (trees.is_concrete(state, work) and xla.outermost()):
         return _inside(state, work, plan, stops, layout)
     begun, total = int(state.step), plan.burn_in + plan.num_steps
+    counted = int(state.tally.num_steps)
     kept: list[PyTree] = []
     store = None
     if stops.checkpoint is not None:
@@ -73,7 +74,7 @@ def run(state: SamplerState, work: Work, plan: Plan, stops: Stops, layout: Layou
     assert out is not None
     if not stops.ignores:
         report.tell(out.state, out.end, work, raising=stops.raises)
-    report.warn_if_stuck(out.state)
+    report.warn_if_stuck(out.state, counted)
     return _finish(out._replace(draws=_join(kept)), work, plan)
 
 

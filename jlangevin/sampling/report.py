@@ -66,10 +66,14 @@ def _found(sign: Sign, state: SamplerState, end: End) -> Trouble:
     return found
 
 
-def warn_if_stuck(state: SamplerState) -> None:
-    """Say which chains of a kernel that accepts or rejects have hardly moved."""
+def warn_if_stuck(state: SamplerState, before: int) -> None:
+    """Say which chains of a kernel that accepts or rejects have hardly moved.
+
+    Of a run that went on after so many steps `before` all that could be told then has been said: a
+    chain that had moved is not stuck later.
+    """
     rates, steps = state.tally.acceptance, int(state.tally.num_steps)
-    if rates is None or not rates.is_fully_addressable or steps < _ENOUGH_STEPS:
+    if rates is None or not rates.is_fully_addressable or not before < _ENOUGH_STEPS <= steps:
         return
     rates = np.asarray(rates)
     stuck = ~(rates * steps >= 1)

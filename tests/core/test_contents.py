@@ -9,6 +9,9 @@ under the former w, whose variances differ by a third or more, is rejected with 
 import dataclasses
 import functools
 import gc
+import subprocess
+import sys
+import textwrap
 import warnings
 import weakref
 from typing import Any
@@ -400,6 +403,31 @@ def test_an_energy_is_let_go_under_a_transformation_too(transformed):
     ref = go()
     gc.collect()
     assert ref() is None
+
+
+OUTLIVES = """
+    import sys, types
+
+    # Python empties modules in the reverse order of their import, those that something still holds.
+    early = sys.modules["early"] = types.ModuleType("early")
+    import jax, jax.numpy as jnp, jlangevin as jl
+
+    class Energy:
+        def __call__(self, x):
+            return 0.5 * jnp.sum(x**2)
+
+    early.energy = Energy()
+    jl.sample(jax.random.key(0), early.energy, jl.ula(0.1), jnp.ones((2, 1)), num_steps=2)
+    sys.held = early, jl.contents
+"""
+
+
+def test_an_object_that_outlives_the_library_ends_in_silence():
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(OUTLIVES)],
+        capture_output=True, text=True, check=True, timeout=300,
+    )  # fmt: skip
+    assert done.stderr == ""
 
 
 def test_the_programs_of_what_a_model_held_before_are_let_go():
