@@ -245,7 +245,7 @@ def floor(problem: Problem, chains: int, steps: int) -> Program:
     def program(streams: Streams) -> Any:
         def block(k: jax.Array, folded: jax.Array) -> jax.Array:
             first = (k.astype(jnp.uint32) * pairs + jnp.arange(pairs, dtype=jnp.uint32)) * 2
-            words = jl.noise._blocks(streams, first, 0, problem.dim, Purpose.STEP)
+            words = jl.noise._threefry_words(streams, first, 0, problem.dim, Purpose.STEP)
             return folded ^ lax.reduce(words[0] ^ words[1], np.uint32(0), lax.bitwise_xor, (0,))
 
         return lax.fori_loop(

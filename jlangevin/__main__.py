@@ -1,9 +1,10 @@
 """The notebook's experiment, corrected and verified: `python -m jlangevin --help`.
 
 E(x) = θ·x in R^d, x_0 ~ N(0, I). The recursion as the notebook writes it,
-x' = x - η ∇log p(x) + sqrt(2η) ξ, climbs the energy; Langevin dynamics descends it,
-x' = x - η ∇E(x) + sqrt(2η) ξ. Both are ULA, on -E and on E. For each number of steps the chains'
-end points are held against the exact law; then the law that the notebook states is.
+x' = x - η ∇log p(x) + sqrt(2η) ξ, climbs the energy; Langevin dynamics,
+x' = x - η ∇E(x) + sqrt(2η) ξ, descends it. They are ULA on -E and on E. For each number of steps
+the chains' end points are tested against the exact law, and then against the law that the notebook
+states.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ WRONG_LINE = """\
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One number of steps of one recursion."""
+    """The result for one recursion and one number of steps."""
 
     recursion: str
     num_steps: int
@@ -65,16 +66,16 @@ class Row:
     samples: Any
     law: jl.Gaussian
     report: Report
-    formula_error: float  # of the derived law against the closed form, relative
+    formula_error: float  # the relative error of the derived law against the closed form
 
     @property
     def passed(self) -> bool:
-        """The samples have the derived law, and the derived law is the one derived by hand."""
+        """Whether the samples have the derived law, and this is the law derived by hand."""
         return self.report.passed and self.formula_error < FORMULA_TOLERANCE
 
 
 def chains_for(num_steps: int) -> int:
-    """Equal work a row: 100,000 chains, fewer beyond 1,000 steps."""
+    """The number of chains of a row: 100,000, or fewer beyond 1,000 steps, for equal work."""
     return max(min(100_000, 100_000_000 // num_steps), 1_000)
 
 
@@ -86,7 +87,7 @@ def closed_form(theta: Any, eta: float, num_steps: int, sign: float) -> tuple[An
 def experiment(
     theta: Sequence[float], eta: float, steps: Sequence[int], chains: Sequence[int], seed: int
 ) -> Iterator[Row]:
-    """Sample and verify every row. Each has a key of its own, so rows are independent."""
+    """Sample and verify every row. Rows have different keys, so they are independent."""
     dim = len(theta)
     kernel = jl.ula(step_size=eta)
     dtype = jnp.zeros(()).dtype
@@ -121,7 +122,7 @@ def experiment(
 
 
 def stated_law(theta: Sequence[float], eta: float, num_steps: int) -> jl.Gaussian:
-    """What the notebook says of x_N: N(N η θ, 2η(N + 1) I)."""
+    """The law that the notebook states for x_N: N(N η θ, 2η(N + 1) I)."""
     dim = len(theta)
     dtype = jnp.zeros(()).dtype
     mean = np.asarray(num_steps * eta * np.asarray(theta), dtype)
@@ -140,7 +141,7 @@ HEADER = (
 
 
 def table_lines(row: Row) -> Iterator[str]:
-    """A line a coordinate; the covariance is that with the coordinate before."""
+    """One line per coordinate; the covariance is that with the previous coordinate."""
     report = row.report
     for i in range(len(report.mean)):
         cells = [(report.mean[i], report.sample_mean[i], report.mean_z[i])]
@@ -149,18 +150,18 @@ def table_lines(row: Row) -> Iterator[str]:
         shown = [f"{exact:>11.5g}{got:>11.5g}{z:>6.2f} |" for exact, got, z in cells]
         shown += [f"{'':>28} |"] * (3 - len(shown))
         lead = f"{row.num_steps:>9,}{row.num_chains:>9,}" if i == 0 else f"{'':>18}"
-        p = f"{_p(report.p_value):>9}" if i == 0 else ""
+        p = f"{_format_p_value(report.p_value):>9}" if i == 0 else ""
         failed = "  REJECTED" if i == 0 and not row.passed else ""
         yield f"{lead}{i + 1:>3}|{''.join(shown)}{p}{failed}"
 
 
-def _p(value: float) -> str:
+def _format_p_value(value: float) -> str:
     return f"{value:.2g}" if value > 0 else "<1e-300"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the experiment and print it; 1 if a true law is rejected, 0 otherwise."""
-    args = _arguments(argv)
+    """Run the experiment and print its results; return 1 if a true law is rejected, else 0."""
+    args = _parse_arguments(argv)
     theta, eta = args.theta, args.step_size
     versions = {"jlangevin": jl.__version__, "jax": jax.__version__, "numpy": np.__version__}
     dtype = jnp.zeros(()).dtype
@@ -197,7 +198,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         claim = stated_law(theta, eta, row.num_steps)
         report = jl.verify.compare(row.samples, claim, false_alarm=FALSE_ALARM)
         stated[row.num_steps] = report
-        found = f"{np.mean(np.diagonal(row.report.sample_cov)):>12.5g}{_p(report.p_value):>11}"
+        p_value = _format_p_value(report.p_value)
+        found = f"{np.mean(np.diagonal(row.report.sample_cov)):>12.5g}{p_value:>11}"
         told = "  REJECTED" if not report.passed else "  too close to tell at this size"
         print(
             f"{row.num_steps:>9,}{row.report.cov[0, 0]:>16.6g}{report.cov[0, 0]:>12.6g}"
@@ -217,7 +219,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.json:
         _write_json(args, rows, stated, versions, seconds)
     if args.plot:
-        _draw(args.plot, theta, eta, rows)
+        _save_picture(args.plot, theta, eta, rows)
         print(f"Picture: {args.plot}")
     return 1 if failed else 0
 
@@ -253,12 +255,12 @@ def _write_json(
     print(f"Figures: {args.json}")
 
 
-def _draw(path: str, theta: Sequence[float], eta: float, rows: list[Row]) -> None:
-    """Mean and variance against N with the exact curves; end points on the law's ellipses."""
+def _save_picture(path: str, theta: Sequence[float], eta: float, rows: list[Row]) -> None:
+    """Draw mean and variance against N with the exact curves, and end points with the law."""
     from jlangevin import plot
 
     made, axes = plot.figure(3 if len(theta) == 2 else 2)
-    num_shown = min(len(theta), 3)  # coordinates; each has a colour for each recursion
+    num_shown = min(len(theta), 3)  # coordinates; each has one colour per recursion
     per = max(num_shown, 2)
     colors = [plot.COLORS[k * per : (k + 1) * per] for k in range(len(RECURSIONS))]
     most = max(row.num_steps for row in rows)
@@ -314,16 +316,16 @@ def _draw(path: str, theta: Sequence[float], eta: float, rows: list[Row]) -> Non
     made.savefig(path, dpi=150)
 
 
-def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m jlangevin",
-        description="Sample E(x) = θ·x by Langevin dynamics and hold the chains' end points "
-        "against the exact law; then put the law that the notebook states to the same test.",
+        description="Sample E(x) = θ·x by Langevin dynamics and test the chains' end points "
+        "against the exact law, and then against the law that the notebook states.",
     )
-    parser.add_argument("--steps", type=_count, nargs="+", default=list(STEPS), metavar="N")
+    parser.add_argument("--steps", type=_positive_int, nargs="+", default=list(STEPS), metavar="N")
     parser.add_argument(
         "--chains",
-        type=_count,
+        type=_positive_int,
         nargs="+",
         metavar="C",
         help="one number for all, or one for each N (default: 100,000, fewer beyond 1,000 steps)",
@@ -342,11 +344,11 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     elif len(args.chains) == 1:
         args.chains *= len(args.steps)
     elif len(args.chains) != len(args.steps):
-        parser.error(f"--chains: give one number or {len(args.steps)}, got {len(args.chains)}")
+        parser.error(f"--chains: expected 1 or {len(args.steps)} numbers, got {len(args.chains)}")
     if min(args.chains) < 2:
-        parser.error("--chains: a law is tested with at least 2 chains")
+        parser.error("--chains: testing a law needs at least 2 chains")
     if len(set(args.steps)) < len(args.steps):
-        parser.error(f"--steps: each number once, got {args.steps}")
+        parser.error(f"--steps: expected each number only once, got {args.steps}")
     if max(args.steps) > jl.noise.MAX_STEPS:
         parser.error(f"--steps: a stream has {jl.noise.MAX_STEPS} steps, got {max(args.steps)}")
     if not 0 <= args.seed < 2**32:
@@ -367,23 +369,23 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     largest = max(largest, args.step_size * max(args.steps) * max(np.abs(args.theta)))
     if largest > float(number.max) or args.step_size < float(number.tiny):
         parser.error(
-            f"--step-size, --theta, --steps: the mean Nηθ and the variance 1 + 2ηN have to be "
-            f"{number.dtype} numbers, and η from {number.tiny:.2g}; got η = {args.step_size:g}, "
+            f"--step-size, --theta, --steps: the mean Nηθ and the variance 1 + 2ηN must be finite "
+            f"in {number.dtype}, and η at least {number.tiny:.2g}; got η = {args.step_size:g}, "
             f"θ = {args.theta}, N = {args.steps}"
         )
     for name, path in (("--json", args.json), ("--plot", args.plot)):
         if path:
-            _check_writable(parser, name, Path(path))
+            _check_output(parser, name, Path(path))
     return args
 
 
-def _check_writable(parser: argparse.ArgumentParser, name: str, path: Path) -> None:
-    """Stop before the run if what comes after it cannot be written."""
+def _check_output(parser: argparse.ArgumentParser, name: str, path: Path) -> None:
+    """Stop before the run if its output cannot be written."""
     if not path.absolute().parent.is_dir():
         parser.error(f"{name}: there is no folder {path.absolute().parent}")
     fresh = not path.exists()
     try:
-        with open(path, "ab"):  # which leaves what is there as it is
+        with open(path, "ab"):  # does not change an existing file
             pass
     except OSError as error:
         parser.error(f"{name}: cannot write {path}: {error.strerror}; name another file")
@@ -391,7 +393,7 @@ def _check_writable(parser: argparse.ArgumentParser, name: str, path: Path) -> N
         path.unlink()
 
 
-def _count(text: str) -> int:
+def _positive_int(text: str) -> int:
     try:
         value = int(text.replace(",", "").replace("_", ""))
     except ValueError:

@@ -1,7 +1,7 @@
-"""Converters to our one convention, x' = x - η ∇E(x) + sqrt(2ηT) ξ.
+"""Converters to our convention, x' = x - η ∇E(x) + sqrt(2ηT) ξ.
 
-What a step size means differs from library to library by a factor of two or a square; the page on
-conventions says which of these is for which.
+The step sizes of other libraries differ from η by a factor of two or a square. The page on
+conventions says which converter is for which library.
 """
 
 from __future__ import annotations
@@ -20,34 +20,36 @@ __all__ = ["StepAndTemperature", "from_h", "from_noise_scale", "from_proposal_sc
 
 
 class StepAndTemperature(NamedTuple):
-    """Our two hyper-parameters; unpack it."""
+    """The two hyper-parameters of our convention, a tuple to unpack."""
 
     step_size: Any  # η
     temperature: Any  # T
 
 
 def _converted(formula: Callable[..., Any], **given: Any) -> Any:
-    """`formula` of positive numbers, in floats of 32 bits or more; it has to be positive as well.
+    """`formula` of positive numbers in floats of at least 32 bits, or an error unless positive.
 
-    Squares of 8-bit integers would wrap around, those of half precision be 0.
+    Squares of 8-bit integers would overflow, and those of half-precision floats underflow to 0.
     """
-    numbers = [_wide(check_scalar(name, value, positive=True)) for name, value in given.items()]
+    numbers = [
+        _as_wide_float(check_scalar(name, value, positive=True)) for name, value in given.items()
+    ]
     try:
         with np.errstate(over="ignore", under="ignore"):
             value = formula(*numbers)
-    except OverflowError:  # of Python's own numbers
+    except OverflowError:  # raised by Python numbers
         value = math.inf
     return or_nan(
         value,
         lambda xp, x: xp.isfinite(x) & (x > 0),
         lambda: ValueError(
             f"{', '.join(given)}: {' and '.join(map(str, given.values()))} give {value}, which is "
-            "not finite and above zero; take another unit, or floats of more bits"
+            "not finite and above zero; use another unit, or floats of more bits"
         ),
     )
 
 
-def _wide(value: Any) -> Any:
+def _as_wide_float(value: Any) -> Any:
     if isinstance(value, jax.Array):
         return trees.at_least_float32(value)
     dtype = getattr(value, "dtype", None)
@@ -56,9 +58,10 @@ def _wide(value: Any) -> Any:
 
 
 def from_h(h: Any) -> Any:
-    """η = h/2, of those who write x' = x + (h/2) ∇log p(x) + sqrt(h) ξ.
+    """η = h/2, for the convention x' = x + (h/2) ∇log p(x) + sqrt(h) ξ.
 
-    That is Welling and Teh (2011), Song and Ermon (2019) with α for h, and TensorFlow Probability.
+    It is used by Welling and Teh (2011), Song and Ermon (2019) with α for h, and TensorFlow
+    Probability.
 
     Args:
         h: h > 0, a scalar.
@@ -67,7 +70,7 @@ def from_h(h: Any) -> Any:
         The step size η, a scalar in floats of 32 bits or more.
 
     Raises:
-        TypeError, ValueError: h is no finite, positive scalar, or η would be none.
+        TypeError, ValueError: h or η is not a finite, positive scalar.
 
     Example:
         >>> import jlangevin as jl
@@ -78,20 +81,20 @@ def from_h(h: Any) -> Any:
 
 
 def from_noise_scale(step_size: Any, sigma: Any) -> StepAndTemperature:
-    """η and T = σ²/(2η), of those who choose the noise by itself, x' = x - η ∇E(x) + σ ξ.
+    """η and T = σ²/(2η), for the convention x' = x - η ∇E(x) + σ ξ with an independent noise scale.
 
-    As energy-based models are often trained (Nijkamp, Hill, Zhu and Wu 2019). With a noise that is
-    smaller than sqrt(2η) such chains sample p^{1/T} at T < 1, sharper than p.
+    Energy-based models are often trained this way (Nijkamp, Hill, Zhu and Wu 2019). With noise
+    smaller than sqrt(2η), such chains sample p^{1/T} at T < 1, which is sharper than p.
 
     Args:
         step_size: η > 0, the factor of the gradient, a scalar.
-        sigma: σ > 0, the standard deviation of the noise of one step, a scalar.
+        sigma: σ > 0, the standard deviation of the noise in one step, a scalar.
 
     Returns:
         η and T.
 
     Raises:
-        TypeError, ValueError: one of them is no finite, positive scalar, or T would be none.
+        TypeError, ValueError: η, σ or T is not a finite, positive scalar.
 
     Example:
         >>> import jlangevin as jl
@@ -107,9 +110,9 @@ def from_noise_scale(step_size: Any, sigma: Any) -> StepAndTemperature:
 
 
 def from_proposal_scale(sigma: Any, temperature: Any = 1.0) -> Any:
-    """η = σ²/(2T), of those whose step size is the standard deviation of a proposal.
+    """η = σ²/(2T), for conventions whose step size is the standard deviation of a proposal.
 
-    As in the Barker proposals of BlackJAX and NumPyro (Livingstone and Zanella 2022).
+    The Barker proposals of BlackJAX and NumPyro have such a one (Livingstone and Zanella 2022).
 
     Args:
         sigma: σ > 0, a scalar.
@@ -119,7 +122,7 @@ def from_proposal_scale(sigma: Any, temperature: Any = 1.0) -> Any:
         The step size η, a scalar.
 
     Raises:
-        TypeError, ValueError: one of them is no finite, positive scalar, or η would be none.
+        TypeError, ValueError: σ, T or η is not a finite, positive scalar.
 
     Example:
         >>> import jlangevin as jl

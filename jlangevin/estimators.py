@@ -1,6 +1,6 @@
-"""Unbiased estimates of a gradient from a few of many data, as functions of a key.
+"""Unbiased estimates of a gradient from minibatches of data, as functions of a key.
 
-An estimator is any callable (key, x) -> an estimate of ∇E(x), like x; give it to `sgld` or `sghmc`.
+An estimator is any callable (key, x) -> an estimate of ∇E(x), like x; pass it to `sgld` or `sghmc`.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ class Sum:
 
 
 def _scalars(name: str, value: Any, *counts: int) -> jax.Array:
-    """`value`, if it is one number, or one for each of so many items."""
+    """`value`, or an error unless it is one number, or one for each of `counts` items."""
     if not trees.is_array(value) or jnp.shape(value) != counts:
         one = f"shape {jnp.shape(value)[len(counts) :]}" if trees.is_array(value) else "a pytree"
         raise ValueError(
             f"{name}: expected a scalar for one {'item' if counts else 'position'}, got {one}; sum "
-            "over what it consists of"
+            "over its elements"
         )
     return value
 
@@ -91,23 +91,23 @@ def minibatch(energy_of_item: Any, data: PyTree, batch_size: int, prior: Any = N
         E(x) = prior(x) + Σ_i e(x, item_i),    i = 1 … n
         ĝ(x) = ∇prior(x) + n/b Σ_{i in batch} ∇e(x, item_i)
 
-    The b items are drawn anew at each key, independently: an item may occur twice, and b may be
-    larger than n. E[ĝ] = ∇E, and with V(x) the covariance of ∇e(x, item_i) over the n items, the
-    covariance of ĝ is n²/b V(x). b gradients of items an estimate, whatever n; nothing is
-    compiled anew for other data of the same shape.
+    Each key gives b new items, drawn independently: an item may occur twice, and b may be larger
+    than n. E[ĝ] = ∇E, and with V(x) the covariance of ∇e(x, item_i) over the n items, the
+    covariance of ĝ is n²/b V(x). An estimate costs b gradients of items, whatever n. Other data of
+    the same shape do not recompile.
 
-    `energy` of what is returned is E itself, a callable over all data.
+    The attribute `energy` of the result is E itself, a callable over all data.
 
     Args:
         energy_of_item: e, from a position and one item to a scalar.
         data: a pytree of arrays whose first axis counts the items.
-        batch_size: b ≥ 1; another number compiles anew.
-        prior: from a position to a scalar; None for none.
+        batch_size: b ≥ 1; another number recompiles.
+        prior: from a position to a scalar, or None.
 
     Raises:
-        TypeError: e or the prior cannot be called, or b is no integer.
-        ValueError: b < 1, no items, or leaves of `data` that differ in how many; or, when it is
-            run, values of e or the prior that are no scalars.
+        TypeError: e or the prior cannot be called, or b is not an integer.
+        ValueError: b < 1, there are no items, or leaves of `data` differ in their number; or, when
+            it is run, values of e or the prior are not scalars.
 
     Example:
         >>> import jax, jax.numpy as jnp, jlangevin as jl
@@ -136,7 +136,7 @@ def minibatch(energy_of_item: Any, data: PyTree, batch_size: int, prior: Any = N
     numbers = {leaf.shape[0] for leaf in leaves}
     if len(numbers) > 1 or numbers == {0}:
         each = ", ".join(f"{n} has {x.shape[0]}" for n, x in trees.named_leaves("data", data))
-        raise ValueError(f"data: expected one number of items, their first axis: {each}")
+        raise ValueError(f"data: expected the same number of items, the first axis: {each}")
     batch_size = check_count("batch_size", batch_size, minimum=1)
     return Minibatch(Sum(energy_of_item, data, prior), batch_size)
 
@@ -173,22 +173,23 @@ class ControlVariate:
 
 
 def control_variate(minibatch: Minibatch, center: PyTree) -> ControlVariate:
-    """Minibatches of what differs from the gradient at a center (Baker et al. 2019).
+    """Minibatches of the difference from the gradient at a center (Baker et al. 2019).
 
         ĝ(x) = ∇prior(x) + Σ_i ∇e(c, item_i) + n/b Σ_{i in batch} (∇e(x, item_i) - ∇e(c, item_i))
 
-    It is unbiased, with the covariance n²/b V(x), V that of the differences over the items: near
-    the center it vanishes with the square of the distance. A center near the mode of p makes
-    the noise small where the chain is. 2b gradients of items an estimate; n of them once, here.
+    It is unbiased, with the covariance n²/b V(x), where V(x) is the covariance of the differences
+    over the items: near the center it vanishes with the square of the distance. A center near the
+    mode of p makes the noise small where the chain is. An estimate costs 2b gradients of items,
+    and this call n of them.
 
-    `energy` of what is returned is E itself, a callable over all data.
+    The attribute `energy` of the result is E itself, a callable over all data.
 
     Args:
-        minibatch: as `minibatch` makes it.
+        minibatch: the result of `minibatch`.
         center: c, one position.
 
     Raises:
-        TypeError: `minibatch` is none.
+        TypeError: `minibatch` is not the result of `minibatch`.
         ValueError: the gradient at the center is not finite; or, when it is run, the center does
             not fit the position.
 
@@ -202,7 +203,7 @@ def control_variate(minibatch: Minibatch, center: PyTree) -> ControlVariate:
     check_made("minibatch", minibatch)
     if not isinstance(minibatch, Minibatch):
         raise TypeError(
-            f"minibatch: expected what jlangevin.estimators.minibatch makes, "
+            f"minibatch: expected the result of jlangevin.estimators.minibatch, "
             f"got {type(minibatch).__name__}"
         )
     check_tree("center", center)
@@ -216,7 +217,7 @@ def control_variate(minibatch: Minibatch, center: PyTree) -> ControlVariate:
 
 
 def check_estimator(estimator: Any) -> None:
-    """Raise TypeError unless `estimator` can be called, and is not what makes one."""
+    """Raise TypeError unless `estimator` can be called, and is not a factory of estimators."""
     check_made("estimator", estimator)
     if not callable(estimator):
         raise TypeError(
@@ -226,7 +227,7 @@ def check_estimator(estimator: Any) -> None:
 
 
 def estimate(estimator: Any, key: jax.Array, position: PyTree) -> PyTree:
-    """What `estimator` gives, which has to be like the position: nothing is broadcast."""
+    """The estimate by `estimator`, or an error unless it is like the position."""
     with note_on_errors(f"by the estimator, given a key and one position {trees.shown(position)}"):
         slope = jax.tree.map(jnp.asarray, estimator(key, position))
     trees.assert_like(

@@ -1,6 +1,6 @@
-"""Counters to bits to normals and uniforms. Nothing else in the library draws.
+"""Random numbers from counters: normals, uniforms and keys. Nothing else in the library draws.
 
-The noise of chain `i` at step `t` is a function of `(key, i, t)` alone. One block of
+The noise of chain `i` at step `t` is a function only of `(key, i, t)`. One block of
 Threefry-2x32 (Salmon, Moraes, Dror, Shaw 2011) turns a 64-bit key and a 64-bit
 counter into two 32-bit words:
 
@@ -9,11 +9,11 @@ counter into two 32-bit words:
     counter  word 0: the step (for two words that serve two steps, the even one)
              word 1: purpose (2 bits) | slot (30 bits)
 
-The slot numbers the elements of everything that one step asks for. As a block holds two
-words, step 2p takes the first and step 2p + 1 the second; nothing depends on how many
-steps are made at a time. Bits are those of JAX's own primitive; it is written out in
-`jnp` here because XLA keeps the primitive's rounds as a loop on the CPU, which fuses
-with nothing and was measured twelve times slower on a Xeon.
+The slot numbers the elements of all noise that one step asks for. Since a block holds two
+words, step 2p uses the first and step 2p + 1 the second. Nothing depends on how many
+steps are made at a time. The bits are those of JAX's own primitive; it is written out in
+`jnp` here because on the CPU XLA keeps the primitive's rounds as a loop, which cannot be
+fused and was measured twelve times slower on a Xeon.
 
 Limits: 2**31 - 1 steps (`MAX_STEPS`), 2**30 elements a step (`MAX_SLOTS`), 2**32 chains.
 """
@@ -52,15 +52,15 @@ MAX_STEPS = 2**31 - 1
 MAX_SLOTS = 2**30
 MAX_CHAINS = 2**32
 
-# XLA's vector loops run along the last axis; below this length the pairs make a longer one than
-# the chains. A measured optimum; results do not depend on it.
+# XLA's vector loops run along the last axis. Below this many elements, the pairs of steps are a
+# longer last axis than the chains. A measured optimum; results do not depend on it.
 _SHORT = 64
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 
 
 class Want(enum.Enum):
-    """What a kernel or an exact sampler can ask for, as leaves of a pytree of wants."""
+    """What noise a kernel or an exact sampler can ask for, as leaves of a pytree."""
 
     NORMAL = "normal"  # independent standard normals, a pytree like the position
     UNIFORM = "uniform"  # one uniform in the open interval (0, 1), a scalar
@@ -69,9 +69,9 @@ class Want(enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class Many:
-    """`number` of one want, on a last axis before that of the chains. A leaf, as a `Want` is.
+    """`number` times the noise of one want, on a last axis before that of the chains.
 
-    Of many of many, the axis of the outer is the last.
+    Like a `Want` it is a leaf. If nested, the axis of the outermost is the last.
     """
 
     want: Want | Many
@@ -79,7 +79,7 @@ class Many:
 
 
 class Purpose(enum.IntEnum):
-    """What noise is for; noise for different purposes never shares a counter."""
+    """What noise is used for; different purposes never share a counter."""
 
     STEP = 0
     INIT = 1
@@ -89,7 +89,7 @@ class Purpose(enum.IntEnum):
 class Streams(NamedTuple):
     """The words of the chains' keys."""
 
-    high: jax.Array  # uint32, one entry a chain; a scalar for a single chain
+    high: jax.Array  # uint32, one entry per chain; a scalar for a single chain
     low: jax.Array  # uint32, likewise
 
 
@@ -102,7 +102,7 @@ def threefry2x32(
     x0, x1 = jnp.broadcast_arrays(x0, x1)
     for group in range(5):
         for rotation in _ROTATIONS[group % 2]:
-            # In `lax`, as operators take three times as long to trace.
+            # `lax` functions, as operators take three times as long to trace.
             left = lax.shift_left(x1, np.uint32(rotation))
             right = lax.shift_right_logical(x1, np.uint32(32 - rotation))
             x0 = lax.add(x0, x1)
@@ -112,16 +112,16 @@ def threefry2x32(
     return x0, x1
 
 
-def as_chains(chains: Any) -> np.ndarray[Any, Any] | jax.Array:
-    """The numbers of streams as an array of uint32; integers in [0, 2**32), where they are known.
+def as_stream_numbers(chains: Any) -> np.ndarray[Any, Any] | jax.Array:
+    """Stream numbers as an array of uint32, or an error unless they are integers in [0, 2**32).
 
-    Traced ones are taken as they come.
+    The range of traced numbers is not checked.
     """
     known = trees.is_concrete(chains)
     numbers = np.asarray(chains) if known else chains
     if not jnp.issubdtype(numbers.dtype, jnp.integer):
         raise TypeError(
-            f"chains: expected integers, got dtype {numbers.dtype}; they number streams"
+            f"chains: expected integers, got dtype {numbers.dtype}; they are numbers of streams"
         )
     if known and numbers.size:
         outside = numbers[(numbers < 0) | (numbers >= MAX_CHAINS)]
@@ -135,31 +135,31 @@ def streams(key: jax.Array, chains: Any) -> Streams:
     check_key("key", key)
     words = jax.random.key_data(key)
     # fold_in hashes the counter (0, chain) under the key.
-    chains = jnp.asarray(as_chains(chains))
+    chains = jnp.asarray(as_stream_numbers(chains))
     zero = jnp.zeros_like(chains)
     return Streams(*threefry2x32((words[0] + zero, words[1] + zero), (zero, chains)))
 
 
 @trees.pytree_dataclass
 class Pairs:
-    """The noise of steps 2p and 2p + 1, two to an array.
+    """The noise of steps 2p and 2p + 1, packed in pairs.
 
-    A pair of real numbers is one complex number: its real part belongs to the even step, its
-    imaginary part to the odd one. Two real arrays would be two loops in XLA's CPU backend, each
-    with the whole generator in it; a complex one is a single loop, twice as fast. No complex
+    A pair of real numbers is stored as a complex number: its real part belongs to the even step,
+    its imaginary part to the odd one. Two real arrays would be two loops in XLA's CPU backend, each
+    with the whole generator in it; a complex array is a single loop, twice as fast. No complex
     arithmetic is ever done on it.
     """
 
-    # As the wants. Normals and uniforms are complex, with axes (element axes …, chain axes …) and
-    # the pairs before or after them; keys are words, with axes (pair, 2, chain axes …, 2). An axis
-    # of `Many` comes before the chain axes.
+    # A pytree like the wants. Normals and uniforms are complex, with axes (element axes …, chain
+    # axes …) and the axis of pairs before or after these; keys are words, with axes (pair, 2, chain
+    # axes …, 2). An axis of `Many` comes before the chain axes.
     packed: Any
-    dtypes: tuple[Any, ...] = trees.static_field()  # of the leaves as they are handed out
+    dtypes: tuple[Any, ...] = trees.static_field()  # of the leaves that `at` returns
     pairs_last: bool = trees.static_field()
 
     def at(self, index: jax.Array | int) -> PyTree:
         """The noise of step `index`, counted from the even step of the first pair."""
-        # Unsigned, so that halving is a shift and no index is looked at for being negative.
+        # Unsigned, so that halving is a shift and no index is checked for being negative.
         index = jnp.asarray(index).astype(jnp.uint32)
         pair, odd = index >> np.uint32(1), index & np.uint32(1)
         axis = -1 if self.pairs_last else 0
@@ -176,25 +176,25 @@ class Pairs:
 
 
 def count(wants: PyTree, like: PyTree) -> int:
-    """How many numbers `wants` are for one chain at a position `like`, about: all as normals."""
-    numbers = [math.prod(_parted(want)[1]) for want in jax.tree.leaves(wants)]
+    """About how many numbers `wants` are for one chain: each counts like a normal per element."""
+    numbers = [math.prod(_unpack_want(want)[1]) for want in jax.tree.leaves(wants)]
     return trees.size(like) * sum(numbers)
 
 
-def kind(want: Any) -> Want:
+def kind_of_want(want: Any) -> Want:
     """The kind of noise that a leaf of wants asks for."""
-    return _parted(want)[0]
+    return _unpack_want(want)[0]
 
 
-def _parted(want: Any) -> tuple[Want, tuple[int, ...]]:
-    """A leaf of wants as what is wanted of each, and the axes of `Many`."""
+def _unpack_want(want: Any) -> tuple[Want, tuple[int, ...]]:
+    """The `Want` inside a leaf of wants, and the axes of the `Many` around it."""
     if isinstance(want, Many):
-        inner, axes = _parted(want.want)
+        inner, axes = _unpack_want(want.want)
         return inner, (*axes, want.number)
     if not isinstance(want, Want):
         raise TypeError(
-            "kernel: its init_noise and step_noise are made of jlangevin.noise.Want, as "
-            f"Want.NORMAL, or None; got {want!r}"
+            "kernel: its init_noise and step_noise must be None or made of jlangevin.noise.Want, "
+            f"such as Want.NORMAL; got {want!r}"
         )
     return want, ()
 
@@ -209,9 +209,9 @@ def pairs(
 ) -> Pairs:
     """The noise of steps 2p and 2p + 1, for `num_pairs` consecutive p.
 
-    `wants` is a pytree of `Want` and `Many`; in what `Pairs.at` gives, each leaf is replaced by
-    what it asks for, with axes (element axes of the position's leaf …, chain axes of `of` …).
-    `like` gives the position of one chain: its structure, leaf shapes and dtypes.
+    `wants` is a pytree of `Want` and `Many`. `Pairs.at` returns the same pytree with each leaf
+    replaced by its noise, with axes (element axes of the position's leaf …, chain axes of `of` …).
+    `like` is the position of one chain: its structure, leaf shapes and dtypes.
     """
     steps = (jnp.arange(num_pairs, dtype=jnp.uint32) + jnp.asarray(first_pair, jnp.uint32)) * 2
     pairs_last = trees.size(like) * of.high.size < _SHORT
@@ -224,7 +224,7 @@ def pairs(
 
     def make(want: Want | Many) -> PyTree:
         nonlocal slot
-        want, many = _parted(want)
+        want, many = _unpack_want(want)
         if want is Want.NORMAL:
             made = []
             for leaf in jax.tree.leaves(like):
@@ -239,30 +239,30 @@ def pairs(
         first, size = slot, math.prod(many)
         slot += size
         if want is Want.UNIFORM:
-            words = _blocks(of, steps, first, size, purpose, pairs_last)
-            even, odd = (_uniform(word, dtypes[-1]) for word in words)
+            words = _threefry_words(of, steps, first, size, purpose, pairs_last)
+            even, odd = (_uniform_from_word(word, dtypes[-1]) for word in words)
             return shaped(lax.complex(even, odd), many)
-        # A key takes both words, so each step has a block of its own.
+        # A key needs both words, so each step has a block of its own.
         both = jnp.stack([steps, steps + np.uint32(1)], 1).reshape(-1)
-        stacked = jnp.stack(_blocks(of, both, first, size, purpose), -1)
-        # Words until a step takes them: an array of keys, of which a loop uses one at each turn,
-        # is to JAX's check for keys used twice a key used at every turn.
+        stacked = jnp.stack(_threefry_words(of, both, first, size, purpose), -1)
+        # They stay words until a step uses them: in an array of keys that a loop indexes, JAX's
+        # check for reused keys sees one key that is used in every iteration.
         return stacked.reshape(num_pairs, 2, *many, *of.high.shape, 2)
 
     packed = jax.tree.map(make, wants)
     if slot > MAX_SLOTS:
         raise ValueError(
-            f"one step asks for {slot} random numbers; a stream has {MAX_SLOTS} slots a step. "
-            "Split the position into several chains or kernels."
+            f"one step asks for {slot} random numbers, but a stream has {MAX_SLOTS} slots per "
+            "step; split the position into several chains or kernels"
         )
     return Pairs(packed, tuple(dtypes), pairs_last)
 
 
 def shapes(wants: PyTree, like: PyTree) -> PyTree:
-    """The noise of one step of one chain, as shapes and dtypes."""
+    """The shapes and dtypes of the noise of one step of one chain."""
 
     def shape(want: Want | Many) -> PyTree:
-        want, many = _parted(want)
+        want, many = _unpack_want(want)
         if want is Want.NORMAL:
             return jax.tree.map(
                 lambda x: jax.ShapeDtypeStruct((*x.shape, *many), x.dtype), trees.struct(like)
@@ -281,12 +281,12 @@ def at_step(
     step: jax.Array | int = 0,
     purpose: Purpose = Purpose.STEP,
 ) -> PyTree:
-    """The noise of one step: what `pairs` gives for it."""
+    """The noise of one step, the same as from `pairs`."""
     step = jnp.asarray(step, jnp.uint32)
     return pairs(of, wants, like, step // 2, 1, purpose).at(step % 2)
 
 
-def _blocks(
+def _threefry_words(
     of: Streams,
     steps: jax.Array,
     slot: int,
@@ -317,55 +317,55 @@ def _normals(
 ) -> jax.Array:
     """Standard normals for steps 2p and 2p + 1, by the Box-Muller transform (1958), packed.
 
-    In float64 the pair takes the blocks of both steps, so that radius and angle have 64 bits each.
+    In float64 a pair uses the blocks of both steps, so that radius and angle have 64 bits each.
     """
-    radius, angle = _blocks(of, steps, slot, size, purpose, steps_last)
+    radius, angle = _threefry_words(of, steps, slot, size, purpose, steps_last)
     if dtype == jnp.float64:
-        second = _blocks(of, steps + np.uint32(1), slot, size, purpose, steps_last)
-        radius, angle = _join(radius, angle), _join(*second)
-    wide = jnp.float64 if dtype == jnp.float64 else jnp.float32
-    words = lax.complex(*(lax.bitcast_convert_type(word, wide) for word in (radius, angle)))
+        second = _threefry_words(of, steps + np.uint32(1), slot, size, purpose, steps_last)
+        radius, angle = _join_words(radius, angle), _join_words(*second)
+    float_type = jnp.float64 if dtype == jnp.float64 else jnp.float32
+    words = lax.complex(*(lax.bitcast_convert_type(word, float_type) for word in (radius, angle)))
 
     def transform(words: jax.Array, _: jax.Array) -> jax.Array:
         bits = (lax.bitcast_convert_type(half, radius.dtype) for half in (words.real, words.imag))
         return lax.complex(*_box_muller(*bits))
 
-    def transform_apart(words: jax.Array, once: jax.Array) -> jax.Array:
-        """The same in a loop that runs once, which XLA does not know and so keeps.
+    def transform_in_loop(words: jax.Array, once: jax.Array) -> jax.Array:
+        """The same in a loop that runs once, which XLA cannot know and so does not remove.
 
         Generator and transform fused into one vector loop take a third longer than two loops:
-        together they need more registers than there are. No other barrier survives on the CPU.
+        together they need more registers than there are. XLA removes any other barrier on the CPU.
         """
 
-        def again(carry: tuple[jax.Array, jax.Array]) -> jax.Array:
+        def is_first(carry: tuple[jax.Array, jax.Array]) -> jax.Array:
             return carry[0] < once
 
         def body(carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
             return carry[0] + 1, transform(carry[1], once)
 
-        return lax.while_loop(again, body, (jnp.zeros_like(once), words))[1]
+        return lax.while_loop(is_first, body, (jnp.zeros_like(once), words))[1]
 
     once = 1 + (steps[0] >> np.uint32(31))  # steps are below 2**31
-    return lax.platform_dependent(words, once, cpu=transform_apart, default=transform)
+    return lax.platform_dependent(words, once, cpu=transform_in_loop, default=transform)
 
 
-def _join(high: jax.Array, low: jax.Array) -> jax.Array:
+def _join_words(high: jax.Array, low: jax.Array) -> jax.Array:
     """Two words as one of 64 bits."""
     return (high.astype(jnp.uint64) << np.uint64(32)) | low.astype(jnp.uint64)
 
 
-def _uniform(word: jax.Array, dtype: Any) -> jax.Array:
-    """Centres of equal cells of (0, 1), 2**23 or as many as `dtype` tells apart: never 0 or 1."""
+def _uniform_from_word(word: jax.Array, dtype: Any) -> jax.Array:
+    """Centres of equal cells of (0, 1), 2**23 or as many as `dtype` resolves; never 0 or 1."""
     bits = min(23, jnp.finfo(dtype).nmant)
-    wide = jnp.float64 if dtype == jnp.float64 else jnp.float32
-    cell = (word >> np.uint32(32 - bits)).astype(jnp.int32).astype(wide)
-    return (cell + wide(0.5)) * wide(2.0**-bits)
+    float_type = jnp.float64 if dtype == jnp.float64 else jnp.float32
+    cell = (word >> np.uint32(32 - bits)).astype(jnp.int32).astype(float_type)
+    return (cell + float_type(0.5)) * float_type(2.0**-bits)
 
 
-# Bits that depend on nothing but the counter need arithmetic that compilers cannot round in two
-# ways. They contract a product and a sum into one rounding, and of a sum of two products either
-# one, differently in a vector loop and for a scalar; so no sum below has two products. And they
-# merge constant factors; so there is no constant factor but powers of two, which are exact.
+# For bits that depend only on the counter, compilers must not be able to round in two ways. They
+# contract a product and a sum into one rounding; in a sum of two products they contract either
+# product, differently in a vector loop and for a scalar. So no sum below has two products. They
+# also merge constant factors, so the only constant factors are powers of two, which are exact.
 
 
 def _horner(x: jax.Array, *coefficients: float) -> jax.Array:
@@ -377,10 +377,10 @@ def _horner(x: jax.Array, *coefficients: float) -> jax.Array:
 
 
 def _log_unit(scaled: jax.Array, complement: jax.Array, width: int) -> jax.Array:
-    """log u of u = `scaled` / 2**`width` in (0, 1), right to a few roundings everywhere.
+    """log u for u = `scaled` / 2**`width` in (0, 1), accurate to a few roundings everywhere.
 
-    The mantissa of u is taken around 1. Near u = 1, where floats are coarse, what is left of it
-    is the `complement` 1 - u, which is known exactly.
+    The mantissa m of u is taken around 1, and log1p evaluated at z = m - 1. Near u = 1, where
+    floats are coarse, z is the negative `complement` 1 - u, which is known exactly.
     """
     dtype, digits = scaled.dtype, jnp.finfo(scaled.dtype).nmant
     integer = jnp.int64 if dtype == jnp.float64 else jnp.int32
@@ -420,10 +420,11 @@ def _log1p_64(z: jax.Array) -> jax.Array:
 
 
 def _box_muller(radius_word: jax.Array, angle_word: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Two independent normals from two words of 32 or 64 bits, each right to a few roundings.
+    """Two independent normals from two words of 32 or 64 bits, accurate to a few roundings.
 
-    u = (word + 1/2) / 2**bits lies in (0, 1) and r = sqrt(-2 log u), at most 6.76 from 32 bits and
-    9.49 from 64. The angle is a quarter turn (two bits) plus a rest in [-pi/4, pi/4).
+    u = (word + 1/2) / 2**bits lies in (0, 1), and r = sqrt(-2 log u) is at most 6.76 from 32 bits
+    and 9.49 from 64. The angle is a number of quarter turns (two bits) plus a rest in
+    [-pi/4, pi/4).
     """
     long = radius_word.dtype == jnp.uint64
     width, word, integer = (64, np.uint64, jnp.int64) if long else (32, np.uint32, jnp.int32)
@@ -436,11 +437,11 @@ def _box_muller(radius_word: jax.Array, angle_word: jax.Array) -> tuple[jax.Arra
 
     rest = lax.bitcast_convert_type(angle_word << word(2), integer).astype(real)
     sin, cos = _sin_cos((rest + real(2.0)) * unit, terms=(9, 10) if long else (5, 6))
-    return _turn(radius, angle_word >> word(width - 2), sin, cos)
+    return _rotate(radius, angle_word >> word(width - 2), sin, cos)
 
 
 def _sin_cos(quarter: jax.Array, terms: tuple[int, int]) -> tuple[jax.Array, jax.Array]:
-    """Sine and cosine of a part of a quarter turn, |quarter| ≤ 1/2, by their series."""
+    """Sine and cosine of the angle `quarter` · pi/2, |quarter| ≤ 1/2, by their series."""
 
     def series(first: int, number: int) -> list[float]:
         powers = range(first + 2 * (number - 1), -1, -2)
@@ -451,10 +452,10 @@ def _sin_cos(quarter: jax.Array, terms: tuple[int, int]) -> tuple[jax.Array, jax
     return sin, _horner(square, *series(0, terms[1]))
 
 
-def _turn(
+def _rotate(
     radius: jax.Array, quarters: jax.Array, sin: jax.Array, cos: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """radius * (cos, sin) of the angle `quarters` * pi/2 + (the angle of `cos`, `sin`)."""
+    """radius · (cos, sin), rotated by `quarters` · pi/2."""
     one, two = quarters.dtype.type(1), quarters.dtype.type(2)
     swap = (quarters & one) != 0
     x, y = jnp.where(swap, sin, cos), jnp.where(swap, cos, sin)

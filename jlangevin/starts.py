@@ -19,7 +19,7 @@ from jlangevin.distribution import Drawable, check_drawable, starts
 from jlangevin.energies.base import Energy, check_callable, check_energy, value_and_gradient
 from jlangevin.energies.traced import traced_once
 from jlangevin.noise import Want
-from jlangevin.sampling.trouble import first_fault
+from jlangevin.sampling.health import first_fault
 
 __all__ = ["Starts", "Uniform", "draw", "uniform"]
 

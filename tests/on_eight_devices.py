@@ -14,7 +14,7 @@ import jlangevin as jl
 from jlangevin import reducers
 from jlangevin.sampling import blocks, program
 from jlangevin.sampling.layout import Layout
-from jlangevin.sampling.state import Plan, Work
+from jlangevin.sampling.state import Plan, Setup
 
 REDUCERS = {
     "each": reducers.moments(),
@@ -182,10 +182,10 @@ COLLECTIVES = r" (all-reduce|all-gather|all-to-all|collective-permute|reduce-sca
 
 def test_nothing_is_sent_between_devices():
     energy, kernel, _ = setting()
-    work = Work.of(energy, kernel)
+    work = Setup.of(energy, kernel)
     layout = Layout(mesh(), ("chains",))
     state = run(sharding=mesh(), reducers=None).state
-    how = blocks._by(Plan(1000, 0, 1), state, work, layout)
+    how = blocks._program_arguments(Plan(1000, 0, 1), state, work, layout)
     text = program.advance.lower(state, work, **how).compile().as_text()
     assert not re.search(COLLECTIVES, text)
     assert re.search(r" while\(", text)
@@ -205,7 +205,7 @@ def test_nothing_is_sent_between_devices():
         (
             {"sharding": lambda: NamedSharding(mesh((4, 2), ("a", "b")), PartitionSpec("a", "b"))},
             ValueError,
-            "sharding: chains alone can be spread",
+            "sharding: only the first axis, the chains, can be spread",
         ),
     ],
 )

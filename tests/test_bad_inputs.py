@@ -95,7 +95,7 @@ S(lambda x: jnp.nan * jnp.sum(x))
 S(lambda x: jnp.sum(jnp.log(-x)))
     ValueError: init: not finite ... the energy is not. Start where
 unwatched(leaky)
-    jax.errors.UnexpectedTracerError: the energy or the kernel has kept a value of an earlier call; let it depend on its arguments alone
+    jax.errors.UnexpectedTracerError: the energy or the kernel has kept a value of an earlier call; let it depend only on its arguments
 jl.domains.confine('energy', BOX)
     TypeError: energy: expected a callable x -> scalar, got str
 S(jl.scores.score(lambda x: -x), jl.mala(0.1))
@@ -141,17 +141,17 @@ S(Q, Own(init=lambda x: State('here')))
 S(Q, Own(init=lambda x: x))
     TypeError: kernel: its state needs a member `position`
 S(Q, Own(step_noise='normal'))
-    TypeError: made of jlangevin.noise.Want, as Want.NORMAL ... 'normal'
+    TypeError: made of jlangevin.noise.Want, such as Want.NORMAL ... 'normal'
 S(Q, jl.annealed([1.0, 0.1], 2, 0.01))
     TypeError: Quadratic has no levels ... level_score
 S(init=X[0])
-    ValueError: first axis is the chain ... pass x[None]
+    ValueError: first axis counts chains ... pass x[None]
 S(init=jnp.ones((3, 5)))
     ValueError: expected a position of shape (2,), got (5,)
 S(init=jnp.float32(0))
     ValueError: init: expected a leading chain axis ... float32[]
 S(init=((1.0, 1.0), (1.0, 1.0)))
-    ValueError: init[0][0]: expected a leading chain axis, and init is ((float32[], float32[]) ... jnp.array(x)
+    ValueError: init[0][0]: expected a leading chain axis, but init is ((float32[], float32[]) ... jnp.array(x)
 S(init='here')
     TypeError: init: expected an array ... str
 S(init=None)
@@ -171,13 +171,13 @@ S(init=np.array([['a', 'b']]))
 S(init=np.ones((4, 2), object))
     TypeError: init: expected an array of numbers, got dtype object
 S(init=[[1.0, 1.0], [1.0]])
-    ValueError: init: the lists given do not form an array ... tuple
+    ValueError: init: these lists do not form an array ... tuple
 S(init=(X, X[:3]))
-    ValueError: init: leaves disagree on the number of chains, their first axis: init[0] has 4, init[1] has 3
+    ValueError: init: leaves differ in the number of chains, their first axis: init[0] has 4, init[1] has 3
 S(init={0: X, 'a': X})
     ValueError: init: ... keys of a dict ... one type
 S(init=jax.ShapeDtypeStruct((4, 2), jnp.float32))
-    TypeError: init: expected positions, got shapes alone
+    TypeError: init: expected positions, got only shapes
 S(init=Plain(X))
     TypeError: init: expected an array of numbers, got Plain ... jax.tree_util.register_dataclass
 S(init=RUN)
@@ -229,13 +229,13 @@ S(n=None)
 S(n=2**31)
     ValueError: num_steps: ... 2147483647 steps of a stream ... more chains
 S(n=3, thin=5)
-    ValueError: num_steps: 3 is ... thin=5; take 0 or 5
+    ValueError: num_steps: must be a multiple of thin, but 3 is not a multiple of 5; use 0 or 5
 S(thin=0)
     ValueError: thin: expected at least 1, got 0
 S(burn_in=-1)
     ValueError: burn_in: expected at least 0, got -1
 S(chains=[0, 1, 1, 2])
-    ValueError: chains: a stream named twice ... and 1 is
+    ValueError: chains: stream 1 is named twice ... name each once
 S(chains=[0, 1, 2, -3])
     ValueError: chains: stream numbers lie in [0, 2**32), got -3
 S(chains=[0, 1, 2, 2**32])
@@ -249,9 +249,9 @@ S(chains=7)
 S(chains=[1, 2])
     ValueError: chains: 2 chains were asked for, but init has 4 positions
 S(chains=[0, 1, 2, 3], num_chains=4)
-    ValueError: num_chains and chains: give one of them
+    ValueError: num_chains and chains: pass only one of them
 S(init=G, n=10**9, num_chains=10**4)
-    MemoryError: draws: ... Keep fewer (thin=…), less (observe=…
+    MemoryError: draws: ... Keep fewer draws (thin=…), less of each (observe=…
 S(observe=3)
     TypeError: observe: expected a function of the kernel state or None, got 3
 S(observe='position')
@@ -283,7 +283,7 @@ S(progress='yes')
 S(block_steps=0)
     ValueError: block_steps: expected at least 1, got 0
 S(every=2)
-    ValueError: every: steps between checkpoints, but no checkpoint
+    ValueError: every: needs checkpoint=
 jax.jit(lambda x: S(init=x, block_steps=2).draws)(X)
     ValueError: progress, block_steps, checkpoint: ... call sample outside of it
 jax.jit(lambda x: S(init=x, on_divergence='raise').draws)(X)
@@ -377,7 +377,7 @@ resume(RUN.state.kernel)
 resume(RUN.state, kernel=jl.kernels.ULA)
     TypeError: kernel: got the class ULA itself
 resume(RUN.state, kernel=jl.mala(0.1))
-    ValueError: state: expected MetropolisState ... pass the kernel that the state is of
+    ValueError: state: expected MetropolisState ... pass the kernel that made the state
 resume(RUN.state, energy=3.0)
     TypeError: energy: expected a callable
 resume(RUN.state, reducers=jl.reducers.moments)
@@ -387,11 +387,11 @@ resume(RUN.state, reducers=jl.reducers.moments(lambda s: s.velocity))
 resume(RUN.state, observe=lambda s: s.velocity)
     AttributeError: raised by observe, given one chain's kernel state ULAState(position=float32[2])
 resume(RUN.state._replace(kernel=None))
-    ValueError: state: expected one number of chains ... pass run.state as it is
+    ValueError: state: expected the same number of chains ... pass run.state unchanged
 resume(RUN.state._replace(kernel=jl.kernels.ULAState(X[:2])))
-    ValueError: state: expected one number of chains ... float32[2, 2]
+    ValueError: state: expected the same number of chains ... float32[2, 2]
 resume(RUN.state._replace(step='8'))
-    TypeError: state: expected arrays for leaves, got str
+    TypeError: state: expected arrays as leaves, got str
 resume(RUN.state._replace(kernel=jl.kernels.ULAState(X64)))
     TypeError: state: holds float64, made while x64 was enabled
 resume(RUN.state, num_steps=2**31 - 5)
@@ -428,9 +428,9 @@ warm_up(energy_variance=-1.0)
 warm_up(energy=3.0)
     TypeError: energy: expected a callable
 warm_up(init=X[0])
-    ValueError: first axis is the chain ... x[None]
+    ValueError: first axis counts chains ... x[None]
 jax.jit(lambda x: warm_up(init=x).kernel.step_size)(X)
-    TypeError: its values are not known under jit, vmap or grad, and warm-up decides on the host; call this outside
+    TypeError: its values are not known under jit, vmap or grad, but warm-up decides on the host; call this outside
 
 # kernels
 
@@ -545,13 +545,13 @@ jl.mirrored(jl.mala(0.5), jl.domains.Box)
 jl.mirrored(jl.mala(0.5), jl.domains.box)
     TypeError: domain: got the function box itself ... box(lower, upper)
 jl.projected(0.1, None)
-    TypeError: domain: None is no domain ... jlangevin.domains.box(0.0, 1.0)
+    TypeError: domain: None is not a domain ... jlangevin.domains.box(0.0, 1.0)
 jl.reflected(0.1, jl.domains.ball)
     TypeError: domain: got the function ball itself ... ball(center, radius)
 jl.reflected_mala(0.1, 'box')
-    TypeError: domain: 'box' is no domain
+    TypeError: domain: 'box' is not a domain
 S(Q, jl.projected(0.1, BOX), X + 1)
-    ValueError: init: not finite ... Start inside of the kernel's domain
+    ValueError: init: not finite ... Start inside the kernel's domain
 
 # schedules
 
@@ -599,13 +599,13 @@ jl.estimators.minibatch(item, jnp.float32(1.0), 2)
 jl.estimators.minibatch(item, None, 2)
     ValueError: data: expected arrays whose first axis counts the items, got None
 jl.estimators.minibatch(item, jnp.zeros((0, 2)), 2)
-    ValueError: data: expected one number of items, their first axis: data has 0
+    ValueError: data: expected the same number of items, the first axis: data has 0
 jl.estimators.minibatch(item, (Y, Y[:3]), 2)
-    ValueError: data: expected one number of items, their first axis: data[0] has 6, data[1] has 3
+    ValueError: data: expected the same number of items, the first axis: data[0] has 6, data[1] has 3
 jl.estimators.minibatch(item, {0: Y, 'a': Y}, 2)
     ValueError: data: ... keys of a dict ... one type
 BATCHES(0, X[0])
-    TypeError: key: expected a typed key, as jax.random.key(seed) makes; got int
+    TypeError: key: expected a typed key, as jax.random.key(seed) makes it; got int
 BATCHES(X[0], key)
     TypeError: key: expected a typed key
 BATCHES(key, jnp.arange(2))
@@ -615,7 +615,7 @@ jl.estimators.minibatch(lambda x, y: x - y, Y, 2)(key, X[0])
 jl.estimators.minibatch(item, Y, 2, prior=lambda x: x)(key, X[0])
     ValueError: prior: expected a scalar for one position
 jl.estimators.control_variate(item, X[0])
-    TypeError: minibatch: expected what jlangevin.estimators.minibatch makes, got function
+    TypeError: minibatch: expected the result of jlangevin.estimators.minibatch, got function
 jl.estimators.control_variate(jl.estimators.minibatch, X[0])
     TypeError: minibatch: got the function minibatch itself
 jl.estimators.control_variate(BATCHES, jnp.arange(2))
@@ -779,13 +779,13 @@ jl.domains.box(0.0, jnp.nan)
 jl.domains.box('a', 1.0)
     TypeError: lower: expected an array ... str
 jl.domains.box(jnp.zeros(3), jnp.ones(2))
-    ValueError: upper: of shape (2,), does not fit lower of (3,)
+    ValueError: upper: shape (2,) does not fit lower, of shape (3,)
 jl.domains.box(None, 1.0).contains(X[0])
-    ValueError: lower: None does not fit a position that is float32[2]; give a number
+    ValueError: lower: None does not fit a position that is float32[2]; pass a number
 jl.domains.box((0.0, 0.0), (1.0, 1.0)).contains(X[0])
-    ValueError: lower: (float32[], float32[]) does not fit a position that is float32[2]; give
+    ValueError: lower: (float32[], float32[]) does not fit a position that is float32[2]; pass
 jl.domains.box(jnp.zeros(3), 1.0).contains(X[0])
-    ValueError: lower: of shape (3,), does not fit a position of shape (2,)
+    ValueError: lower: shape (3,) does not fit a position of shape (2,)
 S(Q, jl.projected(0.1, jl.domains.box({'a': 0.0}, {'b': 1.0})), X / 2)
     ValueError: lower: {'a': float32[]} does not fit a position that is float32[2]
 jl.domains.ball(0.0, -1.0)
@@ -799,13 +799,13 @@ jl.domains.half_space(jnp.ones(2), 'x')
 jl.domains.simplex().contains(np.array([1, 0, 0]))
     TypeError: position: expected a floating array, got dtype int
 jl.domains.simplex().contains((X[0], X[0]))
-    TypeError: position: this domain takes a single array
+    TypeError: position: this domain needs a single array
 jl.domains.confine(Q, 'box')
-    TypeError: domain: 'box' is no domain
+    TypeError: domain: 'box' is not a domain
 jl.domains.confine(Q, jl.domains.simplex)
     TypeError: domain: got the function simplex itself ... simplex()
 jl.domains.confine(Q, jl.domains.simplex())
-    TypeError: domain: no move in space ends on a simplex; take jlangevin.mirrored
+    TypeError: domain: no move in space ends on a simplex; use jlangevin.mirrored
 
 # exact
 
@@ -830,7 +830,7 @@ jl.exact.law(K, Q, G, -1)
 jl.exact.law(K, Q, G, 2.5)
     TypeError: num_steps: expected an integer, got 2.5
 jl.exact.trajectory(K, Q, G, 10**10)
-    ValueError: num_steps: ... at most 2147483647, got 10000000000; exact.law gives
+    ValueError: num_steps: ... at most 2147483647, got 10000000000; exact.law returns
 jl.exact.law(jl.mala(0.1), Q, G, 3)
     jl.NotAffineError: kernel: it asks for Want.UNIFORM ... verify.invariance
 jl.exact.law(jl.barker(0.1), Q, G, 3)
@@ -1121,7 +1121,7 @@ jl.diagnostics.bias(jl.kernels.ULA, Q, jnp.zeros(2))
 # noise
 
 jl.noise.streams(0, jnp.arange(3))
-    TypeError: key: expected a typed key, as jax.random.key(seed) makes; got int
+    TypeError: key: expected a typed key, as jax.random.key(seed) makes it; got int
 jl.noise.streams(jax.random.split(key, 3), jnp.arange(3))
     ValueError: key: expected one key, got an array of keys of shape (3,)
 jl.noise.streams(key, [0, 0.7])
@@ -1159,7 +1159,7 @@ S(checkpoint=True)
 S(checkpoint='')
     ValueError: checkpoint: expected a folder, got "" ... "."
 S(checkpoint=tmp / 'file')
-    FileExistsError: checkpoint: expected a folder, and ... file is a file; name another path
+    FileExistsError: checkpoint: expected a folder, but ... file is a file; pass another path
 S(checkpoint=tmp / 'run', every=0)
     ValueError: every: expected at least 1, got 0
 jax.jit(lambda x: S(init=x, checkpoint=tmp / 'run').draws)(X)
@@ -1168,7 +1168,7 @@ jax.jit(lambda x: S(init=x, checkpoint=tmp / 'run').draws)(X)
 # to_datatree
 
 datatree(S(observe=None))
-    ValueError: draws: the run kept none; pass observe=
+    ValueError: draws: the run kept no draws; pass observe=
 datatree(energy=3.0)
     TypeError: energy: expected a callable
 datatree(energy=lambda x: x)
@@ -1233,7 +1233,7 @@ plot.trajectory(RUN, Q)
 plot.trajectory(DRAWS[..., :1], Q)
     ValueError: draws: a picture of the plane needs d = 2 ... draws[..., :2]
 plot.trajectory(jnp.ones((7, 3, 2)), Q)
-    ValueError: draws: one picture holds 6 paths, got 7 chains; take draws[:6]
+    ValueError: draws: a picture shows at most 6 paths, got 7 chains; pass draws[:6]
 jax.jit(lambda x: plot.trajectory(x, Q))(RUN.draws)
     TypeError: draws: its values are not known under jit ... a picture
 plot.score_field(3, SPAN)
@@ -1279,9 +1279,9 @@ plot.mean(DRAWS[:, :2], LAWS, coordinates=[0.0])
 plot.mean(DRAWS[:, :2], LAWS, coordinates=[2])
     ValueError: coordinates: expected numbers in 0 … 1, got [2]
 plot.mean(DRAWS[:, :2], LAWS, coordinates=[])
-    ValueError: coordinates: one picture holds 1 to 6, got 0
+    ValueError: coordinates: a picture shows 1 to 6, got 0
 plot.mean(DRAWS, LAWS)
-    ValueError: law: the trajectory ends after 2 steps, the draws after 64
+    ValueError: law: the trajectory ends after 2 steps, but the draws after 64
 plot.mean(DRAWS[:, :2], LAWS, steps=[2, 1])
     ValueError: steps: expected numbers from 0 on, each above the one before; got [2., 1.]
 plot.mean(DRAWS[:, :2], LAWS, steps=[1])
@@ -1317,7 +1317,7 @@ plot.qq(DRAWS, G)
 plot.stationary_variance([jl.ula], [0.1])
     TypeError: kernels: expected a dict, {"ULA": jlangevin.ula}, got list
 plot.stationary_variance({}, [0.1])
-    ValueError: kernels: one picture holds 1 to 12, got 0
+    ValueError: kernels: a picture shows 1 to 12, got 0
 plot.stationary_variance({'ULA': K}, [0.1])
     TypeError: kernels['ULA']: expected a function from a step size to a kernel ... got ULA(step_size=0.1
 plot.stationary_variance({'ULA': lambda: K}, [0.1])
@@ -1350,15 +1350,15 @@ cli('--steps 1e3')
 cli('--steps ten')
     SystemExit: --steps: expected a whole number, got 'ten'
 cli('--steps 10 10')
-    SystemExit: --steps: each number once, got [10, 10]
+    SystemExit: --steps: expected each number only once, got [10, 10]
 cli('--steps 3000000000')
     SystemExit: --steps: a stream has 2147483647 steps, got 3000000000
 cli('--chains 1')
-    SystemExit: --chains: a law is tested with at least 2 chains
+    SystemExit: --chains: testing a law needs at least 2 chains
 cli('--chains many')
     SystemExit: --chains: expected a whole number, got 'many'
 cli('--steps 1 2 --chains 5 6 7')
-    SystemExit: --chains: give one number or 2, got 3
+    SystemExit: --chains: expected 1 or 2 numbers, got 3
 cli('--seed 1.5')
     SystemExit: --seed: invalid int value: '1.5'
 cli('--seed -1')
@@ -1372,11 +1372,11 @@ cli('--step-size -1')
 cli('--step-size nan')
     SystemExit: --step-size: expected a finite number above zero, got nan
 cli('--step-size 1e300')
-    SystemExit: --step-size, --theta, --steps: ... float32 numbers ... got η = 1e+300
+    SystemExit: --step-size, --theta, --steps: ... must be finite in float32 ... got η = 1e+300
 cli('--step-size 1e-50')
-    SystemExit: --step-size, --theta, --steps: ... float32 numbers ... got η = 1e-50
+    SystemExit: --step-size, --theta, --steps: ... must be finite in float32 ... got η = 1e-50
 cli('--theta 1e39')
-    SystemExit: --step-size, --theta, --steps: ... float32 numbers ... θ = [1e+39]
+    SystemExit: --step-size, --theta, --steps: ... must be finite in float32 ... θ = [1e+39]
 cli(f'--json {tmp}')
     SystemExit: --json: cannot write ... name another file
 cli(f'--plot {tmp}/folder.png')

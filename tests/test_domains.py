@@ -342,7 +342,7 @@ def test_bad_parameters_are_refused(make, message):
 
 @pytest.mark.parametrize("name", ["ball", "half-space", "simplex"])
 def test_all_but_boxes_take_a_single_array(name):
-    with pytest.raises(TypeError, match="position: this domain takes a single array"):
+    with pytest.raises(TypeError, match="position: this domain needs a single array"):
         DOMAINS[name][0]().project({"a": jnp.zeros(3)})
 
 
@@ -373,7 +373,7 @@ def test_what_is_no_domain_is_refused():
         lambda: jl.mirrored(jl.mala(0.1), lambda x: x),
         lambda: domains.confine(lambda x: x, None),
     ):
-        with pytest.raises(TypeError, match=r"domain: .* is no domain"):
+        with pytest.raises(TypeError, match=r"domain: .* is not a domain"):
             make()
     with pytest.raises(TypeError, match="no move in space ends on a simplex"):
         domains.confine(jnp.sum, domains.simplex())

@@ -65,7 +65,7 @@ def test_json_and_picture_are_written(tmp_path, capsys):
     [
         (["--steps", "0"], "at least 1"),
         (["--steps", "ten"], "--steps"),
-        (["--steps", "1", "2", "--chains", "5", "6", "7"], "--chains: give one number or 2"),
+        (["--steps", "1", "2", "--chains", "5", "6", "7"], "--chains: expected 1 or 2 numbers"),
         (["--chains", "1"], "at least 2 chains"),
         (["--steps", "10", "10"], "--steps: each number once"),
         (["--steps", "3000000000"], "--steps: a stream has"),

@@ -418,7 +418,7 @@ KERNELS = {"ULA": jl.ula}
     [
         (lambda: plot.trajectory(draws(9, 3), bowl()), "draws: a picture of the plane needs d = 2"),
         (lambda: plot.trajectory(draws(9), bowl()), "draws: expected shape .*draws.*None"),
-        (lambda: plot.trajectory(draws(7, 9, 2), bowl()), "draws: one picture holds 6 paths"),
+        (lambda: plot.trajectory(draws(7, 9, 2), bowl()), "draws: a picture shows at most 6 paths"),
         (lambda: plot.trajectory(np.full((3, 2), np.nan), bowl()), "draws: expected finite"),
         (lambda: plot.animate(draws(9, 3), bowl()), "draws: a picture of the plane"),
         (lambda: plot.figure(0), "num_panels: expected at least 1"),
@@ -445,7 +445,7 @@ KERNELS = {"ULA": jl.ula}
         (lambda: plot.mean(draws(9, 3, 2), LAWS, steps=[1, 3, 2]), "steps: expected numbers"),
         (lambda: plot.mean(draws(9, 3, 2), LAWS, coordinates=[2]), "coordinates: expected"),
         (lambda: plot.variance(draws(1, 3, 2), LAWS), "at least 2 chain"),
-        (lambda: plot.stationary_variance({}, [0.1]), "kernels: one picture holds"),
+        (lambda: plot.stationary_variance({}, [0.1]), "kernels: a picture shows"),
         (lambda: plot.stationary_variance(KERNELS, [0.2, 0.1]), "step_sizes: expected"),
         (lambda: plot.stationary_variance(KERNELS, [0.0, 0.1]), "step_sizes: expected"),
         (
@@ -456,7 +456,7 @@ KERNELS = {"ULA": jl.ula}
             lambda: plot.stationary_variance(KERNELS, [0.1], measured={"ULA": [1.0, 2.0]}),
             "measured.*expected shape",
         ),
-        (lambda: plot.autocorrelation(draws(2, 9, 7)), "coordinates: one picture holds 1 to 6"),
+        (lambda: plot.autocorrelation(draws(2, 9, 7)), "coordinates: a picture shows 1 to 6"),
         (lambda: plot.autocorrelation(draws(2, 9, 1), max_lag=9), "max_lag: 9 draws"),
         (lambda: plot.autocorrelation(np.ones((2, 9, 1))), "does not move"),
         (lambda: plot.autocorrelation(draws(2, 9, 1), max_lag=3, exact=[1.0]), "exact: expected"),

@@ -10,7 +10,7 @@ from jlangevin import reducers
 from jlangevin._core.trees import pytree_dataclass
 from jlangevin.kernels import ULAState
 from jlangevin.reducers.base import CompensatedSum
-from jlangevin.reducers.pytree import check_reducers, summarise
+from jlangevin.reducers.pytree import check_reducers, finish_reducers
 
 CHAINS, DRAWS = 5, 60
 
@@ -48,7 +48,7 @@ def reduced(reducer, values):
         (jnp.int32(0), accumulators)
     )
     keep = jnp.ones(values.shape[0], bool)
-    return summarise(reducer, accumulators, keep, n)
+    return finish_reducers(reducer, accumulators, keep, n)
 
 
 def tolerance(dtype):
@@ -220,7 +220,7 @@ def test_split_rhat_is_gone_on_with_and_not_beyond_its_number():
     assert np.isnan(first.summary).all()
     both = jl.resume(first.state, energy, jl.ula(0.1), num_steps=4, reducers=half)
     assert np.isfinite(both.summary).all()
-    with pytest.raises(ValueError, match=r"split_rhat\(8\) is of 8 draws, and there will be 12"):
+    with pytest.raises(ValueError, match=r"split_rhat\(8\) expects 8 draws, but there will be 12"):
         jl.resume(both.state, energy, jl.ula(0.1), num_steps=4, reducers=half)
 
 
@@ -383,7 +383,7 @@ def test_no_reducers_may_be_given_in_containers():
             (
                 lambda make=make: run(make(lambda s: jax.lax.complex(s.position, s.position))),
                 TypeError,
-                "of: expected real numbers of it, got dtype complex64; take jnp.real",
+                "of: expected it to return real numbers, got dtype complex64; return jnp.real",
             )
             for make in (
                 reducers.moments,
@@ -397,7 +397,7 @@ def test_no_reducers_may_be_given_in_containers():
         (
             lambda: run(reducers.pooled(reducers.split_rhat(DRAWS - 2))),
             ValueError,
-            rf"reducers: split_rhat\({DRAWS - 2}\) is of .* will be {DRAWS}, num_steps",
+            rf"reducers: split_rhat\({DRAWS - 2}\) expects .* will be {DRAWS}, num_steps",
         ),
         (lambda: reducers.custom(None, None, None), TypeError, "init: expected a function"),
         (lambda: reducers.custom(abs, abs, 1), TypeError, "finish: expected a function, got 1"),

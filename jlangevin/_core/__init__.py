@@ -1,14 +1,14 @@
-"""What the library stands on and does not show.
+"""The private foundation of the library.
 
-trees            frozen dataclasses as pytrees; traced and static leaves told apart
-checks           arguments that are refused, and the words for it
-user_code        functions that users wrote
-compiling        compiled programs, kept as long as what they are compiled for
-contents         what an object is and holds, in words
-xla              the options that programs are compiled with
-arithmetic       products, roots and roundings
-autocorrelation  the integrated time of a series
-warn             warnings at the line of the caller
+trees            frozen dataclasses as pytrees; the split into traced and static leaves
+checks           checks of arguments, and their error messages
+user_code        calls of functions that users wrote
+compiling        compiled programs, kept as long as the objects they are compiled for
+contents         descriptions of what an object is and holds
+xla              compiler options
+arithmetic       products, roots and controlled rounding
+autocorrelation  the integrated autocorrelation time of a series
+warn             warnings that point at the caller's line
 deprecation      how a public name is retired
 """
 

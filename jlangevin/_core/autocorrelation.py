@@ -1,4 +1,4 @@
-"""The integrated time of a series, of which reducers and diagnostics both have need."""
+"""The integrated autocorrelation time of a series, for both reducers and diagnostics."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ _ROUNDING = 1e-2  # of ρ_0, in half precision too
 def integrated_time(rho: Any) -> tuple[jax.Array, jax.Array]:
     """τ = 1 + 2 Σ ρ_t by the initial monotone sequence (Geyer 1992), and whether it ended.
 
-    Sums of neighbours ρ_2k + ρ_2k+1 are positive and decreasing for a reversible chain; the sum
-    is taken while they are positive, each cut down to the least before it.
+    For a reversible chain the sums of neighbours ρ_2k + ρ_2k+1 are positive and decreasing. They
+    are added up while they are positive, each replaced by the least of those before it if that is
+    smaller.
 
     Args:
         rho: autocorrelations at lags 0, 1, …, on the leading axis; ρ_0 = 1.
 
     Returns:
-        τ and a boolean array, both of the shape of `rho` without its leading axis. False says
+        τ and a boolean array, both of the shape of `rho` without its leading axis. False means
         that the sums were positive up to the last lag: τ is then too small by an unknown amount.
 
     Raises:
-        TypeError: `rho` is no array of real numbers.
-        ValueError: fewer than two lags on the leading axis, or a ρ_0 there that is not 1.
+        TypeError: `rho` is not an array of real numbers.
+        ValueError: `rho` has fewer than two lags on the leading axis, or a ρ_0 that is not 1.
 
     Example:
         >>> import jax.numpy as jnp, jlangevin as jl
@@ -45,12 +46,11 @@ def integrated_time(rho: Any) -> tuple[jax.Array, jax.Array]:
             f"rho: expected autocorrelations at two lags or more, on the leading axis, got shape "
             f"{rho.shape}"
         )
-    # A NaN, of a chain that does not move, is none that can be wrong.
+    # A chain that does not move has NaN here, which is not an error.
     if trees.is_concrete(rho) and bool(np.any(np.abs(np.asarray(rho[0], float) - 1) > _ROUNDING)):
         raise ValueError(
-            "rho: the first on the leading axis, at lag 0, are not 1; of (chain, draw, …) as "
-            "diagnostics.autocorrelation gives them, the lags are put there by "
-            "jnp.moveaxis(rho, 1, 0)"
+            "rho: expected lags on the leading axis, with 1 at lag 0; for the (chain, draw, …) "
+            "that diagnostics.autocorrelation returns, pass jnp.moveaxis(rho, 1, 0)"
         )
     num_pairs = rho.shape[0] // 2
     pairs = rho[0 : 2 * num_pairs : 2] + rho[1 : 2 * num_pairs : 2]

@@ -1,4 +1,4 @@
-"""Checks of arguments: each error names the argument, what was given, and what to do."""
+"""Checks of arguments. Each error names the argument, says what was given, and what to do."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ T = TypeVar("T")
 
 
 def check_key(name: str, key: Any) -> None:
-    """A single typed Threefry key, or an error that says how to get one."""
+    """Raise unless `key` is a single typed Threefry key, and say how to get one."""
     if not isinstance(key, jax.Array) or not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         legacy = getattr(key, "dtype", None) == jnp.uint32 and getattr(key, "shape", None) == (2,)
         hint = (
@@ -54,7 +54,7 @@ def check_key(name: str, key: Any) -> None:
             if legacy
             else f"got {type(key).__name__}"
         )
-        raise TypeError(f"{name}: expected a typed key, as jax.random.key(seed) makes; {hint}")
+        raise TypeError(f"{name}: expected a typed key, as jax.random.key(seed) makes it; {hint}")
     impl = str(jax.random.key_impl(key))
     if impl != "threefry2x32":
         raise TypeError(
@@ -69,7 +69,7 @@ def check_key(name: str, key: Any) -> None:
 
 
 def check_made(name: str, value: Any) -> None:
-    """Raise TypeError for a class, or a function of this library, given for what it makes."""
+    """Raise TypeError if a class or factory of this library was given instead of its result."""
     home = value.__module__ or "" if isinstance(value, types.FunctionType) else ""
     if isinstance(value, type):
         kind = "class"
@@ -84,7 +84,7 @@ def check_made(name: str, value: Any) -> None:
 
 
 def _required(function: Any) -> str:
-    """The arguments that have to be given, as they stand in a call."""
+    """The required arguments, as they are written in a call."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except ValueError:
@@ -97,13 +97,13 @@ def _required(function: Any) -> str:
 
 
 def check_tree(name: str, value: Any) -> None:
-    """Raise ValueError for a container that JAX cannot take apart."""
+    """Raise ValueError for a container that JAX cannot flatten."""
     try:
         jax.tree.structure(value)
     except ValueError as error:
         raise ValueError(
-            f"{name}: JAX sorts the keys of a dict, and cannot sort those given ({error}); make "
-            "them of one type, for instance all strings"
+            f"{name}: JAX sorts the keys of a dict, and cannot sort these ({error}); use keys of "
+            "one type, for instance strings"
         ) from None
 
 
@@ -112,29 +112,29 @@ def check_no_half(name: str, dtype: Any) -> None:
     if jnp.finfo(dtype).bits < 32:
         raise TypeError(
             f"{name}: expected float32 or float64, got {jnp.dtype(dtype).name}, in which no matrix "
-            "can be factorised; give x.astype(jnp.float32)"
+            "can be factorised; pass x.astype(jnp.float32)"
         )
 
 
 def check_width(**values: Any) -> None:
-    """Raise TypeError for JAX's arrays of 64 bits, left over from when they were enabled."""
+    """Raise TypeError for 64-bit JAX arrays that were made while x64 was enabled."""
     for name, value in values.items():
         for leaf in jax.tree.leaves(value):
             inexact = isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jnp.inexact)
             if inexact and jax.dtypes.canonicalize_dtype(leaf.dtype) != leaf.dtype:
                 raise TypeError(
-                    f"{name}: holds {leaf.dtype}, made while x64 was enabled, and now it is not; "
-                    'enable it again, jax.config.update("jax_enable_x64", True), or make it again '
-                    "in float32"
+                    f"{name}: holds {leaf.dtype}, made while x64 was enabled, which it no longer "
+                    'is; enable it again, jax.config.update("jax_enable_x64", True), or make the '
+                    "arrays again in float32"
                 )
 
 
 def check_known(why: str, **values: Any) -> None:
-    """Raise TypeError for traced values where numbers are needed, and say `why` they are."""
+    """Raise TypeError for traced values where numbers are needed; `why` gives the reason."""
     for name, value in values.items():
         if not trees.is_concrete(value):
             raise TypeError(
-                f"{name}: its values are not known under jit, vmap or grad, and {why}; call this "
+                f"{name}: its values are not known under jit, vmap or grad, but {why}; call this "
                 "outside of them"
             )
 
@@ -153,23 +153,23 @@ def check_count(name: str, value: Any, *, minimum: int) -> int:
 
 
 def check_flag(name: str, value: Any, *, also: str = "") -> bool:
-    """`value` as a bool; strings and numbers are refused, of which Python would call most true."""
+    """`value` as a bool; strings and numbers are refused, most of which Python would call true."""
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"{name}: expected True or False{also}, got {value!r}")
     return bool(value)
 
 
 def or_nan(value: T, good: Callable[[Any, T], Any], refusal: Callable[[], Exception]) -> T:
-    """`value` if it is good, else `refusal` is raised; NaN instead where values are traced.
+    """Return `value` if it is good, else raise `refusal()`; for traced values return NaN instead.
 
-    This is the one place that says what becomes of a value that cannot be looked at now.
-    `good(xp, value)` is a boolean scalar, made with xp: `numpy`, or `jax.numpy` for traced values.
+    This is the one place that decides what happens to a value that is not known yet.
+    `good(xp, value)` returns a boolean scalar; xp is `numpy`, or `jax.numpy` for traced values.
     """
     if trees.is_concrete(value):
         if not bool(good(np, jax.tree.map(np.asarray, value))):
             raise refusal()
         return value
-    # Cholesky's derivative, for one, must not be asked for: the answer is yes or no.
+    # The answer is yes or no, so nothing in it is differentiated, such as a Cholesky factor.
     fine = jnp.asarray(good(jnp, jax.tree.map(lambda x: lax.stop_gradient(jnp.asarray(x)), value)))
 
     def keep(leaf: Any) -> jax.Array:
@@ -187,27 +187,27 @@ _NOT_NEGATIVE = {**_FINITE, "values of zero or more": lambda xp, x: x >= 0}
 
 
 def check_finite(name: str, value: T) -> T:
-    """`value`, every leaf of which has to be finite."""
-    return _each(name, value, _FINITE)
+    """`value`, or an error if a leaf is not finite."""
+    return _check_leaves(name, value, _FINITE)
 
 
 def check_positive(name: str, value: T) -> T:
-    """`value`, every leaf of which has to be finite and above zero."""
-    return _each(name, value, _POSITIVE)
+    """`value`, or an error if a leaf is not finite and above zero."""
+    return _check_leaves(name, value, _POSITIVE)
 
 
 def check_not_negative(name: str, value: T) -> T:
-    """`value`, every leaf of which has to be finite and zero or above."""
-    return _each(name, value, _NOT_NEGATIVE)
+    """`value`, or an error if a leaf is not finite and zero or above."""
+    return _check_leaves(name, value, _NOT_NEGATIVE)
 
 
-def _each(name: str, value: T, wanted: dict[str, Callable[[Any, Any], Any]]) -> T:
+def _check_leaves(name: str, value: T, wanted: dict[str, Callable[[Any, Any], Any]]) -> T:
     def one(path: Any, leaf: Any) -> Any:
         def refusal() -> Exception:
             x = np.asarray(leaf)
             first = next(what for what, good in wanted.items() if not np.all(good(np, x)))
             where = name + jax.tree_util.keystr(path)
-            return ValueError(f"{where}: expected {first}, got {_show(leaf)}")
+            return ValueError(f"{where}: expected {first}, got {_shown_values(leaf)}")
 
         def good(xp: Any, x: Any) -> Any:
             return functools.reduce(operator.and_, (xp.all(f(xp, x)) for f in wanted.values()))
@@ -221,9 +221,9 @@ def _each(name: str, value: T, wanted: dict[str, Callable[[Any, Any], Any]]) -> 
 def check_increasing(
     name: str, array: T, expected: str, *, minimum: int = 1, above: float = -np.inf
 ) -> T:
-    """`array`, a vector of at least `minimum` finite entries, each above the one before.
+    """`array`, or an error unless it has `minimum` finite entries or more, in increasing order.
 
-    `expected` says so in the error. The first has to be `above` or more.
+    `expected` describes it in the error. The first entry must be `above` or more.
     """
     array = check_finite(name, array)
 
@@ -238,7 +238,7 @@ def check_increasing(
 
 
 def check_number(name: str, value: Any) -> None:
-    """Raise unless `value` is one real number. A boolean is none, nor is an array of one."""
+    """Raise unless `value` is one real number; a boolean or an array of one number is not."""
     if not trees.is_array(value) or not _is_real(value):
         raise TypeError(f"{name}: expected a real number, got {value!r}")
     if jnp.shape(value) != ():
@@ -248,7 +248,7 @@ def check_number(name: str, value: Any) -> None:
 
 
 def _is_real(value: Any) -> bool:
-    """Whether its dtype, which a boolean of NumPy's or JAX's has too, is one of real numbers."""
+    """Whether `value` has a real dtype, which booleans of NumPy and JAX do not."""
     dtype = getattr(value, "dtype", None)
     if dtype is None:
         return not isinstance(value, complex)
@@ -256,9 +256,9 @@ def _is_real(value: Any) -> bool:
 
 
 def check_scalar(name: str, value: Any, *, positive: bool = False) -> Any:
-    """`value`, a real number, finite and perhaps above zero; arrays and booleans are refused.
+    """`value`, or an error unless it is a finite real number, above zero if `positive`.
 
-    Python's integers, which may be of any size, become floats.
+    Arrays and booleans are refused. Python's integers, which may be of any size, become floats.
     """
     check_number(name, value)
     if isinstance(value, int):
@@ -285,7 +285,7 @@ def check_temperature(temperature: Any, dtype: Any) -> jax.Array:
 
 
 def check_spd(name: str, matrix: jax.Array, *, semidefinite: bool = False) -> jax.Array:
-    """`matrix`, which has to be square, symmetric and positive (semi-)definite."""
+    """`matrix`, or an error unless it is square, symmetric and positive (semi-)definite."""
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         raise ValueError(f"{name}: expected a square matrix, got shape {matrix.shape}")
     if not trees.is_concrete(matrix):
@@ -306,9 +306,10 @@ def check_spd(name: str, matrix: jax.Array, *, semidefinite: bool = False) -> ja
 
 
 def _is_spd(_: Any, matrix: jax.Array, *, semidefinite: bool) -> jax.Array:
-    """The same of a traced matrix, by Cholesky in its own precision.
+    """The same test for a traced matrix, by Cholesky in its own precision.
 
-    Where zero is allowed as an eigenvalue it is told from one below by more than its rounding.
+    If `semidefinite`, an eigenvalue counts as negative only if it is below zero by more than
+    rounding.
     """
     values = trees.at_least_float32(matrix)
     eps, size = float(jnp.finfo(matrix.dtype).eps), jnp.max(jnp.abs(values), initial=0.0)
@@ -320,8 +321,11 @@ def _is_spd(_: Any, matrix: jax.Array, *, semidefinite: bool) -> jax.Array:
 
 
 def _is_definite(values: np.ndarray[Any, Any]) -> bool:
-    """Of a symmetric matrix. It is asked of its correlations, which have no units: of variances
-    1e-12 and 1e12 the smaller eigenvalue would be rounding."""
+    """Whether a symmetric matrix is positive definite, judged by its correlation matrix.
+
+    Correlations have no units. With variances 1e-12 and 1e12, the smaller eigenvalue of the
+    covariance itself would be rounding.
+    """
     variances = np.diagonal(values)
     if not (variances > 0).all():
         return False
@@ -334,7 +338,7 @@ def as_array(name: str, value: Any, *, ndim: int | None = None) -> jax.Array:
     value = trees.own(name, value)
     try:
         if any(isinstance(leaf, str | bytes) for leaf in jax.tree.leaves(value)):
-            raise TypeError("it holds text")  # which JAX would take for names of dtypes
+            raise TypeError("it holds text")  # JAX would take strings for names of dtypes
         array = jnp.asarray(value)
     except (TypeError, ValueError) as error:
         what = f"dtype {value.dtype}" if hasattr(value, "dtype") else type(value).__name__
@@ -351,10 +355,10 @@ def as_array(name: str, value: Any, *, ndim: int | None = None) -> jax.Array:
 
 
 def as_host(name: str, value: Any) -> np.ndarray[Any, Any]:
-    """`value` as real numbers on the host, in the width that they have."""
+    """`value` as real numbers on the host, in their own precision."""
     array = np.asarray(value)
     if array.dtype.kind not in "iuf":
-        as_array(name, value)  # which says what it is, or takes JAX's own floats
+        as_array(name, value)  # raises, unless these are floats that only JAX has
     return array
 
 
@@ -373,25 +377,25 @@ def as_draws(name: str, value: Any, *, minimum: int = 1) -> jax.Array:
 
 
 def as_draws_array(name: str, value: Any) -> jax.Array:
-    """Draws as one floating array, or an error that says what to give instead of a pytree."""
+    """Draws as one floating array, or an error that says what to pass instead of a pytree."""
     check_no_run(name, value, "run.draws")
     if isinstance(value, dict) or (not isinstance(value, list) and not trees.is_array(value)):
         raise TypeError(
-            f"{name}: expected one array, got {trees.shown(value)}; give one leaf of it, or all of "
-            "them side by side: jax.vmap(jax.vmap(lambda draw: ravel_pytree(draw)[0]))(draws), "
+            f"{name}: expected one array, got {trees.shown(value)}; pass one leaf, or all leaves "
+            "side by side: jax.vmap(jax.vmap(lambda draw: ravel_pytree(draw)[0]))(draws), "
             "with ravel_pytree from jax.flatten_util"
         )
     return as_array(name, value)
 
 
 def check_no_run(name: str, value: Any, instead: str) -> None:
-    """Raise TypeError for a whole `Run`, and for the draws that it did not keep."""
+    """Raise TypeError for a whole `Run`, and for None, its draws if it kept none."""
     if hasattr(value, "draws"):
         raise TypeError(f"{name}: got a {type(value).__name__}; pass {instead}")
     if value is None:
-        raise TypeError(f"{name}: got None, which is what a run under observe=None keeps of draws")
+        raise TypeError(f"{name}: got None; a run with observe=None keeps no draws")
 
 
-def _show(leaf: Any) -> str:
+def _shown_values(leaf: Any) -> str:
     array = np.asarray(leaf)
     return f"{array}" if array.size <= 8 else f"an array of shape {array.shape} with such entries"

@@ -1,4 +1,4 @@
-"""Compiled programs, kept for as long as what they are compiled for."""
+"""Compiled programs, kept for as long as the objects they are compiled for."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ from jlangevin._core.trees import Parted, Structure
 from jlangevin._core.warn import warn
 from jlangevin.errors import RecompilationWarning
 
-__all__ = ["compiled", "kept", "shapes"]
+__all__ = ["cached_while_alive", "compiled", "result_shapes"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class kept:  # noqa: N801
-    """A decorator: results are kept, as by `functools.lru_cache`, but for no longer than is useful.
+class cached_while_alive:  # noqa: N801
+    """A decorator that caches results like `functools.lru_cache`, but only while they are useful.
 
-    What is kept for a `trees.Structure` among the arguments, also in a tuple, goes when one of the
-    objects that it depends on goes, or holds something else; nothing keeps these alive.
+    If a `trees.Structure` is among the arguments, or inside a tuple among them, its results are
+    dropped when one of the objects it depends on dies or changes what it holds. The cache keeps
+    none of these objects alive.
     """
 
     def __init__(self, function: Callable[..., Any], most: int = 1024) -> None:
@@ -72,18 +73,18 @@ def compiled(
     quickly: bool = False,
     inline: bool = False,
 ) -> F:
-    """`jax.jit` of `function`, with the options of `xla` where it is not inside of another.
+    """`jax.jit` of `function`, with the options of `xla` unless called inside another program.
 
-    Of a `trees.Parted` among the arguments, or in a pytree of them, the structure is compiled for,
-    and so are arguments in `static_argnames`, given by name. What is compiled is `kept`. One that
-    is compiled `quickly`, in about half the time, is for small arrays and a single use; one that is
-    `inline` leaves no trace but its own operations inside of another.
+    The structure of each `trees.Parted` among the arguments, or in a pytree of them, is static,
+    and so are the keyword arguments in `static_argnames`. Programs are cached while that structure
+    is alive. `quickly` halves the time to compile, for small arrays and a single use. `inline`
+    leaves no call in an enclosing program, only the operations.
     """
 
-    @kept
-    def program(structures: tuple[Structure, ...]) -> _Program:
+    @cached_while_alive
+    def program(structures: tuple[Structure, ...]) -> _JittedPair:
         _check_before_compiling(structures)
-        return _Program(function, static_argnames, xla.options(quickly), inline)
+        return _JittedPair(function, static_argnames, xla.options(quickly), inline)
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -96,7 +97,7 @@ def compiled(
                 try:
                     return made.outer(*args, **kwargs)
                 except ValueError as error:
-                    # Under jax.grad, which JAX tells only thus.
+                    # Only this error tells that the call is under jax.grad.
                     if not xla.is_nested(error):
                         raise
             return made.inner(*args, **kwargs)
@@ -111,15 +112,15 @@ def compiled(
     return call  # type: ignore[return-value]
 
 
-def shapes(function: Callable[..., Any], *args: Any) -> Any:
-    """`jax.eval_shape`, after which JAX keeps nothing that a `trees.Parted` holds."""
+def result_shapes(function: Callable[..., Any], *args: Any) -> Any:
+    """`jax.eval_shape`, without JAX keeping alive anything that a `trees.Parted` holds."""
     loan, (args, _) = _lend(args, {})
     with loan:
         return jax.eval_shape(functools.partial(function), *args)
 
 
 def _lend(args: Any, kwargs: Any) -> tuple[_Loan, Any]:
-    """A loan of the structures in `args` and `kwargs`, and these with no more than a place each."""
+    """A loan of the structures in the arguments, and the arguments with places instead of them."""
 
     def is_parted(leaf: Any) -> bool:
         return isinstance(leaf, Parted)
@@ -131,24 +132,27 @@ def _lend(args: Any, kwargs: Any) -> tuple[_Loan, Any]:
     return loan, jax.tree.unflatten(treedef, lent)
 
 
-class _Program:
-    """A function under `jax.jit`, for given structures: JAX lets it go with this."""
+class _JittedPair:
+    """A function under `jax.jit`, for given structures; JAX's own cache goes when this object does.
+
+    `outer` is compiled with our options; `inner` is for calls inside another program.
+    """
 
     def __init__(
         self, function: Callable[..., Any], statics: tuple[str, ...], options: Any, inline: bool
     ) -> None:
-        # A partial is another function to JAX, which keeps what it has compiled by the function.
+        # JAX caches by function, and to JAX each partial is a new one.
         jit = functools.partial(jax.jit, static_argnames=statics, inline=inline)
         self.inner = jit(functools.partial(function))
         self.outer = jit(functools.partial(function), compiler_options=options)
 
 
 class _Loan:
-    """The structures of a program's arguments, while it is called.
+    """The structures of a program's arguments, lent for the length of a call.
 
-    JAX keeps what a program was first called with, and would keep alive all that a function closes
-    over. What functions do beside giving a result, as counting their calls, they do while they are
-    traced: that is no change of theirs.
+    JAX keeps the arguments of a program's first call, and with them all that a function closes
+    over; a loan ends with the call. Functions may have side effects while they are traced, such as
+    counting their calls; these do not count as a change of their contents.
     """
 
     def __init__(self, structures: tuple[Structure, ...]) -> None:
@@ -156,7 +160,7 @@ class _Loan:
         self._used = False
 
     def take(self, number: int) -> Any:
-        """A structure, or None where the call is over and JAX wants no more than a shape."""
+        """A structure, or None once the call is over, when JAX needs only shapes."""
         self._used = True
         return self.structures[number] if self.structures else None
 
@@ -171,7 +175,7 @@ class _Loan:
 
 @jax.tree_util.register_pytree_node_class
 class _Lent:
-    """A `Parted` on its way into a program, which gets it as it was."""
+    """What stands for a `Parted` among a program's arguments; unflattened, it is one again."""
 
     def __init__(self, arrays: list[Any], place: _Place) -> None:
         self._arrays, self._place = arrays, place
@@ -185,7 +189,7 @@ class _Lent:
 
 
 class _Place:
-    """Where a structure is in a loan. Equal are those of any two calls of one program."""
+    """The place of a structure in a loan; the same place in two calls of a program is equal."""
 
     def __init__(self, loan: _Loan, number: int) -> None:
         self.loan, self.number = loan, number
@@ -197,22 +201,25 @@ class _Place:
         return self.number
 
 
-_AGAIN = 10  # programs for one piece of code, from which on it is worth a word
-_made_of: dict[Any, set[str]] = {}  # for the caller's code, the keys of what was compiled
+_MANY_PROGRAMS = 10  # programs compiled for one piece of code, at which a warning is given
+_keys_by_code: dict[Any, set[str]] = {}  # for the caller's code, the keys of its programs
 
 
 def _check_before_compiling(structures: tuple[Structure, ...]) -> None:
-    """Refuse arrays that JAX takes for what they were, and say what compiles again and again."""
+    """Refuse arrays whose old contents JAX still has; warn of code that is compiled repeatedly."""
     for structure in structures:
         for life in structure.lives:
             if life.array is not None:
                 _refuse_former_contents(life.array())
             elif life.made_by is not None:
-                _warn_if_again(life.made_by, structure.key)
+                _warn_if_many(life.made_by, structure.key)
 
 
 def _refuse_former_contents(array: Any) -> None:
-    """Of float64 and int64 JAX finds its copy by identity, as long as a program keeps it."""
+    """Raise if JAX still has the former contents of `array`.
+
+    JAX looks up its copies of float64 and int64 arrays by identity while a program keeps them.
+    """
     if array is None or array.dtype.kind not in "iufc":
         return
 
@@ -223,31 +230,32 @@ def _refuse_former_contents(array: Any) -> None:
         return np.array_equal(taken, array.astype(taken.dtype), equal_nan=nan)
 
     if not is_right():
-        gc.collect()  # for which a program that was let go may still wait
+        gc.collect()  # a program that is no longer used may not have been freed yet
     if not is_right():
         raise ValueError(
             f"a NumPy array, {array.dtype}{list(array.shape)}, that an energy, kernel or function "
-            "reads was changed in place, and JAX takes it for what it was, as a program of yours "
-            "keeps that; give parameters as leaves, jax.tree_util.Partial(f, params), or a copy"
+            "reads was changed in place, and JAX still uses the old contents because a program of "
+            "yours keeps them; pass parameters as leaves, jax.tree_util.Partial(f, params), or a "
+            "copy"
         )
 
 
-def _warn_if_again(made_by: Any, key: str) -> None:
-    made = _made_of.setdefault(made_by, set())
-    if key in made or len(made) >= _AGAIN:
+def _warn_if_many(made_by: Any, key: str) -> None:
+    made = _keys_by_code.setdefault(made_by, set())
+    if key in made or len(made) >= _MANY_PROGRAMS:
         return
     made.add(key)
-    if len(made) == _AGAIN:
+    if len(made) == _MANY_PROGRAMS:
         warn(
-            f"{_where(made_by)} has been compiled {_AGAIN} times, as each time it was a new "
-            "function or object, or held something else. Give what changes as leaves, and it is "
-            "compiled once: jax.tree_util.Partial(f, params) for a function f(params, x), or a "
-            "method of a pytree",
+            f"{_location(made_by)} has been compiled {_MANY_PROGRAMS} times, because each time it "
+            "was a new function or object, or held something else. Pass what changes as leaves, "
+            "and it is compiled once: jax.tree_util.Partial(f, params) for a function "
+            "f(params, x), or a method of a pytree",
             RecompilationWarning,
         )
 
 
-def _where(made_by: Any) -> str:
+def _location(made_by: Any) -> str:
     if isinstance(made_by, CodeType):
         return f"{made_by.co_qualname} ({made_by.co_filename}:{made_by.co_firstlineno})"
     return f"An object of {made_by.__module__}.{made_by.__qualname__}"

@@ -1,15 +1,18 @@
-"""What an object is and holds, in words: for telling whether it is the same, now or elsewhere.
+"""Descriptions of what an object is and holds, to tell whether two objects are the same.
 
-Of what the caller wrote, functions and classes, the instructions count, with defaults, closures,
-attributes and the globals that they read, and so on from there; of a module that is read, the
-attributes named; of what is installed (the standard library, other packages) the name counts, with
-closures and, of instances, attributes; JAX's own objects are what their repr says, as they change
-by being used. An object that shows nothing of what is in it, as some made in C do, is known by its
-type. So equal words have no address, path or hash seed in them.
+The objects may be in different processes, so descriptions have no address, path or hash seed.
 
-Arrays can be told in several ways, so `Description` leaves them to its subclasses. The one here is
-for this process: arrays of JAX, which nobody can change, and what shows nothing of itself are
-known by identity, and NumPy's arrays by a checksum.
+- Functions and classes that the caller wrote are described by their instructions, defaults,
+  closures and attributes, and by the globals they read, recursively.
+- A module that is read is described by the attributes that are named.
+- Installed code (the standard library, other packages) is described by its name, with closures
+  and, for instances, attributes.
+- JAX's own objects are described by their repr, as using them changes their contents.
+- An object whose contents cannot be seen, such as some made in C, is described by its type.
+
+Arrays can be described in several ways, so `Description` leaves them to its subclasses. The one
+here is for this process: JAX arrays, which nobody can change, and objects whose contents cannot be
+seen are described by identity, and NumPy arrays by a checksum.
 """
 
 from __future__ import annotations
@@ -34,7 +37,7 @@ from typing import Any
 import jax
 import numpy as np
 
-__all__ = ["Description", "Life", "digest", "here", "is_node"]
+__all__ = ["Description", "Life", "describe_here", "digest", "is_node"]
 
 
 def digest(text: str) -> str:
@@ -50,7 +53,7 @@ def is_node(thing: Any) -> bool:
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, type(Ellipsis), range, slice)
 
-# What Python keeps in a class that says nothing of what it does.
+# Attributes of a class that Python manages and that do not change what it does.
 _BOOKKEEPING = re.compile(
     r"__(dict|weakref|module|doc|annotations|annotate_func|annotations_cache|conditional_annotations|"
     r"firstlineno|static_attributes|dataclass_fields|dataclass_params|match_args|abstractmethods|"
@@ -62,10 +65,10 @@ _BY_IDENTITY: Any = object.__eq__
 
 
 class Description:
-    """One description: an object met a second time is referred to, so cycles end."""
+    """A description. An object that occurs again is replaced by a reference, so cycles end."""
 
     def __init__(self) -> None:
-        self._seen: dict[int, tuple[int, Any]] = {}  # the objects too, lest an id be used again
+        self._seen: dict[int, tuple[int, Any]] = {}  # with the objects, so that no id is reused
 
     def of(self, thing: Any) -> str:
         if isinstance(thing, enum.Enum):
@@ -95,17 +98,17 @@ class Description:
         raise NotImplementedError
 
     def _hidden(self, thing: Any) -> str:
-        """What to say of an object that shows nothing of what is in it."""
+        """The description of an object whose contents cannot be seen."""
         return ""
 
     def _parts(self, thing: Any) -> list[str]:
-        """What makes an object what it is, beside its type."""
+        """Descriptions of an object's parts, besides the name of its type."""
         if isinstance(thing, type):
             return self._class(thing)
         if isinstance(thing, FunctionType):
             return self._function(thing)
         if isinstance(thing, CodeType):
-            return [_code(thing).words]
+            return [_summarise_code(thing).words]
         if isinstance(thing, MethodType):
             return [self.of(thing.__func__), self.of(thing.__self__)]
         if isinstance(thing, functools.partial) and not is_node(thing):
@@ -150,7 +153,7 @@ class Description:
         parts = [_name(function), *(self.of(each) for each in (*defaults, *held))]
         if _is_installed(function.__module__):
             return parts
-        code, known = _code(function.__code__), function.__globals__
+        code, known = _summarise_code(function.__code__), function.__globals__
         own = {name: each for name, each in vars(function).items() if name != "__wrapped__"}
         return [
             *parts,
@@ -159,8 +162,8 @@ class Description:
             *(f"{name}={self.of(own[name])}" for name in sorted(own)),
         ]
 
-    def _read(self, thing: Any, code: _Code) -> str:
-        """What code reads as a global: of a module, what it may take from there by name."""
+    def _read(self, thing: Any, code: _CodeSummary) -> str:
+        """A global that code reads; of a module, the attributes that the code may use by name."""
         if not isinstance(thing, ModuleType) or _is_installed(thing.__name__):
             return self.of(thing)
         known = vars(thing)
@@ -185,7 +188,7 @@ def _attributes(thing: Any) -> dict[str, Any]:
         slots |= {named} if isinstance(named, str) else set(named)
     held = {name: getattr(thing, name, None) for name in slots - {"__dict__", "__weakref__"}}
     held |= getattr(thing, "__dict__", {})
-    # What is kept of the rest once it was asked for says nothing more.
+    # Cached properties follow from the other attributes.
     kept = functools.cached_property
     return {
         name: each
@@ -201,21 +204,23 @@ def _name(thing: Any) -> str:
 def _contents(cell: Any) -> Any:
     try:
         return cell.cell_contents
-    except ValueError:  # not filled yet
+    except ValueError:  # the cell is still empty
         return None
 
 
 @dataclasses.dataclass(frozen=True)
-class _Code:
+class _CodeSummary:
     words: str
     names: tuple[str, ...]  # of attributes, globals and imports
     reads: tuple[str, ...]  # the globals that it looks up
 
 
 @functools.lru_cache(maxsize=4096)
-def _code(code: CodeType) -> _Code:
-    """The instructions, with the constants and names that they refer to by number."""
-    inner = [_code(constant) for constant in code.co_consts if isinstance(constant, CodeType)]
+def _summarise_code(code: CodeType) -> _CodeSummary:
+    """The instructions of a code object, with the constants and names they refer to by number."""
+    inner = [
+        _summarise_code(constant) for constant in code.co_consts if isinstance(constant, CodeType)
+    ]
     plain = Description()  # constants hold no arrays
     words = [code.co_code.hex(), repr(code.co_names), *map(plain.of, code.co_consts)]
     reads = {
@@ -223,7 +228,7 @@ def _code(code: CodeType) -> _Code:
         for step in dis.get_instructions(code)
         if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")
     }
-    return _Code(
+    return _CodeSummary(
         digest(", ".join(words)),
         tuple(sorted({*code.co_names, *(name for each in inner for name in each.names)})),
         tuple(sorted({*reads, *(name for each in inner for name in each.reads)})),
@@ -232,7 +237,7 @@ def _code(code: CodeType) -> _Code:
 
 @functools.cache
 def _is_installed(module: str | None) -> bool:
-    """Whether a module belongs to a package, of which the version stands for the code."""
+    """Whether a module belongs to an installed package, whose version stands for its code."""
     if module is None or module.partition(".")[0] == "jlangevin":
         return True
     if module == "__main__":
@@ -243,14 +248,14 @@ def _is_installed(module: str | None) -> bool:
     folders = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     if any(file.startswith(f"{folder}/") for folder in folders):
         return True
-    # Elsewhere too, as by `pip install --target`, an installer leaves its notes beside a package.
+    # Wherever a package is installed (`pip install --target`), its metadata is beside it.
     top = Path(file).parents[module.count(".") + Path(file).name.startswith("__init__.")]
     return any(top.glob("*.dist-info"))
 
 
 # In this process ------------------------------------------------------------------------------
 
-_DEEPEST = 100  # objects in objects; what lies deeper is known by identity
+_DEEPEST = 100  # levels of nesting; objects further down are described by identity
 
 
 class Life:
@@ -323,17 +328,17 @@ def _maker(thing: Any) -> Any:
     return None if _is_installed(module) or issubclass(type(thing), type) else made_by
 
 
-class _Here(Description):
-    """A description for this process, which gathers the lives that it depends on.
+class _ProcessDescription(Description):
+    """A description for this process, which collects the lives that it depends on.
 
-    One that is `absorbing` takes no change for the end of a life.
+    If it is `absorbing`, a change does not end a life.
     """
 
     def __init__(self, lives: dict[Life, None], absorbing: bool = False) -> None:
         super().__init__()
         self._lives, self._absorbing = lives, absorbing
         self._depth = 0
-        self._jitted: frozenset[int] = frozenset()  # the functions that it is inside of
+        self._jitted: frozenset[int] = frozenset()  # ids of the jitted functions it is inside
 
     def of(self, thing: Any) -> str:
         if self._depth > _DEEPEST:
@@ -345,7 +350,7 @@ class _Here(Description):
             self._depth -= 1
 
     def owned(self, thing: Any) -> str:
-        """Of a leaf or a part of the structure: its life, or if it compares by value `of` it."""
+        """The life of a leaf or part of the structure; its description if it compares by value."""
         if isinstance(thing, tuple | list):
             return f"({', '.join(map(self.owned, thing))})"
         if isinstance(thing, MethodType):
@@ -355,7 +360,7 @@ class _Here(Description):
         words = self._alone().of(thing)
         if type(thing).__eq__ is not _BY_IDENTITY:
             return words
-        return f"#{self._life(thing, words).number}"
+        return f"#{self._life_of(thing, words).number}"
 
     def treedef(self, treedef: Any) -> str:
         node = treedef.node_data()
@@ -366,7 +371,7 @@ class _Here(Description):
         named = self.of(kind) if _is_installed(kind.__module__) else self.owned(kind)
         return f"{named}[{self.owned(aux)}]({children})"
 
-    def _life(self, thing: Any, words: str) -> Life:
+    def _life_of(self, thing: Any, words: str) -> Life:
         known = _known(thing)
         if known.life is not None and known.life.contents != words:
             if self._absorbing and known.life.array is None:
@@ -380,9 +385,9 @@ class _Here(Description):
         self._lives[known.life] = None
         return known.life
 
-    def _alone(self) -> _Here:
-        """Another, of which the words do not depend on what was met before."""
-        other = _Here(self._lives, self._absorbing)
+    def _alone(self) -> _ProcessDescription:
+        """A new description, which does not refer to objects that occurred before."""
+        other = _ProcessDescription(self._lives, self._absorbing)
         other._depth, other._jitted = self._depth, self._jitted
         return other
 
@@ -394,14 +399,14 @@ class _Here(Description):
             return words + self.of(array.tolist())
         words += str(zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data))
         if isinstance(array, np.ndarray):
-            self._life(array, words)
+            self._life_of(array, words)
         return words
 
     def _hidden(self, thing: Any) -> str:
         return f"#{_known(thing).number}"
 
     def _wrapped(self, thing: Any) -> str:
-        """What is under `jax.jit` must not change: JAX goes on with the program that it has."""
+        """A function under `jax.jit`; it must not change, as JAX keeps using its old program."""
         inner = thing.__wrapped__
         if not isinstance(thing, _Jitted) or id(thing) in self._jitted:
             return self.of(inner)
@@ -412,9 +417,10 @@ class _Here(Description):
             known.jitted = words
         elif known.jitted != words:
             raise ValueError(
-                f"{_name(inner)}: a function under jax.jit, and what it reads beside its arguments "
-                "has changed since it was first used, which JAX does not see; leave the jax.jit "
-                "away (programs are compiled all the same), or make what changes an argument"
+                f"{_name(inner)}: a function under jax.jit, and something that it reads besides "
+                "its arguments has changed since it was first used, which JAX does not notice; "
+                "remove the jax.jit (everything is compiled anyway), or make what changes an "
+                "argument"
             )
         return words
 
@@ -422,15 +428,14 @@ class _Here(Description):
 _Jitted = type(jax.jit(lambda: None))
 
 
-def here(
+def describe_here(
     treedef: Any, leaves: Iterable[Any], *, absorbing: bool = False
 ) -> tuple[str, tuple[Life, ...]]:
-    """A digest of a structure and its leaves, for this process, and the lives it depends on.
+    """A digest of a structure and its leaves for this process, and the lives it depends on.
 
-    If `absorbing`, what has changed since the last one is taken for the same: it did so by being
-    used.
+    If `absorbing`, changes since the last digest are accepted as side effects of use.
     """
     lives: dict[Life, None] = {}
-    each = _Here(lives, absorbing)
+    each = _ProcessDescription(lives, absorbing)
     words = [each.treedef(treedef), *map(each.owned, leaves)]
     return digest(" ".join(words)), tuple(lives)

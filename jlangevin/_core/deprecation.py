@@ -1,4 +1,4 @@
-"""How a public name is retired: it works on for a minor version, and says what replaces it."""
+"""How a public name is retired: it works for one more minor version, and names its replacement."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ R = TypeVar("R")
 
 
 def deprecated(instead: str, *, since: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """A decorator of a function that is to go; each call warns, at the line of the caller.
+    """A decorator for a function that will be removed; each call warns, at the caller's line.
 
         @deprecated("exact.law", since="0.3")
         def old_law(...): ...
@@ -29,7 +29,7 @@ def deprecated(instead: str, *, since: str) -> Callable[[Callable[P, R]], Callab
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(function)
         def warning(*args: P.args, **kwargs: P.kwargs) -> R:
-            _warn(function.__qualname__, instead, since)
+            _warn_deprecated(function.__qualname__, instead, since)
             return function(*args, **kwargs)
 
         return warning
@@ -38,13 +38,13 @@ def deprecated(instead: str, *, since: str) -> Callable[[Callable[P, R]], Callab
 
 
 def renamed(module: str, names: dict[str, str], *, since: str) -> Callable[[str], Any]:
-    """A module's `__getattr__` for functions, classes or constants that have another name now.
+    """A module's `__getattr__` for functions, classes or constants that were renamed.
 
         __getattr__ = renamed(__name__, {"Old": "jlangevin.there.New"}, since="0.3")
 
     Args:
         module: `__name__`.
-        names: for each old name the new one, with the module that has it.
+        names: for each old name, the new one with its module.
         since: the version that renamed them.
     """
 
@@ -52,12 +52,12 @@ def renamed(module: str, names: dict[str, str], *, since: str) -> Callable[[str]
         if name not in names:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
         home, _, new = names[name].rpartition(".")
-        _warn(f"{module}.{name}", names[name], since)
+        _warn_deprecated(f"{module}.{name}", names[name], since)
         return getattr(importlib.import_module(home), new)
 
     return look_up
 
 
-def _warn(name: str, instead: str, since: str) -> None:
+def _warn_deprecated(name: str, instead: str, since: str) -> None:
     message = f"{name} is deprecated since jlangevin {since}; use {instead} instead"
     warn(message, DeprecationWarning)

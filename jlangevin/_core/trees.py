@@ -1,4 +1,4 @@
-"""Pytree helpers: frozen dataclasses as pytrees, and the split into traced and static leaves."""
+"""Helpers for pytrees: frozen dataclasses, and the split into traced and static leaves."""
 
 from __future__ import annotations
 
@@ -62,9 +62,8 @@ def static_field(**kwargs: Any) -> Any:
 def pytree_dataclass(cls: type[T]) -> type[T]:
     """Make `cls` a frozen dataclass whose fields are pytree children.
 
-    Of NumPy's arrays among them it has copies.
-    Unflattening does not call `__init__`: JAX rebuilds pytrees around tracers and
-    placeholders, on which the argument checks of a constructor have no business.
+    NumPy arrays among them are copied. Unflattening does not call `__init__`: JAX rebuilds pytrees
+    around tracers and placeholders, which would fail the constructor's checks.
     """
     cls = dataclasses.dataclass(frozen=True)(cls)
     fields = dataclasses.fields(cls)  # type: ignore[arg-type]
@@ -99,9 +98,9 @@ def pytree_dataclass(cls: type[T]) -> type[T]:
 
 
 def refuse_change(self: Any, name: str, *_: Any) -> None:
-    """`__setattr__` and `__delattr__` of what was checked when it was made."""
+    """`__setattr__` and `__delattr__` of objects that were checked when they were made."""
     raise dataclasses.FrozenInstanceError(
-        f"{name}: a {type(self).__name__} was checked when it was made, and cannot be changed; "
+        f"{name}: a {type(self).__name__} was checked when it was made and cannot be changed; "
         "make another one"
     )
 
@@ -110,8 +109,9 @@ def refuse_change(self: Any, name: str, *_: Any) -> None:
 class Structure:
     """What is left of a pytree once its arrays are taken out.
 
-    Equal are structures of one `key`, which says what is in them now and holds nothing of it.
-    `lives` are of the objects that it depends on: when one ends, no equal structure can come.
+    Two structures are equal if they have the same `key`, a digest of their contents that keeps
+    none of them alive. `lives` belong to the objects it depends on: once one ends, no equal
+    structure can be made.
     """
 
     treedef: jax.tree_util.PyTreeDef
@@ -126,25 +126,25 @@ class Structure:
         return hash(self.key)
 
 
-ARRAY = object()  # holds an array's place in `Structure.rest`
+ARRAY = object()  # the placeholder of an array in `Structure.rest`
 
 
 def is_array(leaf: object) -> bool:
-    """Whether a leaf is a number or an array of them. Booleans are switches, and are not."""
+    """Whether a leaf is a number or an array. A boolean is a switch, not a number."""
     numbers = (jax.Array, np.ndarray, np.generic, int, float, complex)
     return isinstance(leaf, numbers) and not isinstance(leaf, bool)
 
 
 def own(name: str, value: Any) -> Any:
-    """`value`, in memory that nobody else can change if it is an array of NumPy or like one.
+    """`value`; if it is a NumPy array or like one, a copy that nobody else can change.
 
-    JAX may share the memory of NumPy's arrays, and takes one that it has seen for what it was.
+    JAX may share the memory of a NumPy array, and assumes that an array it has seen is unchanged.
     """
     if type(value) in (list, tuple):
         return type(value)(own(name, each) for each in value)
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(
-            f"{name}: got a masked array, and JAX has no masks; give the values that count, "
+            f"{name}: got a masked array, but JAX has no masks; pass the unmasked values, "
             "x.compressed(), or all of them, x.filled(…)"
         )
     if isinstance(value, jax.Array) or not hasattr(value, "__array__"):
@@ -155,12 +155,12 @@ def own(name: str, value: Any) -> Any:
 @jax.tree_util.register_pytree_node_class
 @dataclasses.dataclass(frozen=True)
 class Parted:
-    """A pytree in two parts: its arrays, which are traced, and the rest, which is compiled for.
+    """A pytree in two parts: its arrays, which are traced, and the rest, which is static.
 
-    A bare function is one leaf that is no array, so it goes into the structure; an
-    Equinox module, a `jax.tree_util.Partial`, an energy of ours or a method of one keeps its
-    parameters among the arrays. A changed parameter therefore never recompiles. What else a
-    function or an object holds is in the key of the structure, so that a change of it does.
+    An Equinox module, a `jax.tree_util.Partial`, an energy of ours or a method of one has its
+    parameters among the arrays, so a changed parameter never recompiles. A bare function is a leaf
+    that is not an array, so it belongs to the structure. Whatever else a function or an object
+    holds is in the key of the structure, so a change of it does recompile.
     """
 
     arrays: list[Any]
@@ -170,14 +170,18 @@ class Parted:
     def of(cls, tree: PyTree) -> Parted:
         leaves, treedef = jax.tree.flatten(tree)
         if any(isinstance(leaf, MethodType) for leaf in leaves):
-            leaves, treedef = jax.tree.flatten(jax.tree.unflatten(treedef, map(_opened, leaves)))
+            leaves, treedef = jax.tree.flatten(
+                jax.tree.unflatten(treedef, map(_method_as_partial, leaves))
+            )
         arrays = [own("parameters", leaf) for leaf in leaves if is_array(leaf)]
         rest = tuple(ARRAY if is_array(leaf) else leaf for leaf in leaves)
-        return cls(arrays, Structure(treedef, rest, *contents.here(treedef, _others(rest))))
+        return cls(
+            arrays, Structure(treedef, rest, *contents.describe_here(treedef, _static_leaves(rest)))
+        )
 
     @property
     def whole(self) -> Any:
-        """The pytree, of the arrays that are here now."""
+        """The pytree, put together from the structure and the present arrays."""
         remaining = iter(self.arrays)
         rest = self.structure.rest
         leaves = [next(remaining) if leaf is ARRAY else leaf for leaf in rest]
@@ -192,36 +196,36 @@ class Parted:
 
 
 def absorb(structure: Structure) -> None:
-    """Take what has changed in `structure` for the same, as it was used since it was made."""
-    contents.here(structure.treedef, _others(structure.rest), absorbing=True)
+    """Accept changes in `structure` since it was made as side effects of its use."""
+    contents.describe_here(structure.treedef, _static_leaves(structure.rest), absorbing=True)
 
 
-def _others(rest: tuple[Any, ...]) -> list[Any]:
+def _static_leaves(rest: tuple[Any, ...]) -> list[Any]:
     return [None if leaf is ARRAY else leaf for leaf in rest]
 
 
-def _opened(leaf: Any) -> Any:
-    """A method of a pytree with its arrays for leaves."""
+def _method_as_partial(leaf: Any) -> Any:
+    """A method of a pytree as a `Partial`, so that the pytree's arrays are leaves."""
     if isinstance(leaf, MethodType) and contents.is_node(leaf.__self__):
         return jax.tree_util.Partial(leaf.__func__, leaf.__self__)
     return leaf
 
 
 def is_concrete(*trees: PyTree) -> bool:
-    """Whether every leaf has a value now, so that it can be checked in Python."""
+    """Whether every leaf has a value that can be checked in Python, as none is traced."""
     return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(trees))
 
 
 def float_dtype(tree: PyTree) -> Any:
-    """The one floating dtype of all leaves of `tree`; the widest where they differ."""
+    """The floating dtype of the leaves of `tree`, the widest if they differ."""
     return jnp.result_type(*(leaf.dtype for leaf in jax.tree.leaves(tree)))
 
 
 def common_dtype(*given: Any) -> Any:
-    """The floating dtype of what is made of `given`: the widest of its floating arrays.
+    """The widest dtype of the floating arrays in `given`, or JAX's default if there are none.
 
-    Whatever has no floating dtype of its own, as Python's numbers, lists of them and integers,
-    follows the others, and has JAX's default dtype if there are none.
+    Python numbers, lists of them and integers have no floating dtype of their own, and do not
+    count.
     """
     dtypes = [
         jax.dtypes.canonicalize_dtype(leaf.dtype)
@@ -230,12 +234,12 @@ def common_dtype(*given: Any) -> Any:
         and jnp.issubdtype(leaf.dtype, jnp.floating)
         and not getattr(leaf, "weak_type", False)
     ]
-    with jax.numpy_dtype_promotion("standard"):  # it is asked for, and so no accident
+    with jax.numpy_dtype_promotion("standard"):  # intended, so also under strict promotion
         return jnp.result_type(*dtypes) if dtypes else jnp.result_type(float)
 
 
 def at_least_float32(x: Any) -> jax.Array:
-    """A floating array of at least 32 bits: half precision is no place for sums."""
+    """A floating array of at least 32 bits, as half precision is too coarse for sums."""
     x = jnp.asarray(x)
     if not jnp.issubdtype(x.dtype, jnp.floating):
         return x.astype(float)
@@ -248,28 +252,30 @@ def ravel(tree: PyTree) -> jax.Array:
 
 
 def named_leaves(name: str, tree: PyTree) -> list[tuple[str, Any]]:
-    """Each leaf and what to call it in an error, such as init['w'][0]."""
+    """Each leaf with its name for errors, such as init['w'][0]."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return [(name + jax.tree_util.keystr(path), leaf) for path, leaf in leaves]
 
 
 def dotted_names(name: str, tree: PyTree) -> list[str]:
-    """What to call the leaves of `tree`: their paths, joined by dots; "x" where it is one array."""
+    """The names of the leaves of `tree`: their paths joined by dots, or "x" for a single array."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     paths = [jax.tree_util.keystr(path, simple=True, separator=".") or "x" for path, _ in leaves]
     if len(set(paths)) < len(paths):
-        raise ValueError(f"{name}: two leaves have one name, among {sorted(paths)}; rename keys")
+        raise ValueError(
+            f"{name}: two leaves have the same name, among {sorted(paths)}; rename keys"
+        )
     return paths
 
 
 def as_position(name: str, value: PyTree, *, floating: bool = False) -> PyTree:
-    """`value` with arrays for leaves; a list of plain numbers, however nested, is one array.
+    """`value` with arrays as leaves; a list of plain numbers, however nested, is one array.
 
-    A list that contains arrays is a pytree, as everywhere in JAX. One of scalar arrays could be
-    either, and is refused. An explicit dtype drops JAX's weak type, which would be compiled for by
-    itself. If `floating`, arrays of anything else raise TypeError.
+    A list that contains arrays is a pytree, as everywhere in JAX. A list of scalar arrays could be
+    either, and is refused. Weak types become explicit, as they would be compiled for separately.
+    If `floating`, arrays of any other kind raise TypeError.
     """
-    value = _numbers(name, own(name, value))
+    value = _numbers_as_array(name, own(name, value))
 
     def leaf_array(path: Any, leaf: Any) -> Any:
         if isinstance(leaf, jax.ShapeDtypeStruct):
@@ -277,10 +283,10 @@ def as_position(name: str, value: PyTree, *, floating: bool = False) -> PyTree:
         if isinstance(leaf, jax.Array) and not leaf.weak_type:
             return leaf
         try:
-            if isinstance(leaf, str | bytes):  # which JAX would take for the name of a dtype
+            if isinstance(leaf, str | bytes):  # JAX would take it for the name of a dtype
                 raise TypeError
             dtype = jax.dtypes.canonicalize_dtype(jnp.result_type(leaf))
-            if not isinstance(leaf, jax.Array):  # on the host, where nothing is compiled for it
+            if not isinstance(leaf, jax.Array):  # convert on the host, which compiles nothing
                 leaf = np.array(own(name, leaf), dtype)
             return jnp.asarray(leaf, dtype)
         except TypeError:
@@ -288,13 +294,11 @@ def as_position(name: str, value: PyTree, *, floating: bool = False) -> PyTree:
             hint = ""
             if callable(leaf):
                 hint = (
-                    "; keep functions in the energy and give arrays alone, as "
-                    "equinox.partition(model, equinox.is_array) parts them"
+                    "; keep functions in the energy and pass only arrays, for instance the first "
+                    "part of equinox.partition(model, equinox.is_array)"
                 )
             elif type(leaf).__module__ not in ("builtins", "numpy"):
-                hint = (
-                    "; a class is a pytree once JAX knows it, see jax.tree_util.register_dataclass"
-                )
+                hint = "; to make a class a pytree, see jax.tree_util.register_dataclass"
             where = name + jax.tree_util.keystr(path)
             raise TypeError(f"{where}: expected an array of numbers, got {what}{hint}") from None
 
@@ -305,8 +309,8 @@ def as_position(name: str, value: PyTree, *, floating: bool = False) -> PyTree:
     return arrays
 
 
-def _numbers(name: str, value: Any) -> Any:
-    """`value`, but one array if it is a list of nothing but numbers."""
+def _numbers_as_array(name: str, value: Any) -> Any:
+    """`value`, as one array if it is a list of numbers."""
     leaves = jax.tree.leaves(value)
     if not isinstance(value, list) or not all(is_array(leaf) for leaf in leaves):
         return value
@@ -315,31 +319,31 @@ def _numbers(name: str, value: Any) -> Any:
         return value
     if arrays:
         raise ValueError(
-            f"{name}: a list of scalar arrays could be one array or a pytree; give "
-            "jnp.stack(…) for the one, a tuple or a dict for the other"
+            f"{name}: a list of scalar arrays could be one array or a pytree; pass jnp.stack(…) "
+            "for an array, a tuple or a dict for a pytree"
         )
     try:
         array = np.asarray(value)
     except ValueError:
         raise ValueError(
-            f"{name}: the lists given do not form an array; give a tuple or a dict of arrays for a "
+            f"{name}: these lists do not form an array; pass a tuple or a dict of arrays for a "
             "pytree"
         ) from None
     return array.astype(float) if array.dtype.kind == "i" else array
 
 
 def on_device(name: str, tree: PyTree) -> PyTree:
-    """`tree` with JAX's arrays for NumPy's, as it was before it was on the host."""
+    """`tree` with JAX arrays instead of NumPy arrays, as it was before it was on the host."""
 
     def one(leaf: Any) -> Any:
         if isinstance(leaf, jax.Array | jax.core.Tracer):
             return leaf
         dtype = getattr(leaf, "dtype", None)
         if dtype is None:
-            raise TypeError(f"{name}: expected arrays for leaves, got {type(leaf).__name__}")
+            raise TypeError(f"{name}: expected arrays as leaves, got {type(leaf).__name__}")
         if jax.dtypes.canonicalize_dtype(dtype) != dtype:
             raise ValueError(
-                f"{name}: a leaf has dtype {dtype}, which JAX has under x64 alone: "
+                f"{name}: a leaf has dtype {dtype}, which JAX has only under x64; enable it by "
                 'jax.config.update("jax_enable_x64", True)'
             )
         return jax.device_put(own(name, leaf))  # `jnp.asarray` would compile a program
@@ -348,7 +352,7 @@ def on_device(name: str, tree: PyTree) -> PyTree:
 
 
 def struct(tree: PyTree) -> PyTree:
-    """Shapes and dtypes alone, the dtypes those that JAX would give the leaves."""
+    """The shapes and dtypes of the leaves; the dtypes are those JAX would give them."""
 
     def one(leaf: Any) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(jnp.shape(leaf), jax.dtypes.canonicalize_dtype(leaf.dtype))
@@ -357,7 +361,7 @@ def struct(tree: PyTree) -> PyTree:
 
 
 def one_chain(tree: PyTree, axis: int = 0) -> PyTree:
-    """The part of a single chain, as shapes and dtypes, where chains are an axis of the leaves."""
+    """The shapes and dtypes of a single chain, where chains are an axis of the leaves."""
 
     def one(leaf: Any) -> jax.ShapeDtypeStruct:
         shape = list(leaf.shape)
@@ -373,7 +377,7 @@ def zeros(tree: PyTree) -> PyTree:
 
 
 def unraveler(tree: PyTree) -> Callable[[jax.Array], PyTree]:
-    """A function that turns `ravel(tree)`'s vectors back into pytrees like `tree`."""
+    """A function that turns vectors like `ravel(tree)` back into pytrees like `tree`."""
     unravel: Callable[[jax.Array], PyTree] = ravel_pytree(zeros(tree))[1]
     return unravel
 
@@ -394,21 +398,21 @@ def size(tree: PyTree) -> int:
 
 
 def shown(tree: PyTree) -> str:
-    """`tree` in words, with dtypes and shapes in the place of numbers: {'w': float32[3]}."""
+    """`tree` as text, with dtypes and shapes instead of numbers, such as {'w': float32[3]}."""
 
     def one(leaf: Any) -> Any:
         if not (hasattr(leaf, "shape") and hasattr(leaf, "dtype")):
             return leaf
         return f"{leaf.dtype}[{', '.join(map(str, leaf.shape))}]"
 
-    # What stands for an array is a string, which a container shows in quotes.
+    # Arrays are replaced by strings, which a container shows in quotes.
     return re.sub(r"'([\w<>]+\[[\d, ]*\])'", r"\1", str(jax.tree.map(one, tree)))
 
 
 def assert_like(name: str, tree: PyTree, like: PyTree, what: str, *, dtypes: bool = False) -> None:
-    """Raise ValueError unless `tree` has the structure and leaf shapes of `like`, and its dtypes.
+    """Raise ValueError unless `tree` has the structure and shapes of `like`; dtypes if `dtypes`.
 
-    `what` says in the error what `like` is.
+    `what` describes `like` in the error.
     """
     try:
         chex.assert_trees_all_equal_structs(tree, like)

@@ -1,4 +1,4 @@
-"""Functions that users wrote: what they return, and notes on the errors that they raise."""
+"""Calls of functions that users wrote: what they return, and notes on errors they raise."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jlangevin._core.trees import PyTree
 
 __all__ = ["check_returned", "note_on_errors", "shapes_of"]
 
-# What a function raises that is written for numbers and gets tracers.
+# Raised by a function that was written for numbers and is given tracers.
 _WANTS_VALUES = (
     jax.errors.ConcretizationTypeError,
     jax.errors.TracerArrayConversionError,
@@ -23,15 +23,15 @@ _WANTS_VALUES = (
 
 @contextlib.contextmanager
 def note_on_errors(by: str) -> Iterator[None]:
-    """Errors raised inside, by code that is not ours, are told apart by a note."""
+    """Add a note to errors raised inside, which says that the code of a user raised them."""
     try:
         yield
     except Exception as error:
         error.add_note(f"jlangevin: raised {by}")
         if isinstance(error, _WANTS_VALUES):
             error.add_note(
-                "jlangevin: it is traced, so no value is known there; take jax.numpy (jnp) where "
-                "it has numpy, jnp.where for if, and leave out float() and int()"
+                "jlangevin: it is traced, so values are not known; use jax.numpy (jnp) instead of "
+                "numpy, jnp.where for if, and leave out float() and int()"
             )
         raise
 
@@ -39,13 +39,13 @@ def note_on_errors(by: str) -> Iterator[None]:
 def shapes_of(
     name: str, given: str, function: Callable[..., Any], *args: Any, by: str | None = None
 ) -> PyTree:
-    """What a user's `function`, given as the argument `name`, returns, as shapes.
+    """The shapes of what a user's `function`, passed as the argument `name`, returns for `args`.
 
-    `given` says in words what `args` are, and `by` what the function is, `name` if None.
+    In messages `given` describes `args`, and `by` the function (`name` if None).
 
     Raises:
-        TypeError: it returns what is not made of numbers and arrays. Errors of its own have a note
-            that names it and says what it was given.
+        TypeError: it returns something other than numbers and arrays. Its own errors get a note
+            with its name and what it was given.
     """
     shown = trees.shown(args if len(args) > 1 else args[0])
 
@@ -64,6 +64,6 @@ def check_returned(name: str, given: str, found: PyTree) -> None:
         if not isinstance(leaf, bool) and not trees.is_array(leaf):
             hint = ", which has to be called" if callable(leaf) else ""
             raise TypeError(
-                f"{name}: expected numbers, arrays or a pytree of them from it, given {given}; "
-                f"got {type(leaf).__name__}{hint}"
+                f"{name}: expected numbers, arrays or a pytree of them as its result, given "
+                f"{given}; got {type(leaf).__name__}{hint}"
             )

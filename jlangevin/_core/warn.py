@@ -1,4 +1,4 @@
-"""Warnings that point at the line of the caller, however deep in the library they are raised."""
+"""Warnings that point at the caller's line, however deep in the library they are raised."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import warnings
 
 __all__ = ["warn"]
 
-# What may stand between two frames of ours.
+# Packages whose frames may lie between two of ours.
 _BETWEEN = ("jlangevin", "jax", "contextlib", "functools")
 
 

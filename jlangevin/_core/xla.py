@@ -1,17 +1,17 @@
-"""What programs are compiled with: XLA without a part of it that computes some wrongly.
+"""Compiler options, which switch off fusions that compute some energies wrongly.
 
-On the CPU, XLA hands some reductions over large arrays to a library of its own fusions, YNNPACK. In
-jaxlib 0.10.2 these are wrong for some expressions: Σ_i a_i exp(x_i) + Σ_i x_i² of each row of an
-array is, from the array's element 32,768 on, in 9 columns from row 3,641. Logarithms, squares and
-tanh show it too, also in plain `jax.jit(jax.vmap(...))`. An energy is such an expression as likely
-as not. So where XLA computes one wrongly, programs are compiled without these fusions. Which
-releases do is known of those below, and tried of others.
+On the CPU, XLA hands some reductions over large arrays to fusions of a library, YNNPACK. In jaxlib
+0.10.2 some of them are wrong: Σ_i a_i exp(x_i) + Σ_i x_i² over each row of an array is wrong from
+the array's element 32,768 on, with 9 columns from row 3,641 on. Logarithms, squares and tanh show
+it too, also in plain `jax.jit(jax.vmap(...))`. An energy is easily such an expression, so programs
+are compiled without these fusions where they are wrong. The releases listed below are known;
+others are tested.
 
-That is an option of a program and so is not to be had inside of another one: under a `jax.jit` of
+The option belongs to a whole program, so it cannot be set inside another one. Under a `jax.jit` of
 the caller's own, under `jax.grad` or in a `lax.cond`, the caller has to set it, by
-XLA_FLAGS=--xla_cpu_experimental_ynn_fusion_type= . Under `jax.vmap` alone it holds. Such runs are
-warned of whatever their size, as nobody knows which other reductions are wrong. Where XLA is right
-the option is not given, since networks are up to 1.5 times slower with it.
+XLA_FLAGS=--xla_cpu_experimental_ynn_fusion_type= . Under `jax.vmap` alone it applies. Runs inside
+another program give a warning whatever their size, as nobody knows which other reductions are
+wrong. Where XLA is right the option is not set: networks are up to 1.5 times slower with it.
 """
 
 from __future__ import annotations
@@ -34,29 +34,30 @@ _WITHOUT_YNN = {"xla_cpu_experimental_ynn_fusion_type": ""}
 _NESTED = "`compiler_options` can only be passed to top-level"
 _QUICKLY = {"xla_backend_optimization_level": 0}
 
-_ZERO = np.zeros((), np.float32)  # for which nothing is compiled
+_ZERO = np.zeros((), np.float32)  # putting it on a device compiles nothing
 
-# Of these releases of jaxlib it is known whether they compute an energy wrongly. Others are tried,
-# which is a program more to compile.
+# Whether these releases of jaxlib compute an energy wrongly. Testing another one costs the time to
+# compile a program.
 _KNOWN = {"0.9.1": False, "0.9.2": False, "0.10.2": True, "0.12.0.1": False}
 
 
 def warn_if_miscompiled(arrays: Any) -> None:
-    """For what is made of `arrays`: say so if that is inside of a program of the caller's own."""
+    """Warn if a run on `arrays` is inside a program of the caller's, where no options apply."""
     if not miscompiles() or _takes_options(arrays):
         return
     option = next(iter(_WITHOUT_YNN))
     warn(
         "XLA as installed computes some energies wrongly, seen where chains × dimension is above "
-        "32,768. This library tells it not to, which cannot be done inside of a jit, grad or cond "
-        f"of yours. Set XLA_FLAGS=--{option}= before JAX starts; or give your outermost jax.jit "
+        "32,768. This library avoids that by a compiler option, which it cannot set inside a jit, "
+        f"grad or cond of yours. Set XLA_FLAGS=--{option}= before JAX starts; or give your "
+        "outermost jax.jit "
         f'compiler_options={{"{option}": ""}}, and ignore this warning',
         MiscompiledWarning,
     )
 
 
 def _takes_options(arrays: Any) -> bool:
-    """Whether a program of these arrays can have options: not inside of another, nor under grad."""
+    """Whether a program on `arrays` can have options; not inside another program or under grad."""
     if not outermost():
         return False
     try:
@@ -69,7 +70,7 @@ def _takes_options(arrays: Any) -> bool:
 
 
 def outermost() -> bool:
-    """Whether no program is being made that this one would be inside of."""
+    """Whether a program called here would not be inside another one."""
     return trees.is_concrete(jax.device_put(_ZERO))
 
 
@@ -79,7 +80,7 @@ def _jaxlib() -> str:
 
 @functools.cache
 def options(quickly: bool) -> dict[str, Any]:
-    """What a program is compiled with, if it is not inside of another: nothing but on the CPU."""
+    """The options of a program that is not inside another one; none unless on the CPU."""
     options = (_QUICKLY if quickly else {}) | (_WITHOUT_YNN if miscompiles() else {})
     if jax.default_backend() != "cpu" or not options:
         return {}
@@ -88,22 +89,22 @@ def options(quickly: bool) -> dict[str, Any]:
     try:
         with jax.ensure_compile_time_eval():
             jax.jit(lambda: 0, compiler_options=options)()
-    except (jax.errors.JaxRuntimeError, ValueError):  # XLA does not know them
+    except (jax.errors.JaxRuntimeError, ValueError):  # unknown to this XLA
         return {}
     return options
 
 
 @functools.cache
 def miscompiles() -> bool:
-    """Whether XLA, left to itself, computes energies wrongly."""
+    """Whether XLA, without our options, computes some energies wrongly."""
     if jax.default_backend() != "cpu":
         return False
     known = _KNOWN.get(_jaxlib())
-    return tried() if known is None else known
+    return probe() if known is None else known
 
 
-def tried() -> bool:
-    """Whether XLA, left to itself, computes one energy wrongly."""
+def probe() -> bool:
+    """Whether XLA, without our options, computes a test energy wrongly."""
     weights = np.array([1.0, 2.0, 3.0], np.float32)
     x = np.linspace(0.1, 1.0, 3 * 40_000, dtype=np.float32).reshape(-1, 3)
     with jax.ensure_compile_time_eval():
@@ -112,5 +113,5 @@ def tried() -> bool:
 
 
 def is_nested(error: ValueError) -> bool:
-    """Whether `error` says that options were given to a program inside of another."""
+    """Whether `error` says that options were given to a program inside another one."""
     return str(error).startswith(_NESTED)

@@ -12,7 +12,7 @@ from jlangevin._core import trees
 from jlangevin._core.arithmetic import product
 from jlangevin._core.trees import PyTree
 from jlangevin.energies.base import Energy, check_energy, gradient
-from jlangevin.energies.draws import check_one, takes
+from jlangevin.energies.draws import accepts_position, check_single_position
 from jlangevin.kernels.base import layers
 from jlangevin.kernels.preconditioner import Preconditioner, Scalar, as_mass
 
@@ -59,9 +59,9 @@ def kinetic_temperature(kernel: Any, state: Any = None, *, position_shape: Any =
     if hasattr(state, "streams"):  # of a run
         return jax.vmap(lambda one: _kinetic_temperature(mass, one))(state.kernel)
     if isinstance(mass, Scalar):
-        check_one("state", _velocity(state), position_shape, lambda: True)
+        check_single_position("state", _velocity(state), position_shape, lambda: True)
     elif position_shape is not None:
-        check_one("state", _velocity(state), position_shape, lambda: False)
+        check_single_position("state", _velocity(state), position_shape, lambda: False)
     return _kinetic_temperature(mass, state)
 
 
@@ -137,9 +137,11 @@ def configurational_temperature(
     position = trees.as_position("position", position, floating=True)
 
     def also_takes_a_row() -> bool:
-        return takes(energy, jax.tree.map(lambda x: jax.eval_shape(lambda x: x[0], x), position))
+        return accepts_position(
+            energy, jax.tree.map(lambda x: jax.eval_shape(lambda x: x[0], x), position)
+        )
 
-    check_one("position", position, position_shape, also_takes_a_row)
+    check_single_position("position", position, position_shape, also_takes_a_row)
     return _configurational_temperature(energy, position)
 
 

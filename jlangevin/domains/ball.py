@@ -25,23 +25,23 @@ class Ball:
     radius: Any
 
     def contains(self, x: jax.Array) -> jax.Array:
-        size, _ = _polar(self._scaled(x))
+        size, _ = _polar(self._to_unit_ball(x))
         return size <= 1
 
     def project(self, x: jax.Array) -> jax.Array:
-        v = self._scaled(x)
+        v = self._to_unit_ball(x)
         size, direction = _polar(v)
         center, radius, slack = self._parameters(x)
-        # Sphere and centre are rounded, and so is what is measured: those within the slack of the
-        # sphere move to twice as deep, which is inside whatever the roundings.
+        # Radius, centre and measured distance are all rounded. Points within the slack of the
+        # sphere move to twice that depth, which is inside whatever the rounding.
         on_sphere = center + (radius * jnp.maximum(1 - 2 * slack, 0)) * direction
         return jnp.where(size <= 1 - slack, x, jnp.where(jnp.isnan(size), jnp.nan, on_sphere))
 
     def reflect(self, x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """In the plane of the move every chord after the first is as long as the one before, and
-        turned by the same angle: any number of them is one rotation."""
+        """In closed form: after the first chord, all chords have the same length and turn by the
+        same angle in the plane of the move, so any number of them is one rotation."""
         center, radius, _ = self._parameters(x)
-        v, move = self._scaled(x), (y - x) / radius
+        v, move = self._to_unit_ball(x), (y - x) / radius
         length, heading = _polar(move)
         along, room = jnp.sum(v * heading), jnp.maximum(1 - jnp.sum(v * v), 0)
         half = jnp.sqrt(along**2 + room)  # a chord
@@ -50,11 +50,11 @@ class Ball:
         rest = jnp.maximum(length - first, 0)
         cosine = jnp.clip(jnp.sum(normal * heading), jnp.finfo(x.dtype).eps, 1)
         across = heading - cosine * normal
-        # Once more, for a head-on move leaves little but rounding.
+        # Orthogonalised again, as a head-on move leaves little but rounding.
         sine, tangent = _polar(across - jnp.sum(across * normal) * normal)
         number = jnp.floor(rest / (2 * cosine))
-        # A chord turns by π - 2α; where that is near π, as it is on a line, π is left out and made
-        # up for by signs.
+        # A chord turns by π - 2α. Where that is near π, as for a move through the centre, π is left
+        # out and replaced by a sign.
         steep = sine < cosine
         angle = jnp.where(steep, -jnp.arctan2(sine, cosine), jnp.arctan2(cosine, sine))
         sign = jnp.where(steep & (jnp.mod(number, 2) == 1), -1, 1).astype(x.dtype)
@@ -69,19 +69,19 @@ class Ball:
 
     def primal(self, u: jax.Array) -> jax.Array:
         center, radius, _ = self._parameters(u)
-        v = self._scaled(u)
+        v = self._to_unit_ball(u)
         return self.project(center + radius * _tanh_ratio(jnp.sum(v * v)) * v)
 
     def dual(self, x: jax.Array, noise: jax.Array | None = None) -> jax.Array:
         center, radius, _ = self._parameters(x)
-        size, direction = _polar(self._scaled(x))
+        size, direction = _polar(self._to_unit_ball(x))
         return center + radius * jnp.arctanh(size) * direction
 
     def tangent(self, v: jax.Array) -> jax.Array:
         return v
 
     def log_det(self, u: jax.Array) -> jax.Array:
-        v = self._scaled(u)
+        v = self._to_unit_ball(u)
         square = jnp.sum(v * v)
         # log sech²(s) is smooth in s² too; sech² = 4 σ(2s) σ(-2s).
         s = root(square)
@@ -89,19 +89,19 @@ class Ball:
         return radial + (v.size - 1) * jnp.log(_tanh_ratio(square))
 
     def _parameters(self, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Centre, radius, and how many radii roundings of a point near the sphere amount to."""
+        """Centre, radius, and the rounding of a point near the sphere in units of the radius."""
         x = single_array(x)
         center, radius = fitted("center", self.center, x), jnp.asarray(self.radius, x.dtype)
         slack = (x.size + 8 + jnp.sum(jnp.abs(center)) / radius) * jnp.finfo(x.dtype).eps
         return center, radius, slack.astype(x.dtype)
 
-    def _scaled(self, x: jax.Array) -> jax.Array:
+    def _to_unit_ball(self, x: jax.Array) -> jax.Array:
         center, radius, _ = self._parameters(x)
         return (x - center) / radius
 
 
 def _polar(v: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """|v| and v/|v|, or 0 of 0; squares do not overflow."""
+    """|v| and v/|v|, where 0/0 is 0; squares do not overflow."""
     unit = jnp.maximum(jnp.max(jnp.abs(v)), 1)
     square = jnp.sum((v / unit) ** 2)
     size = root(square)
@@ -109,7 +109,7 @@ def _polar(v: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def _tanh_ratio(square: jax.Array) -> jax.Array:
-    """tanh(s)/s of s²; by its series near 0, where the quotient's derivative loses its digits."""
+    """tanh(s)/s as a function of s²; near 0 by its series, where the quotient loses digits."""
     near = square < jnp.finfo(square.dtype).eps ** (1 / 3)
     s = jnp.sqrt(jnp.where(near, 1, square))
     series = 1 - square / 3 + 2 * square**2 / 15
@@ -127,8 +127,8 @@ def ball(center: Any, radius: Any) -> Ball:
         radius: r > 0.
 
     Raises:
-        TypeError: a position that is no single array, when it meets one.
-        ValueError: c not finite or r not positive; later, a centre that does not fit the position.
+        TypeError: when used, if the position is not a single array.
+        ValueError: c is not finite or r not positive; when used, if c does not fit the position.
 
     Example:
         >>> import jax.numpy as jnp, jlangevin as jl

@@ -1,4 +1,4 @@
-"""What a domain is, and what all of them need."""
+"""The protocol of domains, and helpers they have in common."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Domain", "admit", "check_domain", "fitted", "single_array"]
 
 
 class Domain(Protocol):
-    """A closed convex set; `jlangevin.domains` says what its members are."""
+    """A closed convex set; `jlangevin.domains` describes its methods."""
 
     def contains(self, x: PyTree) -> jax.Array: ...
     def project(self, x: PyTree) -> PyTree: ...
@@ -28,19 +28,19 @@ class Domain(Protocol):
 
 
 def check_domain(domain: Any) -> None:
-    """Raise TypeError unless `domain` has the members of a domain."""
+    """Raise TypeError unless `domain` has the methods of a domain."""
     check_made("domain", domain)
     wanted = ("contains", "project", "reflect", "primal", "dual", "log_det", "tangent")
     missing = [name for name in wanted if not hasattr(domain, name)]
     if missing:
         raise TypeError(
-            f"domain: {domain!r} is no domain (it lacks {', '.join(missing)}); pass for instance "
-            "jlangevin.domains.box(0.0, 1.0)"
+            f"domain: {domain!r} is not a domain (it lacks {', '.join(missing)}); pass for "
+            "instance jlangevin.domains.box(0.0, 1.0)"
         )
 
 
 def admit(domain: Domain, position: PyTree) -> PyTree:
-    """`position` if it is inside, else NaN: as the start of a chain the driver refuses it."""
+    """`position` if it is inside, else NaN, which the driver refuses as the start of a chain."""
     inside = domain.contains(position)
     return jax.tree.map(lambda x: jnp.where(inside, x, jnp.nan), position)
 
@@ -49,7 +49,7 @@ def single_array(position: PyTree, ndim: int | None = None) -> jax.Array:
     if not isinstance(position, (jax.Array, np.ndarray)) or ndim not in (None, position.ndim):
         what = "a single array" if ndim is None else f"a single array of {ndim} dimension(s)"
         raise TypeError(
-            f"position: this domain takes {what}, got {trees.shown(position)}; boxes take any "
+            f"position: this domain needs {what}, got {trees.shown(position)}; boxes accept any "
             "pytree"
         )
     if not jnp.issubdtype(position.dtype, jnp.floating):
@@ -58,7 +58,7 @@ def single_array(position: PyTree, ndim: int | None = None) -> jax.Array:
 
 
 def fitted(name: str, bound: PyTree, tree: PyTree) -> PyTree:
-    """`bound` for every element of `tree`, in its dtypes."""
+    """`bound` broadcast to the shapes and dtypes of `tree`."""
     if trees.is_array(bound) and jnp.ndim(bound) == 0:
         return jax.tree.map(lambda x: jnp.full(jnp.shape(x), bound, x.dtype), tree)
 
@@ -66,14 +66,14 @@ def fitted(name: str, bound: PyTree, tree: PyTree) -> PyTree:
         if jnp.shape(bound) not in ((), jnp.shape(x)):
             where = name + jax.tree_util.keystr(path)
             raise ValueError(
-                f"{where}: of shape {jnp.shape(bound)}, does not fit a position of shape "
-                f"{jnp.shape(x)}; many positions are mapped over, by jax.vmap"
+                f"{where}: shape {jnp.shape(bound)} does not fit a position of shape "
+                f"{jnp.shape(x)}; for many positions use jax.vmap"
             )
         return jnp.full(jnp.shape(x), bound, x.dtype)
 
     if str(jax.tree.structure(bound)) != str(jax.tree.structure(tree)):
         raise ValueError(
             f"{name}: {trees.shown(bound)} does not fit a position that is {trees.shown(tree)}; "
-            "give a number for all of it, or a pytree like it, with arrays for arrays"
+            "pass a number for all of it, or a pytree like it, with arrays for arrays"
         )
     return jax.tree_util.tree_map_with_path(fit, bound, tree)

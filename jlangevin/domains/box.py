@@ -1,4 +1,4 @@
-"""Boxes, whose walls are at right angles to the axes."""
+"""Boxes, whose walls are perpendicular to the axes."""
 
 from __future__ import annotations
 
@@ -36,16 +36,18 @@ class Box:
         return self._map(lambda low, high, x: jnp.clip(x, low, high), x)
 
     def reflect(self, x: PyTree, y: PyTree) -> tuple[PyTree, PyTree]:
-        """By folding each coordinate, however often it crosses the box."""
-        end = self._map(lambda low, high, y: _fold(low, high, y)[0], y)
-        turned = self._map(lambda low, high, y, x: (y - x) * _fold(low, high, y)[1], y, x)
+        """Fold each coordinate, however often it crosses the box."""
+        end = self._map(lambda low, high, y: _fold_coordinate(low, high, y)[0], y)
+        turned = self._map(
+            lambda low, high, y, x: (y - x) * _fold_coordinate(low, high, y)[1], y, x
+        )
         return end, turned
 
     def primal(self, u: PyTree) -> PyTree:
-        return self._map(_primal, u)
+        return self._map(_primal_coordinate, u)
 
     def dual(self, x: PyTree, noise: PyTree = None) -> PyTree:
-        return self._map(_dual, x)
+        return self._map(_dual_coordinate, x)
 
     def tangent(self, v: PyTree) -> PyTree:
         return v
@@ -56,13 +58,13 @@ class Box:
         return sum(jax.tree.leaves(sums), start=jnp.zeros((), dtype))
 
     def _map(self, function: Callable[..., Any], tree: PyTree, *others: PyTree) -> PyTree:
-        """`function` of the bounds, as large as a leaf, and of the leaves."""
+        """`function` of lower bound, upper bound and leaf, for each leaf; the bounds broadcast."""
         lower, upper = fitted("lower", self.lower, tree), fitted("upper", self.upper, tree)
         return jax.tree.map(function, lower, upper, tree, *others)
 
 
-def _pairs(lower: PyTree, upper: PyTree) -> list[tuple[tuple[str, Any], tuple[str, Any]]]:
-    """The bounds of each leaf and their names; one bound may stand for all."""
+def _paired_bounds(lower: PyTree, upper: PyTree) -> list[tuple[tuple[str, Any], tuple[str, Any]]]:
+    """The bounds of each leaf with their names; a single bound is used for all leaves."""
     lows, highs = (
         trees.named_leaves(name, bound) for name, bound in (("lower", lower), ("upper", upper))
     )
@@ -73,12 +75,12 @@ def _pairs(lower: PyTree, upper: PyTree) -> list[tuple[tuple[str, Any], tuple[st
         raise ValueError(f"upper: {len(highs)} leaves do not fit the {len(lows)} of lower")
     for (_, low), (name, high) in zip(lows, highs, strict=True):
         if () not in (low.shape, high.shape) and low.shape != high.shape:
-            raise ValueError(f"{name}: of shape {high.shape}, does not fit lower of {low.shape}")
+            raise ValueError(f"{name}: shape {high.shape} does not fit lower, of shape {low.shape}")
     return list(zip(lows, highs, strict=True))
 
 
-def _refusal(lower: PyTree, upper: PyTree) -> ValueError:
-    pairs = _pairs(lower, upper)
+def _bounds_error(lower: PyTree, upper: PyTree) -> ValueError:
+    pairs = _paired_bounds(lower, upper)
     for name, bound in (bound for pair in pairs for bound in pair):
         if np.any(np.isnan(bound)):
             return ValueError(f"{name}: expected bounds, got NaN")
@@ -86,54 +88,54 @@ def _refusal(lower: PyTree, upper: PyTree) -> ValueError:
     return ValueError(f"{name}: expected bounds below upper, got {low} and {high}")
 
 
-def _fold(low: jax.Array, high: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Where y is folded to, and 1 or -1 for the direction from which it gets there.
+def _fold_coordinate(low: jax.Array, high: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The place y is folded to, and 1 or -1 for the final direction relative to the move.
 
-    Counted from the wall crossed first, so that no digits are lost to the other one.
+    Distances are measured from the wall crossed first, so that the other wall costs no digits.
     """
     width = high - low
     beyond = jnp.maximum(jnp.maximum(low - y, y - high), 0)
-    # Not `mod`, which is a call for each element, and rounded by itself, so that runs
-    # have the same bits however they are cut.
+    # Not `mod`, which is a function call per element. The product is rounded separately, so that
+    # runs have the same bits however they are cut.
     period = jnp.where(jnp.isfinite(width), 2 * width, 1)
     turns = jnp.where(jnp.isfinite(width), jnp.floor(beyond / period), 0)
-    way = jnp.maximum(beyond - separately_rounded(turns * period, hidden_zero(period)), 0)
-    back = way > width
-    depth = jnp.where(back, 2 * width - way, way)
+    distance = jnp.maximum(beyond - separately_rounded(turns * period, hidden_zero(period)), 0)
+    back = distance > width
+    depth = jnp.where(back, 2 * width - distance, distance)
     end = jnp.where(y < low, low + depth, jnp.where(y > high, high - depth, y))
     outside = (y < low) | (y > high)
     return jnp.clip(end, low, high), jnp.where(outside & ~back, -1, 1).astype(y.dtype)
 
 
-# The mirror map of one coordinate, with slope 1 far from its bounds or between them:
-# l + w σ(4 (u - m)/w) for two bounds of width w and middle m; l + log(1 + e^{u-l}) and its mirror
+# The mirror map of one coordinate, with slope 1 midway between two bounds or far from one:
+# l + w σ(4 (u - m)/w) for two bounds of width w and middle m; l + log(1 + e^{u-l}) or its mirror
 # image for one; u for none.
 
 
 def _bounds(low: jax.Array, high: jax.Array) -> tuple[jax.Array, ...]:
-    """Which bounds there are, and harmless numbers for those, and for the width, that are not."""
+    """Which bounds are finite; the bounds and the width, with finite dummies where they are not."""
     below, above = jnp.isfinite(low), jnp.isfinite(high)
     low, high = jnp.where(below, low, 0), jnp.where(above, high, 0)
     return below, above, low, high, jnp.where(below & above, high - low, 1)
 
 
-def _arguments(low: jax.Array, high: jax.Array, u: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Of σ or softplus, as counted from the lower bound and from the upper."""
+def _logits(low: jax.Array, high: jax.Array, u: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The arguments of σ or softplus, measured from the lower bound and from the upper."""
     below, above, low, high, width = _bounds(low, high)
     both = 4 * ((u - low) - 0.5 * width) / width
     return jnp.where(above, both, u - low), jnp.where(below, -both, high - u)
 
 
-def _primal(low: jax.Array, high: jax.Array, u: jax.Array) -> jax.Array:
+def _primal_coordinate(low: jax.Array, high: jax.Array, u: jax.Array) -> jax.Array:
     below, above, finite_low, finite_high, width = _bounds(low, high)
-    up, down = _arguments(low, high, u)
+    up, down = _logits(low, high, u)
     # From the nearer bound, where floats may be dense.
     both = jnp.where(up < 0, finite_low + width * sigmoid(up), finite_high - width * sigmoid(down))
     one = jnp.where(below, finite_low + softplus(up), finite_high - softplus(down))
     return jnp.clip(jnp.where(below & above, both, jnp.where(below | above, one, u)), low, high)
 
 
-def _dual(low: jax.Array, high: jax.Array, x: jax.Array) -> jax.Array:
+def _dual_coordinate(low: jax.Array, high: jax.Array, x: jax.Array) -> jax.Array:
     below, above, low, high, width = _bounds(low, high)
     logit = jnp.log(x - low) - jnp.log(high - x)
     both = low + 0.5 * width + 0.25 * width * logit
@@ -143,7 +145,7 @@ def _dual(low: jax.Array, high: jax.Array, x: jax.Array) -> jax.Array:
 
 def _log_slope(low: jax.Array, high: jax.Array, u: jax.Array) -> jax.Array:
     below, above, *_ = _bounds(low, high)
-    up, down = _arguments(low, high, u)
+    up, down = _logits(low, high, u)
     slopes = jnp.where(below, log_sigmoid(up), 0) + jnp.where(above, log_sigmoid(down), 0)
     return slopes + jnp.where(below & above, np.log(4), 0).astype(u.dtype)
 
@@ -153,19 +155,19 @@ def _softplus_inverse(y: jax.Array) -> jax.Array:
 
 
 def box(lower: Any, upper: Any) -> Box:
-    """The box lower ≤ x ≤ upper, in which either bound may be infinite; for any pytree position.
+    """The box lower ≤ x ≤ upper, for positions that are any pytree; bounds may be infinite.
 
-    A move is reflected by folding each coordinate. The dual coordinates are a logit where there
-    are two bounds, x = l + w σ(4 (u - m)/w), where m is the middle and w the width, and
-    x = l + log(1 + e^{u-l}) where there is only the lower, its mirror image for the upper.
+    A move is reflected by folding each coordinate. The dual coordinates are
+    x = l + w σ(4 (u - m)/w) between two bounds, where m is the middle and w the width, and
+    x = l + log(1 + e^{u-l}) for a lower bound only, or its mirror image for an upper.
 
     Args:
         lower, upper: scalars, or pytrees like the position, with leaves that are scalars or of the
-            position's shape. Rounded to the position's dtype.
+            position's shape. They are rounded to the position's dtype.
 
     Raises:
-        ValueError: a bound that is NaN, or a lower bound that is not below the upper. Bounds that
-            do not fit the position are refused when they meet it.
+        ValueError: a bound is NaN, or a lower bound is not below the upper; when used, if the
+            bounds do not fit the position.
 
     Example:
         >>> import jax.numpy as jnp, jlangevin as jl
@@ -180,8 +182,8 @@ def box(lower: Any, upper: Any) -> Box:
     )
 
     def rising(xp: Any, bounds: tuple[PyTree, PyTree]) -> Any:
-        walls = (xp.all(low < high) for (_, low), (_, high) in _pairs(*bounds))
+        walls = (xp.all(low < high) for (_, low), (_, high) in _paired_bounds(*bounds))
         return functools.reduce(operator.and_, walls, True)
 
-    lower, upper = or_nan((lower, upper), rising, lambda: _refusal(lower, upper))
+    lower, upper = or_nan((lower, upper), rising, lambda: _bounds_error(lower, upper))
     return Box(lower, upper)

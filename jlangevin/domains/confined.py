@@ -1,4 +1,4 @@
-"""Energies that are infinite outside of a domain."""
+"""Energies that are infinite outside a domain."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ class Confined(WrappedEnergy):
         return jnp.where(self.domain.contains(x), value, jnp.inf)
 
     def gradient(self, x: PyTree) -> PyTree:
-        """NaN outside, where the derivative of a constant would be 0 and take no notice."""
+        """∇E inside and NaN outside, where autodiff would return the 0 of a constant."""
         inside = self.domain.contains(x)
         slope = gradient(self.energy, x)
         return jax.tree.map(lambda g: jnp.where(inside, g, jnp.nan), slope)
 
 
 def confine(energy: Any, domain: Domain) -> Confined:
-    """E inside of `domain` and +∞ outside, where its gradient is NaN.
+    """E inside `domain` and +∞ outside, where its gradient is NaN.
 
-    A kernel that accepts or rejects by the energy (`mala`, `barker`, `malt`) rejects what is not
-    finite, and so samples the law restricted to the domain, without bias. A chain of any other
-    diverges if it leaves the domain, in the next step at the latest, and is reported.
+    A kernel that accepts or rejects by the energy (`mala`, `barker`, `malt`) rejects proposals that
+    are not finite, and so samples the law restricted to the domain, without bias. With any other
+    kernel a chain that leaves the domain diverges in the next step at the latest, and is reported.
 
     Args:
-        energy: any energy; outside of the domain it may be anything.
-        domain: any domain but a simplex, which has no inside that a move in space could hit.
+        energy: any energy; outside the domain it may be anything.
+        domain: any domain but a simplex, which has no interior that a move in space could hit.
 
     Raises:
-        TypeError: an energy that cannot be called; no domain, or a simplex.
+        TypeError: the energy cannot be called, or the domain is not one, or is a simplex.
 
     Example:
         >>> import jax, jax.numpy as jnp, jlangevin as jl
@@ -57,5 +57,5 @@ def confine(energy: Any, domain: Domain) -> Confined:
     check_callable(energy)
     check_domain(domain)
     if isinstance(domain, Simplex):
-        raise TypeError("domain: no move in space ends on a simplex; take jlangevin.mirrored")
+        raise TypeError("domain: no move in space ends on a simplex; use jlangevin.mirrored")
     return Confined(energy, domain)

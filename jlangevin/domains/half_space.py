@@ -47,7 +47,7 @@ class HalfSpace:
 
     def dual(self, x: jax.Array, noise: jax.Array | None = None) -> jax.Array:
         normal, depth, size = self._depth(x)
-        # The depth a of u from the depth s = log(1 + e^a) of x.
+        # From the depth s = log(1 + e^a) of x to the depth a of u.
         return x + -jnp.log(-jnp.expm1(-depth)) / size * normal
 
     def tangent(self, v: jax.Array) -> jax.Array:
@@ -58,13 +58,13 @@ class HalfSpace:
         return log_sigmoid(depth)
 
     def _depth(self, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """The normal, how deep x is inside, and the normal's length."""
+        """The normal, the depth of x inside the plane, and the normal's length."""
         normal, offset, _ = self._parameters(x)
         size = jnp.sqrt(jnp.sum(normal * normal))
         return normal, (offset - jnp.sum(normal * x)) / size, size
 
     def _parameters(self, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Normal, offset, and what roundings of normal · x - offset amount to."""
+        """Normal, offset, and a bound on the rounding of normal · x - offset."""
         x = single_array(x)
         normal, offset = fitted("normal", self.normal, x), jnp.asarray(self.offset, x.dtype)
         terms = jnp.sum(jnp.abs(normal * x)) + jnp.abs(offset)
@@ -74,17 +74,17 @@ class HalfSpace:
 def half_space(normal: Any, offset: Any) -> HalfSpace:
     """The half-space a · x ≤ b, for positions that are a single array.
 
-    A move is reflected at the plane. The dual coordinates have another depth below the plane,
-    s = log(1 + e^{s*}), and are the same otherwise. Where a has a single entry other than 0,
-    `box` with an infinite bound is the same, and exact at the wall.
+    A move is reflected at the plane. The dual coordinates differ only in the depth below the plane:
+    s = log(1 + e^{s*}). If a has a single entry other than 0, a `box` with an infinite bound is the
+    same set, and exact at the wall.
 
     Args:
         normal: a ≠ 0, pointing outwards, an array like the position.
         offset: b.
 
     Raises:
-        TypeError: a position that is no single array, when it meets one.
-        ValueError: a or b not finite, or a = 0; later, a normal that does not fit the position.
+        TypeError: when used, if the position is not a single array.
+        ValueError: a or b is not finite, or a = 0; when used, if a does not fit the position.
 
     Example:
         >>> import jax.numpy as jnp, jlangevin as jl

@@ -27,15 +27,15 @@ class Simplex:
     def project(self, x: jax.Array) -> jax.Array:
         """max(x - τ, 0), where τ makes the sum 1 (Held, Wolfe and Crowder 1974)."""
         x = single_array(x, 1)
-        x = x - jnp.max(x)  # which changes nothing but τ, and keeps the digits of what is left
+        x = x - jnp.max(x)  # changes only τ, and keeps digits
         falling = -jnp.sort(-x)
         excess = (jnp.cumsum(falling) - 1) / jnp.arange(1, x.size + 1).astype(x.dtype)
         last = jnp.sum(falling > excess) - 1
-        return self._settle(x - excess[last])
+        return self._normalise(x - excess[last])
 
     def reflect(self, x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """From face to face, within the plane Σ x_i = 1, off at most 100 n of them. A move with
-        more is held: it ends where it began, turned around, which keeps it reversible."""
+        """From face to face within the plane Σ x_i = 1, with at most 100 n reflections. A move
+        with more ends where it began, with its direction reversed, which keeps it reversible."""
         x = single_array(x, 1)
         move = (y - x) - jnp.mean(y - x)
         most = 100 * x.size
@@ -54,7 +54,7 @@ class Simplex:
             face = jnp.arange(x.size) == jnp.argmin(times)
             time = jnp.min(times)
             x = jnp.where(face, 0, x + time * move)
-            # The face's normal within the plane is e_i - 1/n, of square 1 - 1/n.
+            # The face's normal within the plane is e_i - 1/n, with squared length 1 - 1/n.
             inwards = face.astype(x.dtype) - 1 / x.size
             speed = jnp.sum(jnp.where(face, move, 0))
             return x, move - 2 * speed / (1 - 1 / x.size) * inwards, left - time, number + 1
@@ -63,10 +63,10 @@ class Simplex:
         end, turned, left, number = lax.while_loop(leaves, bounce, start)
         held = number == most
         end = jnp.where(number == 0, x + move, end + left * turned)
-        return self._settle(jnp.where(held, x, end)), jnp.where(held, -move, turned)
+        return self._normalise(jnp.where(held, x, end)), jnp.where(held, -move, turned)
 
     def primal(self, u: jax.Array) -> jax.Array:
-        return self._settle(softmax(single_array(u, 1)))
+        return self._normalise(softmax(single_array(u, 1)))
 
     def dual(self, x: jax.Array, noise: jax.Array | None = None) -> jax.Array:
         logs = jnp.log(single_array(x, 1))
@@ -74,17 +74,17 @@ class Simplex:
         return logs - jnp.mean(logs) + spare
 
     def tangent(self, v: jax.Array) -> jax.Array:
-        """Without the part across Σ x_i = 1."""
+        """The part of v within the plane Σ x_i = 1."""
         return v - jnp.mean(v)
 
     def log_det(self, u: jax.Array) -> jax.Array:
-        """Within the planes, log n + Σ log x_i; and a normal law for what has no part in x."""
+        """log n + Σ log x_i within the plane, and a normal log density for the rest of u."""
         u = single_array(u, 1)
         spare = jnp.sum(u) ** 2 / u.size
         return jnp.sum(log_softmax(u)) - 0.5 * spare + np.log(u.size).astype(u.dtype)
 
-    def _settle(self, x: jax.Array) -> jax.Array:
-        """`x` without negative entries, and with the sum 1 but for its rounding."""
+    def _normalise(self, x: jax.Array) -> jax.Array:
+        """`x` without negative entries, scaled to the sum 1 up to rounding."""
         x = jnp.maximum(x, 0)
         return x / jnp.sum(x)
 
@@ -92,14 +92,13 @@ class Simplex:
 def simplex() -> Simplex:
     """The simplex x_i ≥ 0, Σ x_i = 1, for positions that are one vector of n ≥ 2 entries.
 
-    A law on it is a density in the plane Σ x_i = 1, in which gradients and noise have no part
-    across. That the sum is 1 holds to n eps, as no floats do better. A move is reflected from face
-    to face, at most 100 n times. The dual coordinates are x = softmax(u). They have a direction
-    that x does not depend on, and a standard normal law is given to it: `log_det` contains
-    -(Σ u_i)²/(2n).
+    A law on it is a density in the plane Σ x_i = 1; gradients and noise are projected onto that
+    plane. The sum is 1 to n eps, as accurate as floats allow. A move is reflected from face to
+    face, at most 100 n times. The dual coordinates are x = softmax(u). As x does not depend on
+    their sum, that direction is given a standard normal law: `log_det` contains -(Σ u_i)²/(2n).
 
     Raises:
-        TypeError: a position that is no single vector, when it meets one.
+        TypeError: when used, if the position is not a single vector.
 
     Example:
         >>> import jax.numpy as jnp, jlangevin as jl

@@ -3,10 +3,10 @@
 Each energy is a frozen dataclass whose parameters are pytree leaves: it can be passed through
 `jit`, `grad` and `vmap`, and a changed parameter never recompiles. `log_z` (the log of
 ∫ exp(-E)), `mean`, `cov` and the exact sampler `sample(key, num_draws)` are those of p at
-temperature 1; where one does not exist, or has no closed form, asking for it is refused by name.
+temperature 1. Where one does not exist, or has no closed form, a named error says so.
 
 The parameters of an energy, and so its moments and draws, have one dtype: the widest of the arrays
-given, or JAX's default if none is. Python's numbers follow the others.
+given, or JAX's default if there are none. Python numbers adopt it.
 
 Any other callable from a position to a scalar is an energy too.
 """

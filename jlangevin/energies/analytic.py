@@ -1,4 +1,4 @@
-"""Energies whose law is known: what each knows of it, and checks that they share."""
+"""The interface of energies whose law is known, and checks they have in common."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from jlangevin._core import trees
 from jlangevin._core.trees import PyTree
 from jlangevin.errors import NoClosedFormError
 
-__all__ = ["Analytic", "alike", "check_position"]
+__all__ = ["Analytic", "check_position", "in_common_dtype"]
 
 
 class Analytic:
-    """The facts that an energy of this module may know of its law; refused unless overridden."""
+    """What an energy may know about its law; each member raises an error unless overridden."""
 
     draw_noise: ClassVar[PyTree] = None
 
     @property
     def log_z(self) -> jax.Array:
-        """log ∫ exp(-E(x)) dx."""
+        """log Z = log ∫ exp(-E(x)) dx."""
         raise self._refusal("log_z")
 
     @property
@@ -44,7 +44,7 @@ class Analytic:
         raise self._refusal("an exact sampler")
 
     def sample(self, key: jax.Array, num_draws: int) -> jax.Array:
-        """Exact, independent draws, (num_draws, d); draw i depends on (key, i) alone."""
+        """Exact, independent draws, (num_draws, d); draw i depends only on (key, i)."""
         drawn: jax.Array = distribution.sample(self, key, num_draws)
         return drawn
 
@@ -67,8 +67,8 @@ def check_position(energy: Analytic, x: jax.Array, dim: int) -> None:
         )
 
 
-def alike(*parameters: Any) -> tuple[Any, ...]:
-    """Numbers in their one dtype; Python's stay as they are, and follow those of the position."""
+def in_common_dtype(*parameters: Any) -> tuple[Any, ...]:
+    """Arrays in their common dtype; Python numbers are unchanged, to adopt the position's dtype."""
     dtype = trees.common_dtype(parameters)
 
     def one(value: Any) -> Any:

@@ -34,29 +34,29 @@ Energy = Callable[[PyTree], jax.Array]
 
 
 class GivenGradient:
-    """An energy that gives its own gradient; its value is refused unless overridden."""
+    """An energy with a gradient of its own; it has no value unless `__call__` is overridden."""
 
     def __call__(self, position: PyTree) -> jax.Array:
         raise NoEnergyError(
-            "energy: only its score is known, and its value was asked for; take a kernel that "
-            "needs the gradient alone, such as jlangevin.ula. A kernel of your own gets it from "
-            "jlangevin.kernels.gradient(energy, x), where it would say jax.grad(energy)(x)"
+            "energy: only its score is known, but its value was asked for; use a kernel that "
+            "needs only the gradient, such as jlangevin.ula. A kernel of your own should call "
+            "jlangevin.kernels.gradient(energy, x) instead of jax.grad(energy)(x)"
         )
 
     def gradient(self, position: PyTree) -> PyTree:
-        """∇E at one position, like it."""
+        """∇E at one position, a pytree like it."""
         raise NotImplementedError
 
 
 def gradient(energy: Energy, position: PyTree) -> PyTree:
-    """∇E at one position: that which the energy gives, as a score does, else `jax.grad`'s."""
+    """∇E at one position: the energy's own if it has one, as a score does, else by `jax.grad`."""
     if isinstance(energy, GivenGradient):
         return energy.gradient(position)
     return jax.grad(energy)(position)
 
 
 def value_and_gradient(energy: Energy, position: PyTree) -> tuple[jax.Array | None, PyTree]:
-    """E and ∇E at one position; None for the value where only a gradient is given."""
+    """E and ∇E at one position; the value is None if only the gradient is known."""
     if not isinstance(energy, GivenGradient):
         return jax.value_and_grad(energy)(position)
     slope = energy.gradient(position)
@@ -67,7 +67,7 @@ def value_and_gradient(energy: Energy, position: PyTree) -> tuple[jax.Array | No
 
 
 def level(energy: Any, sigma: Any) -> Any:
-    """`energy` at a level, or a refusal of what has none."""
+    """`energy` at a noise level, or an error if it has no levels."""
     if not hasattr(energy, "at"):
         kind = type(getattr(energy, "traced_energy", energy)).__name__
         raise TypeError(
@@ -80,21 +80,20 @@ def level(energy: Any, sigma: Any) -> Any:
 
 @pytree_dataclass
 class WrappedEnergy(GivenGradient):
-    """An energy that is made of another, and has whatever that has: value, gradient and levels.
+    """An energy derived from another, with a value, gradient or levels if that one has them.
 
-    Say in `__call__` and `gradient` what is made of them, by `self.energy(x)` and
-    `gradient(self.energy, x)`.
+    Subclasses define `__call__` and `gradient` by `self.energy(x)` and `gradient(self.energy, x)`.
     """
 
     energy: Any
 
     def at(self, sigma: Any) -> Self:
-        """The same at another level, where the energy has levels."""
+        """The same energy at another level, if the one inside has levels."""
         return dataclasses.replace(self, energy=level(self.energy, sigma))
 
 
 def check_callable(energy: Any) -> None:
-    """Raise TypeError unless `energy` can be called, and is not what makes an energy."""
+    """Raise TypeError unless `energy` can be called, and is not a factory of energies."""
     check_made("energy", energy)
     if not callable(energy):
         raise TypeError(
@@ -106,7 +105,8 @@ def check_callable(energy: Any) -> None:
 def check_energy(energy: Any, position: PyTree) -> None:
     """Raise unless `energy` maps a position like `position` to a real floating scalar.
 
-    The gradient of one that gives its own must be like the position; it may have no value.
+    If the energy has a gradient of its own, that must be like the position; the value may be
+    missing then.
     """
     check_callable(energy)
     with contextlib.suppress(NoEnergyError):

@@ -15,7 +15,7 @@ from jlangevin._core.checks import (
     check_scalar,
 )
 from jlangevin._core.trees import pytree_dataclass, static_field
-from jlangevin.energies.analytic import Analytic, alike, check_position
+from jlangevin.energies.analytic import Analytic, check_position, in_common_dtype
 
 __all__ = ["DoubleWell", "double_well"]
 
@@ -37,8 +37,8 @@ class DoubleWell(Analytic):
         """∫ y^power exp(-h (y² - 1)²) dy over R for an even power, y = x / minimum.
 
         The trapezoidal rule converges geometrically for an analytic integrand that is even or
-        negligible at the ends: twice the half line, out to where exp(-E) < 1e-17, leaves nothing
-        but rounding. Nodes are held as y - 1, so that narrow wells keep their digits.
+        negligible at the ends. Applied to the half line, out to where exp(-E) < 1e-17, it has no
+        error but rounding. Nodes are stored as y - 1, so that narrow wells keep their digits.
         """
         h = jnp.asarray(self.height, self._dtype)
         reach = jnp.sqrt(40 / lax.stop_gradient(h))
@@ -80,7 +80,7 @@ def double_well(height: Any = 1.0, minimum: Any = 1.0, *, dim: int = 1) -> Doubl
         dim: d, the number of coordinates; there are 2^d wells.
 
     Raises:
-        ValueError: h or a not finite and positive, or d < 1.
+        ValueError: h or a is not finite and positive, or d < 1.
         NoClosedFormError: on `sample`.
 
     Example:
@@ -88,7 +88,7 @@ def double_well(height: Any = 1.0, minimum: Any = 1.0, *, dim: int = 1) -> Doubl
         >>> float(jl.energies.double_well(height=3.0)(jnp.zeros(1)))
         3.0
     """
-    height, minimum = alike(
+    height, minimum = in_common_dtype(
         check_scalar("height", height, positive=True),
         check_scalar("minimum", minimum, positive=True),
     )

@@ -1,4 +1,4 @@
-"""Which axes of draws are those of a position: the energy decides, or the caller says."""
+"""The shape of a position in an array of draws: the caller's choice, or what the energy accepts."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from jlangevin._core.checks import as_draws_array, check_finite
 from jlangevin._core.trees import PyTree
 from jlangevin.energies.base import GivenGradient, check_energy
 
-__all__ = ["Draws", "as_positions", "check_one", "takes"]
+__all__ = ["Draws", "accepts_position", "as_positions", "check_single_position"]
 
 
 class Draws(NamedTuple):
-    """Positions, and how they came."""
+    """Positions as one batch, and the shape of that batch."""
 
     points: jax.Array  # (n, *shape), chain by chain
     batch: tuple[int, ...]  # (draw,) or (chain, draw), whose product is n
@@ -33,8 +33,8 @@ def as_positions(
 ) -> Draws:
     """`value` as finite floats of at least 32 bits, (draw, …) or (chain, draw, …).
 
-    The shape of one position is `shape`, else the one that the energy takes. Where it takes two,
-    a two-dimensional array with more rows than columns is (draw, d), and all else is refused.
+    The shape of one position is `shape`, or else the one that the energy accepts. If it accepts
+    two, a two-dimensional array with more rows than columns is (draw, d), and all else is refused.
     """
     x = as_draws_array(name, value)
     shape = _shape_of_one(name, x, energy) if shape is None else _given_shape(name, x, shape)
@@ -48,27 +48,27 @@ def as_positions(
     return Draws(points, batch)
 
 
-def takes(energy: Any, position: PyTree) -> bool:
-    """Whether an energy can be asked for its value, or a score for itself, at such a position."""
+def accepts_position(energy: Any, position: PyTree) -> bool:
+    """Whether an energy, or a score, can be evaluated at such a position."""
     try:
         check_energy(energy, position)
-    except Exception:  # of the user's own code
+    except Exception:  # the user's code may raise anything
         return False
     return True
 
 
-def check_one(name: str, position: PyTree, shape: Any, batched: Any) -> None:
-    """Raise ValueError unless `position` is that of one chain, as far as that can be known.
+def check_single_position(name: str, position: PyTree, shape: Any, batched: Any) -> None:
+    """Raise ValueError if `position` is, or may be, that of many chains.
 
-    `shape` is what the caller says it is, a shape or a pytree of them; else `batched()` is asked,
-    where each leaf could have a leading chain axis, whether that is as likely.
+    `shape` is the caller's position_shape, a shape or a pytree of shapes. Without it, if each leaf
+    could have a leading chain axis, `batched()` says whether that reading is possible too.
     """
     shapes = jax.tree.map(jnp.shape, position)
     if shape is not None:
         if shapes != shape:
             raise ValueError(
-                f"{name}: expected one of position_shape={shape}, got {trees.shown(position)}; map "
-                "over many with jax.vmap"
+                f"{name}: expected one position of position_shape={shape}, got "
+                f"{trees.shown(position)}; map over many with jax.vmap"
             )
         return
     leaves = jax.tree.leaves(position)
@@ -76,8 +76,8 @@ def check_one(name: str, position: PyTree, shape: Any, batched: Any) -> None:
         return
     if batched():
         raise ValueError(
-            f"{name}: {trees.shown(position)} may be one position or one of each of "
-            f"{leaves[0].shape[0]} chains. For all chains give run.state; for one say "
+            f"{name}: {trees.shown(position)} may be one position or the positions of "
+            f"{leaves[0].shape[0]} chains. For all chains pass run.state; for one position pass "
             f"position_shape={shapes}"
         )
 
@@ -99,22 +99,22 @@ def _shape_of_one(name: str, x: jax.Array, energy: Any) -> tuple[int, ...]:
         hint = f"; for one dimension, {name}[..., None]" if x.ndim == 1 else ""
         raise ValueError(
             f"{name}: expected shape (draw, d) or (chain, draw, d), got shape {x.shape}{hint}; a "
-            "position may have other axes in the place of d"
+            "position may have other axes instead of d"
         )
     dtype = trees.at_least_float32(jnp.zeros((), x.dtype)).dtype
     readings = [x.shape[1:], x.shape[2:]]
-    taken = [s for s in readings if takes(energy, jax.ShapeDtypeStruct(s, dtype))]
+    taken = [s for s in readings if accepts_position(energy, jax.ShapeDtypeStruct(s, dtype))]
     if x.ndim == 2 and (len(taken) < 2 or x.shape[0] > x.shape[1]):
-        return x.shape[1:]  # an energy of scalars may be one that forgot to sum
+        return x.shape[1:]  # an energy that accepts scalars may just lack a sum
     if len(taken) == 1:
         return taken[0]
     if not taken:
-        return x.shape[2:]  # which the energy refuses in words of its own
+        return x.shape[2:]  # the energy's own error will say why it is refused
     one, other = readings
     raise ValueError(
         f"{name}: shape {x.shape} may be {x.shape[0]} draws of positions of shape {one}, or "
         f"{x.shape[0]} chains of {x.shape[1]} draws of positions of shape {other}, and the energy "
-        f"takes both; say which by position_shape={one} or position_shape={other}"
+        f"accepts both; say which by position_shape={one} or position_shape={other}"
     )
 
 

@@ -14,7 +14,7 @@ from jlangevin._core.checks import (
     check_scalar,
 )
 from jlangevin._core.trees import pytree_dataclass, static_field
-from jlangevin.energies.analytic import Analytic, alike, check_position
+from jlangevin.energies.analytic import Analytic, check_position, in_common_dtype
 from jlangevin.noise import Want
 
 __all__ = ["Funnel", "funnel"]
@@ -37,27 +37,27 @@ class Funnel(Analytic):
 
     @property
     def log_z(self) -> jax.Array:
-        return jnp.log(self._scale) + 0.5 * self.dim * math.log(2 * math.pi)
+        return jnp.log(self._scale_array) + 0.5 * self.dim * math.log(2 * math.pi)
 
     @property
     def mean(self) -> jax.Array:
-        return jnp.zeros(self.dim, self._scale.dtype) * self._scale
+        return jnp.zeros(self.dim, self._scale_array.dtype) * self._scale_array
 
     @property
     def cov(self) -> jax.Array:
-        variance = self._scale**2
+        variance = self._scale_array**2
         rest = jnp.broadcast_to(jnp.exp(variance / 2), (self.dim - 1,))
         return jnp.diag(jnp.concatenate([variance[None], rest]))
 
     def template(self) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((self.dim,), self._scale.dtype)
+        return jax.ShapeDtypeStruct((self.dim,), self._scale_array.dtype)
 
     @property
-    def _scale(self) -> jax.Array:
+    def _scale_array(self) -> jax.Array:
         return jnp.asarray(self.scale, trees.common_dtype(self.scale))
 
     def from_noise(self, noise: jax.Array) -> jax.Array:
-        """v by its Gaussian, then the rest with variance e^v."""
+        """v from its Gaussian, then the other coordinates with variance e^v."""
         v = self.scale * noise[:1]
         return jnp.concatenate([v, jnp.exp(0.5 * v) * noise[1:]])
 
@@ -72,12 +72,12 @@ def funnel(dim: int = 2, scale: Any = 3.0) -> Funnel:
         scale: s > 0, the standard deviation of v.
 
     Raises:
-        ValueError: d < 2, or s not finite and positive.
+        ValueError: d < 2, or s is not finite and positive.
 
     Example:
         >>> import jax.numpy as jnp, jlangevin as jl
         >>> float(jl.energies.funnel(dim=3)(jnp.zeros(3)))
         0.0
     """
-    (scale,) = alike(check_scalar("scale", scale, positive=True))
+    (scale,) = in_common_dtype(check_scalar("scale", scale, positive=True))
     return Funnel(scale, check_count("dim", dim, minimum=2))

@@ -104,14 +104,14 @@ class GaussianMixture(Analytic):
         return value
 
     def _log_norm(self) -> jax.Array:
-        """log weight + log of the normal density's constant, for each component."""
+        """The log weight of each component plus the log of its density's constant."""
         d = self.means.shape[1]
         diagonals = jnp.diagonal(self.whitening, axis1=1, axis2=2)
         log_det = jnp.sum(jnp.log(diagonals), axis=1)
         return jnp.log(self.weights) + log_det - 0.5 * d * math.log(2 * math.pi)
 
     def component_log_densities(self, x: jax.Array) -> jax.Array:
-        """log w_k N(x; m_k, S_k) of each component, (k,); their softmax is responsibilities."""
+        """log w_k N(x; m_k, S_k) of each component, (k,); their softmax is the responsibilities."""
         check_position(self, x, self.means.shape[1])
         z = einsum("kij,kj->ki", self.whitening, x[None, :] - self.means)
         return self._log_norm() - 0.5 * jnp.sum(z * z, axis=1)
@@ -136,7 +136,7 @@ class GaussianMixture(Analytic):
         return jax.ShapeDtypeStruct(self.means.shape[1:], self.means.dtype)
 
     def from_noise(self, noise: tuple[jax.Array, jax.Array]) -> jax.Array:
-        """The component by the uniform, then its own Gaussian by the normals."""
+        """The component from the uniform, then a draw of its Gaussian from the normals."""
         normals, uniform = noise
         edges = jnp.cumsum(self.weights)[:-1]
         k = jnp.sum((uniform > edges).astype(jnp.int32))
@@ -154,9 +154,10 @@ def gaussian_mixture(means: Any, covs: Any, weights: Any = None) -> GaussianMixt
         weights: w, shape (k,), positive with sum 1; equal weights if None.
 
     Raises:
-        TypeError: no numbers, or those of half precision, in which no matrix can be factorised.
-        ValueError: wrong shapes, a covariance that is not symmetric positive definite, or
-            weights that are not positive or do not sum to 1.
+        TypeError: an argument is not numbers, or has half precision, in which no matrix can be
+            factorised.
+        ValueError: shapes are wrong, a covariance is not symmetric positive definite, or weights
+            are not positive or do not sum to 1.
 
     Example:
         >>> import jax.numpy as jnp, jlangevin as jl

@@ -1,4 +1,4 @@
-"""The linear energy, which has no law of its own: a chain on it drifts for ever."""
+"""The linear energy, for which exp(-E) is not normalisable: a chain on it drifts forever."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Linear(Analytic):
     def _refusal(self, what: str) -> ValueError:
         return NotNormalizableError(
             f"Linear: {what} does not exist: exp(-θ·x) has no finite integral over R^d. "
-            "Ask for the law after a finite number of steps (exact.law), or bound the energy"
+            "Use the law after a finite number of steps (exact.law), or bound the energy"
         )
 
 

@@ -25,7 +25,7 @@ __all__ = ["Quadratic", "quadratic"]
 
 @jax.custom_jvp
 def _half_form(matrix: jax.Array, y: jax.Array) -> jax.Array:
-    """½ yᵀ A y for a symmetric A; its gradient costs one product, autodiff's own costs two."""
+    """½ yᵀ A y for a symmetric A; its gradient costs one product, where autodiff's costs two."""
     return 0.5 * product(y, product(matrix, y))
 
 
@@ -96,7 +96,7 @@ def quadratic(precision: Any, mean: Any = None) -> Quadratic:
         mean: μ, shape (d,); zero if None.
 
     Raises:
-        ValueError: wrong shapes, or A not symmetric positive definite.
+        ValueError: shapes are wrong, or A is not symmetric positive definite.
 
     Example:
         >>> import jax.numpy as jnp, jlangevin as jl

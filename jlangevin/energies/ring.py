@@ -1,4 +1,4 @@
-"""A ring: a shell around the origin."""
+"""A ring in the plane, or a shell in more dimensions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from jlangevin._core.checks import (
     check_scalar,
 )
 from jlangevin._core.trees import PyTree, pytree_dataclass, static_field
-from jlangevin.energies.analytic import Analytic, alike, check_position
+from jlangevin.energies.analytic import Analytic, check_position, in_common_dtype
 from jlangevin.noise import Want
 
 __all__ = ["Ring", "ring"]
@@ -43,7 +43,7 @@ class Ring(Analytic):
         return jnp.asarray(self.radius, dtype), jnp.asarray(self.width, dtype)
 
     def _in_units(self) -> tuple[Ring, jax.Array]:
-        """The same ring in units in which its radius is about 1 and powers don't overflow."""
+        """The ring in units in which its size is about 1, so that powers do not overflow."""
         big_r, w = self._lengths()
         unit = jnp.maximum(big_r, w * math.sqrt(self.dim))
         return Ring(big_r / unit, w / unit, self.dim), unit
@@ -89,7 +89,7 @@ class Ring(Analytic):
         return jax.ShapeDtypeStruct((self.dim,), self._lengths()[0].dtype)
 
     def from_noise(self, noise: tuple[jax.Array, jax.Array]) -> jax.Array:
-        """A direction by the normals, and the radius by bisection of its distribution function."""
+        """A direction from the normals; the radius from the uniform, by bisection of its CDF."""
         normals, uniform = noise
         k = self.dim - 1
         ring, unit = self._in_units()
@@ -118,14 +118,14 @@ def ring(radius: Any = 2.0, width: Any = 0.3, *, dim: int = 2) -> Ring:
         dim: d ≥ 1.
 
     Raises:
-        ValueError: R or w not finite and positive, or d < 1.
+        ValueError: R or w is not finite and positive, or d < 1.
 
     Example:
         >>> import jax.numpy as jnp, jlangevin as jl
         >>> float(jl.energies.ring(radius=1.0, width=1.0)(jnp.array([3.0, 0.0])))
         2.0
     """
-    radius, width = alike(
+    radius, width = in_common_dtype(
         check_scalar("radius", radius, positive=True), check_scalar("width", width, positive=True)
     )
     return Ring(radius, width, check_count("dim", dim, minimum=1))

@@ -18,7 +18,7 @@ from jlangevin._core.checks import (
     check_scalar,
 )
 from jlangevin._core.trees import pytree_dataclass
-from jlangevin.energies.analytic import Analytic, alike, check_position
+from jlangevin.energies.analytic import Analytic, check_position, in_common_dtype
 from jlangevin.errors import NoClosedFormError
 from jlangevin.noise import Want
 
@@ -57,25 +57,29 @@ class Rosenbrock(Analytic):
 
     @property
     def mean(self) -> jax.Array:
-        return self._moments()[0]
+        return self._mean_and_cov()[0]
 
     @property
     def cov(self) -> jax.Array:
-        return self._moments()[1]
+        return self._mean_and_cov()[1]
 
-    def _moments(self) -> tuple[jax.Array, jax.Array]:
-        """Mean and covariance by polynomials in x_1: E[f(x_i) | x_{i-1}] is one in x_{i-1}."""
+    def _mean_and_cov(self) -> tuple[jax.Array, jax.Array]:
+        """Mean and covariance, by polynomials in x_1.
+
+        If f is a polynomial, E[f(x_i) | x_{i-1}] is a polynomial in x_{i-1}.
+        """
         blocks, length = self.b.shape
         if length > 4:
             raise NoClosedFormError(
                 f"Rosenbrock: moments of blocks of {length + 1} are polynomials of degree "
-                f"{2 ** (length + 1)}, whose values overflow; they are given for blocks of up to 5"
+                f"{2 ** (length + 1)}, whose values overflow; moments are available for blocks of "
+                "up to 5"
             )
         variances = 1 / (2 * self.b)
         x = jnp.array([0.0, 1.0], self.b.dtype)
 
         def back(polynomial: jax.Array, block: int, i: int, j: int) -> jax.Array:
-            """E[polynomial(x_i) | x_j] in powers of x_j, counted in the block; j = -1 is x_1."""
+            """E[polynomial(x_i) | x_j] in powers of x_j, indices within the block; -1 is x_1."""
             for step in range(i, j, -1):
                 smoothed = _smooth(polynomial, variances[block, step])
                 squared = jnp.zeros(2 * len(smoothed) - 1, smoothed.dtype)
@@ -103,7 +107,7 @@ class Rosenbrock(Analytic):
         return jax.ShapeDtypeStruct((self.dim,), self.b.dtype)
 
     def from_noise(self, noise: jax.Array) -> jax.Array:
-        """x_1 by its Gaussian, then each x_i by its own around the square of the one before."""
+        """x_1 from its Gaussian, then each x_i from its Gaussian around x_{i-1}²."""
         blocks, length = self.b.shape
         first = self.mu + noise[0] / jnp.sqrt(jnp.asarray(2 * self.a, noise.dtype))
         normals = noise[1:].reshape(blocks, length)
@@ -132,11 +136,11 @@ def _smooth(polynomial: jax.Array, variance: jax.Array) -> jax.Array:
 def rosenbrock(
     a: Any = 0.05, b: Any = 5.0, mu: Any = 1.0, *, block_length: int = 2, num_blocks: int = 1
 ) -> Rosenbrock:
-    """The hybrid Rosenbrock energy of Pagani, Wiegand and Nadarajah (2022), drawn from exactly.
+    """The hybrid Rosenbrock energy of Pagani, Wiegand and Nadarajah (2022), with exact draws.
 
         E(x) = a (x_1 - μ)² + Σ_j Σ_{i≥2} b_ji (x_ji - x_{j,i-1}²)²,    x_j1 = x_1
 
-    `num_blocks` chains of coordinates j hang on the common x_1; the position is
+    The `num_blocks` blocks j of coordinates share the first, x_1; the position is
     (x_1, x_12, …, x_1n, x_22, …), d = 1 + num_blocks (block_length - 1).
 
     Args:
@@ -145,8 +149,8 @@ def rosenbrock(
         num_blocks: the number of blocks.
 
     Raises:
-        ValueError: a or b not positive, or of the wrong shape.
-        NoClosedFormError: `mean` or `cov` for blocks longer than 5, where they overflow.
+        ValueError: a or b is not positive, or b has the wrong shape.
+        NoClosedFormError: on `mean` and `cov` for blocks longer than 5, where they overflow.
 
     Example:
         >>> import jlangevin as jl
@@ -161,4 +165,4 @@ def rosenbrock(
     if b.shape not in ((), (blocks, length)):
         raise ValueError(f"b: expected a scalar or shape ({blocks}, {length}), got {b.shape}")
     b = jnp.broadcast_to(check_positive("b", b).astype(dtype), (blocks, length))
-    return Rosenbrock(*alike(a, b, mu))
+    return Rosenbrock(*in_common_dtype(a, b, mu))

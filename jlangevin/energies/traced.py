@@ -1,4 +1,4 @@
-"""An energy whose Python code runs once for all programs, and one at many points."""
+"""Energies whose Python code is traced only once, and energies at many points."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BATCH = 4096  # points at a time; results do not depend on it
 
 @trees.pytree_dataclass
 class _TracedOnce:
-    """See `traced_once`. What else an energy has is found in it too."""
+    """See `traced_once`. Other attributes of the energy are available too."""
 
     energy: Parted
 
@@ -30,7 +30,7 @@ class _TracedOnce:
 
     @property
     def traced_energy(self) -> Any:
-        """The energy itself."""
+        """The energy that was wrapped."""
         return self.energy.whole
 
     def __getattr__(self, name: str) -> Any:
@@ -40,26 +40,26 @@ class _TracedOnce:
 
 
 def traced_once(energy: Parted) -> Any:
-    """The energy, its Python code run once for each kind of position.
+    """The energy, with its Python code traced once for each shape and dtype of positions.
 
-    The programs of a run ask for it some ten times, and so would trace all of a network as often.
-    One that gives its own gradient is asked as it is.
+    The programs of a run evaluate it at some ten places, and would trace all of a network at each.
+    An energy with a gradient of its own is returned unchanged.
     """
     return energy.whole if isinstance(energy.whole, GivenGradient) else _TracedOnce(energy)
 
 
 def mapped(function: Callable[[Any, Any], Any], energy: Any, x: Any) -> Any:
-    """`function(energy, point)` at each of n points, x's leaves (n, …); compiled by structure."""
-    return _mapped(Parted.of(energy), x, function=function)
+    """`function(energy, point)` at each of n points; the leaves of `x` have shape (n, …)."""
+    return _map_compiled(Parted.of(energy), x, function=function)
 
 
 def energy_values(energy: Any, x: Any) -> jax.Array:
-    """The energy at each of n points, (n,)."""
-    found: jax.Array = mapped(_value, energy, x)
+    """The energy at each of n points, of shape (n,)."""
+    found: jax.Array = mapped(_evaluate, energy, x)
     return found
 
 
-def _value(energy: Any, point: Any) -> jax.Array:
+def _evaluate(energy: Any, point: Any) -> jax.Array:
     value: jax.Array = energy(point)
     return value
 
@@ -71,6 +71,6 @@ def _energy_at(energy: Parted, position: Any) -> jax.Array:
 
 
 @functools.partial(compiled, static_argnames=("function",))
-def _mapped(energy: Parted, x: Any, *, function: Any) -> Any:
+def _map_compiled(energy: Parted, x: Any, *, function: Any) -> Any:
     batch = min(_BATCH, len(jax.tree.leaves(x)[0]))
     return jax.lax.map(lambda point: function(energy.whole, point), x, batch_size=batch)

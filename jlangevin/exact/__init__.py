@@ -1,16 +1,16 @@
 """Exact laws of affine chains, derived from the code that runs.
 
 If a kernel's step is affine in state and noise, z' = F z + c + G ξ, a Gaussian start stays
-Gaussian: m' = F m + c and S' = F S Fᵀ + G Gᵀ. F and G come out of `kernel.step` by
-`jax.jacfwd`, over the whole state; what is shown is the position's marginal unless `full` is set.
+Gaussian: m' = F m + c and S' = F S Fᵀ + G Gᵀ. F and G come from `kernel.step` by `jax.jacfwd`, over
+the whole state; the result is the position's marginal unless `full` is set.
 
-That the step *is* affine is checked, at probes of many sizes and directions; no finite number of
-them can prove it, and an energy that departs from a quadratic only in between is not found out.
-Outside of `jit` a step that isn't affine raises `NotAffineError`. Where values are traced nothing
-can be raised, and the law is NaN instead.
+Whether the step is affine is checked at probes of many sizes and directions. No finite number of
+probes can prove it: an energy that deviates from a quadratic only between them passes. Outside
+`jit` a step that is not affine raises `NotAffineError`. Where values are traced nothing can be
+raised, and the law is NaN instead.
 
-Precision is that of the position's dtype. Where ηλ is small, F = I - ηA loses digits to the 1:
-the law's relative error is about eps / (ηλ). Enable x64 for laws to be relied on to many digits.
+The precision is that of the position's dtype. Where ηλ is small, F = I - ηA loses digits to
+rounding, and the law's relative error is about eps / (ηλ). Enable x64 for laws with many digits.
 """
 
 from jlangevin._core.deprecation import renamed

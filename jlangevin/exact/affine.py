@@ -1,4 +1,4 @@
-"""The affine map that a kernel's step is, derived from its code."""
+"""The affine maps of a kernel's `init` and `step`, derived from its code."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from jlangevin.energies.base import Energy, check_energy, gradient
 from jlangevin.errors import (
     NotAffineError,
 )
-from jlangevin.kernels.base import Kernel, at_step, check_kernel, check_step
+from jlangevin.kernels.base import Kernel, check_kernel, check_step, resolve_schedules
 from jlangevin.noise import Want
 
 __all__ = [
     "AffineMap",
-    "Linearised",
+    "ChainMaps",
     "affine_map",
     "derive_gradient",
-    "linearise",
+    "derive_maps",
     "linearised",
     "nan_unless",
     "refuse_not_affine",
@@ -42,24 +42,24 @@ class AffineMap(NamedTuple):
 
     matrix: jax.Array  # F, (n, n)
     offset: jax.Array  # c, (n,)
-    cov: jax.Array  # Q = G Gᵀ, (n, n), where G is the derivative by the noise
+    cov: jax.Array  # Q = G Gᵀ, (n, n), where G is the derivative with respect to the noise
 
 
 def affine_map(kernel: Kernel, energy: Energy, position: PyTree, step: int = 0) -> AffineMap:
-    """The affine map that one step of `kernel` is, over its whole state.
+    """One step of `kernel` as an affine map of its whole state.
 
     Args:
-        kernel: any kernel that asks for normals alone.
+        kernel: any kernel whose only noise is normals.
         energy: an energy on which its step is affine: quadratic or linear.
         position: one position, for structure, shapes and dtypes; its values are not used.
-        step: where in its schedules the kernel stands, counted from 0.
+        step: the step at which schedules are evaluated, counted from 0.
 
     Returns:
         An `AffineMap` over the kernel's state in `ravel_pytree` order.
 
     Raises:
-        NotAffineError: the step is not affine, or wants noise other than normals.
-        TypeError, ValueError: a position that is not floating; a step that is no count.
+        NotAffineError: the step is not affine, or uses noise other than normals.
+        TypeError, ValueError: the position is not floating, or the step is not a count.
 
     Example:
         >>> import jax.numpy as jnp, jlangevin as jl
@@ -72,16 +72,16 @@ def affine_map(kernel: Kernel, energy: Energy, position: PyTree, step: int = 0) 
     return linearised(kernel, energy, position, step).step
 
 
-# Positions may be measured in any unit. What bends within the least of these is seen from it, as
-# the derivative is taken at 0; what bends beyond the greatest is not seen.
+# Positions may have any unit. The derivative is taken at 0, so a map that bends below the least of
+# these sizes is found too; one that bends only above the greatest is not.
 _PROBE_SIZES = (1.0, 3.0, 10.0, 30.0, 1e2, 1e3, 1e4, 1e6, 1e9, 1e12)
 
 
 _PROBE_DIRECTIONS = 4  # and their opposites
 
 
-class Linearised(NamedTuple):
-    """What a kernel's code says of its chain on an energy."""
+class ChainMaps(NamedTuple):
+    """A kernel's chain on an energy as affine maps, derived from the kernel's code."""
 
     init: AffineMap  # from a position to the first state
     step: AffineMap  # from a state to the next
@@ -89,32 +89,33 @@ class Linearised(NamedTuple):
     position: Any  # one position, likewise
 
 
-def linearised(kernel: Kernel, energy: Energy, position: PyTree, step: int = 0) -> Linearised:
+def linearised(kernel: Kernel, energy: Energy, position: PyTree, step: int = 0) -> ChainMaps:
     check_tree("position", position)
     position = trees.as_position("position", position, floating=True)
     check_kernel(kernel, position)
     check_width(kernel=kernel, energy=energy, position=position)
     like, zeros = trees.struct(position), trees.zeros(position)
     parts = Parted.of(kernel), Parted.of(energy)
-    init, moved, quadratic, affine = linearise(*parts, zeros, jnp.int32(step))
+    init, moved, quadratic, affine = derive_maps(*parts, zeros, jnp.int32(step))
     refuse_not_affine(quadratic, affine, type(kernel).__name__)
     state = jax.eval_shape(
-        lambda x, t: at_step(kernel, t).init(energy, x, _zero_noise(kernel.init_noise, x)),
+        lambda x, t: resolve_schedules(kernel, t).init(
+            energy, x, _zero_noise(kernel.init_noise, x)
+        ),
         zeros,
         jnp.int32(step),
     )
-    return nan_unless(Linearised(init, moved, state, like), quadratic, affine)
+    return nan_unless(ChainMaps(init, moved, state, like), quadratic, affine)
 
 
 @partial(compiled, quickly=True)
-def linearise(
-    of: Parted, on: Parted, zeros: PyTree, step: jax.Array
+def derive_maps(
+    kernel_parts: Parted, energy_parts: Parted, zeros: PyTree, step: jax.Array
 ) -> tuple[AffineMap, AffineMap, jax.Array, jax.Array]:
-    """The maps of `init` and `step` of a kernel on an energy, whether the gradient is affine, and
-    whether they are."""
-    energy = on.whole
+    """The maps of `init` and `step`, and whether the energy's gradient and both maps are affine."""
+    energy = energy_parts.whole
     check_energy(energy, zeros)
-    kernel = at_step(of.whole, step)
+    kernel = resolve_schedules(kernel_parts.whole, step)
     check_step(kernel, energy, zeros)
     init_noise = _zero_noise(kernel.init_noise, zeros)
     step_noise = _zero_noise(kernel.step_noise, zeros)
@@ -138,10 +139,10 @@ def linearise(
 def _derive(
     function: Callable[[Any, Any], PyTree], at: PyTree, noise: PyTree, *, each: bool = False
 ) -> tuple[AffineMap, jax.Array]:
-    """The affine map that `function` is, and whether it is one.
+    """`function` as an affine map, and whether it is affine.
 
-    A deviation counts if rounding cannot explain it: in each entry by itself if `each`, else
-    against the largest (a step forms differences, whose rounding is that of their terms).
+    A deviation counts if it exceeds rounding. If `each`, the bound on rounding is that of each
+    entry, else that of the largest: a step forms differences, with the rounding of their terms.
     """
     zero, unravel = ravel_pytree(jax.tree.map(jnp.zeros_like, at))
     no_noise, unravel_noise = ravel_pytree(noise)
@@ -160,12 +161,12 @@ def _derive(
         shift = jnp.where(root > 0, jnp.abs(offset) / jnp.where(root > 0, root, 1), 0)
 
     def fits(z: jax.Array, xi: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Whether the map is affine as far as this probe shows, and whether it shows anything."""
+        """Whether the map is affine at this probe, and whether the probe shows anything."""
         expected = product(matrix, z) + offset + product(scatter, xi)
         terms = product(jnp.abs(matrix), jnp.abs(z)) + jnp.abs(offset)
         terms += product(jnp.abs(scatter), jnp.abs(xi))
         if each:
-            # A may be a sum of squares whose terms cancel in it; |A_ij|² ≤ A_ii A_jj bounds them.
+            # A may be a sum of squares whose terms cancel; |A_ij|² ≤ A_ii A_jj bounds them.
             terms += root * (product(root, jnp.abs(z)) + jnp.max(shift, initial=0.0))
         else:
             terms = jnp.full_like(terms, jnp.max(terms, initial=0.0))
@@ -179,14 +180,14 @@ def _derive(
 
 
 def derive_gradient(energy: Energy, zeros: PyTree) -> tuple[AffineMap, jax.Array]:
-    """∇E(x) = A x + b as an affine map, and whether it is one."""
+    """∇E(x) = A x + b as an affine map, and whether it is affine."""
     return _derive(lambda x, _: gradient(energy, x), zeros, None, each=True)
 
 
 def _probes(like: jax.Array, phase: float) -> jax.Array:
     """Fixed vectors of many sizes, in several directions and their opposites: (probe, element).
 
-    Their entries have both signs and no pattern: cosines of the golden ratio's multiples.
+    Their entries are cosines of the golden ratio's multiples, which have both signs and no pattern.
     """
     golden = (np.sqrt(5) - 1) / 2
     index = np.arange(1, _PROBE_DIRECTIONS * like.size + 1).reshape(_PROBE_DIRECTIONS, like.size)
@@ -198,11 +199,11 @@ def _probes(like: jax.Array, phase: float) -> jax.Array:
 
 def _zero_noise(wants: PyTree, like: PyTree) -> PyTree:
     for want in jax.tree.leaves(wants):
-        if (kind := noise.kind(want)) is not Want.NORMAL:
+        if (kind := noise.kind_of_want(want)) is not Want.NORMAL:
             raise NotAffineError(
-                f"kernel: it asks for {kind}, not for normals alone, so its step is not affine "
-                "in Gaussian noise and the law after it is not Gaussian; verify.invariance tests "
-                "what such a kernel leaves as it is"
+                f"kernel: it asks for {kind}, not only for normals, so its step is not affine in "
+                "Gaussian noise and the law after it is not Gaussian; verify.invariance tests "
+                "whether such a kernel keeps its stationary law"
             )
     return trees.zeros(noise.shapes(wants, like))
 
@@ -213,22 +214,22 @@ def refuse_not_affine(quadratic: jax.Array, affine: jax.Array, name: str = "it")
     if not bool(quadratic):
         raise NotAffineError(
             "energy: its gradient is not affine (or not finite at 0), so a chain on it has no "
-            "Gaussian law; exact laws are for quadratic and linear energies. If a GPU rounds the "
-            'products of such an energy, call this under jax.default_matmul_precision("highest")'
+            "Gaussian law; exact laws are for quadratic and linear energies. If the energy is one, "
+            "and a GPU rounds its products, call this under "
+            'jax.default_matmul_precision("highest")'
         )
     if not bool(affine):
         raise NotAffineError(
             "kernel: its step is not affine in state and noise on this energy, or not finite: "
             f"{name} has walls, tames the gradient, keeps a velocity's length, or has numbers out "
             "of range; exact laws are for kernels such as jlangevin.ula, and verify.invariance "
-            "tests the others"
+            "tests the other kernels"
         )
 
 
-def nan_unless(maps: Linearised, *good: jax.Array) -> Linearised:
-    """`maps`, or NaN where not all are `good`: a refusal for traced values, of which none can be
-    made in Python."""
-    if trees.is_concrete(good):  # and not refused
+def nan_unless(maps: ChainMaps, *good: jax.Array) -> ChainMaps:
+    """`maps`, or NaN unless all of `good`, for traced values, which cannot raise an error."""
+    if trees.is_concrete(good):  # an error would have been raised
         return maps
     all_good = reduce(operator.and_, good)
     step = AffineMap(*(jnp.where(all_good, leaf, jnp.nan) for leaf in maps.step))

@@ -20,14 +20,14 @@ def wasserstein2(p: Gaussian, q: Gaussian) -> jax.Array:
         W² = |m_p - m_q|² + min_U |S_p^{1/2} - S_q^{1/2} U|²_F    over orthogonal U
 
     which equals the usual tr(S_p + S_q - 2 (S_p^{1/2} S_q S_p^{1/2})^{1/2}) but loses no digits
-    where p and q are close. Singular covariances are allowed; the derivative needs regular ones,
-    and is taken as 0 where p = q.
+    where p and q are close. Covariances may be singular, but then the derivative does not exist;
+    where p = q it is taken as 0.
 
     Args:
-        p, q: two laws over positions alike; `jax.vmap` it over trajectories of laws.
+        p, q: two laws over positions of one structure; for trajectories of laws use `jax.vmap`.
 
     Raises:
-        TypeError: p or q is no `Gaussian`.
+        TypeError: p or q is not a `Gaussian`.
         ValueError: p and q are over different positions, or one is a whole trajectory.
 
     Example:
@@ -36,9 +36,9 @@ def wasserstein2(p: Gaussian, q: Gaussian) -> jax.Array:
         >>> float(jl.exact.wasserstein2(p, jl.Gaussian(3 * jnp.ones(1), 25 * jnp.eye(1))))
         5.0
     """
-    m, n = _pair(p, q)
+    m, n = _checked_means(p, q)
     shapes = _bures(p.cov, q.cov)
-    # What is no more than the rounding of the two roots is no distance.
+    # A distance within the rounding of the two roots counts as 0.
     rounding = 4 * jnp.finfo(m.dtype).eps * len(m)
     alike = shapes <= rounding**2 * (jnp.trace(p.cov) + jnp.trace(q.cov))
     return root(jnp.sum((m - n) ** 2) + jnp.where(alike, 0, shapes))
@@ -52,10 +52,10 @@ def kl(p: Gaussian, q: Gaussian) -> jax.Array:
     NaN if a covariance is singular.
 
     Args:
-        p, q: two laws over positions alike; `jax.vmap` it over trajectories of laws.
+        p, q: two laws over positions of one structure; for trajectories of laws use `jax.vmap`.
 
     Raises:
-        TypeError: p or q is no `Gaussian`.
+        TypeError: p or q is not a `Gaussian`.
         ValueError: p and q are over different positions, or one is a whole trajectory.
 
     Example:
@@ -64,11 +64,11 @@ def kl(p: Gaussian, q: Gaussian) -> jax.Array:
         >>> float(jl.exact.kl(p, jl.Gaussian(jnp.ones(1), jnp.eye(1))))
         0.5
     """
-    m, n = _pair(p, q)
+    m, n = _checked_means(p, q)
     lower_p, lower_q = jnp.linalg.cholesky(p.cov), jnp.linalg.cholesky(q.cov)
     ratio = jax.scipy.linalg.solve_triangular(lower_q, lower_p, lower=True)
     shift = jax.scipy.linalg.solve_triangular(lower_q, m - n, lower=True)
-    # x - 1 - log x of each squared diagonal entry, and the rest: no large terms cancel.
+    # The sum of x - 1 - log x over squared diagonal entries, and the rest, without cancellation.
     diagonal = jnp.diagonal(ratio)
     off = jnp.sum(jnp.tril(ratio, -1) ** 2)
     excess = jnp.sum((diagonal - 1) * (diagonal + 1) - 2 * jnp.log(diagonal))
@@ -101,7 +101,7 @@ def _matrix_root(s: jax.Array) -> jax.Array:
     return product(vectors * jnp.sqrt(jnp.maximum(values, 0))[None, :], vectors.T)
 
 
-def _pair(p: Any, q: Any) -> tuple[jax.Array, jax.Array]:
+def _checked_means(p: Any, q: Any) -> tuple[jax.Array, jax.Array]:
     for name, law in (("p", p), ("q", q)):
         check_gaussian(name, law)
         law.check_single(name)

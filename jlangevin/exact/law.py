@@ -22,7 +22,7 @@ from jlangevin.errors import (
     NotAffineError,
     UnstableStepError,
 )
-from jlangevin.exact.affine import AffineMap, Linearised, linearise, linearised, nan_unless
+from jlangevin.exact.affine import AffineMap, ChainMaps, derive_maps, linearised, nan_unless
 from jlangevin.kernels.base import Kernel, has_schedule
 from jlangevin.noise import MAX_STEPS
 
@@ -41,16 +41,16 @@ def law(
     """The exact law of the chain after `num_steps` steps from `start`.
 
     Without schedules the steps are composed by doubling, (F, c, Q)∘(F, c, Q) =
-    (F², F c + c, F Q Fᵀ + Q): O(log num_steps), so 10⁹ steps are instant. With schedules it is
-    one composition a step.
+    (F², F c + c, F Q Fᵀ + Q): O(log num_steps), so 10⁹ steps are instant. With schedules it takes
+    one composition per step.
 
     Args:
         kernel, energy: as for `affine_map`.
         start: the law of the first position.
         num_steps: N ≥ 0.
-        full: the law of the kernel's whole state instead of the position's.
-        allow_unstable: give the law of a chain that grows without bound, too, as far as it is
-            within the range of floats.
+        full: whether to return the law of the kernel's whole state instead of the position's.
+        allow_unstable: whether to return the law of a chain that grows without bound, as far as
+            floats can represent it.
 
     Returns:
         A `Gaussian` over the position (a pytree like it), or over the state if `full`.
@@ -58,8 +58,8 @@ def law(
     Raises:
         NotAffineError: see `affine_map`.
         UnstableStepError: the step size is beyond the stability limit: the step's map has a
-            spectral radius above 1. Not looked for in kernels with schedules.
-        TypeError: `start` is no `Gaussian`.
+            spectral radius above 1. Kernels with schedules are not checked for it.
+        TypeError: `start` is not a `Gaussian`.
 
     Example:
         >>> import jax.numpy as jnp, jlangevin as jl
@@ -93,8 +93,8 @@ def trajectory(
         `jax.tree.map(lambda leaf: leaf[k], result)` is the law after k steps.
 
     Raises:
-        NotAffineError, TypeError: as `law`. An unstable chain's law is given too, as far as it is
-            within the range of floats.
+        NotAffineError, TypeError: as `law`. An unstable chain is not refused; its law is returned
+            as far as floats can represent it.
 
     Example:
         >>> import jax.numpy as jnp, jlangevin as jl
@@ -105,8 +105,8 @@ def trajectory(
     num_steps, full = check_count("num_steps", num_steps, minimum=0), check_flag("full", full)
     if num_steps > MAX_STEPS:
         raise ValueError(
-            f"num_steps: a law for every step is kept, at most {MAX_STEPS}, got {num_steps}; "
-            "exact.law gives that after the last step alone"
+            f"num_steps: expected at most {MAX_STEPS}, as the law of every step is kept, got "
+            f"{num_steps}; exact.law returns only the law after the last step"
         )
     check_gaussian_start(start)
     return _step_by_step(kernel, energy, start, num_steps, full=full, keep=True)
@@ -122,8 +122,8 @@ def stationary(kernel: Kernel, energy: Energy, position: PyTree, *, full: bool =
         NotAffineError: see `affine_map`.
         UnstableStepError: the map's spectral radius is above 1.
         NoStationaryLawError: it is 1 (a linear or flat direction of the energy), so the chain
-            wanders off for ever; or the kernel has a schedule.
-        TypeError: a position that is not floating.
+            never settles; or the kernel has a schedule.
+        TypeError: the position is not floating.
 
     Example:
         >>> import jax.numpy as jnp, jlangevin as jl
@@ -134,42 +134,43 @@ def stationary(kernel: Kernel, energy: Energy, position: PyTree, *, full: bool =
     full = check_flag("full", full)
     if has_schedule(kernel):
         raise NoStationaryLawError(
-            "kernel: a step that changes with time has no stationary law; "
-            "ask for exact.law after a number of steps"
+            "kernel: a step that changes with time has no stationary law; use exact.law after a "
+            "number of steps"
         )
     maps, growth = _refuse_unstable(linearised(kernel, energy, position))
     if trees.is_concrete(growth) and not bool(growth.settles):
         raise NoStationaryLawError(
             f"energy: the step's map has spectral radius {float(growth.radius):.9g}, so the chain "
             "never settles: the energy is linear or flat in some direction (exp(-E) has no finite "
-            f"integral), or ηλ is too small for {growth.radius.dtype} to tell. Ask for exact.law "
-            "after a number of steps, or enable x64"
+            f"integral), or ηλ is too small for {growth.radius.dtype}. Use exact.law after a "
+            "number of steps, or enable x64"
         )
     maps = nan_unless(maps, growth.settles)
-    # From anywhere: whatever has a spectral radius that float64 can tell from 1 has settled.
+    # Any start will do: after this many steps, every chain whose spectral radius float64 can
+    # distinguish from 1 has settled.
     zero = trees.zeros(maps.position)
     size = trees.size(zero)
     anywhere = unchecked_gaussian(zero, jnp.zeros((size, size), trees.float_dtype(zero)))
     return _by_doubling(maps, anywhere, 2 ** (_DIGITS - 1), full)
 
 
-_DIGITS = 64  # of a number of steps
+_DIGITS = 64  # binary digits of a number of steps
 
 
-def _refuse_unstable(maps: Linearised) -> tuple[Linearised, _Growth]:
+def _refuse_unstable(maps: ChainMaps) -> tuple[ChainMaps, _Stability]:
     growth = _growth(maps.step.matrix)
     if trees.is_concrete(growth) and not bool(growth.stable):
         raise UnstableStepError(
             f"step_size: the step's map has spectral radius {float(growth.radius):.6g}, so the "
             "chain grows without bound. Either the step is beyond the stability limit (ULA needs "
             "step_size < 2/λ_max of PA; see adaptation.step_size_for), or the energy has no "
-            "minimum. exact.law gives the law all the same with allow_unstable=True"
+            "minimum. With allow_unstable=True, exact.law returns the law nevertheless"
         )
     return nan_unless(maps, growth.stable), growth
 
 
-class _Growth(NamedTuple):
-    """The spectral radius of a step's map, and whether it is not above 1, and below."""
+class _Stability(NamedTuple):
+    """The spectral radius of a step's map, whether it is at most 1, and whether it is below 1."""
 
     radius: jax.Array
     stable: jax.Array
@@ -177,15 +178,15 @@ class _Growth(NamedTuple):
 
 
 @partial(compiled, quickly=True)
-def _growth(matrix: jax.Array) -> _Growth:
+def _growth(matrix: jax.Array) -> _Stability:
     radius = _spectral_radius(lax.stop_gradient(matrix))
-    # How far from 1 a computed spectral radius may be when it is 1.
+    # The rounding error of a computed spectral radius near 1.
     rounding = 10 * float(jnp.finfo(matrix.dtype).eps) * max(len(matrix), 1)
-    return _Growth(radius, radius <= 1 + rounding, radius < 1 - rounding)
+    return _Stability(radius, radius <= 1 + rounding, radius < 1 - rounding)
 
 
 def _spectral_radius(matrix: jax.Array) -> jax.Array:
-    """max |eigenvalue| = lim |F^n|^(1/n), n = 2, 4, 8, … (Gelfand): no eigensolver needed."""
+    """max |eigenvalue| = lim |F^n|^(1/n), n = 2, 4, 8, … (Gelfand), without an eigensolver."""
 
     def normalized(m: jax.Array) -> tuple[jax.Array, jax.Array]:
         norm = jnp.sqrt(jnp.sum(m * m))
@@ -200,10 +201,10 @@ def _spectral_radius(matrix: jax.Array) -> jax.Array:
     return jnp.exp(log_radius)
 
 
-def _by_doubling(maps: Linearised, start: Gaussian, num_steps: int, full: bool) -> Gaussian:
+def _by_doubling(maps: ChainMaps, start: Gaussian, num_steps: int, full: bool) -> Gaussian:
     """The law after `num_steps` equal steps."""
     number = f"{num_steps:b}"
-    # As many for most numbers, so that one program serves them all.
+    # The same length for most numbers, so that one program serves them.
     digits = number.zfill(-(-len(number) // _DIGITS) * _DIGITS)
     bits = np.array([bit == "1" for bit in digits])
     return _composed(maps.init, maps.step, start, bits, Parted.of(maps.state), full=full)
@@ -213,12 +214,12 @@ def _by_doubling(maps: Linearised, start: Gaussian, num_steps: int, full: bool) 
 def _composed(
     init: AffineMap, step: AffineMap, start: Gaussian, bits: Any, state: Parted, *, full: bool
 ) -> Gaussian:
-    law = pushforward(_power(step, bits), *pushforward(init, *_flat(start)))
+    law = pushforward(_power(step, bits), *pushforward(init, *_raveled(start)))
     return marginal(state, *law, full)
 
 
 def _power(step: AffineMap, bits: jax.Array) -> AffineMap:
-    """`step` composed with itself as often as the binary number `bits` says, first bit first."""
+    """`step` to the power of the binary number `bits`, most significant bit first."""
     zero = jnp.zeros_like(step.offset)
     identity = AffineMap(jnp.eye(len(zero), dtype=zero.dtype), zero, jnp.zeros_like(step.cov))
 
@@ -237,7 +238,7 @@ def compose(first: AffineMap, second: AffineMap) -> AffineMap:
 
 
 def pushforward(move: AffineMap, mean: jax.Array, cov: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The law N(mean, cov) after `move`."""
+    """The image of N(mean, cov) under the affine map `move`."""
     moved = product(move.matrix, cov, move.matrix.T) + move.cov
     return product(move.matrix, mean) + move.offset, (moved + moved.T) / 2
 
@@ -245,9 +246,9 @@ def pushforward(move: AffineMap, mean: jax.Array, cov: jax.Array) -> tuple[jax.A
 def _step_by_step(
     kernel: Kernel, energy: Energy, start: Gaussian, num_steps: int, *, full: bool, keep: bool
 ) -> Gaussian:
-    """The law after `num_steps` steps, or if `keep` after each of 0 … `num_steps`."""
+    """The law after `num_steps` steps; if `keep`, the laws after each of 0 … `num_steps`."""
     maps = linearised(kernel, energy, start.mean)
-    law, first_bad = _walk(
+    law, first_bad = _scan_steps(
         Parted.of(kernel),
         Parted.of(energy),
         Parted.of(maps.state),
@@ -261,15 +262,15 @@ def _step_by_step(
     if trees.is_concrete(first_bad) and int(first_bad) < num_steps:
         raise NotAffineError(
             f"kernel: at step {int(first_bad)} of its schedules the step is not affine or not "
-            "finite; step_size and temperature must be finite and not below zero at every step"
+            "finite; step_size and temperature must be finite and zero or above at every step"
         )
     return law
 
 
 @partial(compiled, static_argnames=("num_steps", "full", "keep"))
-def _walk(
-    of: Parted,
-    on: Parted,
+def _scan_steps(
+    kernel_parts: Parted,
+    energy_parts: Parted,
     state: Parted,
     init: AffineMap,
     constant: AffineMap,
@@ -279,31 +280,34 @@ def _walk(
     full: bool,
     keep: bool,
 ) -> tuple[Gaussian, jax.Array]:
-    """The law from `start` on, every step `constant` if nothing is scheduled, and the first step
-    that is not affine (`num_steps` if all are), from which on the law is NaN."""
-    scheduled = has_schedule(of.whole)
+    """The law after `num_steps` steps from `start`, and the first step that is not affine.
+
+    That number is `num_steps` if all steps are affine; otherwise the law is NaN from there on. If
+    nothing is scheduled, every step is `constant`.
+    """
+    scheduled = has_schedule(kernel_parts.whole)
     zeros = trees.zeros(start.mean)
 
-    def push(carry: tuple[Any, jax.Array], t: jax.Array) -> tuple[Any, Any]:
+    def one_step(carry: tuple[Any, jax.Array], t: jax.Array) -> tuple[Any, Any]:
         law, first_bad = carry
         move = constant
         if scheduled:
-            _, move, _, affine = linearise(of, on, zeros, t)
+            _, move, _, affine = derive_maps(kernel_parts, energy_parts, zeros, t)
             move = AffineMap(*(jnp.where(affine, leaf, jnp.nan) for leaf in move))
             first_bad = jnp.where(affine, first_bad, jnp.minimum(first_bad, t))
         law = pushforward(move, *law)
         return (law, first_bad), law if keep else None
 
-    first = pushforward(init, *_flat(start))
+    first = pushforward(init, *_raveled(start))
     steps = jnp.arange(num_steps, dtype=jnp.int32)
-    (last, first_bad), later = lax.scan(push, (first, jnp.int32(num_steps)), steps)
+    (last, first_bad), later = lax.scan(one_step, (first, jnp.int32(num_steps)), steps)
     if not keep:
         return marginal(state, *last, full), first_bad
     each = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, later)
     return jax.vmap(lambda mean, cov: marginal(state, mean, cov, full))(*each), first_bad
 
 
-def _flat(start: Gaussian) -> tuple[jax.Array, jax.Array]:
+def _raveled(start: Gaussian) -> tuple[jax.Array, jax.Array]:
     return trees.ravel(start.mean), start.cov
 
 
@@ -320,7 +324,7 @@ def check_gaussian_start(start: Any) -> None:
     check_gaussian(
         "start",
         start,
-        "for chains that all begin at one point x, take Gaussian(x, zeros); for a quadratic "
-        "energy's own law, exact.target(energy, position)",
+        "for chains that all start at one point x, pass Gaussian(x, zeros); for the law of a "
+        "quadratic energy, exact.target(energy, position)",
     )
     start.check_single("start")

@@ -1,4 +1,4 @@
-"""The law exp(-E/T) itself, of a quadratic energy."""
+"""The law exp(-E/T) of a quadratic energy."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["quadratic_form", "target"]
 
 
 def target(energy: Energy, position: PyTree, temperature: Any = 1.0) -> Gaussian:
-    """The law p ∝ exp(-E/T) itself, of a quadratic energy: N(-A⁻¹ b, T A⁻¹).
+    """The law p ∝ exp(-E/T) of a quadratic energy: N(-A⁻¹ b, T A⁻¹).
 
     Args:
         energy: a quadratic energy, A = ∇²E, b = ∇E(0).
@@ -30,10 +30,10 @@ def target(energy: Energy, position: PyTree, temperature: Any = 1.0) -> Gaussian
         temperature: T > 0.
 
     Raises:
-        NotAffineError: the gradient is not affine, so p is no Gaussian.
-        NoEnergyError: the energy is a score that is no gradient.
+        NotAffineError: the gradient is not affine, so p is not Gaussian.
+        NoEnergyError: the energy is a score that is not a gradient.
         NotNormalizableError: A has an eigenvalue that is not positive.
-        TypeError: a position that is not floating.
+        TypeError: the position is not floating.
 
     Example:
         >>> import jax.numpy as jnp, jlangevin as jl
@@ -50,8 +50,8 @@ def target(energy: Energy, position: PyTree, temperature: Any = 1.0) -> Gaussian
         if smallest <= 10 * float(jnp.finfo(values.dtype).eps) * len(values) * max(largest, 0.0):
             raise NotNormalizableError(
                 f"energy: its Hessian has the eigenvalue {smallest:.3g}, which is not above zero, "
-                "so exp(-E/T) has no finite integral; exact.law gives the law after a number of "
-                "steps, which exists"
+                "so exp(-E/T) has no finite integral; the law after a number of steps exists, see "
+                "exact.law"
             )
     lower = jnp.linalg.cholesky(hessian)
     mean = -jax.scipy.linalg.cho_solve((lower, True), slope)
@@ -61,7 +61,7 @@ def target(energy: Energy, position: PyTree, temperature: Any = 1.0) -> Gaussian
 
 
 def quadratic_form(energy: Energy, position: PyTree) -> tuple[jax.Array, jax.Array]:
-    """A = ∇²E and b = ∇E(0) over the raveled position, or a refusal."""
+    """A = ∇²E and b = ∇E(0) over the raveled position; an error if E is not quadratic."""
     check_energy(energy, position)
     slope, good = derive_gradient(energy, trees.zeros(position))
     refuse_not_affine(good, jnp.array(True))
@@ -70,8 +70,8 @@ def quadratic_form(energy: Energy, position: PyTree) -> tuple[jax.Array, jax.Arr
         symmetric = _is_symmetric(slope.matrix)
     if trees.is_concrete(symmetric) and not bool(symmetric):
         raise NoEnergyError(
-            "energy: the derivative of its score is not symmetric, so the score is no gradient and "
-            "there is no density exp(-E/T); exact.stationary gives the law a kernel tends to"
+            "energy: the derivative of its score is not symmetric, so the score is not a gradient "
+            "and there is no density exp(-E/T); exact.stationary gives the law a kernel tends to"
         )
     hessian = jnp.where(good & symmetric, (slope.matrix + slope.matrix.T) / 2, jnp.nan)
     return hessian, slope.offset

@@ -24,7 +24,6 @@ __all__ = [
     "Kernel",
     "Rejections",
     "Schedule",
-    "at_step",
     "check_kernel",
     "check_step",
     "has_schedule",
@@ -32,6 +31,7 @@ __all__ = [
     "if_sound",
     "layers",
     "position",
+    "resolve_schedules",
 ]
 
 K = TypeVar("K")
@@ -153,7 +153,7 @@ def hyperparameter(name: str, value: Any, *, zero: bool = False) -> Any:
     return check_scalar(name, value, positive=True)
 
 
-def at_step(kernel: K, step: Any) -> K:
+def resolve_schedules(kernel: K, step: Any) -> K:
     """`kernel` with every schedule in it replaced by its value at `step`."""
 
     def value(leaf: Any) -> Any:

@@ -1,11 +1,11 @@
-"""Pictures, by Matplotlib (extra `plot`): each function draws on `ax`, and returns it.
+"""Pictures, by Matplotlib (extra `plot`). Each function draws on `ax` and returns it.
 
-Without `ax` it makes a figure of its own, apart from pyplot's global state; `ax.figure.savefig`
-writes it to a file. Draws are (draw, d) or (chain, draw, d), as `jlangevin.sample` keeps them.
-Where a law is exact, it is drawn beside what was measured.
+Without `ax` it makes a new figure, independent of pyplot's global state; `ax.figure.savefig` writes
+it to a file. Draws are (draw, d) or (chain, draw, d), as `jlangevin.sample` keeps them. Where the
+exact law is known, it is drawn beside the measurements.
 
-The colours are those of Okabe and Ito (2008), which colour-blind readers can tell apart.
-Matplotlib is imported when the first picture is made, not before.
+The colours are those of Okabe and Ito (2008), which colour-blind readers can distinguish.
+Matplotlib is imported when the first picture is made.
 """
 
 from jlangevin.plot._figure import COLORS, figure

@@ -1,4 +1,4 @@
-"""Figures and colours, and the checks of what is to be drawn."""
+"""Figures and colours, and checks of the data to be drawn."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = [
     "COLORS",
     "ON_HOST",
     "Array",
-    "as_chains",
+    "as_chain_array",
     "as_coordinates",
     "as_numbers",
     "as_steps",
@@ -44,18 +44,18 @@ ON_HOST = "a picture is drawn on the host"
 
 
 def figure(num_panels: int, *, height: float = 3.6) -> tuple[Figure, list[Axes]]:
-    """A figure with panels side by side, apart from pyplot's global state.
+    """A figure with panels side by side, independent of pyplot's global state.
 
     Args:
-        num_panels: how many axes.
-        height: in inches; a panel is a quarter wider.
+        num_panels: the number of Axes.
+        height: in inches; the width of a panel is a quarter more.
 
     Returns:
         The Figure and a list of its Axes.
 
     Raises:
         ImportError: Matplotlib is not installed.
-        TypeError, ValueError: no panels, or a height that is not above zero.
+        TypeError, ValueError: `num_panels` is not at least 1, or `height` is not above zero.
 
     Example:
         >>> import jlangevin as jl
@@ -84,7 +84,7 @@ def figure(num_panels: int, *, height: float = 3.6) -> tuple[Figure, list[Axes]]
 
 
 def axes_or_new(ax: Axes | None) -> Axes:
-    """`ax`, or the one panel of a new figure."""
+    """`ax`, or the panel of a new figure."""
     if ax is None:
         return figure(1)[1][0]
     _check_axes(ax, "one of Matplotlib's Axes, as in ax=axes[0]")
@@ -92,7 +92,7 @@ def axes_or_new(ax: Axes | None) -> Axes:
 
 
 def two_axes(ax: tuple[Axes, Axes] | None) -> tuple[Axes, Axes]:
-    """Both of `ax`, or the two panels of a new figure."""
+    """The two Axes in `ax`, or the two panels of a new figure."""
     if ax is None:
         left, right = figure(2)[1]
         return left, right
@@ -121,7 +121,7 @@ def _check_axes(ax: Any, wanted: str) -> None:
 
 
 def check_color(color: Any) -> None:
-    """Raise ValueError for what Matplotlib does not know as a colour."""
+    """Raise ValueError unless Matplotlib knows `color` as a colour."""
     from matplotlib.colors import is_color_like
 
     if not is_color_like(color):
@@ -132,15 +132,15 @@ def check_color(color: Any) -> None:
 
 
 def legend(ax: Axes, **options: Any) -> None:
-    """Without a frame, but readable on top of lines."""
+    """A legend without a frame, but readable on top of lines."""
     ax.legend(fontsize=8, edgecolor="none", facecolor="white", framealpha=0.8, **options)
 
 
 # What is to be drawn ------------------------------------------------------------------------------
 
 
-def as_chains(draws: Any, *, name: str = "draws", plane: bool = False) -> Array:
-    """Draws as (chain, draw, d) on the host, finite; for a picture of the plane d is 2."""
+def as_chain_array(draws: Any, *, name: str = "draws", plane: bool = False) -> Array:
+    """Draws as a finite array (chain, draw, d) on the host; d must be 2 if `plane`."""
     check_known(ON_HOST, **{name: draws})
     array = as_draws(name, draws)
     if plane and array.shape[-1] != 2:
@@ -165,13 +165,13 @@ def as_steps(steps: Any, num_draws: int) -> Array:
 
 
 def as_numbers(name: str, value: Any) -> Array:
-    """`value` as real numbers on the host, in the width that they have."""
+    """`value` as real numbers on the host, in their own precision."""
     check_known(ON_HOST, **{name: value})
     return as_host(name, value)
 
 
 def as_coordinates(coordinates: Any, dim: int) -> list[int]:
-    """Which coordinates to draw: those named, or all of them; no more than there are colours."""
+    """The coordinates to draw, all by default; no more than there are colours."""
     if coordinates is None:
         chosen = list(range(dim))
     else:
@@ -180,8 +180,8 @@ def as_coordinates(coordinates: Any, dim: int) -> list[int]:
         chosen = [check_count("coordinates", i, minimum=0) for i in given]
     if not 1 <= len(chosen) <= len(COLORS):
         raise ValueError(
-            f"coordinates: one picture holds 1 to {len(COLORS)}, got {len(chosen)}; "
-            "name those to draw, for instance coordinates=[0, 1]"
+            f"coordinates: a picture shows 1 to {len(COLORS)}, got {len(chosen)}; name those to "
+            "draw, for instance coordinates=[0, 1]"
         )
     if not all(0 <= i < dim for i in chosen):
         raise ValueError(f"coordinates: expected numbers in 0 … {dim - 1}, got {chosen}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from jlangevin._core.checks import check_count, check_scalar
-from jlangevin.plot._figure import COLORS, as_chains, as_steps
+from jlangevin.plot._figure import COLORS, as_chain_array, as_steps
 from jlangevin.plot.landscape import Span, contours, span_of
 
 if TYPE_CHECKING:
@@ -26,26 +26,27 @@ def animate(
     trail: int = 0,
     ax: Axes | None = None,
 ) -> FuncAnimation:
-    """The chains as points over the contours of the energy, a frame for each draw.
+    """The chains as moving points over the contours of the energy, with a frame for each draw.
 
-    `animate(…).save("chains.gif", writer="pillow")` writes it, and draws it; Pillow comes with
-    Matplotlib.
+    `animate(…).save("chains.gif", writer="pillow")` draws the frames and writes them; Pillow comes
+    with Matplotlib.
 
     Args:
         draws: (draw, 2) or (chain, draw, 2).
         energy: E, a function of a position (2,).
-        span: what part of the plane, ((from, to), (from, to)); what holds all draws if None.
+        span: the part of the plane to show, ((from, to), (from, to)); by default it contains all
+            draws.
         temperature: T.
-        steps: after how many steps each draw was taken; 1, 2, … if None.
-        seconds: how long it lasts.
-        trail: how many of the draws before are drawn too, as a line.
+        steps: the number of steps after which each draw was taken; 1, 2, … if None.
+        seconds: the duration.
+        trail: the number of earlier draws that are shown too, as a line.
         ax: where to draw.
 
     Returns:
-        Matplotlib's animation, to be kept until it is saved.
+        Matplotlib's animation; keep it until it is saved.
 
     Raises:
-        ValueError: draws that are not in the plane; as `contours`.
+        ValueError: draws are not in the plane; or as `contours`.
 
     Example:
         >>> import tempfile, jax, jax.numpy as jnp, jlangevin as jl
@@ -57,7 +58,7 @@ def animate(
     """
     from matplotlib.animation import FuncAnimation
 
-    chains = as_chains(draws, plane=True)
+    chains = as_chain_array(draws, plane=True)
     at = as_steps(steps, chains.shape[1])
     check_scalar("seconds", seconds, positive=True)
     trail = check_count("trail", trail, minimum=0)

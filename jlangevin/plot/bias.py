@@ -1,4 +1,4 @@
-"""The bias of a step size: what variance a kernel settles at."""
+"""The bias of kernels: their stationary variance against the step size."""
 
 from __future__ import annotations
 
@@ -47,20 +47,20 @@ def stationary_variance(
     level: float = 0.99,
     ax: Axes | None = None,
 ) -> Axes:
-    """The variance that kernels settle at on E(x) = ½ λ x², relative to T/λ, against the step size.
+    """The stationary variance of kernels on E(x) = ½ λ x², in units of T/λ, against the step size.
 
-    The curves are `exact.stationary`'s, derived from each kernel's step; one ends where its kernel
-    becomes unstable. A kernel whose step is not affine has no curve; for those that accept and
-    reject, the dotted line at 1 is the theory. The points are measured.
+    The curves come from `exact.stationary`, derived from each kernel's step; a curve ends where its
+    kernel becomes unstable. A kernel whose step is not affine has no curve; for kernels that accept
+    and reject, the dotted line at 1 is the theory. The points are measured.
 
     Args:
         kernels: by name, functions from a step size to a kernel, such as `{"ULA": jl.ula}`.
         step_sizes: increasing, shape (k,).
         precision: λ.
         temperature: T, which the kernels must have too.
-        measured: sample variances (divisor n - 1) by the names of `kernels`, each (k,).
-        num_draws: n, how many independent draws each is of; error bars are then the χ² interval
-            that holds the true variance with probability `level`.
+        measured: sample variances (divisor n - 1), each of shape (k,), by the names of `kernels`.
+        num_draws: n, the number of independent draws in each; error bars are then the χ² interval
+            that contains the true variance with probability `level`.
         level: the probability of the error bars.
         ax: where to draw.
 
@@ -68,8 +68,8 @@ def stationary_variance(
         The Axes.
 
     Raises:
-        ValueError: no kernels; step sizes, λ or T out of range; measured variances of another
-            shape or under another name.
+        ValueError: there are no kernels; step sizes, λ or T are out of range; measured variances
+            have another shape or another name.
 
     Example:
         >>> import jlangevin as jl
@@ -94,7 +94,7 @@ def stationary_variance(
     measured = {} if measured is None else measured
     _check_mapping("measured", measured, "the sample variances by the names of kernels")
     if not 1 <= len(kernels) <= len(_MARKERS):
-        raise ValueError(f"kernels: one picture holds 1 to {len(_MARKERS)}, got {len(kernels)}")
+        raise ValueError(f"kernels: a picture shows 1 to {len(_MARKERS)}, got {len(kernels)}")
     if unknown := measured.keys() - kernels.keys():
         raise ValueError(f"measured: {sorted(unknown)} are not among the kernels {list(kernels)}")
     unit = float(temperature) / float(precision)
@@ -102,7 +102,7 @@ def stationary_variance(
     ax = axes_or_new(ax)
     ax.axhline(1, color="black", ls=":", lw=1, label="target, $T/\\lambda$")
     for i, (name, make) in enumerate(kernels.items()):
-        # Styles differ too, so that curves which coincide are all seen.
+        # Styles differ too, so that coinciding curves remain visible.
         color, style, marker = (of[i % len(of)] for of in (COLORS, _STYLES, _MARKERS))
         curve = _curve(name, make, precision, fine)
         if curve is not None:
@@ -117,7 +117,7 @@ def stationary_variance(
             ax.errorbar(
                 eta,
                 values,
-                yerr=_bars(values, num_draws, level),
+                yerr=_error_bars(values, num_draws, level),
                 fmt=marker,
                 ms=4.5,
                 mfc="white",
@@ -158,8 +158,8 @@ def _curve(
     return values if np.isfinite(values).any() else None
 
 
-def _bars(values: Array, num_draws: int | None, level: float) -> Array | None:
-    """The χ² interval of a variance, as lengths below and above it."""
+def _error_bars(values: Array, num_draws: int | None, level: float) -> Array | None:
+    """The χ² interval of a variance, as distances below and above it."""
     if num_draws is None:
         return None
     degrees = check_count("num_draws", num_draws, minimum=2) - 1

@@ -1,4 +1,4 @@
-"""Draws in the plane beside the density that they should have."""
+"""Draws in the plane, compared with their density."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from jlangevin.distribution import Gaussian, check_gaussian
 from jlangevin.plot._figure import (
     COLORS,
     Array,
-    as_chains,
+    as_chain_array,
     axes_or_new,
     check_color,
     legend,
     two_axes,
 )
-from jlangevin.plot.landscape import Span, as_span, cells, energy_on, plane
+from jlangevin.plot.landscape import Span, as_span, cell_centres, plane, relative_energies
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["cloud", "density"]
 
-_GRID = 120  # cells an axis in whose middles p is evaluated, and a kernel estimate is
+_GRID = 120  # cells per axis; p and kernel estimates are evaluated at their centres
 _MASSES = (0.5, 0.9, 0.99)
 
 
@@ -39,27 +39,27 @@ def density(
     bins: int = 50,
     ax: tuple[Axes, Axes] | None = None,
 ) -> tuple[Axes, Axes]:
-    """The density of two-dimensional draws, left, beside p ∝ exp(-E/T), right, in one scale.
+    """The density of two-dimensional draws (left) and p ∝ exp(-E/T) (right), on the same scale.
 
-    Both have the integral 1 over `span`; of draws outside, the histogram's title tells how many
-    there are. The lines in both panels are p's: they hold 50, 90 and 99% of it.
+    Both are normalised over `span`; the left title gives the number of draws outside. The lines in
+    both panels are contours of p that contain 50, 90 and 99% of it.
 
     Args:
         draws: (draw, 2) or (chain, draw, 2), pooled.
         energy: E, a function of a position (2,).
-        span: what part of the plane, ((from, to), (from, to)).
+        span: the part of the plane to show, ((from, to), (from, to)).
         temperature: T.
         kind: "histogram", or "kde", an estimate by Gaussian kernels (width by Scott 1992), which
-            is smooth but blurs what is narrower than its kernel.
-        bins: of the histogram, on each axis.
-        ax: where to draw, two of them; a new figure with two panels if None.
+            is smooth but blurs structure narrower than its kernel.
+        bins: the number of bins of the histogram on each axis.
+        ax: two Axes to draw on; a new figure with two panels if None.
 
     Returns:
         Both Axes.
 
     Raises:
-        ValueError: draws that are not in the plane, or none of them in the span; a span that is
-            none; an energy that is not finite in it; T not positive; another kind.
+        ValueError: draws are not in the plane, or none of them is in the span; the span is not
+            valid; the energy is not finite in it; T is not positive; or the kind is unknown.
 
     Example:
         >>> import jax, jax.numpy as jnp, jlangevin as jl
@@ -72,15 +72,15 @@ def density(
     if kind not in ("histogram", "kde"):
         raise ValueError(f"kind: expected 'histogram' or 'kde', got {kind!r}")
     bins = check_count("bins", bins, minimum=1)
-    chains = as_chains(draws, plane=True)
+    chains = as_chain_array(draws, plane=True)
     box = as_span(span)
     flat = chains.reshape(-1, 2).astype(float)
     inside = np.all((flat >= box[:, 0]) & (flat <= box[:, 1]), axis=1)
     outside = int(np.sum(~inside))
     if not inside.any():
         raise ValueError(f"span: none of the {len(flat)} draws lies in {box.tolist()}")
-    points = cells(box, _GRID)
-    p = _normalised(np.exp(-energy_on(points, energy, temperature)), box)
+    points = cell_centres(box, _GRID)
+    p = _normalised(np.exp(-relative_energies(points, energy, temperature)), box)
     if kind == "histogram":
         found, *_ = np.histogram2d(flat[:, 0], flat[:, 1], bins=bins, range=box, density=True)
         found = found.T
@@ -93,7 +93,7 @@ def density(
     for panel, values in ((left, found), (right, p)):
         plane(panel, box)
         image = panel.imshow(values, origin="lower", extent=extent, cmap="Blues", vmin=0, vmax=most)
-        panel.contour(x, y, p, _heights(p), colors=COLORS[1], linewidths=0.9)
+        panel.contour(x, y, p, _mass_levels(p), colors=COLORS[1], linewidths=0.9)
     name = {"histogram": "histogram", "kde": "kernel estimate"}[kind]
     beyond = f", {outside:,} outside" if outside else ""
     left.set_title(f"{len(flat):,} draws, {name}{beyond}", fontsize=9)
@@ -111,22 +111,22 @@ def cloud(
     most: int = 2_000,
     ax: Axes | None = None,
 ) -> Axes:
-    """Two-dimensional draws on the ellipses that hold 50, 90 and 99% of the law.
+    """Two-dimensional draws, and the ellipses that contain 50, 90 and 99% of the law.
 
     Args:
-        samples: shape (n, 2); the first `most` are drawn.
+        samples: shape (n, 2); the first `most` are shown.
         law: a Gaussian in two dimensions.
-        label: of the cloud, in the legend.
-        color: of the points.
-        most: how many points at the most.
+        label: the label of the points in the legend.
+        color: the colour of the points.
+        most: the largest number of points to show.
         ax: where to draw.
 
     Returns:
         The Axes.
 
     Raises:
-        TypeError: `law` is no `Gaussian`.
-        ValueError: draws or law that are not two-dimensional, `most` below 1, or no colour.
+        TypeError: `law` is not a `Gaussian`.
+        ValueError: draws or law are not two-dimensional, `most` is below 1, or `color` is unknown.
 
     Example:
         >>> import jax, jax.numpy as jnp, jlangevin as jl
@@ -142,7 +142,7 @@ def cloud(
     mean, cov = np.asarray(law.mean), np.asarray(law.cov)
     if mean.shape != (2,):
         raise ValueError(f"law: expected two dimensions, got a mean of shape {mean.shape}")
-    points = as_chains(samples, name="samples", plane=True).reshape(-1, 2)[:most]
+    points = as_chain_array(samples, name="samples", plane=True).reshape(-1, 2)[:most]
     ax = axes_or_new(ax)
     ax.scatter(
         points[:, 0], points[:, 1], s=3, lw=0, alpha=0.35, color=color, label=label, rasterized=True
@@ -150,7 +150,7 @@ def cloud(
     angle = np.linspace(0, 2 * np.pi, 200)
     circle = np.dot(np.linalg.cholesky(cov), np.stack([np.cos(angle), np.sin(angle)]))
     for mass in _MASSES:
-        radius = np.sqrt(-2 * np.log1p(-mass))  # |u|² of two normals is exponential
+        radius = np.sqrt(-2 * np.log1p(-mass))  # |u|² of two normals u is exponential
         x, y = mean[:, None] + radius * circle
         ax.plot(x, y, color="black", lw=0.8)
     ax.set_aspect("equal", adjustable="datalim")
@@ -161,13 +161,13 @@ def cloud(
 
 
 def _normalised(values: Array, box: Array) -> Array:
-    """Values in cells, with the integral 1 over the box."""
+    """The values of cells, normalised to the integral 1 over the box."""
     values = values.reshape(_GRID, _GRID)
     return np.asarray(values / (values.mean() * np.prod(np.diff(box, axis=1))))
 
 
-def _heights(p: Array) -> list[float]:
-    """The densities that p exceeds on regions of given masses, increasing."""
+def _mass_levels(p: Array) -> list[float]:
+    """The densities whose contours contain the given masses, increasing."""
     ordered = np.sort(p.ravel())[::-1]
     held = np.cumsum(ordered) / ordered.sum()
     heights = {float(ordered[np.searchsorted(held, mass)]) for mass in _MASSES}

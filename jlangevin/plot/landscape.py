@@ -1,4 +1,4 @@
-"""An energy in the plane: its contours, its score, and chains that move over it."""
+"""An energy in the plane: its contours, its score, and the paths of chains."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from jlangevin.plot._figure import (
     COLORS,
     ON_HOST,
     Array,
-    as_chains,
+    as_chain_array,
     as_numbers,
     axes_or_new,
     legend,
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 __all__ = [
     "Span",
     "as_span",
-    "cells",
+    "cell_centres",
     "contours",
-    "energies",
-    "energy_on",
     "plane",
+    "relative_energies",
+    "scaled_energies",
     "score_field",
     "span_of",
     "trajectory",
@@ -47,7 +47,7 @@ __all__ = [
 
 Span = Sequence[Sequence[float]] | Array
 
-_GRID = 160  # points an axis where the energy is evaluated
+_GRID = 160  # points per axis where the energy is evaluated
 _MOST_LEVELS = 10
 
 
@@ -59,13 +59,13 @@ def contours(
     levels: Any = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Contours of E/T, each labelled with its height above the least value in the picture.
+    """Contours of E/T, labelled with the height above the least value in the picture.
 
-    By default at ½ k², k = 1, …, 10: for a Gaussian, the ellipses at k standard deviations.
+    The default heights are ½ k², k = 1, …, 10: for a Gaussian, ellipses at k standard deviations.
 
     Args:
         energy: E, a function of a position (2,).
-        span: what part of the plane, ((from, to), (from, to)).
+        span: the part of the plane to show, ((from, to), (from, to)).
         temperature: T.
         levels: heights above the least value, increasing, in units of T.
         ax: where to draw.
@@ -74,7 +74,7 @@ def contours(
         The Axes.
 
     Raises:
-        ValueError: a span that is none, an energy that is not finite in it, T not positive.
+        ValueError: the span is not valid, the energy is not finite in it, or T is not positive.
 
     Example:
         >>> import jax.numpy as jnp, jlangevin as jl
@@ -84,7 +84,7 @@ def contours(
     """
     box = as_span(span)
     points = grid(box, _GRID)
-    heights = energy_on(points, energy, temperature)
+    heights = relative_energies(points, energy, temperature)
     if levels is None:
         levels = 0.5 * np.arange(1, _MOST_LEVELS + 1) ** 2
     levels = np.asarray(as_array("levels", levels, ndim=1))
@@ -109,20 +109,20 @@ def trajectory(
     levels: Any = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """The path of a chain, or of up to six, over the contours of the energy.
+    """The paths of up to six chains over the contours of the energy.
 
-    A circle is the first draw of a chain, a square the last.
+    A circle marks the first draw of a chain, a square the last.
 
     Args:
         draws: (draw, 2) or (chain, draw, 2).
         energy, temperature, levels, ax: as in `contours`.
-        span: as in `contours`; what holds all draws if None.
+        span: as in `contours`; by default it contains all draws.
 
     Returns:
         The Axes.
 
     Raises:
-        ValueError: draws that are not in the plane, or of more than six chains; as `contours`.
+        ValueError: draws are not in the plane, or of more than six chains; or as `contours`.
 
     Example:
         >>> import jax, jax.numpy as jnp, jlangevin as jl
@@ -131,11 +131,11 @@ def trajectory(
         >>> len(jl.plot.trajectory(run.draws, energy).lines)
         6
     """
-    chains = as_chains(draws, plane=True)
+    chains = as_chain_array(draws, plane=True)
     if len(chains) > len(COLORS):
         raise ValueError(
-            f"draws: one picture holds {len(COLORS)} paths, got {len(chains)} chains; "
-            f"take draws[:{len(COLORS)}]"
+            f"draws: a picture shows at most {len(COLORS)} paths, got {len(chains)} chains; "
+            f"pass draws[:{len(COLORS)}]"
         )
     span = span_of(chains) if span is None else span
     ax = contours(energy, span, temperature=temperature, levels=levels, ax=ax)
@@ -159,17 +159,17 @@ def score_field(
     """The score s(x) = -∇E(x)/T as arrows, with a key to their length.
 
     Args:
-        energy: E, a function of a position (2,), or a score as `jlangevin.scores` makes them.
-        span: what part of the plane, ((from, to), (from, to)).
+        energy: E, a function of a position (2,), or a score made by `jlangevin.scores`.
+        span: the part of the plane to show, ((from, to), (from, to)).
         temperature: T.
-        num: arrows an axis, in the middles of num × num cells.
+        num: the number of arrows per axis, at the centres of num × num cells.
         ax: where to draw.
 
     Returns:
         The Axes.
 
     Raises:
-        ValueError: a span that is none, a score that is not finite in it, T not positive.
+        ValueError: the span is not valid, the score is not finite in it, or T is not positive.
 
     Example:
         >>> import jax.numpy as jnp, jlangevin as jl
@@ -182,7 +182,7 @@ def score_field(
 
     num = check_count("num", num, minimum=1)
     box = as_span(span)
-    points = cells(box, num)
+    points = cell_centres(box, num)
     check_energy_on(energy, points)
     scores = -mapped(gradient, energy, points)
     scores = _on_host(scores, temperature)
@@ -225,7 +225,7 @@ def as_span(span: Any) -> Array:
 
 
 def plane(ax: Axes | None, box: Array) -> Axes:
-    """Axes that show a part of the plane, a unit being as long on both."""
+    """Axes that show a part of the plane, with equal units on both axes."""
     ax = axes_or_new(ax)
     ax.set(xlim=box[0], ylim=box[1], xlabel="$x_1$", ylabel="$x_2$")
     ax.set_aspect("equal", adjustable="box")
@@ -233,25 +233,25 @@ def plane(ax: Axes | None, box: Array) -> Axes:
 
 
 def grid(box: Array, num: int) -> jax.Array:
-    """num × num points of a part of the plane, (num², 2), x_1 running fastest."""
+    """A grid of num × num points, (num², 2), with x_1 varying fastest."""
     axes = [np.linspace(low, high, num) for low, high in box]
     points = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 2)
     return jnp.asarray(points)
 
 
-def cells(box: Array, num: int) -> jax.Array:
-    """The middles of num × num cells, (num², 2), x_1 running fastest."""
+def cell_centres(box: Array, num: int) -> jax.Array:
+    """The centres of num × num cells, (num², 2), with x_1 varying fastest."""
     half = np.diff(box, axis=1) / (2 * num)
     return grid(box + half * np.array([[1, -1]]), num)
 
 
-def energy_on(points: jax.Array, energy: Any, temperature: Any) -> Array:
-    """E/T at points (n, 2), above its least value there."""
-    values = energies(points, energy, temperature)
+def relative_energies(points: jax.Array, energy: Any, temperature: Any) -> Array:
+    """E/T at points (n, 2), minus its least value there."""
+    values = scaled_energies(points, energy, temperature)
     return np.asarray(values - values.min())
 
 
-def energies(points: jax.Array, energy: Any, temperature: Any) -> Array:
+def scaled_energies(points: jax.Array, energy: Any, temperature: Any) -> Array:
     """E/T at points (n, d)."""
     check_energy_on(energy, points)
     return _on_host(energy_values(energy, points), temperature)
@@ -266,7 +266,7 @@ def _on_host(values: jax.Array, temperature: Any) -> Array:
 
 
 def span_of(chains: Array) -> Array:
-    """What holds all draws, and a tenth more on each side."""
+    """A part of the plane that contains all draws, with a margin of a tenth on each side."""
     low, high = chains.min(axis=(0, 1)).astype(float), chains.max(axis=(0, 1)).astype(float)
     widest = np.max(high - low) or np.max(np.abs(low)) or 1.0  # the others for a single place
     margin = 0.1 * np.maximum(high - low, 0.1 * widest)

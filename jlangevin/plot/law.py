@@ -1,4 +1,4 @@
-"""Draws against a law in one dimension, with the band that a right sampler stays in."""
+"""Draws against a law in one dimension, with the band that a correct sampler stays in."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def ecdf(
     false_alarm: float = 0.01,
     ax: Axes | None = None,
 ) -> Axes:
-    """The empirical distribution function of draws on the law's, F, and its DKW band F ± ε.
+    """The empirical distribution function of draws, the law's, F, and its DKW band F ± ε.
 
-    Independent draws of the law leave the band anywhere with a probability of at most
-    `false_alarm`, see `verify.dkw_radius`.
+    Independent draws of the law leave the band with a probability of at most `false_alarm`, see
+    `verify.dkw_radius`.
 
     Args:
-        samples: independent draws, (n,), or (n, d) of which one coordinate is taken.
-        law: a `Gaussian`, or anything with `cdf(x)` and `ppf(probability)` on NumPy arrays, as
-            SciPy's laws have, of that coordinate.
-        coordinate: which.
+        samples: independent draws, (n,) or (n, d).
+        law: a `Gaussian` over all coordinates, or the law of the coordinate that is shown, with
+            `cdf(x)` and `ppf(probability)` for NumPy arrays, as SciPy's laws have.
+        coordinate: the coordinate to show.
         false_alarm: α.
         ax: where to draw.
 
@@ -43,9 +43,9 @@ def ecdf(
         The Axes.
 
     Raises:
-        TypeError: `law` is no law.
-        ValueError: samples, coordinate or α out of range, a law of another dimension or one that
-            does not vary along the coordinate.
+        TypeError: `law` is not a law.
+        ValueError: samples, coordinate or α are out of range; the law has another dimension, or
+            no variance along the coordinate.
 
     Example:
         >>> import jax, jax.numpy as jnp, jlangevin as jl
@@ -54,7 +54,7 @@ def ecdf(
         >>> ax.get_xlabel(), ax.get_ylabel()
         ('$x_2$', 'distribution function $F(x_2)$')
     """
-    x, law, name = _prepare(samples, law, coordinate)
+    x, law, name = _marginal_draws(samples, law, coordinate)
     radius = dkw_radius(len(x), false_alarm)
     tail = 0.1 / len(x)
     points = np.linspace(min(x[0], law.ppf(tail)), max(x[-1], law.ppf(1 - tail)), 500)
@@ -86,13 +86,13 @@ def qq(
     false_alarm: float = 0.01,
     ax: Axes | None = None,
 ) -> Axes:
-    """Quantiles of draws against the law's, and the same DKW band as `ecdf` shows, turned over.
+    """Quantiles of draws against the law's, with the DKW band of `ecdf` in terms of quantiles.
 
         the k-th of n draws in order, against F⁻¹((k - ½)/n), between F⁻¹(k/n - ε) and
         F⁻¹((k - 1)/n + ε)
 
     All draws are within the band if and only if the empirical distribution function is within
-    F ± ε. In the tails, where k ≤ nε or k ≥ n(1 - ε) + 1, it has no lower or no upper bound.
+    F ± ε. In the tails the band has no lower bound (k ≤ nε) or no upper one (k ≥ n(1 - ε) + 1).
 
     Args:
         samples, law, coordinate, false_alarm, ax: as in `ecdf`.
@@ -110,7 +110,7 @@ def qq(
         >>> ax.get_ylabel()
         'quantiles of the draws $x_1$'
     """
-    x, law, name = _prepare(samples, law, coordinate)
+    x, law, name = _marginal_draws(samples, law, coordinate)
     n, radius = len(x), dkw_radius(len(x), false_alarm)
     k = np.arange(1, n + 1)
     exact = law.ppf((k - 0.5) / n)
@@ -119,7 +119,7 @@ def qq(
     ax = axes_or_new(ax)
     edges = np.array([min(x[0], exact[0]), max(x[-1], exact[-1])])
     edges += np.array([-0.05, 0.05]) * (edges[1] - edges[0])
-    # An infinite bound is drawn as one that is beyond the picture.
+    # An infinite bound is replaced by one outside the picture.
     far = edges + np.array([-1, 1]) * (edges[1] - edges[0])
     ax.fill_between(
         exact,
@@ -144,14 +144,14 @@ def qq(
     return ax
 
 
-def _prepare(samples: Any, law: Any, coordinate: int) -> tuple[Array, Any, str]:
-    """One coordinate's draws in order, its law, and its name."""
+def _marginal_draws(samples: Any, law: Any, coordinate: int) -> tuple[Array, Any, str]:
+    """The sorted draws of one coordinate, its law, and its name."""
     check_no_run("samples", samples, "run.position")
     check_made("law", law)
     array = as_numbers("samples", samples)
     if array.ndim not in (1, 2) or 0 in array.shape:
         hint = (
-            "; draws of one chain depend on each other: take one a chain, for instance draws[:, -1]"
+            "; draws of one chain are dependent: take one per chain, for instance draws[:, -1]"
             if array.ndim == 3
             else ""
         )
@@ -172,11 +172,11 @@ def _prepare(samples: Any, law: Any, coordinate: int) -> tuple[Array, Any, str]:
             )
         variance = float(law.cov[coordinate, coordinate])
         if not variance > 0:
-            raise ValueError(f"law: coordinate {coordinate} has no variance, so no density")
+            raise ValueError(f"law: coordinate {coordinate} has no variance, and so no density")
         law = scipy.stats.norm(float(law.mean[coordinate]), variance**0.5)
     elif not (callable(getattr(law, "cdf", None)) and callable(getattr(law, "ppf", None))):
         raise TypeError(
-            f"law: expected a jlangevin.Gaussian or a law with cdf and ppf, such as scipy.stats "
-            f"has, got {type(law).__name__}"
+            f"law: expected a jlangevin.Gaussian or a law with cdf and ppf, such as those of "
+            f"scipy.stats, got {type(law).__name__}"
         )
     return np.sort(x[:, coordinate]), law, f"x_{coordinate + 1}"

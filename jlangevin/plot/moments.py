@@ -12,7 +12,7 @@ from jlangevin.distribution import Gaussian, check_gaussian
 from jlangevin.plot._figure import (
     COLORS,
     Array,
-    as_chains,
+    as_chain_array,
     as_coordinates,
     as_numbers,
     as_steps,
@@ -39,22 +39,23 @@ def moment_against_steps(
     marker: str = "o",
     ax: Axes | None = None,
 ) -> Axes:
-    """A moment against the number of steps: points where it was measured, the exact curve behind.
+    """A moment against the number of steps: measured points on the exact curve.
 
     Args:
         steps, measured: shape (k,), the points.
         exact_steps, exact: shape (m,), the curve.
-        label: of the curve, in the legend.
-        color, marker: of curve and points.
-        band: shape (k,), half the length of the error bars; none if None.
+        label: the label of the curve in the legend.
+        color, marker: the colour of curve and points, and the marker of the points.
+        band: shape (k,), half the lengths of the error bars; no error bars if None.
         ax: where to draw.
 
     Returns:
         The Axes.
 
     Raises:
-        TypeError: what should be numbers is not.
-        ValueError: `measured`, `band` or `exact` not of the shape of its steps, or no colour.
+        TypeError: an argument is not numbers.
+        ValueError: `measured`, `band` or `exact` has another shape than its steps, or `color` is
+            unknown.
 
     Example:
         >>> import numpy as np, jlangevin as jl
@@ -93,15 +94,15 @@ def mean(
     level: float = 0.99,
     ax: Axes | None = None,
 ) -> Axes:
-    """The mean over chains against the number of steps, on the exact curve and its band.
+    """The mean over chains against the number of steps, with the exact curve and a band.
 
-    Of n chains it is N(m, S_ii / n) exactly; the band, m ± z sqrt(S_ii / n), holds it with
-    probability `level` at each step by itself (not at all of them at once).
+    The mean of n chains is exactly N(m, S_ii / n). The band m ± z sqrt(S_ii / n) contains it with
+    probability `level` at each single step, not at all steps at once.
 
     Args:
         draws: (chain, draw, d), independent chains.
         law: the exact laws after 0, 1, 2, … steps, as `exact.trajectory` gives them.
-        steps: after how many steps each draw was taken; 1, 2, … if None.
+        steps: the number of steps after which each draw was taken; 1, 2, … if None.
         coordinates: which to draw, at most six; all of them if None.
         level: the probability of the band.
         ax: where to draw.
@@ -110,9 +111,9 @@ def mean(
         The Axes.
 
     Raises:
-        TypeError: `law` is no `Gaussian`.
-        ValueError: a law that is no trajectory, is shorter than the draws or of another dimension;
-            draws, steps, coordinates or a level out of range.
+        TypeError: `law` is not a `Gaussian`.
+        ValueError: the law is not a trajectory, is shorter than the draws or has another dimension;
+            draws, steps, coordinates or `level` are out of range.
 
     Example:
         >>> import jax, jax.numpy as jnp, jlangevin as jl
@@ -123,11 +124,11 @@ def mean(
         'mean of $x_i$'
     """
     level = check_probability("level", level)
-    chains, exact, var = _prepare(draws, law, minimum=1)
+    chains, exact, var = _check_trajectory(draws, law, minimum=1)
     half = scipy.stats.norm.isf((1 - level) / 2) * np.sqrt(var / len(chains))
     band = exact - half, exact + half
     name = f"{100 * level:g}% of means of {len(chains):,} chains"
-    ax = _draw(chains.mean(axis=0), exact, band, name, steps, coordinates, ax)
+    ax = _plot_moment(chains.mean(axis=0), exact, band, name, steps, coordinates, ax)
     ax.set_ylabel("mean of $x_i$")
     return ax
 
@@ -141,10 +142,10 @@ def variance(
     level: float = 0.99,
     ax: Axes | None = None,
 ) -> Axes:
-    """The variance over chains against the number of steps, on the exact curve and its band.
+    """The variance over chains against the number of steps, with the exact curve and a band.
 
-    Of n chains (n - 1) s² / S_ii is χ²_{n-1} exactly, s² having the divisor n - 1; the band,
-    between quantiles of that law, holds s² with probability `level` at each step by itself.
+    For n chains, (n - 1) s² / S_ii is exactly χ²_{n-1}, where s² has the divisor n - 1. The band,
+    between quantiles of that law, contains s² with probability `level` at each single step.
 
     Args:
         draws, law, steps, coordinates, level, ax: as in `mean`, with at least 2 chains.
@@ -164,20 +165,20 @@ def variance(
         'variance of $x_i$'
     """
     level = check_probability("level", level)
-    chains, _, exact = _prepare(draws, law, minimum=2)
+    chains, _, exact = _check_trajectory(draws, law, minimum=2)
     degrees = len(chains) - 1
     low, high = scipy.stats.chi2.ppf([(1 - level) / 2, (1 + level) / 2], degrees) / degrees
     band = exact * low, exact * high
     name = f"{100 * level:g}% of variances of {len(chains):,} chains"
-    ax = _draw(chains.var(axis=0, ddof=1), exact, band, name, steps, coordinates, ax)
+    ax = _plot_moment(chains.var(axis=0, ddof=1), exact, band, name, steps, coordinates, ax)
     ax.set_ylabel("variance of $x_i$")
     return ax
 
 
-def _prepare(draws: Any, law: Any, *, minimum: int) -> tuple[Array, Array, Array]:
+def _check_trajectory(draws: Any, law: Any, *, minimum: int) -> tuple[Array, Array, Array]:
     """Chains (chain, draw, d), and the laws' means and variances (step, d)."""
     check_gaussian("law", law, "exact.trajectory gives the laws after every number of steps")
-    chains = as_chains(draws).astype(float)
+    chains = as_chain_array(draws).astype(float)
     if np.ndim(draws) != 3 or len(chains) < minimum:
         raise ValueError(
             f"draws: expected shape (chain, draw, d) with at least {minimum} chain(s), got "
@@ -193,7 +194,7 @@ def _prepare(draws: Any, law: Any, *, minimum: int) -> tuple[Array, Array, Array
     return chains, np.asarray(law.mean, float), diagonal
 
 
-def _draw(
+def _plot_moment(
     measured: Array,
     exact: Array,
     band: tuple[Array, Array],
@@ -205,7 +206,7 @@ def _draw(
     at, curve = as_steps(steps, len(measured)), np.arange(len(exact))
     if at[-1] > curve[-1]:
         raise ValueError(
-            f"law: the trajectory ends after {curve[-1]} steps, the draws after {at[-1]:g}"
+            f"law: the trajectory ends after {curve[-1]} steps, but the draws after {at[-1]:g}"
         )
     ax, (low, high) = axes_or_new(ax), band
     for i, color in zip(as_coordinates(coordinates, measured.shape[1]), COLORS, strict=False):

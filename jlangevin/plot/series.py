@@ -1,4 +1,4 @@
-"""What chains do over time: energies, correlations, modes, discrepancy."""
+"""Chains over time: energies, autocorrelations, occupancy of modes, and Stein discrepancy."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from jlangevin.energies.draws import as_positions
 from jlangevin.plot._figure import (
     COLORS,
     ON_HOST,
-    as_chains,
+    as_chain_array,
     as_coordinates,
     as_steps,
     axes_or_new,
     legend,
 )
-from jlangevin.plot.landscape import energies
+from jlangevin.plot.landscape import scaled_energies
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,21 +42,21 @@ def energy_trace(
     """E/T of each chain against the number of steps, and the mean over chains.
 
     Args:
-        draws: (draw, …) or (chain, draw, …), with the axes of a position after these.
+        draws: (draw, …) or (chain, draw, …), followed by the axes of a position.
         energy: E, a function of a position.
         temperature: T.
-        steps: after how many steps each draw was taken; 1, 2, … if None.
-        position_shape: the shape of one position, where the energy takes more than one that the
-            draws could have; see `diagnostics.ksd`.
-        expected: the mean of E/T under p, where it is known, for a dashed line: d/2 above the
-            minimum for a quadratic energy.
+        steps: the number of steps after which each draw was taken; 1, 2, … if None.
+        position_shape: the shape of one position, needed if the energy accepts more than one shape
+            that the draws could have; see `diagnostics.ksd`.
+        expected: the mean of E/T under p, if it is known, for a dashed line: for a quadratic energy
+            d/2 above the minimum.
         ax: where to draw.
 
     Returns:
         The Axes.
 
     Raises:
-        ValueError: draws, steps or T out of range, an energy that is not finite at a draw.
+        ValueError: draws, steps or T are out of range, or the energy is not finite at a draw.
 
     Example:
         >>> import jax, jax.numpy as jnp, jlangevin as jl
@@ -68,7 +68,7 @@ def energy_trace(
     check_known(ON_HOST, draws=draws)
     known = as_positions("draws", draws, energy, position_shape)
     at = as_steps(steps, known.batch[-1])
-    values = energies(known.points, energy, temperature).reshape(-1, known.batch[-1])
+    values = scaled_energies(known.points, energy, temperature).reshape(-1, known.batch[-1])
     ax = axes_or_new(ax)
     single = len(values) == 1
     ax.plot(at, values.T, color=COLORS[0], lw=0.6, alpha=1 if single else 0.35)
@@ -91,15 +91,15 @@ def autocorrelation(
     coordinates: Any = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """The autocorrelation ρ_t of each coordinate against the lag, the mean over chains.
+    """The autocorrelation ρ_t of each coordinate against the lag, averaged over chains.
 
-    As `diagnostics.autocorrelation`: each chain is taken about its own mean, which makes ρ_t too
+    As in `diagnostics.autocorrelation`, the mean of each chain is subtracted, which makes ρ_t too
     small by about τ/n for chains of n draws.
 
     Args:
         draws: (draw, d) or (chain, draw, d).
         max_lag: the greatest lag in draws; a tenth of the draws if None.
-        exact: ρ_t at lags 0 … max_lag, where it is known: (max_lag + 1,) for all coordinates, or
+        exact: ρ_t at lags 0 … max_lag, if it is known: (max_lag + 1,) for all coordinates, or
             (max_lag + 1, d). For `ula` along an eigenvalue λ it is (1 - ηλ)^t.
         coordinates: which to draw, at most six; all of them if None.
         ax: where to draw.
@@ -108,8 +108,8 @@ def autocorrelation(
         The Axes.
 
     Raises:
-        ValueError: draws that do not move, or are no more than `max_lag`; coordinates or `exact`
-            of the wrong shape.
+        ValueError: draws do not move, or there are no more than `max_lag`; coordinates or `exact`
+            have the wrong shape.
 
     Example:
         >>> import jax, jax.numpy as jnp, jlangevin as jl
@@ -120,14 +120,14 @@ def autocorrelation(
         >>> ax.get_xlabel()
         'lag $t$ (draws)'
     """
-    chains = as_chains(draws)
+    chains = as_chain_array(draws)
     n, dim = chains.shape[1:]
     max_lag = max(1, n // 10) if max_lag is None else check_count("max_lag", max_lag, minimum=1)
     if max_lag >= n:
         raise ValueError(f"max_lag: {n} draws have no pairs {max_lag} apart")
     chosen = as_coordinates(coordinates, dim)
     if (np.ptp(chains[..., chosen], axis=1) == 0).any():
-        raise ValueError("draws: a chain does not move, and has no autocorrelation")
+        raise ValueError("draws: a chain does not move, so it has no autocorrelation")
     rho = np.asarray(diagnostics.autocorrelation(jnp.asarray(chains))).mean(axis=0)[: max_lag + 1]
     known = None
     if exact is not None:
@@ -156,22 +156,22 @@ def occupancy(
 ) -> Axes:
     """The fraction of the chains in each mode of a mixture against the number of steps.
 
-    By responsibilities, as `diagnostics.mode_occupancy`; dashed is each mode's weight, which the
-    fraction tends to.
+    Fractions are by responsibilities, as in `diagnostics.mode_occupancy`. Dashed lines are the
+    modes' weights, to which the fractions converge.
 
     Args:
         draws: (draw, d) or (chain, draw, d).
-        mixture: as made by `energies.gaussian_mixture`, of at most six components.
-        steps: after how many steps each draw was taken; 1, 2, … if None.
+        mixture: made by `energies.gaussian_mixture`, with at most six components.
+        steps: the number of steps after which each draw was taken; 1, 2, … if None.
         ax: where to draw.
 
     Returns:
         The Axes.
 
     Raises:
-        TypeError: `mixture` is no `GaussianMixture`.
-        ValueError: draws of another dimension than the mixture's, steps out of range, more
-            components than there are colours.
+        TypeError: `mixture` is not a `GaussianMixture`.
+        ValueError: the draws have another dimension than the mixture, steps are out of range, or
+            there are more components than colours.
 
     Example:
         >>> import jax, jax.numpy as jnp, jlangevin as jl
@@ -181,7 +181,7 @@ def occupancy(
         >>> jl.plot.occupancy(run.draws, mixture).get_ylabel()
         'fraction of chains'
     """
-    chains = as_chains(draws)
+    chains = as_chain_array(draws)
     at = as_steps(steps, chains.shape[1])
 
     def fractions(x: jax.Array) -> jax.Array:
@@ -190,7 +190,7 @@ def occupancy(
     found = np.asarray(jax.vmap(fractions, in_axes=1)(jnp.asarray(chains)))
     if found.shape[1] > len(COLORS):
         raise ValueError(
-            f"mixture: one picture holds {len(COLORS)} components, got {found.shape[1]}"
+            f"mixture: a picture shows at most {len(COLORS)} components, got {found.shape[1]}"
         )
     ax = axes_or_new(ax)
     for j, color in zip(range(found.shape[1]), COLORS, strict=False):
@@ -211,26 +211,27 @@ def ksd(
     exact: Any = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """The kernel Stein discrepancy of the chains against the number of steps, both logarithmic.
+    """The kernel Stein discrepancy of the chains against the number of steps, on log scales.
 
-    It is sqrt(V) of `diagnostics.ksd` over the chains at one time; n chains of the right law have
-    about sqrt(E k_p(X, X) / n), not 0. One evaluation, n² d operations, for each draw: thin them.
+    It is sqrt(V) of `diagnostics.ksd` over the chains after each number of steps. For n chains of
+    the right law it is about sqrt(E k_p(X, X) / n), not 0. Each draw costs n² d operations, so thin
+    the draws.
 
     Args:
         draws: (chain, draw, d).
         energy: E, a function of a position (d,).
         temperature: T.
-        steps: after how many steps each draw was taken; 1, 2, … if None.
-        exact: independent draws of p, (m, d), from which E k_p(X, X) is estimated; for a dashed
-            line at the level above.
+        steps: the number of steps after which each draw was taken; 1, 2, … if None.
+        exact: independent draws of p, (m, d), to estimate E k_p(X, X), for a dashed line at the
+            value expected for the right law.
         ax: where to draw.
 
     Returns:
         The Axes.
 
     Raises:
-        ValueError: draws without chains; steps out of range; exact draws of another shape, or a
-            single one; a gradient that is not finite at a draw.
+        ValueError: draws have no chain axis; steps are out of range; exact draws have another
+            shape, or there is a single one; the gradient is not finite at a draw.
 
     Example:
         >>> import jax, jax.numpy as jnp, jlangevin as jl
@@ -241,12 +242,12 @@ def ksd(
         >>> ax.get_xscale(), len(ax.lines[0].get_xdata())
         ('log', 5)
     """
-    chains = as_chains(draws)
+    chains = as_chain_array(draws)
     if np.ndim(draws) != 3:
         raise ValueError(f"draws: expected shape (chain, draw, d), got {np.shape(draws)}")
     at = as_steps(steps, chains.shape[1])
     if at[0] == 0:
-        raise ValueError("steps: the axis is logarithmic; leave the start, 0, out")
+        raise ValueError("steps: the axis is logarithmic; leave out the start, 0")
 
     def square(x: Any, statistic: Any = "V") -> float:
         found = diagnostics.ksd(

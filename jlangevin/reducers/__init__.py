@@ -1,16 +1,16 @@
-"""Streaming statistics: what can be known of a run without keeping its draws.
+"""Streaming statistics of a run, which do not need its draws.
 
-A reducer is three pure functions on one chain's numbers:
+A reducer consists of three pure functions for one chain:
 
     init(state)                    the accumulator before any draw; `state` gives shapes and dtypes
-    update(accumulator, state, n)  after the n-th draw, n = 1, 2, …
+    update(accumulator, state, n)  the accumulator after the n-th draw, n = 1, 2, …
     finish(accumulator, n)         the result after n draws
 
 The driver maps them over chains and calls them for the states that `draws` would hold: those after
 burn-in, thinned. Memory does not grow with the number of steps. `pooled(reducer)` gives one result
-for all chains together; the chains meet only there, after the last step.
+for all chains, which are combined only then, after the last step.
 
-Sums are kept in two floats each, so that they do not stall: in float32, a plain sum of ones ends at
+Each sum is kept in two floats, so that it does not stall: in float32, a plain sum of ones ends at
 2**24, and Welford's mean stops moving once an increment is below half a unit in its last place.
 """
 

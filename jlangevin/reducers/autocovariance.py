@@ -17,7 +17,7 @@ from jlangevin.kernels.base import position
 from jlangevin.reducers.base import (
     CompensatedSum,
     EachLeaf,
-    Of,
+    StateFunction,
     check_of,
     mean_over_chains,
 )
@@ -26,7 +26,7 @@ __all__ = ["Autocovariance", "AutocovarianceReducer", "autocovariance"]
 
 
 class Autocovariance(NamedTuple):
-    """Serial correlation and what follows from it. Lags are on the last axis.
+    """Autocovariances, with lags on the last axis, and the statistics that follow from them.
 
     `complete` is False where correlations are still positive at the greatest lag: then `ess` is too
     large and `mcse` too small by unknown amounts, and a greater `max_lag` is needed.
@@ -40,7 +40,7 @@ class Autocovariance(NamedTuple):
 
 
 class _Products(NamedTuple):
-    origin: jax.Array  # the first value, from which all are counted
+    origin: jax.Array  # the first value, which is subtracted from all, x_t = origin + y_t
     total: CompensatedSum
     products: CompensatedSum  # Σ y_t y_{t-l} for l = 0 … max_lag, on the leading axis
     first: jax.Array  # the first max_lag values
@@ -51,7 +51,7 @@ class _Products(NamedTuple):
 class AutocovarianceReducer(EachLeaf):
     """See `autocovariance`."""
 
-    of: Of = static_field()
+    of: StateFunction = static_field()
     max_lag: int = static_field()
 
     _accumulator: ClassVar[type] = _Products
@@ -88,7 +88,7 @@ class AutocovarianceReducer(EachLeaf):
 
         lags = jnp.arange(self.max_lag + 1).astype(dtype)
         lags = lax.broadcast_in_dim(lags, accumulator.products.high.shape, (0,))
-        # Σ (y_t - m)(y_{t-l} - m), the sums over t ≥ l and over t < n - l apart.
+        # Σ (y_t - m)(y_{t-l} - m); `both` adds the sums over t ≥ l and over t < n - l.
         both = (
             2 * accumulator.total.value[None] - sums(accumulator.first) - sums(accumulator.latest)
         )
@@ -110,10 +110,10 @@ class AutocovarianceReducer(EachLeaf):
 def _serial(
     mean: jax.Array, within: jax.Array, between: jax.Array, n: jax.Array, num_chains: jax.Array
 ) -> Autocovariance:
-    """From the chains' mean autocovariances and the variance of their means (divisor m).
+    """The result for m chains, from their mean autocovariances and the variance of their means.
 
-    The effective number is Stan's (Vehtari et al. 2021): variance between the chains, with divisor
-    m - 1, counts as correlation at every lag.
+    That variance has the divisor m. The effective sample size is Stan's (Vehtari et al. 2021):
+    variance between the chains, with divisor m - 1, counts as correlation at every lag.
     """
     draws, chains = n.astype(mean.dtype), num_chains.astype(mean.dtype)
     total = within[0] + between * (chains / jnp.maximum(chains - 1, 1))
@@ -127,13 +127,13 @@ def _serial(
     )
 
 
-def autocovariance(max_lag: int, of: Of = position) -> AutocovarianceReducer:
+def autocovariance(max_lag: int, of: StateFunction = position) -> AutocovarianceReducer:
     """Autocovariances up to a lag, effective sample size and Monte Carlo error of the mean.
 
     The autocovariance at lag l is Σ_t (x_t - m)(x_{t-l} - m) / n with the mean m of all draws. The
-    effective sample size is n / τ, τ by the initial monotone sequence (Geyer 1992); pooled, it is
-    that of several chains (Vehtari et al. 2021, without splitting them), which counts disagreement
-    between chains as correlation. A step costs max_lag + 1 products an element.
+    effective sample size is n / τ, with τ by the initial monotone sequence (Geyer 1992); pooled, it
+    is that of several chains (Vehtari et al. 2021, without splitting them), which counts
+    disagreement between chains as correlation. A step costs max_lag + 1 products per element.
 
     Args:
         max_lag: the greatest lag. It should be several times the integrated autocorrelation time;
@@ -141,7 +141,7 @@ def autocovariance(max_lag: int, of: Of = position) -> AutocovarianceReducer:
         of: a function of one chain's kernel state; the position by default.
 
     Raises:
-        TypeError, ValueError: `max_lag` that is no positive integer.
+        TypeError, ValueError: `max_lag` is not a positive integer, or `of` not a function.
 
     Example:
         >>> import jax, jax.numpy as jnp, jlangevin as jl

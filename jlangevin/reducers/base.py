@@ -1,4 +1,4 @@
-"""What a reducer is, and what those here share."""
+"""The protocol of reducers, and what the reducers here have in common."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from jlangevin._core.trees import PyTree
 __all__ = [
     "CompensatedSum",
     "EachLeaf",
-    "Of",
     "Reducer",
+    "StateFunction",
     "check_of",
     "mask_like",
     "mean_over_chains",
@@ -24,12 +24,12 @@ __all__ = [
 ]
 
 
-Of = Callable[[Any], PyTree]
+StateFunction = Callable[[Any], PyTree]
 
 
 @runtime_checkable
 class Reducer(Protocol):
-    """Anything with these three methods; a pytree, as kernels and energies are."""
+    """Any pytree with these three methods."""
 
     def init(self, state: Any) -> Any: ...
 
@@ -39,7 +39,7 @@ class Reducer(Protocol):
 
 
 class CompensatedSum(NamedTuple):
-    """The unevaluated sum of two floats: what does not fit into the first is in the second."""
+    """A sum as two floats, the second of which holds what rounding loses in the first."""
 
     high: jax.Array
     low: jax.Array
@@ -64,11 +64,11 @@ class CompensatedSum(NamedTuple):
 class EachLeaf:
     """A reducer of single arrays, applied to each leaf of `of(state)`.
 
-    `_accumulator` is the type of an array's accumulator. `pool_leaf` is `result` over chains: it is
-    given accumulators with a leading chain axis and a mask of the chains that count.
+    `_accumulator` is the type of an array's accumulator. `pool_leaf` is `result` for all chains
+    together; it takes accumulators with a leading chain axis and a mask of the chains that count.
     """
 
-    of: Of
+    of: StateFunction
     _accumulator: ClassVar[type]
 
     def start(self, x: jax.Array) -> Any:
@@ -106,8 +106,8 @@ class EachLeaf:
 def real_numbers(x: Any) -> jax.Array:
     if jnp.iscomplexobj(x):
         raise TypeError(
-            f"of: expected real numbers of it, got dtype {jnp.asarray(x).dtype}; take jnp.real, "
-            "jnp.imag or jnp.abs of them, or a tuple of several"
+            f"of: expected it to return real numbers, got dtype {jnp.asarray(x).dtype}; return "
+            "jnp.real, jnp.imag or jnp.abs of them, or a tuple of several"
         )
     return trees.at_least_float32(x)
 
@@ -117,7 +117,7 @@ def mask_like(keep: jax.Array, x: jax.Array) -> jax.Array:
 
 
 def mean_over_chains(x: jax.Array, keep: jax.Array) -> jax.Array:
-    """The mean over chains, about one of them as the origin, which keeps the sum small."""
+    """The mean over chains; one chain serves as the origin, which keeps the sum small."""
     origin = x[jnp.argmax(keep)]
     return origin + jnp.mean(x - origin[None], axis=0, where=mask_like(keep, x))
 

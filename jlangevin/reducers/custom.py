@@ -26,15 +26,16 @@ def custom(
     update: Callable[[Any, Any, jax.Array], Any],
     finish: Callable[[Any, jax.Array], Any],
 ) -> Custom:
-    """A reducer from three pure functions; see the module for what each is given.
+    """A reducer from three pure functions; the module says what their arguments are.
 
     Args:
         init: from one chain's kernel state to its accumulator.
-        update: from accumulator, state and the number of draws, this one counted, to the next.
+        update: from accumulator, state and the number of draws, including this one, to the next
+            accumulator.
         finish: from accumulator and the number of draws to the result.
 
     Raises:
-        TypeError: one of them that is no function.
+        TypeError: one of them is not a function.
 
     Example:
         How often a chain changes sides:

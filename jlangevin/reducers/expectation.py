@@ -10,7 +10,7 @@ from jlangevin._core.trees import pytree_dataclass, static_field
 from jlangevin.reducers.base import (
     CompensatedSum,
     EachLeaf,
-    Of,
+    StateFunction,
     check_of,
     mean_over_chains,
 )
@@ -22,7 +22,7 @@ __all__ = ["Expectation", "expectation"]
 class Expectation(EachLeaf):
     """See `expectation`."""
 
-    of: Of = static_field()
+    of: StateFunction = static_field()
 
     _accumulator: ClassVar[type] = CompensatedSum
 
@@ -39,14 +39,14 @@ class Expectation(EachLeaf):
         return mean_over_chains(self.result(accumulator, n), keep)
 
 
-def expectation(of: Of) -> Expectation:
+def expectation(of: StateFunction) -> Expectation:
     """The mean of `of(state)`, an array or a pytree of arrays.
 
     Args:
         of: a function of one chain's kernel state.
 
     Raises:
-        TypeError: `of` that is no function.
+        TypeError: `of` is not a function.
 
     Example:
         >>> import jax, jax.numpy as jnp, jlangevin as jl

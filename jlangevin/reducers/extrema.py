@@ -11,7 +11,7 @@ from jlangevin._core.trees import pytree_dataclass, static_field
 from jlangevin.kernels.base import position
 from jlangevin.reducers.base import (
     EachLeaf,
-    Of,
+    StateFunction,
     check_of,
     mask_like,
 )
@@ -30,7 +30,7 @@ class Extrema(NamedTuple):
 class ExtremaReducer(EachLeaf):
     """See `extrema`."""
 
-    of: Of = static_field()
+    of: StateFunction = static_field()
 
     _accumulator: ClassVar[type] = Extrema
 
@@ -51,14 +51,14 @@ class ExtremaReducer(EachLeaf):
         )
 
 
-def extrema(of: Of = position) -> ExtremaReducer:
-    """The least and the greatest value that each element of `of(state)` takes.
+def extrema(of: StateFunction = position) -> ExtremaReducer:
+    """The least and the greatest value of each element of `of(state)`.
 
     Args:
         of: a function of one chain's kernel state; the position by default.
 
     Raises:
-        TypeError: `of` that is no function.
+        TypeError: `of` is not a function.
 
     Example:
         >>> import jax, jax.numpy as jnp, jlangevin as jl

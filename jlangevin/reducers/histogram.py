@@ -18,7 +18,7 @@ from jlangevin._core.trees import pytree_dataclass, static_field
 from jlangevin.kernels.base import position
 from jlangevin.reducers.base import (
     EachLeaf,
-    Of,
+    StateFunction,
     check_of,
     mean_over_chains,
 )
@@ -27,9 +27,9 @@ __all__ = ["Histogram", "HistogramReducer", "histogram"]
 
 
 class Histogram(NamedTuple):
-    """Fractions of the draws in each bin, and outside of all of them. Bins are on the last axis.
+    """The fractions of the draws in each bin, below and above all bins. Bins are on the last axis.
 
-    They sum to 1 with `nan`, the fraction of draws that are not a number.
+    Together with `nan`, the fraction of draws that are not a number, they sum to 1.
     """
 
     edges: jax.Array  # (bins + 1,), with a leading chain axis if not pooled
@@ -39,15 +39,15 @@ class Histogram(NamedTuple):
     nan: jax.Array
 
     def quantile(self, q: Any) -> jax.Array:
-        """The q-th quantile, linear within its bin.
+        """The q-th quantile, interpolated linearly within its bin.
 
-        NaN where it lies outside of the edges, and where any draw is NaN.
+        It is NaN where it lies outside the edges, and where any draw is NaN.
 
         Args:
             q: a number between 0 and 1.
 
         Raises:
-            TypeError, ValueError: q that is no such number.
+            TypeError, ValueError: q is not such a number.
         """
         q = or_nan(
             check_scalar("q", q),
@@ -57,7 +57,7 @@ class Histogram(NamedTuple):
         reached = self.below[..., None] + jnp.cumsum(self.fractions, axis=-1)
         at_edges = jnp.concatenate([self.below[..., None], reached], axis=-1)
         dtype = at_edges.dtype
-        edges = self.edges.reshape(-1, self.edges.shape[-1])[0].astype(dtype)  # alike in all chains
+        edges = self.edges.reshape(-1, self.edges.shape[-1])[0].astype(dtype)  # the same in all
 
         def one(cdf: jax.Array) -> jax.Array:
             return jnp.interp(jnp.asarray(q, dtype), cdf, edges, left=jnp.nan, right=jnp.nan)
@@ -67,7 +67,7 @@ class Histogram(NamedTuple):
 
 
 class _Reached(NamedTuple):
-    """For -∞ and each edge, how many draws lie at it or above (beyond it, for the last)."""
+    """How many draws are at or above -∞ and each edge; for the last edge, above it."""
 
     counts: jax.Array  # int32
 
@@ -77,7 +77,7 @@ class HistogramReducer(EachLeaf):
     """See `histogram`."""
 
     edges: jax.Array
-    of: Of = static_field()
+    of: StateFunction = static_field()
 
     _accumulator: ClassVar[type] = _Reached
 
@@ -108,18 +108,18 @@ class HistogramReducer(EachLeaf):
         return self._of_fractions(mean_over_chains(fractions, keep))
 
 
-def histogram(edges: Any, of: Of = position) -> HistogramReducer:
-    """The fraction of draws in each bin, for every element of `of(state)`; quantiles from it.
+def histogram(edges: Any, of: StateFunction = position) -> HistogramReducer:
+    """The fraction of draws in each bin for every element of `of(state)`, which gives quantiles.
 
     Args:
-        edges: increasing, shape (bins + 1,). As in `numpy.histogram`, a bin holds its left edge
+        edges: increasing, shape (bins + 1,). As in `numpy.histogram`, a bin includes its left edge
             and the last one its right edge too.
-        of: a function of one chain's kernel state; the position by default. What is NaN in it is
-            in no bin: see `Histogram`.
+        of: a function of one chain's kernel state; the position by default. Values that are NaN
+            are counted separately, see `Histogram`.
 
     Raises:
-        TypeError: `of` that is no function, or edges that are no array.
-        ValueError: edges that are not finite and increasing.
+        TypeError: `of` is not a function, or the edges are not an array.
+        ValueError: the edges are not finite and increasing.
 
     Example:
         >>> import jax, jax.numpy as jnp, jlangevin as jl

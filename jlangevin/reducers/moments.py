@@ -15,7 +15,7 @@ from jlangevin.kernels.base import position
 from jlangevin.reducers.base import (
     CompensatedSum,
     EachLeaf,
-    Of,
+    StateFunction,
     check_of,
     mean_over_chains,
 )
@@ -24,7 +24,7 @@ __all__ = ["Deviations", "Moments", "MomentsReducer", "moments"]
 
 
 class Moments(NamedTuple):
-    """Mean, and variance or covariance with divisor n - 1; NaN of fewer draws than they need."""
+    """The mean, and the variance or covariance with divisor n - 1; NaN if draws are too few."""
 
     mean: jax.Array
     variance: jax.Array
@@ -39,53 +39,58 @@ class Deviations(NamedTuple):
 class MomentsReducer(EachLeaf):
     """See `moments`."""
 
-    of: Of = static_field()
+    of: StateFunction = static_field()
     covariance: bool = static_field()
 
     _accumulator: ClassVar[type] = Deviations
 
-    def _product(self, a: jax.Array, b: jax.Array) -> jax.Array:
+    def _product_of_deviations(self, a: jax.Array, b: jax.Array) -> jax.Array:
         return a.reshape(-1, 1) * b.reshape(1, -1) if self.covariance else a * b
 
     def start(self, x: jax.Array) -> Deviations:
-        return Deviations(CompensatedSum.zero(x), CompensatedSum.zero(self._product(x, x)))
+        return Deviations(
+            CompensatedSum.zero(x), CompensatedSum.zero(self._product_of_deviations(x, x))
+        )
 
     def add(self, accumulator: Deviations, x: jax.Array, n: jax.Array) -> Deviations:
         old = accumulator.mean
         before = (x - old.high) - old.low
         mean = old.add(before / n.astype(x.dtype), n)
         after = (x - mean.high) - mean.low
-        return Deviations(mean, accumulator.square.add(self._product(before, after), n))
+        return Deviations(
+            mean, accumulator.square.add(self._product_of_deviations(before, after), n)
+        )
 
     def result(self, accumulator: Deviations, n: jax.Array) -> Moments:
         mean, square = accumulator.mean.value, accumulator.square.value
         return _if_any(n, Moments(mean, square / (n - 1).astype(square.dtype)))
 
     def pool_leaf(self, accumulator: Deviations, keep: jax.Array, n: jax.Array) -> Moments:
-        """Chan, Golub and LeVeque (1979), for chains of equal length."""
+        """By the formula of Chan, Golub and LeVeque (1979) for chains of equal length."""
         means, squares = accumulator.mean.value, accumulator.square.value
         mean = mean_over_chains(means, keep)
         spread = means - mean[None]
         draws, count = n.astype(means.dtype), jnp.sum(keep).astype(means.dtype)
-        squares = squares + draws * jax.vmap(self._product)(spread, spread)
+        squares = squares + draws * jax.vmap(self._product_of_deviations)(spread, spread)
         variance = mean_over_chains(squares, keep) * (count / (draws * count - 1))
         return _if_any(n, Moments(mean, variance))
 
 
 def _if_any(n: jax.Array, moments: Moments) -> Moments:
-    """NaN after no draw, where sums of nothing are 0."""
+    """`moments`, or NaN if there was no draw, when the sums are 0."""
     return jax.tree.map(lambda x: jnp.where(n > 0, x, jnp.nan), moments)
 
 
-def moments(of: Of = position, *, covariance: bool = False) -> MomentsReducer:
-    """Mean and variance of each leaf of `of(state)`, by Welford's recursion (1962).
+def moments(of: StateFunction = position, *, covariance: bool = False) -> MomentsReducer:
+    """The mean and variance of each leaf of `of(state)`, by Welford's recursion (1962).
 
     Args:
         of: a function of one chain's kernel state; the position by default.
-        covariance: the (d, d) covariance of a leaf of d elements instead of their variances.
+        covariance: whether to give the (d, d) covariance of a leaf of d elements instead of their
+            variances.
 
     Raises:
-        TypeError: `of` that is no function.
+        TypeError: `of` is not a function.
 
     Example:
         >>> import jax, jax.numpy as jnp, jlangevin as jl

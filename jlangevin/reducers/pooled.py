@@ -22,8 +22,8 @@ class Pooled(NamedTuple):
     """The result of a pooled reducer."""
 
     value: Any
-    num_chains: jax.Array  # that went into it
-    num_left_out: jax.Array  # chains that diverged
+    num_chains: jax.Array  # chains that it is computed from
+    num_left_out: jax.Array  # chains that were left out as they diverged
 
 
 @pytree_dataclass
@@ -50,16 +50,16 @@ class PooledReducer:
 def pooled(reducer: Any) -> PooledReducer:
     """One result for all chains that did not diverge, instead of one for each.
 
-    Chains keep their own accumulators while they run and meet once, at the end: with chains on
-    many devices, nothing is sent between them before. The reducer needs a fourth function,
-    `pool(accumulators, keep, n)`, which is given a leading chain axis and a mask of the chains that
-    count; all reducers of this module have one.
+    Chains keep their own accumulators while they run, and are combined once, at the end: with
+    chains on many devices, nothing is sent between them before. The reducer needs a fourth
+    function, `pool(accumulators, keep, n)`, for accumulators with a leading chain axis and a mask
+    of the chains that count; all reducers of this module have one.
 
     Args:
         reducer: any reducer of this module, or another with `pool`.
 
     Raises:
-        TypeError: a reducer that cannot be pooled.
+        TypeError: the reducer cannot be pooled.
 
     Example:
         >>> import jax, jax.numpy as jnp, jlangevin as jl

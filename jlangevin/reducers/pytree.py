@@ -1,4 +1,4 @@
-"""Pytrees of reducers, as the driver has them."""
+"""Pytrees of reducers, as they are passed to the driver."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ __all__ = [
     "check_functions",
     "check_num_draws",
     "check_reducers",
+    "finish_reducers",
     "is_reducer",
     "map_reducers",
-    "summarise",
 ]
 
 
@@ -35,10 +35,10 @@ def is_reducer(node: Any) -> bool:
 
 
 def check_reducers(reducers: Any) -> None:
-    """Raise TypeError unless `reducers` is a pytree of reducers, or None and empty containers."""
+    """Raise TypeError unless `reducers` is a pytree of reducers, which may be empty."""
 
     def is_end(node: Any) -> bool:
-        """A reducer, or what should be one: JAX may see a tree without leaves in it."""
+        """Whether a node is a reducer or should be one; to JAX it may be a tree without leaves."""
         if node is None or type(node) in (tuple, list, dict):
             return False
         return is_reducer(node) or not any(
@@ -67,17 +67,17 @@ def check_num_draws(reducers: Any, num_draws: int) -> None:
         inner = reducer.reducer if isinstance(reducer, PooledReducer) else reducer
         if isinstance(inner, SplitRhat) and inner.num_draws < num_draws:
             raise ValueError(
-                f"reducers: split_rhat({inner.num_draws}) is of {inner.num_draws} draws, and there "
-                f"will be {num_draws}, num_steps / thin; pass split_rhat({num_draws})"
+                f"reducers: split_rhat({inner.num_draws}) expects {inner.num_draws} draws, but "
+                f"there will be {num_draws}, num_steps / thin; pass split_rhat({num_draws})"
             )
 
 
 def check_functions(reducers: Any, state: Any) -> None:
-    """Run the functions of `reducers` on shapes, at one chain's kernel state, as shapes.
+    """Run the functions of `reducers` on the shapes of one chain's kernel state.
 
     Raises:
-        TypeError, ValueError: one of them returns what is no accumulator or no result. Errors of
-            their own have a note that says which raised them, and what it was given.
+        TypeError, ValueError: one of them does not return an accumulator or a result. Their own
+            errors get a note that says which function raised them, and what it was given.
     """
     n, one = jax.ShapeDtypeStruct((), jnp.int32), "one chain's kernel state"
     for reducer in jax.tree.leaves(reducers, is_leaf=is_reducer):
@@ -100,7 +100,7 @@ def check_functions(reducers: Any, state: Any) -> None:
             shapes_of(f"{name} finish", "accumulator and n", reducer.finish, begun, n)
 
 
-def summarise(reducers: Any, accumulators: Any, keep: jax.Array, n: jax.Array) -> Any:
+def finish_reducers(reducers: Any, accumulators: Any, keep: jax.Array, n: jax.Array) -> Any:
     """The results, from accumulators with a leading chain axis."""
 
     def one(reducer: Any, accumulator: Any) -> Any:

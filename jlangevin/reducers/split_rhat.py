@@ -14,7 +14,7 @@ from jlangevin._core.trees import pytree_dataclass, static_field
 from jlangevin.kernels.base import position
 from jlangevin.reducers.base import (
     EachLeaf,
-    Of,
+    StateFunction,
     check_of,
     mean_over_chains,
 )
@@ -38,7 +38,7 @@ class SplitRhat(EachLeaf):
     _accumulator: ClassVar[type] = _Halves
 
     @property
-    def of(self) -> Of:  # type: ignore[override]
+    def of(self) -> StateFunction:  # type: ignore[override]
         return self.moments.of
 
     def start(self, x: jax.Array) -> _Halves:
@@ -56,14 +56,14 @@ class SplitRhat(EachLeaf):
         return _Halves(within(accumulator.first, n), within(accumulator.second, n - begins))
 
     def _parts(self, accumulator: _Halves, n: jax.Array) -> Moments:
-        """Means and variances of the halves, on a leading axis of two; NaN until all is there."""
+        """The halves' means and variances on a leading axis; NaN until all draws are there."""
         half = jnp.int32(self.num_draws // 2)
         parts = [self.moments.result(part, half) for part in accumulator]
         complete = n == self.num_draws
         return jax.tree.map(lambda *x: jnp.where(complete, jnp.stack(x), jnp.nan), *parts)
 
     def result(self, accumulator: _Halves, n: jax.Array) -> jax.Array:
-        """Of a single chain: its two halves held against each other."""
+        """R-hat of a single chain, which compares its two halves."""
         one = jax.tree.map(lambda x: x[None], self._parts(accumulator, n))
         return self._rhat(one, jnp.ones(1, bool))
 
@@ -80,20 +80,20 @@ class SplitRhat(EachLeaf):
         return jnp.sqrt(between / mean_over_chains(variances, keep) + (half - 1) / half)
 
 
-def split_rhat(num_draws: int, of: Of = position) -> SplitRhat:
+def split_rhat(num_draws: int, of: StateFunction = position) -> SplitRhat:
     """R-hat of chains split into halves (Gelman et al. 2013): near 1 if all halves agree.
 
-    Pool it; for a single chain it compares its own two halves. It is the plain one, on the values
-    themselves: for the rank-normalised one, which heavy tails need, keep the draws.
+    Pool it; without pooling it compares the two halves of each chain. It uses the values
+    themselves: for the rank-normalised R-hat, which heavy tails need, keep the draws.
 
     Args:
-        num_draws: how many draws there will be, num_steps / thin. The result is NaN after fewer,
-            as the halves are then not halves; a run that would have more is refused. Of an odd
-            number the middle draw is left out.
+        num_draws: how many draws there will be, num_steps / thin. After fewer the result is NaN,
+            and a run that would have more is refused. If the number is odd, the middle draw is
+            left out.
         of: a function of one chain's kernel state; the position by default.
 
     Raises:
-        TypeError, ValueError: `num_draws` that is no integer of at least 4.
+        TypeError, ValueError: `num_draws` is not an integer of at least 4.
 
     Example:
         >>> import jax, jax.numpy as jnp, jlangevin as jl

@@ -4,19 +4,19 @@ A call goes down this list, and its result comes back as a `Run`:
 
     driver      `sample` and `resume`
     arguments, start, layout, memory
-                what is asked for, checked: how far, from where, on which devices, whether it fits
-    blocks      the host's loop: pieces between which there is time for a progress bar, a
-                checkpoint or Ctrl-C
+                checks of the arguments: how far, from where, on which devices, whether it fits
+    blocks      the host's loop over blocks of steps, between which there is time for a progress
+                bar, a checkpoint or Ctrl-C
     progress, checkpoint, fingerprint, report
-                what happens there and in the end
-    program     the compiled programs: of the start, of the steps, of the reducers' results
+                what happens between the blocks and at the end
+    program     the compiled programs: for the start, the steps and the reducers' results
     counted, fixed
-                the loop over steps, whose number is data or is compiled for
+                the loop over steps; their number is data, or is static
     steps       one step of all chains, and the noise of a block of steps
-    trouble     chains that something is wrong with, in numbers
-    state       what is passed along
+    health      which chains diverged or met faults of the energy, as numbers
+    state       the objects that are passed along
 
-No result depends on where a run is cut.
+No result depends on where a run is cut into blocks.
 """
 
 from jlangevin.kernels.base import position

@@ -10,13 +10,13 @@ from jlangevin import noise
 from jlangevin._core.checks import check_count, check_flag
 from jlangevin.sampling.state import Plan
 
-__all__ = ["OnDivergence", "Stops", "as_plan", "as_stops", "check_observe"]
+__all__ = ["BlockOptions", "OnDivergence", "as_block_options", "as_plan", "check_observe"]
 
 OnDivergence = Literal["report", "raise", "ignore"]
 
 
-class Stops(NamedTuple):
-    """What the host does between blocks of steps, and what it makes of chains that diverge."""
+class BlockOptions(NamedTuple):
+    """What the host does between blocks of steps, and what it does about chains that diverge."""
 
     on_divergence: str
     progress: bool | str = False
@@ -34,7 +34,7 @@ class Stops(NamedTuple):
 
     @property
     def any(self) -> bool:
-        """Whether there are blocks to stop at."""
+        """Whether the run is to be cut into blocks."""
         return bool(self.progress or self.block_steps or self.checkpoint is not None)
 
 
@@ -45,13 +45,13 @@ def as_plan(num_steps: int, burn_in: int, thin: int, remat: bool) -> Plan:
     if num_steps % thin:
         below = num_steps - num_steps % thin
         raise ValueError(
-            f"num_steps: {num_steps} is not a multiple of thin={thin}; take {below} or "
-            f"{below + thin}"
+            f"num_steps: must be a multiple of thin, but {num_steps} is not a multiple of {thin}; "
+            f"use {below} or {below + thin}"
         )
     if num_steps + burn_in > noise.MAX_STEPS:
         raise ValueError(
-            f"num_steps: {num_steps} after a burn_in of {burn_in} is more than the "
-            f"{noise.MAX_STEPS} steps of a stream; run more chains instead"
+            f"num_steps: {num_steps} after a burn_in of {burn_in} exceeds the {noise.MAX_STEPS} "
+            "steps of a stream; run more chains instead"
         )
     return Plan(num_steps, burn_in, thin, check_flag("remat", remat))
 
@@ -62,9 +62,9 @@ def check_observe(observe: Any) -> None:
         raise TypeError(f"observe: expected a function of the kernel state or None, got {observe}")
 
 
-def as_stops(
+def as_block_options(
     on_divergence: str, progress: Any, block_steps: Any, checkpoint: Any, every: Any
-) -> Stops:
+) -> BlockOptions:
     if on_divergence not in ("report", "raise", "ignore"):
         raise ValueError(
             f'on_divergence: expected "report", "raise" or "ignore", got {on_divergence!r}'
@@ -78,20 +78,20 @@ def as_stops(
     if every is not None:
         every = check_count("every", every, minimum=1)
         if checkpoint is None:
-            raise ValueError("every: steps between checkpoints, but no checkpoint is asked for")
-    return Stops(on_divergence, progress, block_steps, checkpoint, every)
+            raise ValueError("every: needs checkpoint=…, a folder to save checkpoints in")
+    return BlockOptions(on_divergence, progress, block_steps, checkpoint, every)
 
 
 def _folder(checkpoint: Any) -> Path:
-    """`checkpoint` as a path, in which ~ is the home folder."""
+    """`checkpoint` as a path; ~ is the home folder."""
     if not isinstance(checkpoint, str | bytes | os.PathLike):
         raise TypeError(f"checkpoint: expected the path of a folder, got {checkpoint!r}")
     path = os.fsdecode(checkpoint)
     if not path:
-        raise ValueError('checkpoint: expected a folder, got ""; "." is the one that you are in')
+        raise ValueError('checkpoint: expected a folder, got ""; the current folder is "."')
     folder = Path(os.path.expanduser(path)).absolute()
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(
-            f"checkpoint: expected a folder, and {folder} is a file; name another path"
+            f"checkpoint: expected a folder, but {folder} is a file; pass another path"
         )
     return folder

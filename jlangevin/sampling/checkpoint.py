@@ -1,10 +1,10 @@
 """Runs that survive being killed: states and draws on disk, by Orbax.
 
-A directory holds one run, as numbered checkpoints. Each has the state after so many steps, the
-draws made since the checkpoint before it, and a JSON record: to which run it belongs, and checksums
-of all arrays. Orbax writes a checkpoint under another name and renames it when it is whole, so a
-run killed while writing leaves the ones before untouched; checksums find what went wrong later.
-Arrays and JSON are all that is read: loading executes nothing.
+A directory holds the checkpoints of one run, numbered by their steps. Each has the state, the draws
+made since the previous checkpoint, and a JSON record that identifies the run and has checksums of
+all arrays. Orbax writes a checkpoint under another name and renames it once it is complete, so a
+run killed while writing leaves earlier ones untouched; checksums reveal later damage. Only arrays
+and JSON are read: loading executes nothing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from jlangevin._core.trees import PyTree, shown
 from jlangevin._core.warn import warn
 from jlangevin.errors import CheckpointError, CheckpointWarning
 from jlangevin.sampling import fingerprint
-from jlangevin.sampling.state import Plan, SamplerState, Work
+from jlangevin.sampling.state import Plan, SamplerState, Setup
 
 __all__ = ["Store"]
 
@@ -36,7 +36,7 @@ _FORMAT = 3
 class Store:
     """The checkpoints of one run in one directory."""
 
-    def __init__(self, path: Path, start: SamplerState, work: Work, plan: Plan) -> None:
+    def __init__(self, path: Path, start: SamplerState, setup: Setup, plan: Plan) -> None:
         try:
             import orbax.checkpoint as ocp
         except ImportError as error:
@@ -45,7 +45,7 @@ class Store:
             ) from error
         self._ocp = ocp
         self._observed = None
-        observe = work.observe.whole
+        observe = setup.observe.whole
         if observe is not None:
             seen = jax.eval_shape(jax.vmap(observe), start.kernel)
             self._observed = jax.tree.structure(seen)
@@ -59,40 +59,40 @@ class Store:
                 enable_async_checkpointing=False,
             ),
         )
-        self._identity = _identity(start, work, plan)
-        self._looks = _looks(start, work)
+        self._identity = _identity(start, setup, plan)
+        self._readable_identity = _readable_identity(start, setup)
         self._total = plan.burn_in + plan.num_steps
-        self._saved = 0  # draws' pieces that are on disk
+        self._saved = 0  # how many pieces of draws are on disk
 
     def save(self, state: SamplerState, kept: list[PyTree]) -> None:
-        """Add a checkpoint: the state, and the draws that no earlier one holds."""
+        """Add a checkpoint: the state, and the draws that no earlier checkpoint holds."""
         fresh = kept[self._saved :]
         self._saved = len(kept)
         draws = jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), *fresh)
-        items = {"state": _named(state), "draws": _named(draws)}
+        items = {"state": _by_number(state), "draws": _by_number(draws)}
         record = {
             "identity": self._identity,
-            "looks": self._looks,
-            "shapes": {name: _shapes(item) for name, item in items.items()},
-            "checksums": {name: _checksums(item) for name, item in items.items()},
+            "looks": self._readable_identity,
+            "shapes": {name: _shape_records(item) for name, item in items.items()},
+            "checksums": {name: _checksums_by_number(item) for name, item in items.items()},
         }
         args = self._ocp.args
         self._manager.save(
             int(state.step),
             args=args.Composite(
                 record=args.JsonSave(record),
-                **{name: args.StandardSave(_full(item)) for name, item in items.items()},
+                **{name: args.StandardSave(_without_empty(item)) for name, item in items.items()},
             ),
             force=True,
         )
 
     def restore(self, start: SamplerState) -> tuple[SamplerState, list[PyTree]]:
-        """The state to go on from and the draws before it: `start` and none if there is nothing.
+        """The state to continue from, and the draws before it; `start` and no draws if none exist.
 
         Raises:
-            CheckpointError: checkpoints of another run or of something else, or more steps than are
-                asked for.
-            OSError, MemoryError: what is there cannot be read now, and may be whole.
+            CheckpointError: the checkpoints are of another run or of another program, or have more
+                steps than are asked for.
+            OSError, MemoryError: a checkpoint cannot be read now, but may be intact.
         """
         steps = sorted(self._manager.all_steps())
         state, kept = start, list[PyTree]()
@@ -106,12 +106,12 @@ class Store:
         else:
             for place, step in enumerate(steps):
                 found = self._load(step, start)
-                if found is None:  # later draws do not join to what is left
+                if found is None:  # later draws would leave a gap
                     self._set_aside(step)
                     if later := steps[place + 1 :]:
                         warn(
                             f"checkpoint: those after it in {self._path}, {later}, are set aside "
-                            "too, as their draws no longer join to what is left",
+                            "too, because there would be a gap before their draws",
                             CheckpointWarning,
                         )
                     for lost in later:
@@ -122,12 +122,12 @@ class Store:
         done = int(state.step) - int(start.step)
         if done > self._total:
             raise CheckpointError(
-                f"checkpoint: {self._path} holds {done} steps of this run, and only {self._total} "
-                "are asked for; ask for as many or more, or give another directory"
+                f"checkpoint: {self._path} holds {done} steps of this run, but only {self._total} "
+                "are asked for; ask for at least as many, or use another directory"
             )
         if steps and not done:
             warn(
-                f"checkpoint: none in {self._path} is whole; the run begins anew",
+                f"checkpoint: none in {self._path} is intact; the run starts over",
                 CheckpointWarning,
             )
         self._saved = len(kept)
@@ -138,8 +138,8 @@ class Store:
         args = self._ocp.args
         if not (self._path / str(step) / "record").is_dir():
             raise CheckpointError(
-                f"checkpoint: {self._path / str(step)} is none of jlangevin's: it has no record. "
-                "Give every run a directory of its own"
+                f"checkpoint: {self._path / str(step)} was not written by jlangevin: it has no "
+                "record. Give every run a directory of its own"
             )
         try:
             found = self._manager.restore(step, args=args.Composite(record=args.JsonRestore()))
@@ -149,27 +149,34 @@ class Store:
             )
         except Exception as error:
             _raise_unless_damage(error)
-            self._warn(step, f"its record cannot be read: {_first_line(error)}")
+            self._warn_damaged(step, f"its record cannot be read: {_first_line(error)}")
             return None
         self._compare(step, identity, record.get("looks", {}))
         sharding = start.streams.high.sharding
-        wanted = {"state": _like(start), "draws": _from_shapes(shapes["draws"], sharding)}
+        wanted = {"state": _templates(start), "draws": _from_shapes(shapes["draws"], sharding)}
         try:
             stored = self._manager.restore(
                 step,
                 args=args.Composite(
-                    **{name: args.StandardRestore(_full(item)) for name, item in wanted.items()}
+                    **{
+                        name: args.StandardRestore(_without_empty(item))
+                        for name, item in wanted.items()
+                    }
                 ),
             )
         except Exception as error:
             _raise_unless_damage(error)
-            self._warn(step, f"its arrays cannot be read: {_first_line(error)}")
+            self._warn_damaged(step, f"its arrays cannot be read: {_first_line(error)}")
             return None
         items = {name: _refill(stored[name], wanted[name]) for name in wanted}
         for name, item in items.items():
-            wrong = [key for key, sum_ in _checksums(item).items() if checksums[name][key] != sum_]
+            wrong = [
+                key
+                for key, sum_ in _checksums_by_number(item).items()
+                if checksums[name][key] != sum_
+            ]
             if wrong:
-                self._warn(step, f"checksums of {name} {', '.join(wrong)} do not match")
+                self._warn_damaged(step, f"checksums of {name} {', '.join(wrong)} do not match")
                 return None
         structure = jax.tree.structure(start)
         state = jax.tree.unflatten(structure, _values(items["state"]))
@@ -178,16 +185,16 @@ class Store:
             draws = jax.tree.unflatten(self._observed, _values(items["draws"]))
         return state, draws
 
-    def _compare(self, step: int, identity: dict[str, str], looks: dict[str, str]) -> None:
+    def _compare(self, step: int, identity: dict[str, str], readable: dict[str, str]) -> None:
         """Raise CheckpointError if a checkpoint belongs to another run."""
         differ = [name for name, value in self._identity.items() if identity.get(name) != value]
         if not differ:
             return
 
         def difference(name: str) -> str:
-            there = looks.get(name) or identity.get(name, "unknown")
-            here = self._looks.get(name) or self._identity[name]
-            if there == here:  # a long array, or a function's code
+            there = readable.get(name) or identity.get(name, "unknown")
+            here = self._readable_identity.get(name) or self._identity[name]
+            if there == here:  # they differ in a long array or in a function's code
                 there, here = (
                     f"{there} ({identity.get(name)})",
                     f"with other contents ({self._identity[name]})",
@@ -200,7 +207,7 @@ class Store:
         )
 
     def _set_aside(self, step: int) -> None:
-        """Rename a checkpoint: it is not looked at again, and nothing of it is lost."""
+        """Rename a checkpoint, so that it is not read again but nothing of it is lost."""
         source = self._path / str(step)
         if jax.process_index() == 0:
             numbers = (f"{step}.set-aside-{k}" for k in itertools.count(1))
@@ -209,7 +216,7 @@ class Store:
             multihost_utils.sync_global_devices(f"jlangevin sets aside {source}")
         self._manager.reload()
 
-    def _warn(self, step: int, reason: str) -> None:
+    def _warn_damaged(self, step: int, reason: str) -> None:
         warn(
             f"checkpoint: {self._path / str(step)} is damaged and set aside: {reason}",
             CheckpointWarning,
@@ -217,7 +224,7 @@ class Store:
 
 
 def _check_writable(path: Path) -> None:
-    """Raise OSError now, not after the first block of steps, if nothing can be written there."""
+    """Raise OSError now, not after the first block of steps, if the folder is not writable."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
@@ -228,7 +235,7 @@ def _check_writable(path: Path) -> None:
 
 
 def _raise_unless_damage(error: Exception) -> None:
-    """Raise what says nothing of a checkpoint: no memory, no permission, a disk that fails."""
+    """Raise errors that do not mean damage: no memory, no permission, a failing disk."""
     missing = isinstance(error, OSError) and error.errno in (None, errno.ENOENT)
     if isinstance(error, OSError | MemoryError) and not missing:
         raise error
@@ -244,7 +251,7 @@ def _first_line(error: Exception) -> str:
 _Named = dict[str, Any]
 
 
-def _named(tree: PyTree) -> _Named:
+def _by_number(tree: PyTree) -> _Named:
     return {f"{i:08}": leaf for i, leaf in enumerate(jax.tree.leaves(tree))}
 
 
@@ -252,8 +259,8 @@ def _values(named: _Named) -> list[Any]:
     return [named[name] for name in sorted(named)]
 
 
-def _full(named: _Named) -> _Named:
-    """Without arrays that have no elements, which Orbax refuses; it wants at least one array."""
+def _without_empty(named: _Named) -> _Named:
+    """Without empty arrays, which Orbax refuses; but with at least one array, as Orbax needs."""
     full = {name: leaf for name, leaf in named.items() if leaf.size}
     return full or {"none": np.zeros(1, np.float32)}
 
@@ -265,7 +272,7 @@ def _refill(stored: _Named, wanted: _Named) -> _Named:
     }
 
 
-def _shapes(named: _Named) -> dict[str, Any]:
+def _shape_records(named: _Named) -> dict[str, Any]:
     return {name: [list(leaf.shape), str(leaf.dtype)] for name, leaf in named.items()}
 
 
@@ -276,26 +283,26 @@ def _from_shapes(shapes: dict[str, Any], sharding: Any) -> _Named:
     }
 
 
-def _like(tree: PyTree) -> _Named:
+def _templates(tree: PyTree) -> _Named:
     return {
         name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
-        for name, leaf in _named(tree).items()
+        for name, leaf in _by_number(tree).items()
     }
 
 
 # Identity -------------------------------------------------------------------------------------
 
 
-def _checksums(named: _Named) -> dict[str, int]:
+def _checksums_by_number(named: _Named) -> dict[str, int]:
     sums = fingerprint.checksums(jnp.asarray(leaf) for leaf in _values(named))
     return dict(zip(sorted(named), sums, strict=True))
 
 
-def _identity(start: SamplerState, work: Work, plan: Plan) -> dict[str, str]:
-    """What makes a run this run: equal for the same call in another process, and only for it."""
+def _identity(start: SamplerState, setup: Setup, plan: Plan) -> dict[str, str]:
+    """What identifies a run: equal for the same call in another process, and only for that."""
     of = {
         name: f"{fingerprint.of_structure(part.structure)} {fingerprint.of_arrays(part.arrays)}"
-        for name, part in work._asdict().items()
+        for name, part in setup._asdict().items()
     }
     return {
         "format": str(_FORMAT),
@@ -309,15 +316,15 @@ def _identity(start: SamplerState, work: Work, plan: Plan) -> dict[str, str]:
     }
 
 
-def _looks(start: SamplerState, work: Work) -> dict[str, str]:
-    """The parts of `_identity` that a person would know them by."""
+def _readable_identity(start: SamplerState, setup: Setup) -> dict[str, str]:
+    """The parts of `_identity` in a form that a person can recognise."""
 
-    def look(thing: Any) -> str:
+    def short_repr(thing: Any) -> str:
         words = re.sub(r" at 0x[0-9a-f]+", "", " ".join(repr(thing).split()))
         return f"{words[:79]}…" if len(words) > 80 else words
 
     return {
         "key and chains": f"{start.streams.high.shape[0]} chains",
         "start": shown(start.kernel),
-        **{name: look(part.whole) for name, part in work._asdict().items()},
+        **{name: short_repr(part.whole) for name, part in setup._asdict().items()},
     }

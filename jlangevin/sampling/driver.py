@@ -13,17 +13,17 @@ from jax.sharding import Mesh, NamedSharding
 from jlangevin import noise
 from jlangevin._core import trees
 from jlangevin._core.checks import check_key, check_width
-from jlangevin._core.compiling import shapes
+from jlangevin._core.compiling import result_shapes
 from jlangevin._core.trees import Parted, PyTree
 from jlangevin.energies.base import Energy, check_callable
 from jlangevin.kernels.base import Kernel, check_kernel, position
 from jlangevin.reducers.pytree import check_functions, check_num_draws, check_reducers
 from jlangevin.sampling import blocks, memory, program, report
-from jlangevin.sampling.arguments import OnDivergence, as_plan, as_stops, check_observe
+from jlangevin.sampling.arguments import OnDivergence, as_block_options, as_plan, check_observe
 from jlangevin.sampling.layout import as_layout
 from jlangevin.sampling.run import Run
 from jlangevin.sampling.start import as_start, as_streams
-from jlangevin.sampling.state import SamplerState, Work
+from jlangevin.sampling.state import SamplerState, Setup
 
 __all__ = ["resume", "sample"]
 
@@ -51,9 +51,9 @@ def sample(
 ) -> Run:
     """Run independent chains of `kernel` on `energy`.
 
-    The noise of chain i at step t depends on (`key`, i, t) and on nothing else, so
-    `chains=[7]` runs again chain 7 of any earlier run under the same key. Blocks, devices,
-    checkpoints and what is observed change the noise of no chain, and its path by rounding at most.
+    The noise of chain i at step t depends only on (`key`, i, t), so `chains=[7]` repeats chain 7 of
+    any earlier run under the same key. Blocks, devices, checkpoints and what is observed do not
+    change the noise of any chain, and change its path at most by rounding.
 
     Args:
         key: a typed Threefry key, `jax.random.key(seed)`.
@@ -63,51 +63,52 @@ def sample(
         kernel: for instance `ula(step_size=0.01)`.
         init: a law that can be drawn from (`Gaussian`, or an energy with an exact sampler), or
             positions, a pytree of floating arrays with a leading chain axis.
-        num_steps: steps after burn-in, a multiple of `thin`; 0 for the start alone.
-        num_chains: the number of chains, streams 0 … num_chains - 1. From positions it may be
-            left out.
+        num_steps: steps after burn-in, a multiple of `thin`; 0 for only the start.
+        num_chains: the number of chains, streams 0 … num_chains - 1. It may be left out if `init`
+            is positions.
         chains: instead of `num_chains`, which streams to run: distinct integers in [0, 2**32).
-            Where they are traced and are not so, the chains are NaN.
+            If they are traced and invalid, the chains are NaN.
         burn_in: steps before the first that counts.
-        thin: every thin-th state after burn-in is kept, and seen by reducers.
+        thin: every thin-th state after burn-in is kept, and given to the reducers.
         observe: a function of one chain's kernel state, kept as `Run.draws`; the position by
             default, nothing if None: memory is then independent of `num_steps`.
         reducers: a reducer, or a pytree of them (`jlangevin.reducers`); their results are
             `Run.summary`.
-        sharding: spread the chains over devices: a mesh (over all its axes) or a `NamedSharding`
-            whose first entry names the axes. By default as the positions in `init` are.
+        sharding: how to spread the chains over devices: a mesh (over all its axes) or a
+            `NamedSharding` whose first entry names the axes. By default like the positions in
+            `init`.
         on_divergence: what to do about chains that turn non-finite, and about an energy that is not
-            a number where chains end or wanted to go. The first are frozen where they were last
-            finite; both are counted. "report" warns, "raise" raises. "ignore" does not look for
-            them: they stay as they are, `info.num_divergent` counts those that end non-finite and
-            `info.first_bad_step` is -1 throughout. That is half the program to compile where
-            `sample` is itself under a transformation, and what to take with `jax.vmap`.
+            a number where chains end or at their proposals. Chains that turn non-finite are frozen
+            where they were last finite; both are counted. "report" warns, "raise" raises. "ignore"
+            does not look for them: chains are not frozen, `info.num_divergent` counts those that
+            end non-finite, and `info.first_bad_step` is -1 throughout. It halves the program where
+            `sample` is itself under a transformation, and is the choice under `jax.vmap`.
         progress: a bar on stderr with rate, acceptance and divergences, if that is a terminal;
             "always" for any stderr. Needs the extra `progress`.
-        block_steps: run in blocks of about so many steps; Ctrl-C then hands back what is done. By
-            default a hundredth of the run with `progress`, and all of it without.
-        checkpoint: a directory (~ is the home folder). What it holds of this run is gone on from,
-            and every `every` steps the state and the draws are saved there. Needs the extra
-            `checkpoint`.
-        every: steps between checkpoints, about; by default a tenth of the run.
-        remat: recompute blocks instead of storing their steps when a run is differentiated
-            backwards (`jax.checkpoint`); memory then grows with the number of blocks.
+        block_steps: run in blocks of about this many steps; Ctrl-C then returns the steps done so
+            far. By default a hundredth of the run with `progress`, and all of it without.
+        checkpoint: a directory (~ is the home folder). A run continues from its checkpoints there,
+            and saves its state and draws every `every` steps. Needs the extra `checkpoint`.
+        every: about how many steps lie between checkpoints; by default a tenth of the run.
+        remat: recompute blocks instead of storing their steps in reverse-mode differentiation
+            (`jax.checkpoint`); memory then grows with the number of blocks.
 
     Returns:
         A `Run`.
 
     Raises:
-        TypeError: a key, energy, kernel or reducer that is none, or counts that are no integers;
-            arrays of 64 bits from when x64 was enabled, while it is not. What `energy`, `observe`,
-            a reducer or a schedule raises itself has a note that names it and what it was given.
-        ValueError: an energy that is not scalar, or not finite at a start; `num_chains` that
-            contradicts `init` or that the devices do not divide; counts out of range; `num_steps`
-            that is not a multiple of `thin`.
-        MemoryError: draws, or the chains themselves, that do not fit the device.
-        DivergenceError: under on_divergence="raise".
-        ImportError: an extra that is not installed.
-        CheckpointError: checkpoints of another run, or of something else.
-        OSError: a folder for checkpoints that cannot be written or read.
+        TypeError: the key, energy, kernel or a reducer is not one; a count is not an integer; or an
+            array of 64 bits was made while x64 was enabled, which it no longer is. Errors raised by
+            `energy`, `observe`, a reducer or a schedule get a note that says which and for what
+            arguments.
+        ValueError: the energy is not scalar, or not finite at a start; `num_chains` contradicts
+            `init` or is not a multiple of the number of devices; a count is out of range;
+            `num_steps` is not a multiple of `thin`.
+        MemoryError: the draws, or the chains themselves, do not fit on the device.
+        DivergenceError: a chain diverged under on_divergence="raise".
+        ImportError: an extra is not installed.
+        CheckpointError: the checkpoints are of another run, or of another program.
+        OSError: the folder for checkpoints cannot be written or read.
 
     Example:
         >>> import jax, jax.numpy as jnp, jlangevin as jl
@@ -124,29 +125,29 @@ def sample(
     plan = as_plan(num_steps, burn_in, thin, remat)
     check_num_draws(reducers, plan.num_draws)
     check_observe(observe)
-    stops = as_stops(on_divergence, progress, block_steps, checkpoint, every)
+    options = as_block_options(on_divergence, progress, block_steps, checkpoint, every)
     streams = None if chains is None else as_streams(chains)
     count, start = as_start(init, num_chains, streams)
     check_kernel(kernel, start.template())
     layout = as_layout(sharding, start.positions, count)
     check_width(energy=energy, kernel=kernel, init=init)
-    work = layout.place(Work.of(energy, kernel, reducers, observe))
+    setup = layout.place(Setup.of(energy, kernel, reducers, observe))
     begun = layout.place(Parted.of(start), chains=start.chained)
     key = layout.place(key)
-    unobserved = work._replace(observe=Parted.of(None))  # so that one program serves them all
+    unobserved = setup._replace(observe=Parted.of(None))  # one program serves any `observe`
     with start.note_on_errors():
-        if trees.is_concrete(key, begun, work):
+        if trees.is_concrete(key, begun, setup):
             begins_as = memory.shapes_of_start(count, begun, unobserved)
-            memory.check(begins_as, work, plan, layout, layout.device(key))
+            memory.check_fits(begins_as, setup, plan, layout, layout.device(key))
         numbers = np.arange(count, dtype=np.uint32) if streams is None else streams
         ids = layout.place(numbers, chains=True)
         state, fault = program.begin(key, ids, begun, unobserved, layout=layout)
     report.check_start(fault, state, numbers)
-    if not trees.is_concrete(state):  # these are known all the same
+    if not trees.is_concrete(state):  # these numbers are known nevertheless
         zero: Any = np.int32(0)
         tally = state.tally._replace(num_steps=zero, num_draws=zero)
         state = state._replace(step=zero, tally=tally)
-    return blocks.run(state, work, plan, stops, layout)
+    return blocks.run(state, setup, plan, options, layout)
 
 
 def resume(
@@ -164,26 +165,27 @@ def resume(
     block_steps: int | None = None,
     remat: bool = False,
 ) -> Run:
-    """Go on from `run.state` as if the run had never stopped.
+    """Continue from `run.state` as if the run had never stopped.
 
     Args:
         state: `Run.state` of an earlier run with the same energy and kernel, on a device or on the
-            host (`jax.device_get`, pickled, or read back by Orbax with a template). Under another
-            energy the numbers that a state may carry, as `mala` does value and gradient, would be
-            wrong: begin again with `sample`, from `run.position` and under another key.
-        reducers: those of the earlier run, which go on; or others if it had none, which begin.
+            host (`jax.device_get`, pickled, or read back by Orbax with a template). A state may
+            carry values of its energy, as `mala` carries value and gradient, which would be wrong
+            under another one: then start again with `sample`, from `run.position` and under
+            another key.
+        reducers: those of the earlier run, which continue; new ones only if it had none.
         energy, kernel, num_steps, burn_in, thin, observe, on_divergence, progress, block_steps,
-            remat: as in `sample`; schedules go on from the steps already done, and chains stay on
-            the devices where they are. Under on_divergence="ignore", chains that an earlier run
-            has frozen move again, and are no longer counted.
+            remat: as in `sample`; schedules continue from the steps already done, and chains stay
+            on their devices. Under on_divergence="ignore", chains that an earlier run froze move
+            again, and are no longer counted.
 
     Returns:
-        A `Run`: the draws of the further steps; `info` and `summary` of all steps since the first
-        burn-in (a later `burn_in` counts for neither).
+        A `Run` with the draws of the new steps, and with `info` and `summary` of all steps since
+        the first burn-in (a later `burn_in` counts for neither).
 
     Raises:
-        TypeError, ValueError, MemoryError, DivergenceError: as `sample`; ValueError also for
-            a kernel that makes other states, and reducers whose sums are not like the state's.
+        TypeError, ValueError, MemoryError, DivergenceError: as `sample`; ValueError also if the
+            kernel makes other states, or the reducers' sums are not like the state's.
 
     Example:
         >>> import jax, jax.numpy as jnp, jlangevin as jl
@@ -205,34 +207,34 @@ def resume(
         before = int(state.tally.num_draws) if jax.tree.leaves(state.reducers) else 0
         check_num_draws(reducers, before + plan.num_draws)
     check_observe(observe)
-    stops = as_stops(on_divergence, progress, block_steps, None, None)
+    options = as_block_options(on_divergence, progress, block_steps, None, None)
     if trees.is_concrete(state.step):
         done = int(state.step)
         if done + plan.burn_in + plan.num_steps > noise.MAX_STEPS:
             raise ValueError(
-                f"num_steps: a stream has {noise.MAX_STEPS} steps and {done} are used up; "
+                f"num_steps: a stream has {noise.MAX_STEPS} steps, of which {done} are used up; "
                 "start new chains under another key"
             )
-    if stops.ignores:
+    if options.ignores:
         failed = state.tally.first_bad_step
         state = state._replace(tally=state.tally._replace(first_bad_step=jnp.minimum(failed, -1)))
     layout = as_layout(None, state.streams.high, state.streams.high.shape[0])
     state = _continue_reducers(state, reducers)
     check_width(energy=energy, kernel=kernel)
-    work = layout.place(Work.of(energy, kernel, reducers, observe))
-    if trees.is_concrete(state, work):
-        memory.check(state, work, plan, layout, layout.device(state.streams.high))
-    return blocks.run(state, work, plan, stops, layout)
+    setup = layout.place(Setup.of(energy, kernel, reducers, observe))
+    if trees.is_concrete(state, setup):
+        memory.check_fits(state, setup, plan, layout, layout.device(state.streams.high))
+    return blocks.run(state, setup, plan, options, layout)
 
 
 def _check_state(state: SamplerState) -> None:
-    """Raise unless the arrays of a state have one number of chains."""
+    """Raise unless the arrays of a state have the same number of chains."""
     chained = state.streams, state.kernel, state.reducers
     counts = sorted({np.shape(leaf)[:1] for leaf in jax.tree.leaves(chained)})
     if len(counts) != 1 or not jax.tree.leaves(state.kernel):
         raise ValueError(
-            f"state: expected one number of chains in its streams and its kernel's state, got "
-            f"{trees.shown((state.streams, state.kernel))}; pass run.state as it is"
+            f"state: expected the same number of chains in its streams and its kernel's state, got "
+            f"{trees.shown((state.streams, state.kernel))}; pass run.state unchanged"
         )
     check_width(state=state)
 
@@ -249,9 +251,9 @@ def _continue_reducers(state: SamplerState, reducers: Any) -> SamplerState:
         return state._replace(reducers=sums, tally=tally)
     if reducers is None:
         raise ValueError(
-            "reducers: the state carries reducers' sums; pass the same reducers to go on with "
-            "them, or drop them with state._replace(reducers=None)"
+            "reducers: the state carries reducers' sums; pass the same reducers to continue them, "
+            "or drop them with state._replace(reducers=None)"
         )
-    mine = shapes(program.accumulators, state.kernel, Parted.of(reducers))
+    mine = result_shapes(program.accumulators, state.kernel, Parted.of(reducers))
     trees.assert_like("reducers", mine, state.reducers, "like the sums in the state")
     return state

@@ -1,4 +1,7 @@
-"""Whether two objects are the same, in two processes: by `contents`, and arrays by checksums."""
+"""Digests that tell whether two objects in different processes are equal.
+
+They are made of descriptions by `contents`, and of checksums of arrays.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +23,11 @@ __all__ = ["checksums", "of_arrays", "of_structure"]
 
 def of_structure(structure: Structure) -> str:
     """A digest of what is left of a pytree without its arrays."""
-    return digest(_Description().of_structure(structure))
+    return digest(_PortableDescription().of_structure(structure))
 
 
 def of_arrays(tree: PyTree) -> str:
-    """A digest of the arrays of a pytree, by the values that JAX makes of them."""
+    """A digest of the arrays of a pytree, by their values as JAX arrays."""
     leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(tree)]
     shapes = [(leaf.shape, str(leaf.dtype)) for leaf in leaves]
     return digest(repr((shapes, checksums(leaves))))
@@ -35,7 +38,7 @@ def of_arrays(tree: PyTree) -> str:
 
 def checksums(arrays: Iterable[jax.Array]) -> list[int]:
     """A 32-bit checksum of each array, the same however it is spread over devices."""
-    return [int(value) for value in _checksums([_real(array) for array in arrays])]
+    return [int(value) for value in _checksums_on_device([_real(array) for array in arrays])]
 
 
 def _real(array: jax.Array) -> jax.Array:
@@ -47,7 +50,7 @@ def _real(array: jax.Array) -> jax.Array:
 
 
 @compiled
-def _checksums(leaves: list[jax.Array]) -> list[jax.Array]:
+def _checksums_on_device(leaves: list[jax.Array]) -> list[jax.Array]:
     def one(leaf: jax.Array) -> jax.Array:
         kinds = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32, 8: jnp.uint32}
         if leaf.dtype == jnp.bool_:
@@ -57,7 +60,7 @@ def _checksums(leaves: list[jax.Array]) -> list[jax.Array]:
         for axis, size in enumerate(words.shape):
             along = lax.broadcasted_iota(jnp.uint32, words.shape, axis)
             place = place * jnp.uint32(size) + along
-        # Sums modulo 2**32 of words stirred with their places (the finaliser of MurmurHash3).
+        # A sum modulo 2**32 of words hashed with their places (MurmurHash3's finaliser).
         x = words + place * jnp.uint32(0x9E3779B9)
         for factor in (0x85EBCA6B, 0xC2B2AE35):
             x = (x ^ (x >> jnp.uint32(16))) * jnp.uint32(factor)
@@ -69,7 +72,7 @@ def _checksums(leaves: list[jax.Array]) -> list[jax.Array]:
 # Everything else ------------------------------------------------------------------------------
 
 
-class _Description(Description):
+class _PortableDescription(Description):
     def of_structure(self, structure: Structure) -> str:
         rest = ["array" if leaf is ARRAY else self.of(leaf) for leaf in structure.rest]
         return f"{self.treedef(structure.treedef)} {rest}"

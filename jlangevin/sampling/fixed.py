@@ -1,4 +1,4 @@
-"""A number of steps that is compiled for: what can be differentiated backwards, and mapped."""
+"""The loop over a static number of steps, which reverse-mode differentiation and `vmap` need."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from jax import lax
 
 from jlangevin._core import trees
 from jlangevin._core.trees import PyTree
-from jlangevin.sampling.state import Plan, SamplerState, Span, Work
+from jlangevin.sampling.health import Health
+from jlangevin.sampling.state import Plan, SamplerState, Setup, StepRange
 from jlangevin.sampling.steps import Carry, Steps
-from jlangevin.sampling.trouble import End
 
-__all__ = ["Fixed", "Fixing"]
+__all__ = ["Fixed", "FixedSpec"]
 
 
-class Fixing(NamedTuple):
-    """All that is compiled for."""
+class FixedSpec(NamedTuple):
+    """The static part of a plan: all of it."""
 
     plan: Plan
-    parity: int | None  # of the steps done so far, None if that is not known
+    parity: int | None  # of the number of steps done so far, None if it is not known
 
     @property
-    def steps(self) -> type[Fixed]:
+    def loop(self) -> type[Fixed]:
         return Fixed
 
 
-class Leg(NamedTuple):
-    """A part of a run, in which each step is treated alike."""
+class Segment(NamedTuple):
+    """A part of a run in which all steps are treated alike."""
 
     num_draws: int
     thin: int  # steps from one draw to the next
-    parity: int | None  # of the first step; None if it is not known, which costs a pair of normals
-    looked: bool  # whether anybody looks at the draws
+    parity: int | None  # of the first step; None if not known, which costs one more pair of noise
+    recorded: bool  # whether draws are observed or reduced
 
     @property
     def num_steps(self) -> int:
@@ -51,78 +51,92 @@ class Fixed(Steps):
 
     @classmethod
     def run(
-        cls, state: SamplerState, work: Work, span: Span, *, how: Fixing, careful: bool
-    ) -> tuple[PyTree, SamplerState, End]:
+        cls,
+        state: SamplerState,
+        setup: Setup,
+        step_range: StepRange,
+        *,
+        how: FixedSpec,
+        careful: bool,
+    ) -> tuple[PyTree, SamplerState, Health]:
         """The draws, the state afterwards, and how the chains ended."""
         plan, parity = how
         steps, carry = cls.begin(
-            state, work, span, thin=plan.thin, careful=careful, remat=plan.remat
+            state, setup, step_range, thin=plan.thin, careful=careful, remat=plan.remat
         )
         if plan.burn_in:
-            carry, _ = steps.leg(carry, Leg(plan.burn_in, 1, parity, False))
+            carry, _ = steps.run_segment(carry, Segment(plan.burn_in, 1, parity, False))
         if parity is not None:
             parity = (parity + plan.burn_in) % 2
-        # If nobody looks, nothing keeps the blocks from being as long as they like.
-        thin = plan.thin if steps.looks else 1
-        leg = Leg(plan.num_steps // thin, thin, parity, steps.looks)
-        carry, draws = steps.leg(carry, leg)
+        # If nothing is recorded, blocks need not consist of whole draws.
+        thin = plan.thin if steps.records else 1
+        segment = Segment(plan.num_steps // thin, thin, parity, steps.records)
+        carry, draws = steps.run_segment(carry, segment)
         return trees.chains_first(draws), *steps.end(carry)
 
-    def leg(self, carry: Carry, leg: Leg) -> tuple[Carry, PyTree]:
-        """Its steps, in blocks of whole draws, or its draws in blocks of steps."""
-        if leg.thin <= self.block_steps:
-            return self.blocks(carry, leg)
-        parity = leg.parity if leg.thin % 2 == 0 else None
-        inner = Leg(leg.thin, 1, parity, False)
+    def run_segment(self, carry: Carry, segment: Segment) -> tuple[Carry, PyTree]:
+        """The segment in blocks of whole draws, or if draws are longer, each draw in blocks."""
+        if segment.thin <= self.block_steps:
+            return self.run_blocks(carry, segment)
+        parity = segment.parity if segment.thin % 2 == 0 else None
+        inner = Segment(segment.thin, 1, parity, False)
 
         def draw(carry: Carry, _: None) -> tuple[Carry, PyTree]:
-            return self.note(self.blocks(carry, inner)[0], leg)
+            return self.record(self.run_blocks(carry, inner)[0], segment)
 
-        return lax.scan(draw, carry, None, length=leg.num_draws)
+        return lax.scan(draw, carry, None, length=segment.num_draws)
 
-    def blocks(self, carry: Carry, leg: Leg) -> tuple[Carry, PyTree]:
-        """The draws of a leg, in blocks of whole draws."""
-        per_block = _draws_per_block(leg.num_draws, leg.thin, self.block_steps)
-        whole, rest = divmod(leg.num_draws, per_block)
-        block: Any = partial(self.block, leg=leg._replace(num_draws=per_block))
+    def run_blocks(self, carry: Carry, segment: Segment) -> tuple[Carry, PyTree]:
+        """The draws of a segment, in blocks of whole draws."""
+        per_block = _draws_per_block(segment.num_draws, segment.thin, self.block_steps)
+        whole, rest = divmod(segment.num_draws, per_block)
+        block: Any = partial(self.run_block, segment=segment._replace(num_draws=per_block))
         if self.remat:
             block = jax.checkpoint(block)
         carry, draws = lax.scan(block, carry, None, length=whole)
         draws = jax.tree.map(lambda y: y.reshape(whole * per_block, *y.shape[2:]), draws)
         if rest:
-            carry, more = self.block(carry, None, leg=leg._replace(num_draws=rest))
+            carry, more = self.run_block(carry, None, segment=segment._replace(num_draws=rest))
             draws = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), draws, more)
         return carry, draws
 
-    def block(self, carry: Carry, _: None, *, leg: Leg) -> tuple[Carry, PyTree]:
-        """The draws of a leg, on one block of noise."""
-        odd = carry.step % 2 if leg.parity is None else leg.parity
-        spare = 1 if leg.parity is None else leg.parity
+    def run_block(self, carry: Carry, _: None, *, segment: Segment) -> tuple[Carry, PyTree]:
+        """The draws of a segment that fits into one block of noise."""
+        odd = carry.step % 2 if segment.parity is None else segment.parity
+        spare = 1 if segment.parity is None else segment.parity
         first = carry.step - odd
-        made = self.noise(first // 2, (leg.num_steps + spare + 1) // 2)
+        made = self.block_noise(first // 2, (segment.num_steps + spare + 1) // 2)
 
         def step(_: Any, carry: Carry) -> Carry:
             return self.step(carry, made, first)
 
         def draw(carry: Carry, _: None) -> tuple[Carry, PyTree]:
-            carry = lax.fori_loop(0, leg.thin, step, carry) if leg.thin > 1 else step(None, carry)
-            return self.note(carry, leg)
+            carry = (
+                lax.fori_loop(0, segment.thin, step, carry)
+                if segment.thin > 1
+                else step(None, carry)
+            )
+            return self.record(carry, segment)
 
-        return lax.scan(draw, carry, None, length=leg.num_draws)
+        return lax.scan(draw, carry, None, length=segment.num_draws)
 
-    def note(self, carry: Carry, leg: Leg) -> tuple[Carry, PyTree]:
-        """What reducers make of the states, and what is kept of them."""
-        return (self.see(carry), self.seen(carry.kernel)) if leg.looked else (carry, None)
+    def record(self, carry: Carry, segment: Segment) -> tuple[Carry, PyTree]:
+        """Update the reducers with the states, and return what is observed of them."""
+        return (
+            (self.update_reducers(carry), self.observed(carry.kernel))
+            if segment.recorded
+            else (carry, None)
+        )
 
 
 def _draws_per_block(num_draws: int, thin: int, block_steps: int) -> int:
-    """How many draws a block of about `block_steps` steps makes.
+    """How many draws a block of about `block_steps` steps contains.
 
-    A divisor of `num_draws` if there is one not much smaller: a last block of another length would
-    be compiled by itself, and its draws joined to the others by copying all of them.
+    It is a divisor of `num_draws` if one is not much smaller: a last block of another length would
+    be compiled separately, and appending its draws would copy all others.
     """
     most = max(block_steps // thin, 1)
-    even = 1 + thin % 2  # a block before another has an even number of steps, to keep the parity
+    even = 1 + thin % 2  # all blocks but the last have an even number of steps
     for count in range(min(most, num_draws), max(most // 4, 1) - 1, -1):
         if num_draws % count == 0 and (count % even == 0 or count == num_draws):
             return count

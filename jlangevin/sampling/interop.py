@@ -1,4 +1,4 @@
-"""Runs as what ArviZ takes: a group of draws, and one of what is known of each draw."""
+"""Runs in ArviZ's formats: one group for the draws, another for statistics of each draw."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["to_datatree", "to_inference_data"]
 
 
 class Finished(Protocol):
-    """Of a `Run`, what is read here."""
+    """The members of a `Run` that are used here."""
 
     @property
     def draws(self) -> Any: ...
@@ -48,7 +48,7 @@ def to_datatree(run: Finished, energy: Any, coords: Any, dims: Any) -> Any:
 
 def to_inference_data(run: Finished, energy: Any, coords: Any, dims: Any) -> Any:
     """See `Run.to_inference_data`."""
-    wanted = "an InferenceData needs ArviZ before 1: pip install 'arviz<1', or use to_datatree"
+    wanted = "an InferenceData needs an ArviZ before 1: pip install 'arviz<1', or use to_datatree"
     try:
         import arviz
     except ImportError as error:
@@ -61,17 +61,17 @@ def to_inference_data(run: Finished, energy: Any, coords: Any, dims: Any) -> Any
 def _groups(
     run: Finished, energy: Any, coords: Any, dims: Any, to_dataset: Callable[..., Any]
 ) -> dict[str, Any]:
-    """The datasets of a run by the names that ArviZ has for them."""
+    """The datasets of a run under ArviZ's names for them."""
     if run.draws is None:
         raise ValueError(
-            "draws: the run kept none; pass observe=jlangevin.position, or another function of the "
-            "kernel's state, to sample"
+            "draws: the run kept no draws; pass observe=jlangevin.position, or another function "
+            "of the kernel's state, to sample"
         )
-    values = None if energy is None else np.asarray(_energies(energy, run.draws))
+    values = None if energy is None else np.asarray(_draw_energies(energy, run.draws))
     known: dict[str, Any] = {"diverging": _diverging(run, values)}
     if values is not None:
         known["energy"] = values
-    variables = _named(run.draws)
+    variables = _variables(run.draws)
     _check_names(coords, dims, variables)
     stats = to_dataset(known, coords=coords)
     if run.info.acceptance_rate is not None:
@@ -83,14 +83,14 @@ def _groups(
     return {"posterior": posterior, "sample_stats": stats}
 
 
-def _named(draws: Any) -> dict[str, Any]:
+def _variables(draws: Any) -> dict[str, Any]:
     """The leaves by their names, on the host."""
     names = trees.dotted_names("draws", draws)
     return dict(zip(names, map(np.asarray, jax.tree.leaves(draws)), strict=True))
 
 
 def _check_names(coords: Any, dims: Any, variables: dict[str, Any]) -> None:
-    """Raise unless `coords` and `dims` name what there is, in its sizes."""
+    """Raise unless `coords` and `dims` fit the variables and their shapes."""
     for name, value in (("coords", coords), ("dims", dims)):
         if value is not None and not isinstance(value, Mapping):
             raise TypeError(f"{name}: expected a dict, got {value!r}")
@@ -113,8 +113,8 @@ def _check_names(coords: Any, dims: Any, variables: dict[str, Any]) -> None:
             )
 
 
-def _finite(tree: Any, axes: int = 1) -> np.ndarray[Any, Any]:
-    """Whether all numbers are finite, for each place along the first axes."""
+def _all_finite(tree: Any, axes: int = 1) -> np.ndarray[Any, Any]:
+    """Whether all numbers are finite, at each index of the first axes."""
     leaves = map(np.asarray, jax.tree.leaves(tree))
     fine = [np.isfinite(leaf).all(axis=tuple(range(axes, leaf.ndim))) for leaf in leaves]
     found: np.ndarray[Any, Any] = np.all(fine, axis=0)
@@ -129,18 +129,18 @@ def _diverging(run: Finished, energies: np.ndarray[Any, Any] | None) -> np.ndarr
     failed = np.asarray(run.info.first_bad_step)[:, None]
     bad = (failed >= 0) & (steps > failed)
     for leaf in leaves:
-        bad |= ~_finite(leaf, axes=2)
+        bad |= ~_all_finite(leaf, axes=2)
     if energies is not None:
         bad |= ~np.isfinite(energies)
-    else:  # nobody knows since when a chain has been where its energy is not finite
-        outside = (np.asarray(run.info.num_divergent) > 0) & _finite(run.position)
+    else:  # it is not known when a chain reached the place where its energy is not finite
+        outside = (np.asarray(run.info.num_divergent) > 0) & _all_finite(run.position)
         bad |= outside[:, None] & (failed < 0)
     if run.info.rejections is not None:
         bad |= np.asarray(run.info.rejections.faults)[:, None] > 0
     return bad
 
 
-def _energies(energy: Energy, draws: Any) -> jax.Array:
+def _draw_energies(energy: Energy, draws: Any) -> jax.Array:
     """E of every draw, (chain, draw)."""
     num_chains, num_draws = jax.tree.leaves(draws)[0].shape[:2]
     flat = jax.tree.map(lambda x: x.reshape(num_chains * num_draws, *x.shape[2:]), draws)

@@ -1,4 +1,4 @@
-"""Over which devices the chains are spread."""
+"""How the chains are spread over devices."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ __all__ = ["Layout", "as_layout"]
 
 
 class Layout(NamedTuple):
-    """A mesh, and those of its axes that the chains are spread over. Without one, one device."""
+    """A mesh, and the axes of it that the chains are spread over; without a mesh, one device."""
 
     mesh: Mesh | None = None
     axes: tuple[str, ...] = ()
 
     @property
     def each(self) -> PartitionSpec:
-        """How what has a first axis of chains is spread."""
+        """The specification of arrays whose first axis counts chains."""
         return PartitionSpec(self.axes)
 
     @property
     def whole(self) -> PartitionSpec:
-        """How what belongs to the whole run is spread: all of it is on every device."""
+        """The specification of arrays that belong to the whole run: a copy on every device."""
         return PartitionSpec()
 
     @property
@@ -40,13 +40,13 @@ class Layout(NamedTuple):
 
     @property
     def state(self) -> SamplerState:
-        """How the leaves of a state are spread."""
+        """The specifications of the leaves of a state."""
         each: Any = self.each
         whole: Any = self.whole
         return SamplerState(each, whole, each, Tally(whole, whole, each, each, each), each)
 
     def spread(self, function: Callable[..., Any], in_specs: Any, out_specs: Any) -> Any:
-        """`function` on every device with its own chains, and nothing sent between them."""
+        """`function` on every device with its own chains, without communication."""
         if self.mesh is None:
             return function
         return jax.shard_map(
@@ -54,9 +54,9 @@ class Layout(NamedTuple):
         )
 
     def place(self, tree: PyTree, *, chains: bool = False) -> PyTree:
-        """`tree` on the devices: by chains, or the whole of it on each.
+        """`tree` on the devices: split by chains, or a copy on each.
 
-        In a run of many processes every process has the same `tree`, or parts of one global array.
+        In a run of several processes each passes the same `tree`, or its part of a global array.
         """
         if self.mesh is None:
             return tree
@@ -78,12 +78,12 @@ class Layout(NamedTuple):
         return jax.tree.map(put, tree)
 
     def device(self, placed: jax.Array) -> jax.Device:
-        """One of this process's devices on which the run will be."""
+        """One of this process's devices that the run will use."""
         return self.mesh.local_devices[0] if self.mesh else next(iter(placed.devices()))
 
 
 def as_layout(sharding: Any, chained: Any, num_chains: int) -> Layout:
-    """Where the chains go: where they are told to, or where those of `chained` are."""
+    """The layout that `sharding` asks for, or else that of the chains in `chained`."""
     if sharding is None:
         sharding = _sharding_of(chained)
     if sharding is None:
@@ -93,7 +93,7 @@ def as_layout(sharding: Any, chained: Any, num_chains: int) -> Layout:
     elif isinstance(sharding, NamedSharding) and sharding.spec and sharding.spec[0] is not None:
         if any(entry is not None for entry in sharding.spec[1:]):
             raise ValueError(
-                f"sharding: chains alone can be spread, the first axis; got {sharding.spec}"
+                f"sharding: only the first axis, the chains, can be spread; got {sharding.spec}"
             )
         names = sharding.spec[0]
         mesh = sharding.mesh
@@ -109,14 +109,14 @@ def as_layout(sharding: Any, chained: Any, num_chains: int) -> Layout:
     if num_chains % devices:
         below = num_chains - num_chains % devices
         raise ValueError(
-            f"num_chains: {num_chains} chains cannot be spread evenly over {devices} devices; take "
+            f"num_chains: {num_chains} chains cannot be spread evenly over {devices} devices; use "
             f"{f'{below} or ' * (below > 0)}{below + devices}"
         )
     return layout
 
 
 def _sharding_of(chained: PyTree) -> NamedSharding | None:
-    """How the chains of a pytree are spread, if they are."""
+    """The sharding of the chains in a pytree, or None if they are not spread."""
     for leaf in jax.tree.leaves(chained):
         found = getattr(leaf, "sharding", None) if trees.is_concrete(leaf) else None
         if isinstance(found, NamedSharding) and found.spec and found.spec[0] is not None:
@@ -125,5 +125,5 @@ def _sharding_of(chained: PyTree) -> NamedSharding | None:
 
 
 def _automatic(mesh: Mesh) -> Mesh:
-    """`mesh` with axes that the compiler may reason about; `jax.make_mesh` makes others."""
+    """`mesh` with axes of type Auto, which `jax.make_mesh` does not always make."""
     return Mesh(mesh.devices, mesh.axis_names)

@@ -1,4 +1,4 @@
-"""What a run will need, before it is begun."""
+"""The memory that a run needs, estimated before it starts."""
 
 from __future__ import annotations
 
@@ -14,24 +14,28 @@ import jax.numpy as jnp
 
 from jlangevin import noise
 from jlangevin._core import trees
-from jlangevin._core.compiling import kept, shapes
+from jlangevin._core.compiling import cached_while_alive, result_shapes
 from jlangevin._core.trees import Parted, PyTree, Structure
 from jlangevin.sampling import program
 from jlangevin.sampling.layout import Layout
-from jlangevin.sampling.state import Plan, SamplerState, Work
-from jlangevin.sampling.steps import MIN_BLOCK_STEPS, check_observe
+from jlangevin.sampling.state import Plan, SamplerState, Setup
+from jlangevin.sampling.steps import MIN_BLOCK_STEPS, check_observed
 
-__all__ = ["available", "check", "shapes_of_start"]
+__all__ = ["available", "check_fits", "shapes_of_start"]
 
-_SMALL = 2**26  # bytes that any machine has
+_SMALL = 2**26  # bytes that any machine has to spare
 
-Kinds = tuple[Any, ...]
-Described = tuple[Structure, Kinds]
+AbstractLeaves = tuple[Any, ...]
+AbstractParted = tuple[Structure, AbstractLeaves]
 
 
-def check(state: SamplerState, work: Work, plan: Plan, layout: Layout, device: jax.Device) -> None:
-    """Raise MemoryError if a run from `state`, of which shapes will do, cannot fit a device."""
-    need = _need(*_kinds(state), *map(_described, (work.kernel, work.observe)))
+def check_fits(
+    state: SamplerState, setup: Setup, plan: Plan, layout: Layout, device: jax.Device
+) -> None:
+    """Raise MemoryError if a run from `state` (shapes suffice) cannot fit on a device."""
+    need = _footprint_of(
+        *_abstract_leaves(state), *map(_abstract_parted, (setup.kernel, setup.observe))
+    )
     num_draws = plan.num_draws
     total = need.total(num_draws) // layout.num_devices
     if total <= _SMALL:
@@ -45,89 +49,94 @@ def check(state: SamplerState, work: Work, plan: Plan, layout: Layout, device: j
         raise MemoryError(
             f"draws: {num_chains:,} chains × {num_draws:,} draws × {need.draw // num_chains:,} "
             f"bytes over {layout.num_devices} device(s), twice while they are laid out chain by "
-            f"chain, are {_gib(draws / layout.num_devices)} a device, which has {_gib(limit)}. "
-            "Keep fewer (thin=…), less (observe=…, for instance one coordinate), or nothing but "
-            "statistics (observe=None, reducers=…)"
+            f"chain, take {_gib(draws / layout.num_devices)} per device, which has {_gib(limit)}. "
+            "Keep fewer draws (thin=…), less of each (observe=…, for instance one coordinate), or "
+            "only statistics (observe=None, reducers=…)"
         )
     raise MemoryError(
         f"num_chains: {num_chains:,} chains over {layout.num_devices} device(s), each with "
         f"{need.state // num_chains:,} bytes of state before and after a block of steps "
         f"({need.reducers // num_chains:,} of them for reducers) and {need.noise // num_chains:,} "
-        f"of noise, are {_gib(total)} a device, which has {_gib(limit)}. Run some at a time "
-        "(chains=…), which changes none of them, or spread them (sharding=…)"
+        f"of noise, take {_gib(total)} per device, which has {_gib(limit)}. Run some at a time "
+        "(chains=…), which does not change them, or spread them over devices (sharding=…)"
     )
 
 
-def shapes_of_start(num_chains: int, start: Parted, work: Work) -> SamplerState:
+def shapes_of_start(num_chains: int, start: Parted, setup: Setup) -> SamplerState:
     """The state that `program.begin` will return, as shapes."""
-    return _begun(num_chains, _described(start), tuple(map(_described, work)))
+    return _shapes_begun(num_chains, _abstract_parted(start), tuple(map(_abstract_parted, setup)))
 
 
-class _Need(NamedTuple):
+class _Footprint(NamedTuple):
     """Bytes for all chains."""
 
     draw: int  # one draw of each
     state: int
     reducers: int  # a part of the state
-    noise: int  # of a block of steps, at least
+    noise: int  # for a block of steps, at least
 
     def total(self, num_draws: int) -> int:
-        # Draws step by step and laid out chain by chain; the states before and after.
+        # Draws exist twice, by step and by chain; so do states, before and after.
         return 2 * self.draw * num_draws + 2 * self.state + self.noise
 
 
-@kept
-def _need(
-    structure: Any, leaves: Kinds, kernel_described: Described, observe_described: Described
-) -> _Need:
+@cached_while_alive
+def _footprint_of(
+    structure: Any,
+    leaves: AbstractLeaves,
+    kernel_described: AbstractParted,
+    observe_described: AbstractParted,
+) -> _Footprint:
     state: SamplerState = jax.tree.unflatten(structure, leaves)
-    seen = shapes(_seen, _shapes(observe_described), state.kernel)
-    kernel = _shapes(kernel_described).whole
+    seen = result_shapes(_observed_draws, _with_shapes(observe_described), state.kernel)
+    kernel = _with_shapes(kernel_described).whole
     num_chains = state.streams.high.shape[0]
     like = trees.one_chain(state.kernel.position)
     numbers = num_chains * noise.count(kernel.step_noise, like)
     made = MIN_BLOCK_STEPS * numbers * trees.float_dtype(like).itemsize
-    return _Need(_bytes(seen), _bytes(state), _bytes(state.reducers), made)
+    return _Footprint(_bytes(seen), _bytes(state), _bytes(state.reducers), made)
 
 
-def _seen(observe: Parted, state: Any) -> Any:
-    """What is kept of a state, for all chains."""
+def _observed_draws(observe: Parted, state: Any) -> Any:
+    """What is observed of a state, for all chains."""
     if observe.whole is None:
         return None
-    check_observe(observe.whole, trees.one_chain(state))
+    check_observed(observe.whole, trees.one_chain(state))
     return jax.vmap(observe.whole)(state)
 
 
-@kept
-def _begun(num_chains: int, start: Described, work: tuple[Described, ...]) -> SamplerState:
+@cached_while_alive
+def _shapes_begun(
+    num_chains: int, start: AbstractParted, setup: tuple[AbstractParted, ...]
+) -> SamplerState:
     key = jax.eval_shape(lambda: jax.random.key(0, impl="threefry2x32"))
     stream_ids = jax.ShapeDtypeStruct((num_chains,), jnp.uint32)
     begin = partial(program.begin, layout=Layout())
-    parts = _shapes(start), Work(*map(_shapes, work))
-    state: SamplerState = shapes(begin, key, stream_ids, *parts)[0]
+    parts = _with_shapes(start), Setup(*map(_with_shapes, setup))
+    state: SamplerState = result_shapes(begin, key, stream_ids, *parts)[0]
     return state
 
 
-def _described(part: Parted) -> Described:
-    """The structure, and of each array all that a program is compiled for."""
-    return part.structure, tuple(map(_kind, part.arrays))
+def _abstract_parted(part: Parted) -> AbstractParted:
+    """The structure, and of each array all that is static in a program."""
+    return part.structure, tuple(map(_abstract_leaf, part.arrays))
 
 
-def _shapes(described: Described) -> Parted:
-    """What is described, with shapes for arrays."""
-    structure, kinds = described
-    return Parted(list(kinds), structure)
+def _with_shapes(described: AbstractParted) -> Parted:
+    """The `Parted` that `described` stands for, with shapes instead of arrays."""
+    structure, leaves = described
+    return Parted(list(leaves), structure)
 
 
-def _kinds(tree: PyTree) -> tuple[Any, Kinds]:
-    """The structure, and of each leaf all that a program is compiled for."""
+def _abstract_leaves(tree: PyTree) -> tuple[Any, AbstractLeaves]:
+    """The structure, and of each leaf all that is static in a program."""
     leaves, structure = jax.tree.flatten(tree)
-    return structure, tuple(_kind(leaf) for leaf in leaves)
+    return structure, tuple(_abstract_leaf(leaf) for leaf in leaves)
 
 
-def _kind(leaf: Any) -> Any:
+def _abstract_leaf(leaf: Any) -> Any:
     if not hasattr(leaf, "dtype"):
-        return type(leaf)(1)  # a number of Python's
+        return type(leaf)(1)  # a Python number
     dtype = jax.dtypes.canonicalize_dtype(leaf.dtype, allow_extended_dtype=True)
     return jax.ShapeDtypeStruct(leaf.shape, dtype, weak_type=getattr(leaf, "weak_type", False))
 
@@ -141,7 +150,7 @@ def _gib(number: float) -> str:
 
 
 def available(device: jax.Device) -> int | None:
-    """Bytes that a device can hold, None if it does not say. For a CPU, the free memory."""
+    """The free memory of a device in bytes; None if it does not report it."""
     if device.platform != "cpu":
         stats = device.memory_stats() or {}
         limit = stats.get("bytes_limit")
@@ -155,6 +164,6 @@ def available(device: jax.Device) -> int | None:
             bounds.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
         except (AttributeError, OSError, ValueError):
             return None
-    with contextlib.suppress(OSError, ValueError):  # a container's own limit
+    with contextlib.suppress(OSError, ValueError):  # the limit of a container
         bounds.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
     return min(bounds)

@@ -1,8 +1,8 @@
-"""The programs of a run: how it begins, how it goes on, and what its reducers say in the end.
+"""The compiled programs of a run: its start, its steps, and the results of its reducers.
 
-Where chains turn non-finite, the same steps are made again with the same noise by another program,
-which looks after every step and freezes a chain where it was last finite. What it says of these
-replaces what was there; the others keep the result of the first program, to the last bit.
+If chains turn non-finite, another program repeats the same steps with the same noise. It checks the
+chains after every step and freezes a chain where it was last finite. Its result is used only for
+these chains; the others keep the result of the first program, to the last bit.
 """
 
 from __future__ import annotations
@@ -19,39 +19,41 @@ from jlangevin._core.compiling import compiled
 from jlangevin._core.trees import Parted, PyTree
 from jlangevin.energies.base import check_energy, value_and_gradient
 from jlangevin.energies.traced import traced_once
-from jlangevin.kernels.base import Rejections, at_step, check_step
-from jlangevin.reducers.pytree import check_functions, map_reducers
-from jlangevin.reducers.pytree import summarise as summarise_reducers
-from jlangevin.sampling.counted import Counting
-from jlangevin.sampling.fixed import Fixing
+from jlangevin.kernels.base import Rejections, check_step, resolve_schedules
+from jlangevin.reducers.pytree import check_functions, finish_reducers, map_reducers
+from jlangevin.sampling.counted import CountedSpec
+from jlangevin.sampling.fixed import FixedSpec
+from jlangevin.sampling.health import Health, first_fault
 from jlangevin.sampling.layout import Layout
-from jlangevin.sampling.state import SamplerState, Span, Tally, Work
-from jlangevin.sampling.trouble import End, first_fault
+from jlangevin.sampling.state import SamplerState, Setup, StepRange, Tally
 
 __all__ = ["Outcome", "accumulators", "advance", "begin", "frozen", "summarise"]
 
 
 @partial(compiled, static_argnames=("layout",))
 def begin(
-    key: jax.Array, stream_ids: Any, start: Parted, work: Work, *, layout: Layout
+    key: jax.Array, stream_ids: Any, start: Parted, setup: Setup, *, layout: Layout
 ) -> tuple[SamplerState, jax.Array]:
-    """The state before the first step, and what of each chain is not finite: see `first_fault`."""
+    """The state before the first step, and for each chain the first non-finite part of it.
+
+    Parts are numbered as in `first_fault`.
+    """
     each, whole = layout.each, layout.whole
     placed = each if start.whole.chained else whole
-    spread = layout.spread(_begin, (whole, each, placed, whole), (layout.state, each))
-    begun: tuple[SamplerState, jax.Array] = spread(key, stream_ids, start, work)
+    spread = layout.spread(_begin_on_device, (whole, each, placed, whole), (layout.state, each))
+    begun: tuple[SamplerState, jax.Array] = spread(key, stream_ids, start, setup)
     return begun
 
 
-def _begin(
-    key: jax.Array, stream_ids: jax.Array, start: Parted, work: Work
+def _begin_on_device(
+    key: jax.Array, stream_ids: jax.Array, start: Parted, setup: Setup
 ) -> tuple[SamplerState, jax.Array]:
     streams = noise.streams(key, stream_ids)
     positions = start.whole.of(streams)
     like = trees.one_chain(positions, -1)
-    check_energy(work.energy.whole, like)
-    energy = traced_once(work.energy)
-    kernel, reduce = at_step(work.kernel.whole, jnp.int32(0)), work.reducers.whole
+    check_energy(setup.energy.whole, like)
+    energy = traced_once(setup.energy)
+    kernel, reduce = resolve_schedules(setup.kernel.whole, jnp.int32(0)), setup.reducers.whole
     shapes, info = check_step(kernel, energy, like)
     check_functions(reduce, shapes)
     made = noise.at_step(streams, kernel.init_noise, like, 0, noise.Purpose.INIT)
@@ -68,7 +70,7 @@ def _begin(
 
 
 def _nothing_yet(info: Any, each: jax.Array) -> Tally:
-    """Nothing counted, of as many chains as `each` has."""
+    """A tally before the first step, for as many chains as `each` has."""
     acceptance = jax.tree.map(
         lambda x: trees.at_least_float32(jnp.zeros(each.shape, x.dtype)), info.acceptance_rate
     )
@@ -79,58 +81,56 @@ def _nothing_yet(info: Any, each: jax.Array) -> Tally:
 
 
 class Outcome(NamedTuple):
-    """What a program of steps gives."""
+    """The result of a program of steps."""
 
     draws: PyTree  # (chain, draw, …)
     state: SamplerState
-    end: End
+    health: Health
 
 
 @partial(compiled, static_argnames=("how", "layout", "careful"))
 def advance(
     state: SamplerState,
-    work: Work,
-    span: Span,
+    setup: Setup,
+    step_range: StepRange,
     *,
-    how: Counting | Fixing,
+    how: CountedSpec | FixedSpec,
     layout: Layout,
     careful: bool = False,
 ) -> Outcome:
-    """The steps of a span, in the form that `how` asks for, which may know their number."""
-    steps: Any = how.steps
-    run = partial(steps.run, how=how, careful=careful)
+    """The steps of a range, by the loop that `how` asks for; it may make their number static."""
+    loop: Any = how.loop
+    run = partial(loop.run, how=how, careful=careful)
     each, whole, state_spec = layout.each, layout.whole, layout.state
     spread = layout.spread(run, (state_spec, whole, whole), (each, state_spec, each))
-    return Outcome(*spread(state, work, span))
+    return Outcome(*spread(state, setup, step_range))
 
 
 @compiled
 def frozen(quick: Outcome, careful: Outcome) -> Outcome:
-    """`quick`, but for the chains that turned non-finite."""
+    """`careful` for the chains that turned non-finite, `quick` for the others."""
     failed = careful.state.tally.first_bad_step >= 0
 
     def choose(a: jax.Array, b: jax.Array) -> jax.Array:
-        if a.shape[:1] != failed.shape:  # the numbers of the whole run
+        if a.shape[:1] != failed.shape:  # numbers that belong to the whole run
             return a
-        return jnp.where(jnp.broadcast_to(_along(failed, a), a.shape), b, a)
+        return jnp.where(jnp.broadcast_to(_expand_to(failed, a), a.shape), b, a)
 
     return jax.tree.map(choose, quick, careful)
 
 
-def _along(each: jax.Array, leaf: jax.Array) -> jax.Array:
-    """`each`, (chain,), with as many axes as `leaf`, which has chains first."""
+def _expand_to(each: jax.Array, leaf: jax.Array) -> jax.Array:
+    """`each`, of shape (chain,), with as many axes as `leaf`, whose first axis counts chains."""
     return each.reshape(-1, *[1] * (leaf.ndim - 1))
 
 
 @compiled
 def accumulators(state: Any, given: Parted) -> Any:
-    """Those of reducers before they have seen anything, at kernel states with chains first."""
+    """The reducers' accumulators before any draw, for kernel states with chains first."""
     return jax.vmap(lambda state: map_reducers(lambda r: r.init(state), given.whole))(state)
 
 
 @compiled
 def summarise(state: SamplerState, num_divergent: jax.Array, given: Parted) -> Any:
-    """The reducers' results. Here alone chains meet."""
-    return summarise_reducers(
-        given.whole, state.reducers, num_divergent == 0, state.tally.num_draws
-    )
+    """The reducers' results. Only here are chains combined."""
+    return finish_reducers(given.whole, state.reducers, num_divergent == 0, state.tally.num_draws)

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from jlangevin.sampling.health import Health, Sign
 from jlangevin.sampling.state import Tally
-from jlangevin.sampling.trouble import End, Sign
 
 __all__ = ["Progress"]
 
 
 class Progress:
-    """A bar over the steps of a run, or nothing; True shows it on a terminal only."""
+    """A progress bar over the steps of a run, if `wanted`; True shows it only on a terminal."""
 
     def __init__(self, wanted: bool | str, total: int, done: int) -> None:
         self._bar: Any = None
@@ -42,12 +42,12 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
 
-    def update(self, steps: int, tally: Tally, end: End) -> None:
+    def update(self, steps: int, tally: Tally, health: Health) -> None:
         if self._bar is None or self._bar.disable:
             return
         shown: dict[str, Any] = {}
-        if end.signs.is_fully_addressable:
-            shown["divergent"] = int(np.sum(np.asarray(end.signs) & Sign.DIVERGED > 0))
+        if health.signs.is_fully_addressable:
+            shown["divergent"] = int(np.sum(np.asarray(health.signs) & Sign.DIVERGED > 0))
         if tally.acceptance is not None and tally.acceptance.is_fully_addressable:
             shown["acceptance"] = f"{float(np.mean(tally.acceptance)):.2f}"
         self._bar.set_postfix(shown, refresh=False)

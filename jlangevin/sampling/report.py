@@ -1,6 +1,6 @@
-"""What is said of a run on the host: chains that diverged, are stuck, or met faults of the energy.
+"""Warnings and errors about a run: chains that diverged, are stuck, or met faults of the energy.
 
-`trouble` counts in numbers that every process of a run can read. Here they become words.
+`health` counts these chains on the devices; here the counts become messages on the host.
 """
 
 from __future__ import annotations
@@ -23,25 +23,33 @@ from jlangevin.errors import (
     PrecisionWarning,
     StuckWarning,
 )
-from jlangevin.kernels.base import LAST_FAULT, at_step
-from jlangevin.sampling.state import SamplerState, Work
-from jlangevin.sampling.trouble import COARSE, End, Sign, Trouble, first_fault, seen, trouble
+from jlangevin.kernels.base import LAST_FAULT, resolve_schedules
+from jlangevin.sampling.health import (
+    COARSE,
+    Affected,
+    Health,
+    Sign,
+    any_signs,
+    find_affected,
+    first_fault,
+)
+from jlangevin.sampling.state import SamplerState, Setup
 
-__all__ = ["FAILURES", "check_start", "tell", "warn_if_stuck"]
+__all__ = ["FAILURES", "check_start", "warn_if_stuck", "warn_or_raise"]
 
-_ENOUGH_STEPS = 100  # after which chains that have not moved are stuck, and not merely unlucky
+_ENOUGH_STEPS = 100  # after this many steps, chains that have not moved are stuck
 _WHERE = (
-    "A `where` does not keep NaN out of the gradient of the branch that is not taken: give that "
-    "branch an argument at which it is finite. Where p is 0 by intent, let E be +inf"
+    "A `where` does not keep NaN out of the gradient of the branch that is not taken: pass that "
+    "branch an argument at which it is finite. Where p is meant to be 0, let E be +inf"
 )
 
 
-FAILURES = Sign.DIVERGED | Sign.OUTSIDE | Sign.FAULTY  # for which on_divergence="raise" raises
+FAILURES = Sign.DIVERGED | Sign.OUTSIDE | Sign.FAULTY  # on_divergence="raise" raises for these
 
 
-def tell(state: SamplerState, end: End, work: Work, *, raising: bool) -> None:
-    """Warn, or raise DivergenceError, of what is wrong with the chains of a run."""
-    signs = seen(end)
+def warn_or_raise(state: SamplerState, health: Health, setup: Setup, *, raising: bool) -> None:
+    """Warn of what is wrong with the chains of a run; if `raising`, raise DivergenceError."""
+    signs = any_signs(health)
     for sign, words, category in (
         (Sign.DIVERGED, _diverged, DivergenceWarning),
         (Sign.OUTSIDE, _outside, EnergyWarning),
@@ -51,26 +59,26 @@ def tell(state: SamplerState, end: End, work: Work, *, raising: bool) -> None:
     ):
         if sign not in signs:
             continue
-        message = words(_found(sign, state, end), end, state, work)
+        message = words(_chains_with(sign, state, health), health, state, setup)
         if raising and sign in FAILURES:
             raise DivergenceError(message)
         warn(message, category)
 
 
-def _found(sign: Sign, state: SamplerState, end: End) -> Trouble:
+def _chains_with(sign: Sign, state: SamplerState, health: Health) -> Affected:
     """The chains that show a sign."""
-    nothing = jnp.zeros_like(end.signs)
+    nothing = jnp.zeros_like(health.signs)
     steps = state.tally.first_bad_step if sign is Sign.DIVERGED else nothing
     what = state.tally.rejections.faulty if sign is Sign.FAULTY else nothing
-    found: Trouble = jax.device_get(trouble(end.signs, jnp.int32(sign), steps, what))
+    found: Affected = jax.device_get(find_affected(health.signs, jnp.int32(sign), steps, what))
     return found
 
 
 def warn_if_stuck(state: SamplerState, before: int) -> None:
-    """Say which chains of a kernel that accepts or rejects have hardly moved.
+    """Warn of chains that have hardly moved, of a kernel that accepts or rejects.
 
-    Of a run that went on after so many steps `before` all that could be told then has been said: a
-    chain that had moved is not stuck later.
+    `before`: the number of steps when this run went on. What could be told then has been said, and
+    a chain that had moved by then is not stuck later.
     """
     rates, steps = state.tally.acceptance, int(state.tally.num_steps)
     if rates is None or not rates.is_fully_addressable or not before < _ENOUGH_STEPS <= steps:
@@ -82,8 +90,8 @@ def warn_if_stuck(state: SamplerState, before: int) -> None:
     (which,) = np.nonzero(stuck)
     shown = ", ".join(map(str, which[:5])) + ", …" * (len(which) > 5)
     message = (
-        f"{len(which)} of {len(rates)} chains have hardly moved (of the run: {shown}): their "
-        f"acceptance is at most {np.max(rates[stuck]):.1g}, over {steps} steps"
+        f"{len(which)} of {len(rates)} chains have hardly moved (in the run: {shown}): their "
+        f"acceptance is at most {np.max(rates[stuck]):.1g} over {steps} steps"
     )
     values = getattr(state.kernel, "energy", None)
     if values is not None and not stuck.all():
@@ -104,28 +112,30 @@ def check_start(fault: jax.Array, state: SamplerState, stream_ids: Any) -> None:
         return
     if fault.is_fully_addressable and (np.asarray(fault) < 0).all():
         return
-    # Faults are numbered from 0, so that what is marked in any bit is one.
-    bad: Trouble = jax.device_get(trouble(fault + 1, jnp.int32(-1), jnp.zeros_like(fault), fault))
+    # Faults are numbered from 0 and -1 means none, so any set bit in the number plus 1 is a fault.
+    bad: Affected = jax.device_get(
+        find_affected(fault + 1, jnp.int32(-1), jnp.zeros_like(fault), fault)
+    )
     if not bad.number:
         return
     place, number = int(bad.chain), int(bad.what)
     first = f"chain {place}"
     if trees.is_concrete(stream_ids) and int(stream_ids[place]) != place:
-        first += f" of the run (stream {int(stream_ids[place])})"
-    part = _parts(state.kernel.position)[number]
+        first += f" in the run (stream {int(stream_ids[place])})"
+    part = _fault_names(state.kernel.position)[number]
     remedy = "Start where energy and gradient are finite; jlangevin.starts.draw draws such starts"
     if part.startswith("the position"):
-        remedy = "Give finite positions"
+        remedy = "Pass finite positions"
     elif part == "the kernel's state":
-        remedy = "Start inside of the kernel's domain, if it has one"
+        remedy = "Start inside the kernel's domain, if it has one"
     raise ValueError(
-        f"init: not finite at the start of {int(bad.number)} of {len(stream_ids)} chains; of the "
-        f"first, {first}, {part} is not. {remedy}"
+        f"init: not finite at the start of {int(bad.number)} of {len(stream_ids)} chains; for the "
+        f"first of them, {first}, {part} is not. {remedy}"
     )
 
 
-def _parts(position: PyTree) -> list[str]:
-    """What can be at fault, in words, in the order of `first_fault`."""
+def _fault_names(position: PyTree) -> list[str]:
+    """The names of the parts that can be at fault, in the order of `first_fault`."""
     paths = [jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(position)]
     leaves = [path and f" in its leaf {path}" for path in paths]
     return [
@@ -136,85 +146,85 @@ def _parts(position: PyTree) -> list[str]:
     ]
 
 
-def _diverged(found: Trouble, end: End, state: SamplerState, work: Work) -> str:
+def _diverged(found: Affected, health: Health, state: SamplerState, setup: Setup) -> str:
     return (
-        f"{_share(found, end)} turned non-finite and were frozen where they were last finite; the "
-        f"first is chain {int(found.chain)} of the run, after {int(found.step)} steps "
-        f"(run.info.first_bad_step has all of them){_cause(found, state, work)}. Their draws "
-        "repeat that place from then on and are still in run.draws; run.info.num_divergent == 0 "
-        "chooses the other chains. A smaller step size is the usual remedy; tamed_ula or mala "
-        "where the energy is steep far out"
+        f"{_count_of(found, health)} turned non-finite and were frozen where they were last "
+        f"finite; the first is chain {int(found.chain)} of the run, after {int(found.step)} steps "
+        f"(run.info.first_bad_step has all of them){_cause(found, state, setup)}. Their later "
+        "draws repeat that place and are still in run.draws; run.info.num_divergent == 0 selects "
+        "the other chains. A smaller step size is the usual remedy; where the energy is steep far "
+        "out, tamed_ula or mala"
     )
 
 
-def _outside(found: Trouble, end: End, state: SamplerState, work: Work) -> str:
+def _outside(found: Affected, health: Health, state: SamplerState, setup: Setup) -> str:
     return (
-        f"the energy is not finite where {_share(found, end)} ended, although its gradient is; the "
-        f"first is chain {int(found.chain)} of the run. This kernel asks for the gradient alone, "
-        "so nothing kept its chains where the energy is defined, and their draws are of another "
-        "law; run.info.num_divergent == 0 chooses the other chains. Take a kernel that rejects "
-        "(jlangevin.mala), or free coordinates (jlangevin.mirrored)"
+        f"the energy is not finite where {_count_of(found, health)} ended, although its gradient "
+        f"is; the first is chain {int(found.chain)} of the run. This kernel uses only the "
+        "gradient, so nothing kept its chains where the energy is defined, and their draws are of "
+        "another law; run.info.num_divergent == 0 selects the other chains. Use a kernel that "
+        "rejects (jlangevin.mala), or free coordinates (jlangevin.mirrored)"
     )
 
 
-def _faulty(found: Trouble, end: End, state: SamplerState, work: Work) -> str:
+def _faulty(found: Affected, health: Health, state: SamplerState, setup: Setup) -> str:
     faults = state.tally.rejections.faults
     count = f"{int(np.sum(faults)):,} " if faults.is_fully_addressable else ""
-    parts = _parts(state.kernel.position)
+    parts = _fault_names(state.kernel.position)
     parts = parts[parts.index("the energy") : -1]
     bits = int(found.what)
     what = ", ".join(part for k, part in enumerate(parts) if bits >> min(k, LAST_FAULT) & 1)
     return (
-        f"{count}proposals of {_share(found, end)} were rejected because the energy or its "
+        f"{count}proposals of {_count_of(found, health)} were rejected because the energy or its "
         f"gradient is not a number there; for the first, chain {int(found.chain)} of the run, it "
-        f"was {what}. Chains keep out of wherever that is, and their draws are of a law that is "
-        f"cut off there (run.info.rejections.faults has the counts). {_WHERE}"
+        f"was {what}. Chains cannot enter such places, so their draws are of a law that is cut "
+        f"off there (run.info.rejections.faults has the counts). {_WHERE}"
     )
 
 
-def _rounded(found: Trouble, end: End, state: SamplerState, work: Work) -> str:
+def _rounded(found: Affected, health: Health, state: SamplerState, setup: Setup) -> str:
     dtype = trees.float_dtype(state.kernel.position)
     return (
-        f"proposals of {_share(found, end)} were rejected because {dtype} rounds them onto a wall "
-        "of the domain, where the energy is not finite; the first is chain "
-        f"{int(found.chain)} of the run (run.info.rejections.rounded has the counts). What mass "
-        "the law has so near to the wall is lost. Enable x64, or put the wall that matters at 0, "
-        "where floats are dense"
+        f"proposals of {_count_of(found, health)} were rejected because {dtype} rounds them onto "
+        "a wall of the domain, where the energy is not finite; the first is chain "
+        f"{int(found.chain)} of the run (run.info.rejections.rounded has the counts). The mass "
+        "that the law has so near to the wall is lost. Enable x64, or put the wall that matters "
+        "at 0, where floats are dense"
     )
 
 
-def _blurred(found: Trouble, end: End, state: SamplerState, work: Work) -> str:
+def _blurred(found: Affected, health: Health, state: SamplerState, setup: Setup) -> str:
     return (
-        f"energies of {_share(found, end)} are so large that rounding them is an error of up to "
-        f"{float(_most(end.blur)):.2g} T in what is accepted by (eps |E| / T, which should be "
-        f"below {COARSE}); the first is chain {int(found.chain)} of the run. Their law is another "
-        "one. Subtract a constant from the energy, such as its value at a typical place, or enable "
-        "x64"
+        f"energies of {_count_of(found, health)} are so large that their rounding is an error of "
+        f"up to {float(_maximum(health.blur)):.2g} T in the acceptance (eps |E| / T, which should "
+        f"be below {COARSE}); the first is chain {int(found.chain)} of the run. Their law is "
+        "another one. Subtract a constant from the energy, such as its value at a typical place, "
+        "or enable x64"
     )
 
 
-def _share(found: Trouble, end: End) -> str:
-    return f"{int(found.number)} of {end.signs.size} chains"
+def _count_of(found: Affected, health: Health) -> str:
+    return f"{int(found.number)} of {health.signs.size} chains"
 
 
-def _cause(found: Trouble, state: SamplerState, work: Work) -> str:
-    """What was not finite where the first chain was frozen: a schedule, or the energy."""
+def _cause(found: Affected, state: SamplerState, setup: Setup) -> str:
+    """What was not finite where the first chain was frozen: a schedule, energy or gradient."""
     try:
-        at_step(work.kernel.whole, jnp.int32(found.step))
+        resolve_schedules(setup.kernel.whole, jnp.int32(found.step))
     except ValueError as error:
         return f"; {error}"
     place, position = int(found.chain), state.kernel.position
     if not all(leaf.is_fully_addressable for leaf in jax.tree.leaves(position)):
         return ""
     there = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)[place]), position)
-    fault = int(_fault_at(work.energy, there))
+    fault = int(_fault_at(setup.energy, there))
     if fault < 0:
         return ""
-    return f"; {_parts(position)[fault]} is not finite there"
+    return f"; {_fault_names(position)[fault]} is not finite there"
 
 
 @compiled
-def _most(x: jax.Array) -> jax.Array:
+def _maximum(x: jax.Array) -> jax.Array:
     return jnp.max(x)
 
 

@@ -1,4 +1,4 @@
-"""What a run gives back."""
+"""The result of a run."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Run:
     """What `sample` and `resume` return.
 
     Attributes:
-        draws: what `observe` saw, leaves of shape (chain, draw, …) as ArviZ wants them; None
+        draws: what `observe` returned, leaves of shape (chain, draw, …) as ArviZ wants them; None
             if `observe` was None. A chain that diverged repeats where it was last finite.
-        info: per chain, over all steps after burn-in, see `Info`.
+        info: statistics of each chain over all steps after burn-in, see `Info`.
         summary: the results of the reducers, in the structure they were given in; None without.
-        state: where to go on from.
+        state: the state from which `resume` continues.
         thin: steps from one draw to the next.
     """
 
@@ -34,10 +34,10 @@ class Run:
     thin: int = static_field(default=1)
 
     def __repr__(self) -> str:
-        """What there is, without the numbers."""
+        """The contents, with shapes and dtypes instead of arrays."""
 
         def known(leaf: Any) -> bool:
-            # Arrays that other processes hold a part of are not asked: all would have to.
+            # Reading an array that other processes share would need all of them to take part.
             return (
                 isinstance(leaf, jax.Array)
                 and trees.is_concrete(leaf)
@@ -62,37 +62,37 @@ class Run:
 
     @property
     def position(self) -> Any:
-        """Where the chains are now, leaves of shape (chain, …)."""
+        """The chains' present positions, leaves of shape (chain, …)."""
         return self.state.kernel.position
 
     def to_datatree(self, *, energy: Any = None, coords: Any = None, dims: Any = None) -> Any:
-        """The draws as an `xarray.DataTree`, which ArviZ takes from version 1.
+        """The draws as an `xarray.DataTree`, for ArviZ from version 1 on.
 
         Its groups are "posterior" and "sample_stats". A leaf of the draws is a variable named by
-        its path, joined by dots as in "layer.weight"; draws that are one array are "x". Of the
-        draws are known, with dimensions (chain, draw):
+        its path, joined by dots as in "layer.weight"; draws that are one array are "x". The
+        statistics with dimensions (chain, draw) are:
 
             diverging   the chain has diverged, and the draw repeats where it was last finite, or is
                         not finite itself; or the energy is not finite at the draw (where its chain
-                        ended, if no energy is given); or the chain kept out of a place because the
-                        energy or its gradient is NaN there
-            energy      E(x), if an energy is given; it has no kinetic part, so BFMI is not for it
+                        ended, if no energy is given); or the chain was kept out of a place because
+                        the energy or its gradient is NaN there
+            energy      E(x), if an energy is given; it has no kinetic part, so it is not for BFMI
 
-        and with dimension (chain,), where the kernel rejects:
+        and with dimension (chain,), if the kernel rejects:
 
             acceptance_rate     the mean over all steps after burn-in
             rejections_walls, rejections_faults, rejections_rounded
-                                proposals that could not be weighed, see `kernels.Rejections`
+                                proposals without a finite energy, see `kernels.Rejections`
 
         Args:
             energy: evaluated at every draw, which then has to be a position.
-            coords: values along dimensions by their names, as in ArviZ.
-            dims: names of the dimensions after (chain, draw), by variables, as in ArviZ.
+            coords: the coordinates of each dimension, by its name, as in ArviZ.
+            dims: for each variable, the names of its dimensions after (chain, draw), as in ArviZ.
 
         Raises:
-            TypeError: `coords` or `dims` that is no dict.
-            ValueError: the run kept no draws, or two leaves have one name; `coords` or `dims` that
-                do not fit them.
+            TypeError: `coords` or `dims` is not a dict.
+            ValueError: the run kept no draws, two leaves have the same name, or `coords` or `dims`
+                does not fit the draws.
             ImportError: ArviZ is not installed, see the extra `arviz`.
         """
         from jlangevin.sampling import interop
@@ -106,7 +106,7 @@ class Run:
 
         Raises:
             ValueError: as `to_datatree`.
-            ImportError: ArviZ is not installed, or one that has no `InferenceData`.
+            ImportError: ArviZ is not installed, or a version without `InferenceData`.
         """
         from jlangevin.sampling import interop
 

@@ -1,4 +1,4 @@
-"""Where the chains start: drawn from a law or given, which is decided once."""
+"""Where the chains start: positions that are drawn from a law, or given."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ __all__ = ["Drawn", "Given", "as_start", "as_streams"]
 
 @pytree_dataclass
 class Drawn:
-    """A law that the chains' positions are drawn from, each by its own stream."""
+    """A law from which each chain draws its position, by its own stream."""
 
     law: Any
-    chained = False  # whether there is an axis of chains in it
+    chained = False  # whether its leaves have a chain axis
 
     @property
     def positions(self) -> None:
-        """None are known yet."""
+        """None, as they are not drawn yet."""
         return None
 
     def template(self) -> PyTree:
-        """A position, or many, as shapes and dtypes."""
+        """The shapes and dtypes of one position or of many."""
         return self.law.template()
 
     def of(self, streams: noise.Streams) -> PyTree:
@@ -42,7 +42,7 @@ class Drawn:
         return starts(self.law, streams)
 
     def note_on_errors(self) -> contextlib.AbstractContextManager[None]:
-        return _noted("")
+        return _noting("")
 
 
 @pytree_dataclass
@@ -59,42 +59,42 @@ class Given:
         return trees.chains_last(self.positions)
 
     def note_on_errors(self) -> contextlib.AbstractContextManager[None]:
-        """Errors inside say how the positions were read, where a single one may have been meant."""
+        """If a single position may have been meant, errors inside say how `init` was read."""
         if all(leaf.ndim != 1 for leaf in jax.tree.leaves(self.positions)):
-            return _noted("")
-        return _noted(
-            f"init is {trees.shown(self.positions)}, and its first axis is the chain, so each "
-            "chain has a position without axes; for one chain at x pass x[None]"
+            return _noting("")
+        return _noting(
+            f"init is {trees.shown(self.positions)}; its first axis counts chains, so the "
+            "position of each chain is a scalar; for one chain at x pass x[None]"
         )
 
 
 def as_start(init: Any, num_chains: Any, chains: Any) -> tuple[int, Drawn | Given]:
-    """The number of chains, and `init` as where they start."""
+    """The number of chains, and where they start."""
     count = None
     check_made("init", init)
     if isinstance(init, Drawable):
         check_drawable("init", init)
     else:
-        init = _positions(init)
+        init = _check_positions(init)
         counts = {leaf.shape[0] for leaf in jax.tree.leaves(init)}
         if len(counts) != 1:
             lengths = ", ".join(
                 f"{n} has {x.shape[0]}" for n, x in trees.named_leaves("init", init)
             )
             raise ValueError(
-                f"init: leaves disagree on the number of chains, their first axis: {lengths}"
+                f"init: leaves differ in the number of chains, their first axis: {lengths}"
             )
         (count,) = counts
         if count == 0:
             raise ValueError("init: no positions were given (a chain axis of length 0)")
     if chains is not None:
         if num_chains is not None:
-            raise ValueError("num_chains and chains: give one of them, not both")
+            raise ValueError("num_chains and chains: pass only one of them")
         name, wanted = "chains", chains.shape[0]
-        init = _if_streams(chains, init)
+        init = _nan_unless_streams(chains, init)
     else:
         if num_chains is None and count is None:
-            raise ValueError("num_chains: pass a number of chains, as a law to start from has none")
+            raise ValueError("num_chains: pass a number of chains, as a law for init does not say")
         wanted = check_count("num_chains", count if num_chains is None else num_chains, minimum=1)
         if wanted > noise.MAX_CHAINS:
             raise ValueError(f"num_chains: a key has {noise.MAX_CHAINS} streams, got {wanted}")
@@ -107,11 +107,11 @@ def as_start(init: Any, num_chains: Any, chains: Any) -> tuple[int, Drawn | Give
     return wanted, Drawn(init) if isinstance(init, Drawable) else Given(init)
 
 
-def _positions(init: Any) -> PyTree:
-    """`init`, which is no law, as floating arrays with an axis of chains."""
+def _check_positions(init: Any) -> PyTree:
+    """`init`, if it is not a law, as floating arrays with a leading chain axis."""
     if isinstance(init, Run):
         raise TypeError(
-            "init: got a Run; pass run.position to begin anew from there, or go on with "
+            "init: got a Run; pass run.position to start new chains there, or continue with "
             "resume(run.state, …)"
         )
     ours = type(init).__module__.startswith("jlangevin.")
@@ -126,38 +126,38 @@ def _positions(init: Any) -> PyTree:
         raise ValueError("init: no positions were given (a pytree without leaves)")
     for name, leaf in leaves:
         if isinstance(leaf, jax.ShapeDtypeStruct):
-            raise TypeError(f"{name}: expected positions, got shapes alone, {trees.shown(leaf)}")
+            raise TypeError(f"{name}: expected positions, got only shapes, {trees.shown(leaf)}")
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             raise TypeError(f"{name}: expected floating positions, got dtype {leaf.dtype}")
         if leaf.ndim == 0:
             raise ValueError(
-                f"{name}: expected a leading chain axis, and init is {trees.shown(init)}; for "
+                f"{name}: expected a leading chain axis, but init is {trees.shown(init)}; for "
                 "one chain at x pass jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], x), and "
-                "for positions in tuples an array, jnp.array(x)"
+                "instead of positions in tuples an array, jnp.array(x)"
             )
     return init
 
 
 def as_streams(chains: Any) -> np.ndarray[Any, Any] | jax.Array:
-    """The numbers of the streams that are asked for, checked as far as they are known."""
+    """The numbers of the streams that are asked for; they are checked unless they are traced."""
     values = np.asarray(chains) if trees.is_concrete(chains) else chains
     integers = jnp.issubdtype(values.dtype, jnp.integer)
     if values.ndim != 1 or values.size == 0 or not integers:
         raise ValueError(f"chains: expected a non-empty list of integers, got {chains!r}")
-    if not trees.is_concrete(values):  # see `_if_streams`
+    if not trees.is_concrete(values):  # see `_nan_unless_streams`
         return jnp.asarray(values)
-    numbers = noise.as_chains(values)
+    numbers = noise.as_stream_numbers(values)
     found, counts = np.unique(numbers, return_counts=True)
     if found.size != numbers.size:
         raise ValueError(
-            "chains: a stream named twice would give the same chain twice, and "
-            f"{found[counts > 1][0]} is; name each once"
+            f"chains: stream {found[counts > 1][0]} is named twice, which would give the same "
+            "chain twice; name each once"
         )
     return numbers
 
 
-def _if_streams(chains: Any, init: Any) -> Any:
-    """`init`, but NaN where traced `chains` are refused, being no streams or not distinct."""
+def _nan_unless_streams(chains: Any, init: Any) -> Any:
+    """`init`, but NaN if traced `chains` are not distinct or not numbers of streams."""
     if trees.is_concrete(chains):
         return init
     ids = jnp.sort(jnp.asarray(chains))
@@ -174,8 +174,8 @@ def _if_streams(chains: Any, init: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _noted(note: str) -> Iterator[None]:
-    """Errors inside have `note`, and are told that functions may not keep what they were given."""
+def _noting(note: str) -> Iterator[None]:
+    """Add `note` to errors inside, and a hint if a function kept a value of an earlier call."""
     try:
         yield
     except Exception as error:
@@ -184,6 +184,6 @@ def _noted(note: str) -> Iterator[None]:
         if isinstance(error, jax.errors.UnexpectedTracerError):
             error.add_note(
                 "jlangevin: the energy or the kernel has kept a value of an earlier call; let it "
-                "depend on its arguments alone"
+                "depend only on its arguments"
             )
         raise

@@ -1,4 +1,4 @@
-"""What a run is made of: the state between two steps, what has been counted, and what is run."""
+"""The parts of a run: what to run, how far, the state between two steps, and counts."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import jax
 from jlangevin import noise
 from jlangevin._core.trees import Parted
 
-__all__ = ["Plan", "SamplerState", "Span", "Tally", "Work"]
+__all__ = ["Plan", "SamplerState", "Setup", "StepRange", "Tally"]
 
 
 class Tally(NamedTuple):
-    """What has been counted since the first burn-in ended."""
+    """Counts since the end of the first burn-in."""
 
     num_steps: jax.Array  # int32 scalar
-    num_draws: jax.Array  # int32 scalar, states that draws and reducers have seen
+    num_draws: jax.Array  # int32 scalar, states that were observed and reduced
     acceptance: Any  # (chain,), the mean of Info.acceptance_rate, or None
     rejections: Any  # Rejections, or None
-    first_bad_step: jax.Array  # int32 (chain,), the steps a chain did before it diverged, or -1
+    first_bad_step: jax.Array  # int32 (chain,), a chain's steps before it diverged, or -1
 
 
 class SamplerState(NamedTuple):
-    """All that is needed to go on: give it to `resume`. Leaves have a leading chain axis."""
+    """All that `resume` needs to continue a run. Leaves have a leading chain axis."""
 
-    streams: noise.Streams  # which noise each chain is given
+    streams: noise.Streams  # the chains' noise
     step: jax.Array  # int32 scalar, steps done so far, burn-in included
     kernel: Any  # the kernel's state of every chain
     tally: Tally
@@ -33,7 +33,7 @@ class SamplerState(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """How far to go."""
+    """How many steps to make."""
 
     num_steps: int  # after burn-in, a multiple of `thin`
     burn_in: int
@@ -45,24 +45,24 @@ class Plan(NamedTuple):
         return self.num_steps // self.thin
 
 
-class Span(NamedTuple):
-    """Where a run is in its streams, int32: numbers, or traced."""
+class StepRange(NamedTuple):
+    """The steps of a plan, as they are counted in the streams; int32, perhaps traced."""
 
     begins: Any  # the step at which burn-in ends
     ends: Any
-    num_steps: Any  # what is counted of them, and how many draws are seen, by then
+    num_steps: Any  # the counts of the tally at the end
     num_draws: Any
 
     @classmethod
-    def of(cls, plan: Plan, step: Any, num_steps: Any, num_draws: Any) -> Span:
-        """That of a plan, after `step` steps of which so many are counted."""
+    def of(cls, plan: Plan, step: Any, num_steps: Any, num_draws: Any) -> StepRange:
+        """The range of a plan that starts after `step` steps, with these counts in the tally."""
         begins = step + plan.burn_in
         ends = begins + plan.num_steps
         return cls(begins, ends, num_steps + plan.num_steps, num_draws + plan.num_draws)
 
 
-class Work(NamedTuple):
-    """What is run, each parted into what is traced and what is compiled for."""
+class Setup(NamedTuple):
+    """What to run, each part split into what is traced and what is static."""
 
     energy: Parted
     kernel: Parted
@@ -70,5 +70,5 @@ class Work(NamedTuple):
     observe: Parted
 
     @classmethod
-    def of(cls, energy: Any, kernel: Any, reducers: Any = None, observe: Any = None) -> Work:
+    def of(cls, energy: Any, kernel: Any, reducers: Any = None, observe: Any = None) -> Setup:
         return cls(*map(Parted.of, (energy, kernel, reducers, observe)))

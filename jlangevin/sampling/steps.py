@@ -1,13 +1,13 @@
-"""One step of all chains on one device, and the noise that it is made of.
+"""One step of all chains on one device, and the noise it uses.
 
 Inside, chains are the last axis of every array. XLA's CPU backend then turns a step into one
 contiguous vector loop; with chains first it computes indices element by element. Whatever a
 user sees has chains first.
 
-Noise is made a block at a time, beforehand. Kept apart, generator and step are one vector loop
-each. Fused, an energy that reads neighbouring elements evaluates the generator anew for every read.
-A block's noise should stay in a core's cache, and serve enough steps that the loop around them
-costs nothing.
+Noise is made in blocks, before the steps that use it. That way the generator and the step are one
+vector loop each. If they were fused, an energy that reads neighbouring elements would evaluate the
+generator again for every read. A block's noise should fit in a core's cache, and last for enough
+steps that the loop around them costs nothing.
 """
 
 from __future__ import annotations
@@ -26,35 +26,35 @@ from jlangevin._core.trees import PyTree
 from jlangevin._core.user_code import shapes_of
 from jlangevin.energies.base import check_energy
 from jlangevin.energies.traced import traced_once
-from jlangevin.kernels.base import Info, at_step, check_step, has_schedule, if_sound
+from jlangevin.kernels.base import Info, check_step, has_schedule, if_sound, resolve_schedules
 from jlangevin.noise import Pairs
 from jlangevin.reducers.pytree import map_reducers
-from jlangevin.sampling.state import SamplerState, Span, Tally, Work
-from jlangevin.sampling.trouble import End, finite, look
+from jlangevin.sampling.health import Health, chains_finite, examine
+from jlangevin.sampling.state import SamplerState, Setup, StepRange, Tally
 
-__all__ = ["MIN_BLOCK_STEPS", "Carry", "Steps", "check_observe"]
+__all__ = ["MIN_BLOCK_STEPS", "Carry", "Steps", "check_observed"]
 
 # Measured optima; results do not depend on them.
 _BLOCK_NUMBERS = 2**17
 MIN_BLOCK_STEPS = 8
 _MAX_BLOCK_STEPS = 8192
-# With a single pair XLA takes the loop apart and rounds a step in another way; a run cut there
-# would differ from the whole in its last bits.
+# With a single pair XLA unrolls the loop and rounds a step in another way, so that a run cut there
+# would differ in its last bits from one that is not.
 _MIN_PAIRS = 4
 
 
 class Carry(NamedTuple):
-    """What changes from step to step."""
+    """The variables of the loop over steps."""
 
     step: jax.Array  # int32
     kernel: Any  # chains last, as in all that follows
-    tally: Tally  # of which the numbers of the whole run are those of the end from the start on
+    tally: Tally  # its counts for the whole run have their final values from the start
     reducers: Any
 
 
 @dataclasses.dataclass(frozen=True)
 class Steps:
-    """What stays the same from step to step."""
+    """The constants of the loop over steps."""
 
     energy: Any
     kernel: Any
@@ -62,92 +62,94 @@ class Steps:
     observe: Any
     streams: noise.Streams
     like: PyTree  # the position of a single chain, as shapes and dtypes
-    looks: bool  # whether anybody looks at states on the way
-    weighs: bool  # whether differences of energies are what the kernel goes by
-    span: Span
+    records: bool  # whether states on the way are observed or reduced
+    weighs_energies: bool  # whether the kernel accepts by differences of energies
+    step_range: StepRange
     thin: int
-    careful: bool  # whether to look at chains after every step, and freeze those that diverge
+    careful: bool  # whether to check chains after every step, and freeze those that diverge
 
     @classmethod
-    def begin(cls, state: SamplerState, work: Work, span: Span, **own: Any) -> tuple[Self, Carry]:
-        """What does not change, checked against what does."""
-        kernel = work.kernel.whole
+    def begin(
+        cls, state: SamplerState, setup: Setup, step_range: StepRange, **own: Any
+    ) -> tuple[Self, Carry]:
+        """The constants and the first variables of the loop, checked against each other."""
+        kernel = setup.kernel.whole
         current = trees.chains_last(state.kernel)
         like = trees.one_chain(current.position, -1)
-        check_energy(work.energy.whole, like)
-        energy = traced_once(work.energy)
-        made, reported = check_step(at_step(kernel, jnp.int32(0)), energy, like)
+        check_energy(setup.energy.whole, like)
+        energy = traced_once(setup.energy)
+        made, reported = check_step(resolve_schedules(kernel, jnp.int32(0)), energy, like)
         trees.assert_like(
             "state",
             trees.one_chain(current, -1),
             made,
-            "as this kernel makes it; pass the kernel that the state is of",
+            "as this kernel makes it; pass the kernel that made the state",
             dtypes=True,
         )
-        observe = work.observe.whole
+        observe = setup.observe.whole
         if observe is not None:
-            check_observe(observe, made)
-        weighs = reported.acceptance_rate is not None or getattr(kernel, "by_value", False)
+            check_observed(observe, made)
+        weighs_energies = reported.acceptance_rate is not None or getattr(kernel, "by_value", False)
         steps = cls(
             energy=energy,
             kernel=kernel,
-            reducers=work.reducers.whole,
+            reducers=setup.reducers.whole,
             observe=observe,
             streams=state.streams,
             like=like,
-            looks=observe is not None or bool(jax.tree.leaves(state.reducers)),
-            weighs=weighs,
-            span=span,
+            records=observe is not None or bool(jax.tree.leaves(state.reducers)),
+            weighs_energies=weighs_energies,
+            step_range=step_range,
             **own,
         )
         # What is tallied per chain has no other axis, so first and last are the same.
-        tally = state.tally._replace(num_steps=span.num_steps, num_draws=span.num_draws)
+        tally = state.tally._replace(num_steps=step_range.num_steps, num_draws=step_range.num_draws)
         return steps, Carry(state.step, current, tally, trees.chains_last(state.reducers))
 
-    def end(self, carry: Carry) -> tuple[SamplerState, End]:
-        """The state to hand back, and how the chains ended."""
-        last = at_step(self.kernel, jnp.maximum(self.span.ends - 1, 0))
-        end = look(last, self.energy, carry.kernel, carry.tally, self.weighs)
+    def end(self, carry: Carry) -> tuple[SamplerState, Health]:
+        """The state to return, and the chains' health."""
+        last = resolve_schedules(self.kernel, jnp.maximum(self.step_range.ends - 1, 0))
+        health = examine(last, self.energy, carry.kernel, carry.tally, self.weighs_energies)
         kernel, sums = trees.chains_first((carry.kernel, carry.reducers))
-        return SamplerState(self.streams, self.span.ends, kernel, carry.tally, sums), end
+        return SamplerState(self.streams, self.step_range.ends, kernel, carry.tally, sums), health
 
     @cached_property
     def block_steps(self) -> int:
-        """How many steps the noise is made for at a time, an even number."""
+        """The number of steps in a block of noise, which is even."""
         numbers = noise.count(self.kernel.step_noise, self.like) * self.streams.high.shape[0]
         steps = _BLOCK_NUMBERS // max(numbers, 1)
         return min(max(steps - steps % 2, MIN_BLOCK_STEPS), _MAX_BLOCK_STEPS)
 
-    def noise(self, pair: Any, num_pairs: int) -> Pairs:
-        """The noise of so many pairs of steps."""
+    def block_noise(self, pair: Any, num_pairs: int) -> Pairs:
+        """The noise of `num_pairs` pairs of steps, from `pair` on."""
         wants = self.kernel.step_noise
         return noise.pairs(self.streams, wants, self.like, pair, max(num_pairs, _MIN_PAIRS))
 
     def step(self, carry: Carry, made: Pairs, first: Any) -> Carry:
-        """One step of every chain, on noise whose first is that of step `first`.
+        """One step of every chain, with noise that begins at step `first`.
 
-        It does not look for chains that turned non-finite: that would cost as much as a cheap step,
-        and what is not finite has to stay so (`Kernel`). Only a careful one does.
+        Only a careful step checks for chains that turned non-finite, which costs as much as a cheap
+        step. Without, they are found later: a state that is not finite must stay so (`Kernel`).
         """
-        kernel = at_step(self.kernel, carry.step)
+        kernel = resolve_schedules(self.kernel, carry.step)
         each = jax.vmap(partial(kernel.step, self.energy), in_axes=-1, out_axes=-1)
         moved, info = each(carry.kernel, made.at(carry.step - first))
         if has_schedule(self.kernel):
             moved = if_sound(kernel, moved)
-        tally, counted = carry.tally, carry.step >= self.span.begins
+        tally, counted = carry.tally, carry.step >= self.step_range.begins
         if self.careful:
             alive = tally.first_bad_step < 0
-            fine = alive & finite(moved)
+            fine = alive & chains_finite(moved)
             failed = jnp.where(alive & ~fine, carry.step, tally.first_bad_step)
             tally = tally._replace(first_bad_step=failed)
             moved = _select(fine, moved, carry.kernel)
             counted &= fine
-        tally = self._told(tally, info, carry.step, counted)
+        tally = self._tallied(tally, info, carry.step, counted)
         return Carry(carry.step + 1, moved, tally, carry.reducers)
 
-    def _told(self, tally: Tally, info: Info, step: jax.Array, counted: jax.Array) -> Tally:
-        """With what the step reports of the chains that are `counted`."""
-        n = jnp.maximum(self.span.num_steps - (self.span.ends - 1 - step), 1)
+    def _tallied(self, tally: Tally, info: Info, step: jax.Array, counted: jax.Array) -> Tally:
+        """`tally` with the report of a step added, for the chains that are `counted`."""
+        n = jnp.maximum(self.step_range.num_steps - (self.step_range.ends - 1 - step), 1)
 
         def mean(before: jax.Array, rate: jax.Array) -> jax.Array:
             rate = trees.at_least_float32(rate)
@@ -160,9 +162,9 @@ class Steps:
         acceptance = jax.tree.map(mean, tally.acceptance, info.acceptance_rate)
         return tally._replace(acceptance=acceptance, rejections=rejections)
 
-    def see(self, carry: Carry) -> Carry:
-        """What reducers make of the states."""
-        n = self.span.num_draws - (self.span.ends - carry.step) // self.thin
+    def update_reducers(self, carry: Carry) -> Carry:
+        """The carry with the reducers updated."""
+        n = self.step_range.num_draws - (self.step_range.ends - carry.step) // self.thin
 
         def update(reducer: Any, sums: Any) -> Any:
             one = jax.vmap(reducer.update, in_axes=(-1, -1, None), out_axes=-1)
@@ -170,15 +172,15 @@ class Steps:
 
         return carry._replace(reducers=map_reducers(update, self.reducers, carry.reducers))
 
-    def seen(self, state: Any) -> PyTree:
-        """What is kept of the states."""
+    def observed(self, state: Any) -> PyTree:
+        """What is observed of the states."""
         if self.observe is None:
             return None
         return jax.vmap(self.observe, in_axes=-1, out_axes=-1)(state)
 
 
-def check_observe(observe: Callable[[Any], PyTree], state: Any) -> None:
-    """Run `observe` on shapes, at one chain's kernel state: see `shapes_of` for what is raised."""
+def check_observed(observe: Callable[[Any], PyTree], state: Any) -> None:
+    """Run `observe` on the shapes of one chain's kernel state; raises as `shapes_of`."""
     shapes_of("observe", "one chain's kernel state", observe, state)
 
 

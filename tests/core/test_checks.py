@@ -288,7 +288,7 @@ def test_schedules_are_checked_for_step_0(schedule, error, message):
 def test_schedules_that_turn_negative_are_nan_from_there_and_may_be_0():
     kernel = jl.ula(lambda t: 0.2 - 0.1 * t.astype(float), temperature=lambda t: 0.0)
     kernels.base.check_kernel(kernel, X)
-    values = jax.vmap(lambda t: kernels.base.at_step(kernel, t).step_size)(jnp.arange(4))
+    values = jax.vmap(lambda t: kernels.base.resolve_schedules(kernel, t).step_size)(jnp.arange(4))
     np.testing.assert_allclose(values, [0.2, 0.1, 0.0, np.nan], atol=1e-7)
 
 
@@ -357,9 +357,9 @@ def test_the_leaf_of_a_start_is_named(leaf, message):
         (lambda: domains.box({"a": 0.0, "b": 1.0}, {"a": 1.0, "b": 0.5}), r"lower\['b'\]: exp"),
         (lambda: domains.box({"a": 0.0}, {"a": jnp.nan}), r"upper\['a'\]: .*, got NaN"),
         (lambda: domains.box({"a": jnp.zeros(3)}, {"a": 1.0}).project({"a": X}),
-         r"lower\['a'\]: of shape \(3,\), does not fit a position of shape \(2,\)"),
+         r"lower\['a'\]: shape \(3,\) does not fit a position of shape \(2,\)"),
         (lambda: domains.ball(0.0, 1.0).project({"a": X}), r"single array, got \{'a': fl"),
-        (lambda: domains.box(jnp.zeros(3), jnp.ones(2)), r"upper: of shape \(2,\), does not fit"),
+        (lambda: domains.box(jnp.zeros(3), jnp.ones(2)), r"upper: shape \(2,\) does not fit"),
         (lambda: jl.ula(0.1, preconditioner={"a": X, "b": -X}), r"preconditioner\['b'\]: expected"),
         (lambda: jl.ula(0.1, preconditioner=kernels.Diagonal({"a": 0 * X})),
          r"preconditioner\.scale\['a'\]: expected scales other than 0"),
@@ -416,9 +416,9 @@ def test_chains_of_a_list_of_arrays_are_on_the_first_axis_of_each():
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ([jnp.float32(0), 0.0], r"^x: .* could be one array or a pytree; give jnp\.stack"),
+        ([jnp.float32(0), 0.0], r"^x: .* could be one array or a pytree; pass jnp\.stack"),
         ([np.array(0.0), np.array(1.0)], r"^x: .* could be one array or a pytree"),
-        ([[1.0, 1.0], [1.0]], r"^x: .* do not form an array; give a tuple or a dict of arrays"),
+        ([[1.0, 1.0], [1.0]], r"^x: .* do not form an array; pass a tuple or a dict of arrays"),
     ],
 )
 def test_lists_that_could_be_either_are_refused(value, message):

@@ -469,6 +469,6 @@ def test_leaves_are_not_told_of():
 
 def test_only_so_many_results_are_kept():
     calls = []
-    double = compiling.kept(lambda x: calls.append(x) or 2 * x, most=2)
+    double = compiling.cached_while_alive(lambda x: calls.append(x) or 2 * x, most=2)
     assert [double(x) for x in (1, 2, 1, 3, 1, 2)] == [2, 4, 2, 6, 2, 4]
     assert calls == [1, 2, 3, 2]

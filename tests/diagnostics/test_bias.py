@@ -212,7 +212,7 @@ RUN = Run()  # what makes it one, for these checks
         (
             {"draws": {"w": jnp.zeros((2, 9, 1))}, "reference": jnp.eye(1)},
             TypeError,
-            r"draws: expected one array, got \{'w': float32\[2, 9, 1\]\}; give one leaf",
+            r"draws: expected one array, got \{'w': float32\[2, 9, 1\]\}; pass one leaf",
         ),
         ({"draws": RUN, "reference": jnp.eye(1)}, TypeError, r"draws: got a Run; pass run\.draws"),
         ({"draws": jnp.zeros((2, 9, 1)), "reference": RUN}, TypeError, "reference: got a Run"),

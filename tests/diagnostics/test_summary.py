@@ -93,7 +93,7 @@ def test_elements_are_named_as_to_datatree_names_variables():
     assert diagnostics.summary(draws((4, 9))).names == ("x",)
     pairs = {"p": (draws((4, 9)), draws((4, 9, 1)))}
     assert diagnostics.summary(pairs).names == ("p.0", "p.1[0]")
-    with pytest.raises(ValueError, match="draws: two leaves have one name"):
+    with pytest.raises(ValueError, match="draws: two leaves have the same name"):
         diagnostics.summary({"a.b": draws((4, 9)), "a": {"b": draws((4, 9))}})
 
 

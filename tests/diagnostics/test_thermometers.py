@@ -80,7 +80,12 @@ def state_of(*shape):
     ("mass", "state", "options", "message"),
     [
         (2.0, state_of(8, 3), {}, r"state: float32\[8, 3\] may be one position or .* 8 chains"),
-        (2.0, state_of(8, 3), {"position_shape": (3,)}, "state: expected one of position_shape"),
+        (
+            2.0,
+            state_of(8, 3),
+            {"position_shape": (3,)},
+            "state: expected one position of position_shape",
+        ),
         (jnp.ones(3), state_of(8, 3), {}, "mass: expected"),
         (jnp.eye(3), state_of(8, 3), {}, "mass: a dense one"),
     ],

@@ -96,7 +96,7 @@ WORKS = {
 
 
 def at(kernel, t):
-    return jl.kernels.base.at_step(kernel, jnp.int32(t))
+    return jl.kernels.base.resolve_schedules(kernel, jnp.int32(t))
 
 
 def made(want, t, purpose=noise.Purpose.STEP):

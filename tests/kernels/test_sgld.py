@@ -217,7 +217,7 @@ def test_estimates_over_pytrees_of_positions_and_data():
         (lambda: minibatch(prior, jnp.ones(3), 2, 1.0), TypeError, "prior: expected"),
         (lambda: minibatch(prior, jnp.ones(()), 2), ValueError, "data: expected an array"),
         (lambda: minibatch(prior, (), 2), ValueError, "data: expected arrays"),
-        (lambda: minibatch(prior, jnp.ones(0), 2), ValueError, "data: expected one number"),
+        (lambda: minibatch(prior, jnp.ones(0), 2), ValueError, "data: expected the same number"),
         (lambda: minibatch(prior, (jnp.ones(3), jnp.ones(2)), 2), ValueError, r"data\[0\] has 3"),
         (lambda: minibatch(prior, jnp.ones(3), 0), ValueError, "batch_size: expected at least 1"),
         (lambda: minibatch(prior, jnp.ones(3), 1.5), TypeError, "batch_size: expected an integer"),

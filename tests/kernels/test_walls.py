@@ -556,7 +556,7 @@ def test_a_start_outside_is_refused(name):
     start = jnp.array([[0.5, 0.5], [0.8, 0.8], [0.0, 0.0]])
     with pytest.raises(
         ValueError,
-        match=r"start of 1 of 3 chains; of the first, chain 1, the kernel's state.*domain",
+        match=r"start of 1 of 3 chains; for the first of them, chain 1, the kernel's state.*domain",
     ):
         jl.sample(jax.random.key(0), jl.energies.linear([1.0, 1.0]), kernel, start, num_steps=3)
 
@@ -620,7 +620,7 @@ def test_hyperparameters_are_finite_and_positive(make, value):
 def test_a_confined_energy_is_looked_at_as_any_other():
     positive = domains.box(0.0, jnp.inf)
     start = jnp.array([[1.0], [-1.0]])
-    with pytest.raises(ValueError, match="of the first, chain 1, the energy is not"):
+    with pytest.raises(ValueError, match="for the first of them, chain 1, the energy is not"):
         jl.sample(
             jax.random.key(0), domains.confine(jnp.sum, positive), jl.ula(0.1), start, num_steps=1
         )

@@ -14,7 +14,7 @@ from jlangevin._core.trees import Parted
 from jlangevin.sampling import blocks, program
 from jlangevin.sampling.layout import Layout
 from jlangevin.sampling.start import Given
-from jlangevin.sampling.state import Plan, Work
+from jlangevin.sampling.state import Plan, Setup
 
 ENERGIES = {
     "linear": jl.energies.linear([0.8, 0.5]),
@@ -30,11 +30,11 @@ pytestmark = pytest.mark.skipif(
 
 def compiled(energy, num_chains, num_steps, observe=None):
     """The optimised program of `num_steps` steps, as text."""
-    work, layout = Work.of(energy, jl.ula(0.01), None, observe), Layout()
+    work, layout = Setup.of(energy, jl.ula(0.01), None, observe), Layout()
     start = Parted.of(Given(jnp.zeros((num_chains, 2))))
     streams = jnp.arange(num_chains, dtype=jnp.uint32)
     state, _ = program.begin(jax.random.key(0), streams, start, work, layout=layout)
-    how = blocks._by(Plan(num_steps, 0, 1), state, work, layout)
+    how = blocks._program_arguments(Plan(num_steps, 0, 1), state, work, layout)
     return program.advance.lower(state, work, **how).compile().as_text()
 
 

@@ -133,10 +133,10 @@ def test_draws_that_are_not_finite_are_marked_where_nobody_looked(way):
 @WAYS
 def test_what_has_no_answer_is_refused(way):
     _, run = bowl_run(jl.ula(0.1), observe=None)
-    with pytest.raises(ValueError, match="the run kept none; pass observe="):
+    with pytest.raises(ValueError, match="the run kept no draws; pass observe="):
         convert(run, way)
     _, run = bowl_run(jl.ula(0.1), observe=lambda s: {"a": {"b": s.position}, "a.b": s.position})
-    with pytest.raises(ValueError, match="two leaves have one name"):
+    with pytest.raises(ValueError, match="two leaves have the same name"):
         convert(run, way)
     _, run = bowl_run(jl.ula(0.1))
     with pytest.raises(ValueError, match="energy: expected a scalar"):

@@ -28,7 +28,7 @@ import jlangevin as jl
 from jlangevin import reducers
 from jlangevin.sampling import memory, program
 from jlangevin.sampling.layout import Layout
-from jlangevin.sampling.state import Plan, Work
+from jlangevin.sampling.state import Plan, Setup
 
 pytestmark = pytest.mark.slow
 
@@ -108,7 +108,7 @@ def test_what_is_no_state_on_the_host_is_refused():
     double = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), state.kernel)
     with pytest.raises(ValueError, match=r"state: a leaf has dtype float64, .*jax_enable_x64"):
         resume(state._replace(kernel=double), 40)
-    with pytest.raises(TypeError, match="state: expected arrays for leaves, got str"):
+    with pytest.raises(TypeError, match="state: expected arrays as leaves, got str"):
         resume(state._replace(step="20"), 40)
 
 
@@ -274,7 +274,7 @@ def test_failures_under_jit_are_frozen_too():
     compiled = jax.jit(failing)()  # where step sizes are constants, which rounds otherwise
     assert_same(compiled.info.num_divergent, plain.info.num_divergent)
     np.testing.assert_allclose(compiled.draws, plain.draws, rtol=1e-4)
-    with pytest.raises(ValueError, match='on_divergence: "raise" cannot be under jit'):
+    with pytest.raises(ValueError, match='on_divergence: "raise" is not possible under jit'):
         jax.jit(lambda: failing(on_divergence="raise"))()
 
 
@@ -389,7 +389,7 @@ def test_a_run_interrupted_goes_on_from_its_checkpoint(monkeypatch, tmp_path, ob
     monkeypatch.setattr(program, "advance", lambda *a, **k: calls.append(k) or advance(*a, **k))
     assert_same(run(**options), whole)
     assert (
-        sum(call["span"].ends - call["span"].begins for call in calls) == 30
+        sum(call["step_range"].ends - call["step_range"].begins for call in calls) == 30
     )  # what was done is not done again
 
 
@@ -491,7 +491,7 @@ def test_if_no_checkpoint_is_whole_the_run_begins_anew_and_says_so(tmp_path):
     with (
         pytest.warns(jl.CheckpointWarning, match="is damaged"),
         pytest.warns(jl.CheckpointWarning, match="are set aside too"),
-        pytest.warns(jl.CheckpointWarning, match="none in .* is whole; the run begins anew"),
+        pytest.warns(jl.CheckpointWarning, match="none in .* is intact; the run starts over"),
     ):
         assert_same(run(checkpoint=tmp_path, every=30), whole)
 
@@ -581,7 +581,7 @@ def test_a_function_that_reads_another_global_is_another_run(energy, tmp_path, m
 @pytest.mark.parametrize("observe", [jl.position, None])
 def test_fewer_steps_than_there_are_is_refused(tmp_path, observe):
     run(40, checkpoint=tmp_path, every=20, observe=observe)
-    with pytest.raises(jl.CheckpointError, match="holds 40 steps of this run, and only 20"):
+    with pytest.raises(jl.CheckpointError, match="holds 40 steps of this run, but only 20"):
         run(20, checkpoint=tmp_path, every=20, observe=observe)
 
 
@@ -591,7 +591,7 @@ def test_checkpoints_of_something_else_are_refused_and_left_alone(tmp_path):
         for step in (10, 20):
             manager.save(step, args=ocp.args.StandardSave({"model": jnp.arange(4.0)}))
     before = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*"))
-    with pytest.raises(jl.CheckpointError, match=r"is none of jlangevin's: it has no record"):
+    with pytest.raises(jl.CheckpointError, match=r"was not written by jlangevin: it has no record"):
         run(checkpoint=tmp_path)
     assert sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*")) == before
 
@@ -613,7 +613,7 @@ def test_a_disk_that_fails_is_no_damage(tmp_path, monkeypatch):
 
 def test_a_place_that_cannot_be_written_is_refused_before_the_first_step(tmp_path):
     (tmp_path / "file").write_text("no folder")
-    with pytest.raises(FileExistsError, match=r"checkpoint: expected a folder, and .*file is a"):
+    with pytest.raises(FileExistsError, match=r"checkpoint: expected a folder, but .*file is a"):
         run(10**9, 1000, observe=None, checkpoint=tmp_path / "file")
     with pytest.raises(OSError, match=r"checkpoint: cannot write in .*run: Not a directory"):
         run(10**9, 1000, observe=None, checkpoint=tmp_path / "file" / "run")
@@ -659,16 +659,16 @@ def test_draws_that_cannot_fit_are_refused_with_the_arithmetic():
 def test_thinned_or_unkept_draws_are_not_refused():
     state = run(2, reducers=None).state
     for thin, observe in ((10**8, jl.position), (1, None)):
-        work = Work.of(*setting()[:2], None, observe)
+        work = Setup.of(*setting()[:2], None, observe)
         plan = Plan(10**9, 0, thin)
-        memory.check(state, work, plan, Layout(), jax.devices()[0])
+        memory.check_fits(state, work, plan, Layout(), jax.devices()[0])
 
 
 def test_chains_that_cannot_fit_are_refused_before_they_are_begun():
     """The state itself, a reducer's sums of it, or the noise of a block of steps."""
     kernel, start = jl.ula(0.01), jl.Gaussian(jnp.zeros(2), jnp.eye(2))
     message = (
-        r"num_chains: 100,000,000 chains .* 20 bytes of state .* \(0 .* 64 of noise, are 9\.7 GiB"
+        r"num_chains: 100,000,000 chains .* 20 bytes of state .* \(0 .* 64 of noise, take 9\.7 GiB"
     )
     many = functools.partial(jl.sample, key(), jl.energies.double_well(dim=2), kernel, start)
     with pytest.MonkeyPatch.context() as patch:

@@ -13,7 +13,7 @@ import pytest
 
 import jlangevin as jl
 from jlangevin.sampling import blocks
-from jlangevin.sampling.fixed import Fixing
+from jlangevin.sampling.fixed import FixedSpec
 
 ENERGY = jl.energies.double_well(dim=2)
 START = np.random.default_rng(0).normal(size=(30, 2)).astype(np.float32)
@@ -100,12 +100,12 @@ FORMS = [
 def test_a_number_that_is_compiled_for_gives_the_same_run(monkeypatch, name, options):
     """As where a run is a part of another program, and on accelerators."""
     counted = sample(KERNELS[name], **options)
-    by = blocks._by
+    by = blocks._program_arguments
 
     def fixed(plan, state, work, layout):
-        return by(plan, state, work, layout) | {"how": Fixing(plan, int(state.step) % 2)}
+        return by(plan, state, work, layout) | {"how": FixedSpec(plan, int(state.step) % 2)}
 
-    monkeypatch.setattr(blocks, "_by", fixed)
+    monkeypatch.setattr(blocks, "_program_arguments", fixed)
     found = sample(KERNELS[name], **options)
     for part in ("draws", "position", "info", "summary"):
         jax.tree.map(

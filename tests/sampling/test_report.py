@@ -419,7 +419,7 @@ def test_some_chains_that_never_move_are_counted_and_their_energies_compared():
     )
     message = words[StuckWarning]
     assert message.startswith(
-        "2 of 8 chains have hardly moved (of the run: 2, 5): their acceptance"
+        "2 of 8 chains have hardly moved (in the run: 2, 5): their acceptance"
     )
     assert "Their energies are" in message
     assert "the median of the others is" in message

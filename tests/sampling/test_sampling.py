@@ -396,13 +396,13 @@ def attempt(**changes):
         ({"kernel": None}, TypeError, "kernel: None is no kernel"),
         ({"init": jnp.zeros((3, 5))}, ValueError, r"position of shape \(2,\), got \(5,\)"),
         ({"init": jnp.zeros(2)}, ValueError, r"position of shape \(2,\), got \(\)"),
-        ({"init": [[0.0, 0.0], [1.0]]}, ValueError, "init: the lists given do not form"),
+        ({"init": [[0.0, 0.0], [1.0]]}, ValueError, "init: these lists do not form"),
         ({"init": jnp.float32(0)}, ValueError, "init: expected a leading chain axis"),
         ({"init": jnp.zeros((3, 2), int)}, TypeError, "init: expected floating positions"),
         ({"init": jnp.zeros((0, 2))}, ValueError, "init: no positions"),
         ({"init": ()}, ValueError, "init: no positions"),
         ({"init": jl.Gaussian}, TypeError, r"init: got the class Gaussian .* Gaussian\(mean, cov"),
-        ({"init": (jnp.zeros((2, 2)), jnp.zeros((3, 2)))}, ValueError, "init: leaves disagree"),
+        ({"init": (jnp.zeros((2, 2)), jnp.zeros((3, 2)))}, ValueError, "init: leaves differ"),
         (
             {"init": jnp.zeros((3, 2)), "num_chains": 4},
             ValueError,
@@ -418,11 +418,15 @@ def attempt(**changes):
         ({"num_steps": -1}, ValueError, "num_steps: expected at least 0, got -1"),
         ({"num_steps": 1.0}, TypeError, "num_steps: expected an integer, got 1.0"),
         ({"num_steps": 2**31}, ValueError, "num_steps: .* more than the 2147483647 steps"),
-        ({"num_steps": 10, "thin": 3}, ValueError, "num_steps: 10 is not a multiple of thin=3"),
+        (
+            {"num_steps": 10, "thin": 3},
+            ValueError,
+            "must be a multiple of thin, but 10 is not a multiple of 3",
+        ),
         ({"thin": 0}, ValueError, "thin: expected at least 1"),
         ({"burn_in": -1}, ValueError, "burn_in: expected at least 0"),
         ({"observe": 3}, TypeError, "observe: expected a function"),
-        ({"chains": [1, 1]}, ValueError, "chains: a stream named twice"),
+        ({"chains": [1, 1]}, ValueError, "chains: stream 1 is named twice"),
         ({"chains": [-1]}, ValueError, "chains: stream numbers lie in"),
         ({"chains": [0.5]}, ValueError, "chains: expected a non-empty list of integers"),
         ({"chains": []}, ValueError, "chains: expected a non-empty list"),
@@ -449,7 +453,7 @@ def test_a_key_of_another_kind_is_refused():
 def test_only_the_chains_that_start_badly_are_named():
     starts = jnp.ones((5, 1)).at[2].set(-1.0)
     with pytest.raises(
-        ValueError, match=r"start of 1 of 5 chains; of the first, chain 2, the energy is"
+        ValueError, match=r"start of 1 of 5 chains; for the first of them, chain 2, the energy is"
     ):
         jl.sample(key(), lambda x: jnp.sum(jnp.log(x)), jl.ula(0.1), starts, num_steps=1)
 
@@ -472,7 +476,7 @@ def test_a_chain_that_starts_badly_is_told_by_its_place_and_its_stream():
             jl.energies.linear([1.0]),
             jl.reflected(0.1, jl.domains.box(0.0, 1.0)),
             2.0,
-            "the kernel's state is not. Start inside of the kernel's domain",
+            "the kernel's state is not. Start inside the kernel's domain",
         ),
     ],
 )
@@ -621,7 +625,7 @@ def test_resume_wants_a_state():
 def test_a_kernel_that_the_state_is_not_of_is_refused_on_resuming(first, then):
     energy = jl.energies.double_well(dim=2)
     state = jl.sample(key(), energy, first, jnp.zeros((3, 2)), num_steps=1).state
-    with pytest.raises(ValueError, match=r"state: .* pass the kernel that the state is of"):
+    with pytest.raises(ValueError, match=r"state: .* pass the kernel that made the state"):
         jl.resume(state, energy, then, num_steps=1)
 
 
