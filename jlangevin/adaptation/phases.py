@@ -18,13 +18,17 @@ from jlangevin.adaptation.kernel import (
     Form,
     argument,
     check,
+    check_trajectory,
     default_target,
     first_metric,
     is_isokinetic,
+    metric_of,
     number,
     with_first_step,
+    with_friction,
     with_metric,
 )
+from jlangevin.adaptation.length import FRICTIONS, STEPS, Trial, best, directions, untried
 from jlangevin.adaptation.metric import Metric
 from jlangevin.adaptation.moving import Moving
 from jlangevin.adaptation.settling import are_behind, is_falling, seen_in
@@ -42,6 +46,7 @@ __all__ = ["WarmUp", "warm_up"]
 _FIRST_WINDOW = 4  # looks
 _LEAST_WINDOW = 8  # looks in the window that confirms, at least
 _LEAST_ROWS = 200  # positions there, over all chains
+_TRIALS = 1_000  # trajectories with each step size and friction, over all chains
 _SHARING = 3  # pieces in which the common step size is found
 _SLOPE = 0.6  # by how much the rate falls as log η rises, where about 60% are accepted
 _OFF = 0.1  # by how much a rate may miss its target
@@ -73,6 +78,7 @@ def warm_up(
     target_acceptance: float | None = None,
     energy_variance: float = 1e-4,
     precondition: Form | None = "auto",
+    longest_trajectory: int | None = None,
     sharding: Any = None,
 ) -> WarmUp:
     """Find step size and preconditioner for a kernel that accepts or rejects, until chains settle.
@@ -151,11 +157,15 @@ def warm_up(
     check_key("key", key)
     check_kernel(kernel)
     check_known("warm-up decides on the host", key=key, energy=energy, kernel=kernel, init=init)
-    num_steps = check_count("num_steps", num_steps, minimum=200)
+    least = 200 if longest_trajectory is None else 400
+    num_steps = check_count("num_steps", num_steps, minimum=least)
     if precondition not in (None, *FORMS):
         names = ", ".join(f'"{form}"' for form in FORMS)
         raise ValueError(f"precondition: expected {names} or None, got {precondition!r}")
     check(kernel, precondition)
+    if longest_trajectory is not None:
+        longest_trajectory = check_count("longest_trajectory", longest_trajectory, minimum=1)
+        check_trajectory(kernel)
     if target_acceptance is None:
         target_acceptance = default_target(kernel)
     target = check_probability("target_acceptance", target_acceptance)
@@ -170,15 +180,18 @@ def warm_up(
     metric = None if precondition is None else first_metric(kernel, like, precondition)
     # So that one program serves throughout, the kernel has the form that is to be found.
     kernel = dataclasses.replace(kernel, step_size=number(kernel.step_size))
-    moving = Moving(
-        with_metric(kernel, metric, like),
-        *map(np.float32, (target, 0.5, 8.0, energy_variance)),
-    )
+    trial = None
+    if longest_trajectory is not None:
+        trial = untried(like).cut(min(kernel.trajectory_length, longest_trajectory))
+        kernel = with_friction(kernel, getattr(kernel, "friction", 0))
+        kernel = dataclasses.replace(kernel, trajectory_length=longest_trajectory)
+    aim, gain, fastest, wanted = map(np.float32, (target, 0.5, 8.0, energy_variance))
+    moving = Moving(with_metric(kernel, metric, like), aim, gain, fastest, wanted, trial)
     scout = moving
     if is_isokinetic(kernel):  # which creeps where the energy is steep, as it goes by its change
         first = mala(0.1, temperature=kernel.temperature)
         scout = dataclasses.replace(
-            moving, kernel=with_metric(first, metric, like), target=np.float32(0.574)
+            moving, kernel=with_metric(first, metric, like), target=np.float32(0.574), trial=None
         )
     with quiet():
         run = sample(
@@ -191,6 +204,8 @@ def warm_up(
         search.take_over(key, moving)
     while True:
         search.settle()
+        if trial is not None:
+            search.lengthen(trial)
         search.share()
         search.confirm()
         if not search.problems or search.left < _FIRST_WINDOW:
@@ -203,7 +218,7 @@ def warm_up(
         warn(verdict.stayed_behind, WarmUpWarning)
     chains = search.chains
     return WarmUp(
-        chains.moving.kernel,
+        chains.found(),
         chains.given_back(),
         verdict,
         np.array(chains.step_sizes),
@@ -224,6 +239,7 @@ class _Search:
     problems: list[str] = dataclasses.field(default_factory=list)  # of the last window
     rhat: float = math.nan  # the largest there
     acceptance: float = math.nan
+    trajectory: str = ""  # what was found of it
     left_out: dict[int, float] = dataclasses.field(default_factory=dict)  # chain to energy
 
     @property
@@ -247,7 +263,16 @@ class _Search:
     def left(self) -> int:
         """Pieces that may be run before `share` and `confirm`, for which some are kept."""
         kept = min(max(self.least, self.length), max(self.pieces // 3, _FIRST_WINDOW))
-        return self.pieces - self.chains.num_pieces - _SHARING - kept
+        return self.pieces - self.chains.num_pieces - self.trying - _SHARING - kept
+
+    @property
+    def trying(self) -> int:
+        """Pieces in which lengths are tried, as many with each step size and friction."""
+        if self.chains.moving.trial is None:
+            return 0
+        cases = len(STEPS) * len(FRICTIONS)
+        wanted = -(-_TRIALS // (PIECE * self.num_chains))
+        return cases * max(1, min(wanted, self.pieces // (4 * cases)))
 
     def come_in(self) -> None:
         """Until the energy falls no more. The step sizes move fast, and the metric is that of the
@@ -295,6 +320,33 @@ class _Search:
             if not self.problems and not behind.any():
                 break
             self.length *= 2
+
+    def lengthen(self, trial: Trial) -> None:
+        """The length and friction by which trajectories are best, at what has settled."""
+        chains = self.chains
+        kernel = chains.moving.kernel
+        rows = np.concatenate([look.positions for look in chains.looks])
+        metric = metric_of(kernel, self.like) if self.metric is None else self.metric
+        centre, axes, widest = directions(rows, metric)
+        trial = trial.along(centre, axes).cut(kernel.trajectory_length)
+        chains.set(gain=np.float32(0), trial=trial)
+        chains.tried()
+        step_sizes, choices = chains.step_size * STEPS, []
+        for friction in FRICTIONS * math.sqrt(self.temperature) / widest:
+            chains.set(kernel=with_friction(kernel, friction))
+            seen = []
+            for step_size in step_sizes:
+                chains.share(number(step_size))
+                chains.run(self.trying // (len(STEPS) * len(FRICTIONS)))
+                seen.append(chains.tried())
+            choices.append((best(step_sizes, seen, self.target), friction))
+        choice, friction = max(choices, key=lambda each: each[0].draws)
+        chains.set(kernel=with_friction(kernel, friction), trial=trial.cut(choice.length))
+        chains.share(number(choice.step_size))
+        moves = "1 move" if choice.length == 1 else f"{choice.length} moves"
+        self.trajectory = f"{moves} of at most {kernel.trajectory_length}"
+        if hasattr(kernel, "friction"):
+            self.trajectory += f", friction {friction:.4g}"
 
     def share(self) -> None:
         """One step size for all, moved to where the target is accepted of all chains together."""
@@ -409,6 +461,7 @@ class _Search:
             target=self.target,
             preconditioner="as given" if metric is None else metric.name,
             condition=math.nan if metric is None else metric.condition,
+            trajectory=self.trajectory,
             rhat=self.rhat,
             left_out=left_out,
             energies=np.array([self.left_out[chain] for chain in left_out]),
