@@ -81,7 +81,8 @@ def warm_up(
     longest_trajectory: int | None = None,
     sharding: Any = None,
 ) -> WarmUp:
-    """Find step size and preconditioner for a kernel that accepts or rejects, until chains settle.
+    """Find step size and preconditioner for a kernel that accepts or rejects, until chains settle;
+    and, if asked to, how long its trajectories should be.
 
     Starts may be anywhere: draws from a prior, a box, a mode, all chains at one point. Nothing else
     has to be known, and nothing has a unit of its own.
@@ -100,6 +101,21 @@ def warm_up(
     that drifts by 0.1 standard deviations and four standard errors between its halves; scales of P
     that change by less than 30%; and `target_acceptance` met within 0.1. The last window has at
     least 8 looks and 200 positions, and for a dense P ten positions for each element.
+
+    **Lengthen**, with `longest_trajectory`. Trajectories of that length tell of all shorter ones
+    what they would have done. Of x_0 and x_k, k moves further, let a_k be the probability of being
+    accepted, and f a coordinate along one of the 8 widest principal directions, in coordinates that
+    P makes round, or its square about the mean. Then
+
+        1 - ρ_k = E[a_k (f(x_k) - f(x_0))²] / (2 Var f)
+
+    has the autocorrelation of f over a step, and the length becomes the k of the most effective
+    draws a move, (1 - ρ_k) / (1 + ρ_k) / k, of that f of which there are the fewest. Squares are
+    the criterion of Hoffman, Radul and Sountsov (2021), principal directions that of Sountsov and
+    Hoffman (2022). Lengths are compared where each is accepted at the target, by five step sizes.
+    The friction of `malt` becomes sqrt(T) over the largest standard deviation along these
+    directions (Riou-Durand, Sountsov, Vogrinc, Margossian and Power 2023), or half of that if it is
+    the better.
 
     **Share.** One step size for all chains: the median, moved until the target is accepted on
     average. It and P are then fixed.
@@ -132,13 +148,17 @@ def warm_up(
         precondition: "dense" (a matrix), "low rank" (a diagonal, and up to 16 directions beside
             it), "diagonal", or None for what the kernel has. "auto" is dense for up to 100 elements
             of a position, low rank beyond.
+        longest_trajectory: for `malt` and `adjusted_microcanonical`, the most moves that a step may
+            have. Given, the kernel's trajectory length is the first that is tried, and so is
+            `malt`'s friction, and `num_steps` is at least 600. It takes 200 steps of the longest,
+            more of fewer than 50 chains, and no program more. None keeps length and friction.
 
     Returns:
         A `WarmUp`. Print it, or see its `verdict`.
 
     Raises:
-        TypeError: a kernel without a step size, acceptance rates or, if one is to be found,
-            preconditioner.
+        TypeError: a kernel without a step size, acceptance rates or, if one is to be found, a
+            preconditioner or a trajectory.
         ValueError: numbers out of range, a scheduled step size; as `sample` otherwise.
         AdaptationError: no proposal that moves a chain was accepted, however small the step; or the
             chains have no scales that are finite and not 0.
@@ -157,7 +177,7 @@ def warm_up(
     check_key("key", key)
     check_kernel(kernel)
     check_known("warm-up decides on the host", key=key, energy=energy, kernel=kernel, init=init)
-    least = 200 if longest_trajectory is None else 400
+    least = 200 if longest_trajectory is None else 600
     num_steps = check_count("num_steps", num_steps, minimum=least)
     if precondition not in (None, *FORMS):
         names = ", ".join(f'"{form}"' for form in FORMS)
