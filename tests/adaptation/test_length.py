@@ -245,8 +245,8 @@ def test_without_the_widest_direction_they_would_be_far_too_short(monkeypatch):
 @pytest.mark.parametrize("kernel", ["malt", "microcanonical"])
 def test_where_all_widths_are_alike_a_quarter_to_half_a_period_is_found(kernel):
     """In each case 4,000 trajectories, so that effective draws have errors of about 5%. Exactly,
-    shorter times have 31% less than the best, or fewer still; longer ones 56% with friction 1/2, and
-    with friction 1 25% less than the best of that friction and 41% less than that of 1/2."""
+    shorter times have 31% less than the best, or fewer still; longer ones 56% with friction 1/2,
+    and with friction 1 25% less than the best of that friction and 41% less than that of 1/2."""
     energy = jl.energies.quadratic(jnp.eye(100))
     made = {
         "malt": jl.malt(0.1, 1.0, 2),
