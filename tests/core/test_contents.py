@@ -418,7 +418,7 @@ OUTLIVES = """
 
     early.energy = Energy()
     jl.sample(jax.random.key(0), early.energy, jl.ula(0.1), jnp.ones((2, 1)), num_steps=2)
-    sys.held = early, jl.contents
+    sys.held = early, jl._core.contents
 """
 
 
