@@ -9,12 +9,12 @@ import numpy as np
 import scipy
 
 from jlangevin.verify._statistics import Floats, fisher
-from jlangevin.verify.audit.lab import Trial
+from jlangevin.verify.audit.sampler import Trial
 
-__all__ = ["independent", "repeated", "same_law", "signs"]
+__all__ = ["independence_test", "repeated_share", "sign_test", "two_sample_test"]
 
 
-def signs(values: Sequence[Floats]) -> float:
+def sign_test(values: Sequence[Floats]) -> float:
     """That each is as often above zero as below: the p-value of all together, exact."""
     p_values = []
     for value in values:
@@ -25,13 +25,13 @@ def signs(values: Sequence[Floats]) -> float:
     return float(min(1.0, len(values) * min(p_values)))
 
 
-def independent(x: Floats, y: Floats) -> float:
+def independence_test(x: Floats, y: Floats) -> float:
     """Fisher's exact test of each column of x against that of y, both cut at their medians."""
     p_values = fisher(x > np.median(x, axis=0), y > np.median(y, axis=0))
     return float(min(1.0, len(p_values) * p_values.min()))
 
 
-def same_law(x: Floats, y: Floats, center: Floats) -> float:
+def two_sample_test(x: Floats, y: Floats, center: Floats) -> float:
     """Of two samples of one size: Wei and Dudley's bound, for each coordinate and the distance."""
 
     def columns(z: Floats) -> Floats:
@@ -45,7 +45,7 @@ def same_law(x: Floats, y: Floats, center: Floats) -> float:
     return float(min(1.0, len(gaps) * 2 * math.exp(-n * max(gaps) ** 2)))
 
 
-def repeated(trial: Trial) -> float:
+def repeated_share(trial: Trial) -> float:
     """The share of chains that ended, away from where they began, exactly where another did."""
-    moved = trial.position[(trial.position != trial.first).any(axis=1) & trial.finite]
+    moved = trial.position[(trial.position != trial.start).any(axis=1) & trial.finite]
     return 1 - len(np.unique(moved, axis=0)) / len(moved) if len(moved) else 0.0
