@@ -32,7 +32,7 @@ from jlangevin._core.checks import (
     check_scalar,
     check_spd,
 )
-from jlangevin.diagnostics.series import mcse_of
+from jlangevin.diagnostics.mcse import mcse_of_mean
 from jlangevin.energies.base import Energy, check_energy, gradient
 from jlangevin.errors import NotAModeError
 from jlangevin.kernels.base import Kernel, Schedule, check_kernel
@@ -233,7 +233,7 @@ def _variance(name: str, draws: Any, columns: jax.Array) -> tuple[Floats, Floats
     along = product(x - jnp.mean(x, axis=(0, 1), keepdims=True), columns.astype(x.dtype))
     square = along**2
     return np.asarray(jnp.mean(square, axis=(0, 1)), np.float64), np.asarray(
-        mcse_of(square), np.float64
+        mcse_of_mean(square), np.float64
     )
 
 

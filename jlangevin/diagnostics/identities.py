@@ -24,7 +24,7 @@ import numpy as np
 from jlangevin._core import trees
 from jlangevin._core.checks import as_array, check_finite, check_temperature
 from jlangevin._core.compiling import compiled
-from jlangevin.diagnostics.series import mcse_of
+from jlangevin.diagnostics.mcse import mcse_of_mean
 from jlangevin.energies.base import gradient
 from jlangevin.energies.draws import as_positions
 from jlangevin.energies.traced import mapped
@@ -195,7 +195,7 @@ def _identities(
     def identity(estimate: jax.Array, expected: jax.Array) -> Identity:
         difference = estimate - expected
         if len(shape) == 2:
-            error = mcse_of(difference)
+            error = mcse_of_mean(difference)
         else:
             error = jnp.std(difference, ddof=1) / jnp.sqrt(jnp.asarray(shape[0], dtype))
         left, right, off = jnp.mean(estimate), jnp.mean(expected), jnp.mean(difference)
