@@ -206,9 +206,9 @@ def _columns(
     flat = [leaf.reshape(num_chains, num_draws, -1).astype(dtype) for leaf in leaves]
     x = jnp.moveaxis(jnp.concatenate(flat, axis=2), 2, 0)
 
-    def of_element(x: jax.Array) -> dict[str, Any]:
+    def element_columns(x: jax.Array) -> dict[str, Any]:
         stuck = jnp.max(x, axis=1) == jnp.min(x, axis=1)
-        return {**_of_series(x, probs, superchains), "stuck": stuck}
+        return {**_series_columns(x, probs, superchains), "stuck": stuck}
 
     # As many at a time as fit; the last ones are made up to a full number.
     count = len(x)
@@ -216,12 +216,12 @@ def _columns(
     batch = -(-count // batches)
     batches = -(-count // batch)
     filled = jnp.concatenate([x, jnp.broadcast_to(x[:1], (batches * batch - count, *x.shape[1:]))])
-    found = jax.lax.map(jax.vmap(of_element), filled.reshape(batches, batch, *x.shape[1:]))
+    found = jax.lax.map(jax.vmap(element_columns), filled.reshape(batches, batch, *x.shape[1:]))
     found = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:count], found)
     return {**found, "stuck": jnp.all(found["stuck"], axis=0)}
 
 
-def _of_series(
+def _series_columns(
     x: jax.Array, probs: tuple[float, ...], superchains: int | None
 ) -> dict[str, jax.Array | None]:
     """The columns of `Summary` for one series (chain, draw).

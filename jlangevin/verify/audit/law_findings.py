@@ -20,7 +20,7 @@ from jlangevin.verify.audit.problems import (
     normal_quantiles,
 )
 from jlangevin.verify.audit.report import NO_QUADRATIC, Finding
-from jlangevin.verify.audit.rules import compare_trial, law_of, likely_cause
+from jlangevin.verify.audit.rules import compare_trial, exact_law, likely_cause
 from jlangevin.verify.audit.sampler import Trial
 from jlangevin.verify.audit.trials import Settings, Trials
 from jlangevin.verify.law import Report
@@ -50,7 +50,7 @@ def linear_energy(trials: Trials, conclusion: Conclusion) -> Finding:
         says = f"{fit.reading.name}, but its temperature is {fit.reading.fault}"
         return Finding(name, "FAIL", f"{says}; {step}")
     says = f"the law of {fit.reading.name}"
-    return Finding(name, "pass", says, fit.p_value, _detectable(fit.report))
+    return Finding(name, "pass", says, fit.p_value, _detectable_errors(fit.report))
 
 
 def finite_steps(trials: Trials, conclusion: Conclusion) -> Finding:
@@ -65,7 +65,7 @@ def finite_steps(trials: Trials, conclusion: Conclusion) -> Finding:
         says = f"after 1, {FEW_STEPS} and {MANY_STEPS} steps from N(m, S) the law of {reading.name}"
         if reading.fault:
             return Finding(name, "FAIL", f"{says}, but its temperature is {reading.fault}")
-        return Finding(name, "pass", says, p_value, _detectable(report))
+        return Finding(name, "pass", says, p_value, _detectable_errors(report))
     if conclusion.exact:
         return Finding(name, "n/a", "no affine rule, as it is where steps are rejected")
     return Finding(name, "FAIL", "no rule has this law on a quadratic energy")
@@ -85,7 +85,9 @@ def stationary(trials: Trials, conclusion: Conclusion) -> Finding:
         if biased:
             verdict: Literal["pass", "info"] = "pass" if conclusion.explanation.report else "info"
             return Finding(name, verdict, f"biased, as its rule is: {says}")
-        return Finding(name, "pass", f"no bias was found: {says}", p_value, _detectable(report))
+        return Finding(
+            name, "pass", f"no bias was found: {says}", p_value, _detectable_errors(report)
+        )
     if biased and conclusion.exact:
         says = f"{MANY_STEPS} steps from afar it is not yet the target, which it keeps: {says}"
         return Finding(name, "info", says)
@@ -97,7 +99,7 @@ def stationary(trials: Trials, conclusion: Conclusion) -> Finding:
         says = f"{MANY_STEPS} steps from afar it is not the target: {says}"
         return Finding(name, "FAIL", says, p_value)
     says = f"{MANY_STEPS} steps from afar it is the target: {says}"
-    return Finding(name, "pass", says, p_value, _detectable(report))
+    return Finding(name, "pass", says, p_value, _detectable_errors(report))
 
 
 def gaussian_invariance(trials: Trials, conclusion: Conclusion) -> Finding:
@@ -106,7 +108,7 @@ def gaussian_invariance(trials: Trials, conclusion: Conclusion) -> Finding:
     if trials.target_few is None:
         return Finding(name, "n/a", NO_QUADRATIC)
     _, says = _variances(trials.target_few, trials.settings.temperature)
-    found = _kept(name, conclusion.gaussian_report, f"after {FEW_STEPS} steps {says}")
+    found = _invariance(name, conclusion.gaussian_report, f"after {FEW_STEPS} steps {says}")
     return _excused(found, trials.settings, conclusion)
 
 
@@ -119,7 +121,7 @@ def mixture_invariance(trials: Trials, conclusion: Conclusion) -> Finding:
     finite = quantiles[np.isfinite(quantiles)]
     moments = f"mean {finite.mean():.3f}, variance {finite.var():.3f}" if len(finite) else ""
     says = f"after {FEW_STEPS} steps Φ⁻¹(F(x)) has {moments}"
-    return _excused(_kept(name, conclusion.mixture_report, says), trials.settings, conclusion)
+    return _excused(_invariance(name, conclusion.mixture_report, says), trials.settings, conclusion)
 
 
 def velocity(trials: Trials, conclusion: Conclusion) -> Finding:
@@ -141,7 +143,7 @@ def velocity(trials: Trials, conclusion: Conclusion) -> Finding:
     if p_value >= settings.level:
         return Finding(name, "pass", says, p_value)
     if conclusion.explanation is not None and conclusion.follows_rule:
-        law = law_of(conclusion.explanation.reading, trial)
+        law = exact_law(conclusion.explanation.reading, trial)
         if law is not None and hasattr(law.mean, "velocity"):  # it was held against that, too
             return Finding(name, "pass", f"{says}, as its rule has it")
     cause = likely_cause(float(ratios.mean()), 5 / math.sqrt(degrees), settings.temperature)
@@ -202,13 +204,13 @@ def _variances(trial: Trial, temperature: float) -> tuple[Floats, str]:
     return ratios, f"its variances are {text} × T/λ"
 
 
-def _kept(name: str, report: Report | None, says: str) -> Finding:
+def _invariance(name: str, report: Report | None, says: str) -> Finding:
     """Of draws that started in a law, held against that law."""
     if report is None:
         return Finding(name, "FAIL", "no finite draws", 0.0)
     if report.passed:
         says = f"kept from exact starts: {says}"
-        return Finding(name, "pass", says, report.p_value, _detectable(report))
+        return Finding(name, "pass", says, report.p_value, _detectable_errors(report))
     return Finding(name, "FAIL", f"not kept from exact starts: {says}", report.p_value)
 
 
@@ -219,7 +221,7 @@ def _excused(finding: Finding, settings: Settings, conclusion: Conclusion) -> Fi
     return finding
 
 
-def _detectable(report: Report | None) -> str:
+def _detectable_errors(report: Report | None) -> str:
     if report is None:
         return ""
     by_name = {check.name: check.detectable for check in report.checks}

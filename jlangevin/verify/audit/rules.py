@@ -25,8 +25,8 @@ __all__ = [
     "Fit",
     "Reading",
     "compare_trial",
+    "exact_law",
     "fit_reading",
-    "law_of",
     "likely_cause",
     "readings",
     "temperature_factors",
@@ -91,8 +91,8 @@ def compare_trial(trial: Trial, law: Gaussian, level: float) -> Report | None:
     `law` is of a kernel's position, or of its whole state: position, velocity, and whatever else
     it carries, which is left out.
     """
-    good, draws = trial.finite, trial.position
-    if good.sum() < 2:
+    finite, draws = trial.finite, trial.position
+    if finite.sum() < 2:
         return None
     mean, unravel = ravel_pytree(law.mean)
     keep = np.arange(len(mean))
@@ -100,17 +100,17 @@ def compare_trial(trial: Trial, law: Gaussian, level: float) -> Report | None:
         where = unravel(jnp.arange(len(mean), dtype=mean.dtype))
         keep = np.asarray(where.position, int)
         if trial.velocity is not None and hasattr(where, "velocity"):
-            both = np.concatenate([keep, np.asarray(where.velocity, int)])
+            selected = np.concatenate([keep, np.asarray(where.velocity, int)])
             # A first velocity of zero leaves one noise for two of a first step.
-            cov = np.asarray(law.cov, np.float64)[np.ix_(both, both)]
+            cov = np.asarray(law.cov, np.float64)[np.ix_(selected, selected)]
             values = scipy.linalg.eigvalsh(cov)
             if values[0] > 1e-4 * values[-1]:
-                keep, draws = both, np.concatenate([draws, trial.velocity], axis=1)
+                keep, draws = selected, np.concatenate([draws, trial.velocity], axis=1)
     law = Gaussian(mean[keep], law.cov[np.ix_(keep, keep)])
-    return compare(draws[good], law, false_alarm=level)
+    return compare(draws[finite], law, false_alarm=level)
 
 
-def law_of(reading: Reading, trial: Trial) -> Gaussian | None:
+def exact_law(reading: Reading, trial: Trial) -> Gaussian | None:
     """None if it is no Gaussian, or too large for a float."""
     if trial.start_law is None:
         return None
@@ -142,7 +142,7 @@ def fit_reading(reading: Reading, trials: Sequence[Trial], level: float) -> Fit:
     """Hold trials against the laws of a reading, until one is rejected."""
     p_value, report = 1.0, None
     for trial in trials:
-        law = law_of(reading, trial)
+        law = exact_law(reading, trial)
         if law is None:
             continue
         report = compare_trial(trial, law, level)

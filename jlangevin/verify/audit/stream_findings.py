@@ -19,8 +19,9 @@ __all__ = ["batch_size", "finite_and_moving", "independent_chains", "seeds"]
 
 def finite_and_moving(trials: Trials, conclusion: Conclusion) -> Finding:
     """Whether all draws are finite, and chains move."""
-    name, made = "finite and moving", trials.made
-    bad, number = sum(int((~t.finite).sum()) for t in made), sum(len(t.start) for t in made)
+    name, completed = "finite and moving", trials.completed
+    number = sum(len(trial.start) for trial in completed)
+    bad = sum(int((~trial.finite).sum()) for trial in completed)
     one_step = trials.linear_once or trials.quadratic_once
     moved = 0.0
     if one_step is not None:
@@ -46,7 +47,7 @@ def independent_chains(trials: Trials, conclusion: Conclusion) -> Finding:
     p_value = min(1.0, 2 * min(independence_test(*pair) for pair in pairings))
     verdict: Literal["pass", "FAIL"] = "pass" if p_value >= level else "FAIL"
     says = f"neighbours, and halves, are {'' if verdict == 'pass' else 'not '}independent"
-    return Finding(name, verdict, says, p_value, _detectable(level / 4, half))
+    return Finding(name, verdict, says, p_value, _detectable_dependence(level / 4, half))
 
 
 def seeds(trials: Trials, conclusion: Conclusion) -> Finding:
@@ -64,7 +65,9 @@ def seeds(trials: Trials, conclusion: Conclusion) -> Finding:
     if p_value < level:
         return Finding(name, "FAIL", "draws of another key depend on those of the first", p_value)
     says = "the same key the same draws, another key others"
-    return Finding(name, "pass", says, p_value, _detectable(level / 2, len(first.position)))
+    return Finding(
+        name, "pass", says, p_value, _detectable_dependence(level / 2, len(first.position))
+    )
 
 
 def batch_size(trials: Trials, conclusion: Conclusion) -> Finding:
@@ -79,7 +82,7 @@ def batch_size(trials: Trials, conclusion: Conclusion) -> Finding:
     return Finding(name, "info", "a chain's draws change with the number of chains")
 
 
-def _detectable(level: float, num_pairs: int) -> str:
+def _detectable_dependence(level: float, num_pairs: int) -> str:
     """What a test of independence finds at this level."""
     deviates = scipy.stats.norm.isf(level / 2) + scipy.stats.norm.isf(1 - POWER)
     return f"signs that agree with probability {0.5 + deviates / (2 * math.sqrt(num_pairs)):.2f}"

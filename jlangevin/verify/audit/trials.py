@@ -59,7 +59,7 @@ class Trials(NamedTuple):
     half_of_the_chains: Trial | None
 
     @property
-    def made(self) -> list[Trial]:
+    def completed(self) -> list[Trial]:
         """Those of which the sampler has a notion."""
         return [each for each in self if isinstance(each, Trial)]
 
@@ -73,7 +73,7 @@ def run_trials(draw: Draw, key: jax.Array, settings: Settings) -> Trials:
     point, spread, target = problems.point, problems.spread, problems.target
     at_point = jnp.tile(point.mean, (n, 1))
     factor = jnp.asarray(temperature, problems.mixture.means.dtype)
-    heated_mixture = jax.tree_util.Partial(_times, problems.mixture, factor)
+    heated_mixture = jax.tree_util.Partial(_scaled, problems.mixture, factor)
     root = jnp.asarray(math.sqrt(temperature), point.mean.dtype)
 
     def starts(law: Gaussian | GaussianMixture) -> jax.Array:
@@ -85,11 +85,13 @@ def run_trials(draw: Draw, key: jax.Array, settings: Settings) -> Trials:
         init: jax.Array,
         num_steps: int,
         start_law: Gaussian | None = None,
-        heat: float = temperature,
+        at_temperature: float = temperature,
         old_key: jax.Array | None = None,
     ) -> Trial | None:
         key = next(keys) if old_key is None else jax.random.clone(old_key)
-        return run_once(draw, key, energy, settings.step_size, heat, init, num_steps, start_law)
+        return run_once(
+            draw, key, energy, settings.step_size, at_temperature, init, num_steps, start_law
+        )
 
     def from_law(energy: Energy, law: Gaussian, num_steps: int) -> Trial | None:
         return trial(energy, starts(law), num_steps, law)
@@ -110,8 +112,8 @@ def run_trials(draw: Draw, key: jax.Array, settings: Settings) -> Trials:
         target_few=from_law(problems.quadratic, target, FEW_STEPS),
         mixture_once=trial(heated_mixture, starts(problems.mixture), 1),
         mixture_few=trial(heated_mixture, starts(problems.mixture), FEW_STEPS),
-        shrunk=trial(problems.shrunk, starts(spread) / root, FEW_STEPS, heat=1.0),
-        divided=trial(problems.divided, starts(spread), FEW_STEPS, heat=1.0),
+        shrunk=trial(problems.shrunk, starts(spread) / root, FEW_STEPS, at_temperature=1.0),
+        divided=trial(problems.divided, starts(spread), FEW_STEPS, at_temperature=1.0),
         same_key=repeat(repeated_key),
         same_key_again=repeat(repeated_key),
         other_key=repeat(next(keys)),
@@ -119,5 +121,5 @@ def run_trials(draw: Draw, key: jax.Array, settings: Settings) -> Trials:
     )
 
 
-def _times(energy: Energy, factor: jax.Array, x: jax.Array) -> jax.Array:
+def _scaled(energy: Energy, factor: jax.Array, x: jax.Array) -> jax.Array:
     return factor * energy(x)
