@@ -94,7 +94,7 @@ def observed(posterior: Posterior, position: jax.Array) -> jax.Array:
 # jlangevin ----------------------------------------------------------------------------------------
 
 
-def tuned(settled: Settled, kernel: Any, target: float) -> Any:
+def tuned(settled: Settled, kernel: Any, target: float, **options: Any) -> Any:
     """`kernel` with the step size that accepts `target`."""
     return jl.warm_up(
         jax.random.key(1),
@@ -103,6 +103,7 @@ def tuned(settled: Settled, kernel: Any, target: float) -> Any:
         settled.positions @ settled.lower.T,
         precondition=None,
         target_acceptance=target,
+        **options,
     ).kernel
 
 
@@ -280,6 +281,9 @@ def samplers(settled: Settled, chains: int, gradients: int) -> dict[str, Callabl
     for length in (1, 2, 4, 8):
         malt = tuned(settled, jl.malt(0.5, 1.0, length, mass=mass), 0.7)
         rows[f"jlangevin malt, L = {length}"] = partial(ours, settled, malt, gradients)
+    malt = tuned(settled, jl.malt(0.5, 1.0, 2, mass=mass), 0.7, longest_trajectory=8)
+    name = f"jlangevin malt, L = {malt.trajectory_length} as found"
+    rows[name] = partial(ours, settled, malt, gradients)
     rows["jlangevin mala"] = lambda: ours(settled, mala, gradients)
     rows["jlangevin ula"] = lambda: ours(settled, jl.ula(eta, preconditioner=p), gradients)
     rows["jlangevin baoab"] = lambda: ours(

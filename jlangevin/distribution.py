@@ -23,7 +23,7 @@ from jlangevin._core.checks import (
     check_spd,
 )
 from jlangevin._core.compiling import compiled
-from jlangevin._core.trees import Parted, PyTree
+from jlangevin._core.trees import Parted, PyTree, pytree_dataclass
 from jlangevin.errors import NoClosedFormError, NotNormalizableError
 from jlangevin.noise import Purpose, Want
 
@@ -104,8 +104,8 @@ def _sample(law: Parted, key: jax.Array, *, num_draws: int) -> PyTree:
     return trees.chains_first(starts(law.whole, noise.streams(key, jnp.arange(num_draws))))
 
 
-@jax.tree_util.register_pytree_with_keys_class
-class Gaussian:
+@pytree_dataclass
+class Gaussian(Drawable):
     """The normal law N(mean, cov).
 
     Args:
@@ -128,10 +128,14 @@ class Gaussian:
         (5, 2)
     """
 
-    draw_noise: ClassVar[PyTree] = Want.NORMAL
-
     mean: Any
     cov: jax.Array
+
+    draw_noise = Want.NORMAL
+
+    # Whether arrays are equal has many answers: a law is equal to itself alone.
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
 
     def __init__(self, mean: PyTree, cov: Any) -> None:
         dtype = trees.common_dtype(mean, cov)
@@ -146,22 +150,7 @@ class Gaussian:
             )
         mean = check_finite("mean", mean)
         cov = check_spd("cov", cov, semidefinite=True).astype(dtype)
-        vars(self).update(mean=mean, cov=cov)
-
-    __setattr__ = __delattr__ = trees.refuse_change
-
-    def tree_flatten_with_keys(self) -> tuple[Any, None]:
-        key = jax.tree_util.GetAttrKey
-        return ((key("mean"), self.mean), (key("cov"), self.cov)), None
-
-    @classmethod
-    def tree_unflatten(cls, _: None, children: tuple[Any, Any]) -> Gaussian:
-        law = object.__new__(cls)
-        vars(law).update(mean=children[0], cov=children[1])
-        return law
-
-    def __repr__(self) -> str:
-        return f"Gaussian(mean={self.mean!r}, cov={self.cov!r})"
+        trees.set_fields(self, mean=mean, cov=cov)
 
     def check_single(self, name: str) -> None:
         """Raise ValueError if this is a whole trajectory of laws."""
@@ -221,5 +210,5 @@ def factor(cov: jax.Array) -> jax.Array:
 
 
 def unchecked_gaussian(mean: PyTree, cov: jax.Array) -> Gaussian:
-    """A `Gaussian` out of computed parts, which need no checks."""
-    return Gaussian.tree_unflatten(None, (mean, cov))
+    """A `Gaussian` of computed parts, without the checks of its constructor."""
+    return trees.without_checks(Gaussian, mean=mean, cov=cov)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import warm_ups
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import jlangevin as jl
@@ -157,6 +158,10 @@ def test_blocks_and_checkpoints_over_devices(tmp_path):
     assert_same(again, whole)
     assert len(again.draws.sharding.device_set) == 8
     assert_close(whole.draws, run().draws)
+
+
+def test_a_warm_up_finds_what_one_device_finds():
+    warm_ups.assert_same(warm_ups.found(sharding=mesh()), warm_ups.found(), devices=8)
 
 
 def test_a_chain_that_fails_is_frozen_on_its_device_and_counted_by_all():

@@ -3,6 +3,7 @@
 Statistical tests fail a correct sampler with a probability of at most 1e-6.
 """
 
+import dataclasses
 import math
 from functools import partial
 
@@ -111,6 +112,24 @@ def test_rebuilding_a_gaussian_checks_nothing():
     many = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), gaussian())
     assert many.cov.shape == (2, 3, 3)
     assert jax.tree.map(lambda _: None, gaussian()).mean is None
+
+
+def test_it_cannot_be_changed_and_is_checked_when_it_is_replaced():
+    law = gaussian()
+    with pytest.raises(dataclasses.FrozenInstanceError, match="cov: a Gaussian was checked"):
+        law.cov = -law.cov
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        del law.mean
+    np.testing.assert_array_equal(dataclasses.replace(law, cov=2 * COV).cov, 2 * law.cov)
+    with pytest.raises(ValueError, match="cov: not positive semi-definite"):
+        dataclasses.replace(law, cov=-law.cov)
+
+
+def test_it_is_equal_to_itself_alone_and_can_be_a_key():
+    law = gaussian()
+    assert law == law
+    assert law != gaussian()
+    assert {law: 1}[law] == 1
 
 
 def test_its_repr_shows_mean_and_covariance():

@@ -74,6 +74,19 @@ def test_one_call_finds_the_moments_of_the_reference(make, kernel, wide):
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize(
+    "make",
+    [models.gaussian_mixture, models.lotka_volterra, models.hidden_markov],
+    ids=lambda make: make.__name__,
+)
+def test_chains_that_modes_of_no_weight_hold_are_left_out(make, kernel):
+    verdict = warmed_up(make(), KERNELS[kernel])[0].verdict
+    assert verdict.settled
+    assert len(verdict.left_out) > 0
+    assert verdict.energies.min() > verdict.median + 10
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
 def test_the_funnel_of_the_centred_schools_is_refused_by_name(kernel):
     found, said = warmed_up(models.eight_schools_centred(), KERNELS[kernel])
     assert not found.verdict.settled

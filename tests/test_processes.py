@@ -11,8 +11,9 @@ import jax
 import numpy as np
 import process_child
 import pytest
+import warm_ups
 
-CHILD = Path(__file__).parent / "process_child.py"
+CHILD = Path(process_child.__file__)
 
 pytestmark = [
     pytest.mark.slow,
@@ -26,7 +27,7 @@ def free_port():
         return s.getsockname()[1]
 
 
-def start(num_processes, folder, checkpoint=None, dying=None, dies_after=None):
+def start(num_processes, folder, checkpoint=None, dying=None, dies_after=None, child=CHILD):
     port, processes = free_port(), []
     for process in range(num_processes):
         arguments = [port, num_processes, process, folder / f"{process}.npz"]
@@ -35,7 +36,7 @@ def start(num_processes, folder, checkpoint=None, dying=None, dies_after=None):
         with (folder / f"{process}.log").open("w") as log:
             processes.append(
                 subprocess.Popen(
-                    [sys.executable, CHILD, *map(str, arguments)],
+                    [sys.executable, child, *map(str, arguments)],
                     env=os.environ | {"XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"},
                     stdout=log,
                     stderr=subprocess.STDOUT,
@@ -92,6 +93,21 @@ def test_processes_together_give_what_one_gives(num_processes, tmp_path, alone):
     codes = finish(start(num_processes, tmp_path), tmp_path)
     assert_logs(codes, tmp_path)
     assert_close(results(tmp_path, num_processes), alone)
+
+
+def test_a_warm_up_of_two_processes_finds_what_one_finds(tmp_path):
+    """And each of the two exactly what the other does, or they would part for good."""
+    codes = finish(start(2, tmp_path, child=Path(warm_ups.__file__)), tmp_path, seconds=480)
+    assert_logs(codes, tmp_path)
+    first, second = (dict(np.load(tmp_path / f"{i}.npz")) for i in range(2))
+    for name, value in first.items():
+        np.testing.assert_array_equal(second[name], value, err_msg=name)
+    expected = warm_ups.found()
+    results = {
+        setting: {what: first[f"{setting} {what}"] for what in each}
+        for setting, each in expected.items()
+    }
+    warm_ups.assert_same(results, expected, devices=2)
 
 
 def test_when_one_process_dies_the_others_end(tmp_path):

@@ -301,8 +301,9 @@ def _known(thing: Any) -> _Known:
         return found
     made = _Known()
 
-    def gone(_: Any) -> None:
-        if sys.is_finalizing():
+    # When Python ends, an object may outlive what this module's names stand for.
+    def gone(_: Any, ending: Callable[[], bool] = sys.is_finalizing) -> None:
+        if ending():
             return
         if _met.get(place) is made:
             del _met[place]

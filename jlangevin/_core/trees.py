@@ -39,11 +39,13 @@ __all__ = [
     "pytree_dataclass",
     "ravel",
     "refuse_change",
+    "set_fields",
     "shown",
     "size",
     "static_field",
     "struct",
     "unraveler",
+    "without_checks",
     "zeros",
 ]
 
@@ -62,8 +64,9 @@ def static_field(**kwargs: Any) -> Any:
 def pytree_dataclass(cls: type[T]) -> type[T]:
     """Make `cls` a frozen dataclass whose fields are pytree children.
 
-    NumPy arrays among them are copied. Unflattening does not call `__init__`: JAX rebuilds pytrees
-    around tracers and placeholders, which would fail the constructor's checks.
+    NumPy arrays among them are copied. A class may have an `__init__` of its own, which checks its
+    arguments and ends in `set_fields`. Unflattening does not call it: JAX rebuilds pytrees around
+    tracers and placeholders, which would fail those checks.
     """
     cls = dataclasses.dataclass(frozen=True)(cls)
     fields = dataclasses.fields(cls)  # type: ignore[arg-type]
@@ -76,7 +79,7 @@ def pytree_dataclass(cls: type[T]) -> type[T]:
         construct(self, *args, **kwargs)
         for name in children:
             if isinstance(value := getattr(self, name), np.ndarray):
-                object.__setattr__(self, name, own(name, value))
+                set_fields(self, **{name: own(name, value)})
 
     def flatten_with_keys(node: T) -> tuple[Any, Any]:
         keyed = tuple((jax.tree_util.GetAttrKey(n), getattr(node, n)) for n in children)
@@ -86,15 +89,25 @@ def pytree_dataclass(cls: type[T]) -> type[T]:
         return tuple(getattr(node, n) for n in children), tuple(getattr(node, n) for n in static)
 
     def unflatten(aux: tuple[Any, ...], values: Any) -> T:
-        node = object.__new__(cls)
-        for name, value in zip(children + static, (*values, *aux), strict=True):
-            object.__setattr__(node, name, value)
-        return node
+        return without_checks(cls, **dict(zip(children + static, (*values, *aux), strict=True)))
 
     jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
     cls.__init__ = init  # type: ignore[method-assign]
     cls.__setattr__ = cls.__delattr__ = refuse_change  # type: ignore[method-assign]
     return cls
+
+
+def without_checks(cls: type[T], **fields: Any) -> T:
+    """An instance of a frozen dataclass, made without its constructor."""
+    node = object.__new__(cls)
+    set_fields(node, **fields)
+    return node
+
+
+def set_fields(node: Any, **fields: Any) -> None:
+    """Give a frozen dataclass its fields while it is made."""
+    for name, value in fields.items():
+        object.__setattr__(node, name, value)
 
 
 def refuse_change(self: Any, name: str, *_: Any) -> None:

@@ -6,6 +6,7 @@ A kernel that goes on changing with its own past has another law. So adaptation 
     phases      `warm_up`: chains come in, settle, and share one step size
     ensemble    the chains as the host sees them, piece by piece
     moving      a kernel whose step size moves in each chain by itself
+    length      how long trajectories should be
     metric      the preconditioner, from positions and gradients
     settling    whether chains have settled, and which stayed behind
     verdict     what is said of all that

@@ -14,6 +14,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from jlangevin._core.trees import PyTree
+from jlangevin.adaptation.length import Seen
 from jlangevin.adaptation.moving import Moving
 from jlangevin.energies.base import Energy
 from jlangevin.errors import EnergyWarning, PrecisionWarning, StuckWarning
@@ -116,6 +117,21 @@ class Ensemble:
         same = _put(kernel.log_step, np.zeros(kernel.log_step.shape, kernel.log_step.dtype))
         self.state = self.state._replace(kernel=kernel._replace(log_step=same, pace=same))
         self.set(kernel=dataclasses.replace(self.moving.kernel, step_size=step_size))
+
+    def tried(self) -> Seen:
+        """What trials have told since this was asked last, summed over all chains."""
+        kernel = self.state.kernel
+        seen = jax.tree.map(lambda x: np.sum(host(x), axis=0, dtype=np.float64), kernel.seen)
+        none = jax.tree.map(lambda x: _put(x, np.zeros(x.shape, x.dtype)), kernel.seen)
+        self.state = self.state._replace(kernel=kernel._replace(seen=none))
+        return seen
+
+    def found(self) -> Any:
+        """The kernel as it is now."""
+        kernel, trial = self.moving.kernel, self.moving.trial
+        if trial is None:
+            return kernel
+        return dataclasses.replace(kernel, trajectory_length=int(trial.length))
 
     def given_back(self) -> SamplerState:
         """The state in the form that the kernel itself has, for `resume`."""

@@ -15,17 +15,21 @@ from jlangevin.adaptation.metric import DenseMetric, DiagonalMetric, LowRankMetr
 from jlangevin.kernels.base import has_schedule
 from jlangevin.kernels.microcanonical import Microcanonical
 from jlangevin.kernels.preconditioner import Dense, Diagonal, LowRank
+from jlangevin.kernels.trajectory import Trajectory
 
 __all__ = [
     "FORMS",
     "Form",
     "argument",
     "check",
+    "check_trajectory",
     "default_target",
     "first_metric",
     "is_kinetic",
+    "metric_of",
     "number",
     "with_first_step",
+    "with_friction",
     "with_metric",
 ]
 
@@ -53,6 +57,15 @@ def check(kernel: Any, precondition: Form | None) -> None:
         raise TypeError(
             f"kernel: {type(kernel).__name__} has no preconditioner and no mass; pass "
             "precondition=None"
+        )
+
+
+def check_trajectory(kernel: Any) -> None:
+    """Raise unless `kernel` makes trajectories."""
+    if not isinstance(kernel, Trajectory):
+        raise TypeError(
+            f"longest_trajectory: {type(kernel).__name__} makes no trajectories that are accepted "
+            "or rejected; take jlangevin.malt or jlangevin.adjusted_microcanonical, or leave it out"
         )
 
 
@@ -84,6 +97,17 @@ def first_metric(kernel: Any, like: PyTree, form: Form) -> Metric:
     return DenseMetric(np.diag(scale))
 
 
+def metric_of(kernel: Any, like: PyTree) -> Metric:
+    """What the kernel has."""
+    given = getattr(kernel, str(_field(kernel)), None)
+    if isinstance(given, Dense):
+        return DenseMetric.of(np.asarray(given.lower, np.float64))
+    if isinstance(given, LowRank):
+        parts = given.scale, given.vectors, given.roots
+        return LowRankMetric(*(np.asarray(part, np.float64) for part in parts))
+    return first_metric(kernel, like, "diagonal")
+
+
 def with_metric(kernel: Any, metric: Metric | None, like: PyTree) -> Any:
     """`kernel` with what `metric` holds, for positions like `like`."""
     if metric is None:
@@ -111,6 +135,13 @@ def with_first_step(kernel: Any, like: PyTree) -> Any:
     else:
         changes = {"step_size": number(d ** (-1 / 3))}
     return dataclasses.replace(kernel, **changes)
+
+
+def with_friction(kernel: Any, friction: Any) -> Any:
+    """With this friction where it has one."""
+    if not hasattr(kernel, "friction"):
+        return kernel
+    return dataclasses.replace(kernel, friction=number(friction))
 
 
 def is_isokinetic(kernel: Any) -> bool:

@@ -58,6 +58,11 @@ class Metric(Protocol):
         """Lᵀ g for every row g."""
         ...
 
+    def functionals(self, v: Array) -> Array:
+        """L⁻ᵀ v for every row v: what a position is multiplied by for its round coordinate along
+        v."""
+        ...
+
     @property
     def condition(self) -> float:
         """The condition number of P."""
@@ -91,6 +96,9 @@ class DiagonalMetric:
     def slopes(self, g: Array) -> Array:
         return g * self.scale
 
+    def functionals(self, v: Array) -> Array:
+        return v / self.scale
+
     @property
     def condition(self) -> float:
         return float((np.max(self.scale) / np.min(self.scale)) ** 2)
@@ -108,6 +116,12 @@ class DenseMetric:
     lower: Array
     name = "dense"
 
+    @classmethod
+    def of(cls, root: Array) -> DenseMetric:
+        """With P = root rootᵀ."""
+        upper = np.asarray(np.linalg.qr(root.T, mode="r"))
+        return cls(upper.T * np.where(np.diagonal(upper) < 0, -1.0, 1.0))
+
     def preconditioner(self, like: PyTree, name: str) -> Dense:
         return Dense(_as(like, self.lower), name)
 
@@ -116,6 +130,9 @@ class DenseMetric:
 
     def slopes(self, g: Array) -> Array:
         return g @ self.lower
+
+    def functionals(self, v: Array) -> Array:
+        return np.asarray(solve_triangular(self.lower, v.T, lower=True, trans="T")).T
 
     @property
     def condition(self) -> float:
@@ -129,10 +146,11 @@ class DenseMetric:
         values, vectors = np.linalg.eigh(_change(x, g))
         # A triangular root of the same P, without the product that would lose half of the digits.
         root: Array = self.lower @ (scales[:, None] * vectors * np.sqrt(values))
-        upper = np.asarray(np.linalg.qr(root.T, mode="r"))
-        lower = upper.T * np.where(np.diagonal(upper) < 0, -1.0, 1.0)
-        change = np.linalg.svd(solve_triangular(self.lower, lower, lower=True), compute_uv=False)
-        return DenseMetric(lower), _factor(change)
+        found = DenseMetric.of(root)
+        change = np.linalg.svd(
+            solve_triangular(self.lower, found.lower, lower=True), compute_uv=False
+        )
+        return found, _factor(change)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,6 +170,9 @@ class LowRankMetric:
 
     def slopes(self, g: Array) -> Array:
         return self._turned(g * self.scale, self.roots)
+
+    def functionals(self, v: Array) -> Array:
+        return self._turned(v, 1 / self.roots) / self.scale
 
     def _turned(self, rows: Array, roots: Array) -> Array:
         return rows + (rows @ self.vectors * (roots - 1)) @ self.vectors.T

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from jlangevin._core import trees
 from jlangevin._core.trees import PyTree, pytree_dataclass
+from jlangevin.adaptation.length import Seen, Trial
 from jlangevin.energies.base import Energy
 from jlangevin.kernels.base import Info
 
@@ -22,6 +23,7 @@ class MovingState(NamedTuple):
     chain: Any  # the kernel's own state
     log_step: jax.Array  # the log of this chain's step size over that of the kernel
     pace: jax.Array  # by how much more it moves than the gain says; its sign is the direction
+    seen: Seen | None = None  # of a trial
 
     @property
     def position(self) -> Any:
@@ -43,6 +45,7 @@ class Moving:
     gain: Any
     fastest: Any
     energy_variance: Any  # wanted of a kernel that accepts everything, in d T²
+    trial: Trial | None = None  # of the lengths of its trajectories
 
     @property
     def init_noise(self) -> PyTree:
@@ -54,7 +57,8 @@ class Moving:
 
     def init(self, energy: Energy, position: PyTree, noise: Any) -> MovingState:
         none = jnp.zeros((), trees.float_dtype(position))
-        return MovingState(self.kernel.init(energy, position, noise), none, none)
+        seen = None if self.trial is None else self.trial.nothing(self.kernel, none.dtype)
+        return MovingState(self.kernel.init(energy, position, noise), none, none, seen)
 
     def step(self, energy: Energy, state: MovingState, noise: Any) -> tuple[MovingState, Info]:
         dtype = state.log_step.dtype
@@ -63,7 +67,11 @@ class Moving:
             for x in (self.target, self.gain, self.fastest, self.kernel.step_size)
         )
         kernel = dataclasses.replace(self.kernel, step_size=first * jnp.exp(state.log_step))
-        chain, info = kernel.step(energy, state.chain, noise)
+        seen = state.seen
+        if self.trial is None or seen is None:
+            chain, info = kernel.step(energy, state.chain, noise)
+        else:
+            chain, info, seen = self.trial.step(kernel, energy, state.chain, noise, seen)
         rate = info.acceptance_rate
         if rate is None:
             rate = self._rate(chain)
@@ -71,7 +79,7 @@ class Moving:
         again = jnp.sign(error) == jnp.sign(state.pace)
         pace = jnp.where(again, jnp.minimum(_FASTER * jnp.abs(state.pace), fastest), 1)
         log_step = state.log_step + gain * pace * error
-        moved = MovingState(chain, log_step, pace * jnp.sign(error))
+        moved = MovingState(chain, log_step, pace * jnp.sign(error), seen)
         return moved, info._replace(acceptance_rate=rate)
 
     def _rate(self, chain: Any) -> jax.Array:

@@ -26,13 +26,17 @@ from jlangevin.adaptation.kernel import (
     Form,
     argument,
     check,
+    check_trajectory,
     default_target,
     first_metric,
     is_isokinetic,
+    metric_of,
     number,
     with_first_step,
+    with_friction,
     with_metric,
 )
+from jlangevin.adaptation.length import FRICTIONS, STEPS, Trial, best, directions, untried
 from jlangevin.adaptation.metric import Metric
 from jlangevin.adaptation.moving import Moving
 from jlangevin.adaptation.settling import are_behind, is_falling, seen_in
@@ -50,6 +54,7 @@ __all__ = ["WarmUp", "warm_up"]
 _FIRST_WINDOW = 4  # looks
 _LEAST_WINDOW = 8  # looks in the window that confirms, at least
 _LEAST_ROWS = 200  # positions there, over all chains
+_TRIALS = 1_000  # trajectories with each step size and friction, over all chains
 _SHARING = 3  # pieces in which the common step size is found
 _SLOPE = 0.6  # by how much the rate falls as log η rises, where about 60% are accepted
 _OFF = 0.1  # by how much a rate may miss its target
@@ -81,9 +86,11 @@ def warm_up(
     target_acceptance: float | None = None,
     energy_variance: float = 1e-4,
     precondition: Form | None = "auto",
+    longest_trajectory: int | None = None,
     sharding: Any = None,
 ) -> WarmUp:
-    """Find step size and preconditioner for a kernel that accepts or rejects, until chains settle.
+    """Find step size and preconditioner for a kernel that accepts or rejects, until chains settle;
+    and, if asked to, how long its trajectories should be.
 
     Starts may be anywhere: draws from a prior, a box, a mode, all chains at one point. Nothing else
     has to be known, and nothing has a unit of its own.
@@ -103,13 +110,28 @@ def warm_up(
     that change by less than 30%; and `target_acceptance` met within 0.1. The last window has at
     least 8 looks and 200 positions, and for a dense P ten positions for each element.
 
+    **Lengthen**, with `longest_trajectory`. Trajectories of that length tell of all shorter ones
+    what they would have done. Of x_0 and x_k, k moves further, let a_k be the probability of being
+    accepted, and f a coordinate along one of the 8 widest principal directions, in coordinates that
+    P makes round, or its square about the mean. Then
+
+        1 - ρ_k = E[a_k (f(x_k) - f(x_0))²] / (2 Var f)
+
+    has the autocorrelation of f over a step, and the length becomes the k of the most effective
+    draws a move, (1 - ρ_k) / (1 + ρ_k) / k, of that f of which there are the fewest. Squares are
+    the criterion of Hoffman, Radul and Sountsov (2021), principal directions that of Sountsov and
+    Hoffman (2022). Lengths are compared where each is accepted at the target, by five step sizes.
+    The friction of `malt` becomes sqrt(T) over the largest standard deviation along these
+    directions (Riou-Durand, Sountsov, Vogrinc, Margossian and Power 2023), or half of that if it is
+    the better.
+
     **Share.** One step size for all chains: the median, moved until the target is accepted on
     average. It and P are then fixed.
 
     Chains that stay where the energy is far above that of the lowest quarter (by 10 T and 8 of its
-    standard deviations) are counted, said, and started anew from where others are. A draw from a
-    law at which the energy is not finite is drawn again: see `starts.draw`. A proposal that is not
-    finite is rejected, no more.
+    standard deviations) are counted, said, and started anew from where others are; those on their
+    way down are not. A draw from a law at which the energy is not finite is drawn again: see
+    `starts.draw`. A proposal that is not finite is rejected, no more.
 
     A kernel that wraps another (`mirrored`, `tempered`, `coupled`) has no step size of its own.
     Warm up the one inside by itself, on the energy that it is run on, and wrap `found.kernel`; the
@@ -134,13 +156,17 @@ def warm_up(
         precondition: "dense" (a matrix), "low rank" (a diagonal, and up to 16 directions beside
             it), "diagonal", or None for what the kernel has. "auto" is dense for up to 100 elements
             of a position, low rank beyond.
+        longest_trajectory: for `malt` and `adjusted_microcanonical`, the most moves that a step may
+            have. Given, the kernel's trajectory length is the first that is tried, and so is
+            `malt`'s friction, and `num_steps` is at least 600. It takes 200 steps of the longest,
+            more of fewer than 50 chains, and no program more. None keeps length and friction.
 
     Returns:
         A `WarmUp`. Print it, or see its `verdict`.
 
     Raises:
-        TypeError: a kernel without a step size, acceptance rates or, if one is to be found,
-            preconditioner.
+        TypeError: a kernel without a step size, acceptance rates or, if one is to be found, a
+            preconditioner or a trajectory.
         ValueError: numbers out of range, a scheduled step size; as `sample` otherwise.
         AdaptationError: no proposal that moves a chain was accepted, however small the step; or the
             chains have no scales that are finite and not 0.
@@ -159,11 +185,15 @@ def warm_up(
     check_key("key", key)
     check_kernel(kernel)
     check_known("warm-up decides on the host", key=key, energy=energy, kernel=kernel, init=init)
-    num_steps = check_count("num_steps", num_steps, minimum=200)
+    least = 200 if longest_trajectory is None else 600
+    num_steps = check_count("num_steps", num_steps, minimum=least)
     if precondition not in (None, *FORMS):
         names = ", ".join(f'"{form}"' for form in FORMS)
         raise ValueError(f"precondition: expected {names} or None, got {precondition!r}")
     check(kernel, precondition)
+    if longest_trajectory is not None:
+        longest_trajectory = check_count("longest_trajectory", longest_trajectory, minimum=1)
+        check_trajectory(kernel)
     if target_acceptance is None:
         target_acceptance = default_target(kernel)
     target = check_probability("target_acceptance", target_acceptance)
@@ -178,15 +208,18 @@ def warm_up(
     metric = None if precondition is None else first_metric(kernel, like, precondition)
     # So that one program serves throughout, the kernel has the form that is to be found.
     kernel = dataclasses.replace(kernel, step_size=number(kernel.step_size))
-    moving = Moving(
-        with_metric(kernel, metric, like),
-        *map(np.float32, (target, 0.5, 8.0, energy_variance)),
-    )
+    trial = None
+    if longest_trajectory is not None:
+        trial = untried(like).cut(min(kernel.trajectory_length, longest_trajectory))
+        kernel = with_friction(kernel, getattr(kernel, "friction", 0))
+        kernel = dataclasses.replace(kernel, trajectory_length=longest_trajectory)
+    aim, gain, fastest, wanted = map(np.float32, (target, 0.5, 8.0, energy_variance))
+    moving = Moving(with_metric(kernel, metric, like), aim, gain, fastest, wanted, trial)
     scout = moving
     if is_isokinetic(kernel):  # which creeps where the energy is steep, as it goes by its change
         first = mala(0.1, temperature=kernel.temperature)
         scout = dataclasses.replace(
-            moving, kernel=with_metric(first, metric, like), target=np.float32(0.574)
+            moving, kernel=with_metric(first, metric, like), target=np.float32(0.574), trial=None
         )
     with quiet():
         run = sample(
@@ -199,6 +232,8 @@ def warm_up(
         search.take_over(key, moving)
     while True:
         search.settle()
+        if trial is not None:
+            search.lengthen(trial)
         search.share()
         search.confirm()
         if not search.problems or search.left < _FIRST_WINDOW:
@@ -211,7 +246,7 @@ def warm_up(
         warn(verdict.stayed_behind, WarmUpWarning)
     chains = search.chains
     return WarmUp(
-        chains.moving.kernel,
+        chains.found(),
         chains.given_back(),
         verdict,
         np.array(chains.step_sizes),
@@ -232,6 +267,7 @@ class _Search:
     problems: list[str] = dataclasses.field(default_factory=list)  # of the last window
     rhat: float = math.nan  # the largest there
     acceptance: float = math.nan
+    trajectory: str = ""  # what was found of it
     left_out: dict[int, float] = dataclasses.field(default_factory=dict)  # chain to energy
 
     @property
@@ -255,7 +291,16 @@ class _Search:
     def left(self) -> int:
         """Pieces that may be run before `share` and `confirm`, for which some are kept."""
         kept = min(max(self.least, self.length), max(self.pieces // 3, _FIRST_WINDOW))
-        return self.pieces - self.chains.num_pieces - _SHARING - kept
+        return self.pieces - self.chains.num_pieces - self.trying - _SHARING - kept
+
+    @property
+    def trying(self) -> int:
+        """Pieces in which lengths are tried, as many with each step size and friction."""
+        if self.chains.moving.trial is None:
+            return 0
+        cases = len(STEPS) * len(FRICTIONS)
+        wanted = -(-_TRIALS // (PIECE * self.num_chains))
+        return cases * max(1, min(wanted, self.pieces // (4 * cases)))
 
     def come_in(self) -> None:
         """Until the energy falls no more. The step sizes move fast, and the metric is that of the
@@ -303,6 +348,33 @@ class _Search:
             if not self.problems and not behind.any():
                 break
             self.length *= 2
+
+    def lengthen(self, trial: Trial) -> None:
+        """The length and friction by which trajectories are best, at what has settled."""
+        chains = self.chains
+        kernel = chains.moving.kernel
+        rows = np.concatenate([look.positions for look in chains.looks])
+        metric = metric_of(kernel, self.like) if self.metric is None else self.metric
+        centre, axes, widest = directions(rows, metric)
+        trial = trial.along(centre, axes).cut(kernel.trajectory_length)
+        chains.set(gain=np.float32(0), trial=trial)
+        chains.tried()
+        step_sizes, choices = chains.step_size * STEPS, []
+        for friction in FRICTIONS * math.sqrt(self.temperature) / widest:
+            chains.set(kernel=with_friction(kernel, friction))
+            seen = []
+            for step_size in step_sizes:
+                chains.share(number(step_size))
+                chains.run(self.trying // (len(STEPS) * len(FRICTIONS)))
+                seen.append(chains.tried())
+            choices.append((best(step_sizes, seen, self.target), friction))
+        choice, friction = max(choices, key=lambda each: each[0].draws)
+        chains.set(kernel=with_friction(kernel, friction), trial=trial.cut(choice.length))
+        chains.share(number(choice.step_size))
+        moves = "1 move" if choice.length == 1 else f"{choice.length} moves"
+        self.trajectory = f"{moves} of at most {kernel.trajectory_length}"
+        if hasattr(kernel, "friction"):
+            self.trajectory += f", friction {friction:.4g}"
 
     def share(self) -> None:
         """One step size for all, moved to where the target is accepted of all chains together."""
@@ -417,6 +489,7 @@ class _Search:
             target=self.target,
             preconditioner="as given" if metric is None else metric.name,
             condition=math.nan if metric is None else metric.condition,
+            trajectory=self.trajectory,
             rhat=self.rhat,
             left_out=left_out,
             energies=np.array([self.left_out[chain] for chain in left_out]),

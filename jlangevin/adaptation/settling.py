@@ -38,20 +38,24 @@ def are_behind(looks: list[Look], temperature: float) -> np.ndarray[Any, Any]:
 
     Far is 10 T and 8 standard deviations beyond; of the energy within these chains, or of that of a
     Gaussian law, sqrt(d/2) T, if that is more. Another mode at such an energy would need a volume
-    larger by exp of that to count. Of fewer than four chains no one can tell.
+    larger by exp of that to count. One that is on its way does not stay: from one half of the
+    window to the other its energy fell by more than what is left. While the energy still falls in
+    most chains, or of fewer than four, no one can tell.
     """
     energies = np.array([look.energies for look in looks])
     num_chains, d = energies.shape[1], looks[-1].positions.shape[1]
-    if num_chains < 4:
+    if num_chains < 4 or is_falling(looks):
         return np.zeros(num_chains, bool)
     level = np.median(energies, axis=0)
     lowest = np.argsort(level, kind="stable")[: num_chains // 4]
     within = max(
         float(np.median(np.std(energies[:, lowest], axis=0))), np.sqrt(d / 2) * temperature
     )
-    behind: np.ndarray[Any, Any] = (
-        np.min(energies, axis=0) > np.median(level[lowest]) + 10 * temperature + 8 * within
-    )
+    least = np.min(energies, axis=0)
+    height = least - np.median(level[lowest])
+    half = -(-len(energies) // 2)
+    fell = np.min(energies[:half], axis=0) - least
+    behind: np.ndarray[Any, Any] = (height > 10 * temperature + 8 * within) & (fell < height)
     return behind
 
 

@@ -26,6 +26,7 @@ class Verdict:
             asked for.
         preconditioner: "dense", "low rank", "diagonal" or "as given".
         condition: the condition number of the preconditioner found; NaN for one that was given.
+        trajectory: what was found of it, in words; empty where it was not to be found.
         rhat: the largest split R-hat over the last window, of positions in the coordinates that the
             preconditioner makes round, and of the energy.
         left_out: the chains (places in the run) that stayed behind at far higher energies and were
@@ -43,6 +44,7 @@ class Verdict:
     target: float
     preconditioner: str
     condition: float
+    trajectory: str
     rhat: float
     left_out: Array
     energies: Array
@@ -81,6 +83,8 @@ class Verdict:
             f"  preconditioner  {shape}",
             f"  R-hat           {self.rhat:.3f} at most, over the last window",
         ]
+        if self.trajectory:
+            lines.insert(4, f"  trajectory      {self.trajectory}")
         if len(self.redrawn):
             lines.append(
                 f"  starts          {len(self.redrawn)} of {self.num_chains:,} drawn again, as the "

@@ -3,7 +3,7 @@
 All of it works under `jit`, but for `bias` and `equalized`, which work on the host.
 
 `summary` is a table of a whole run, and a verdict: where to begin.
-`series` asks whether chains have mixed and what they are worth (ESS, R-hat, Monte Carlo error);
+`rhat` asks whether chains have mixed, `ess` what they are worth and `mcse` how well they estimate;
 `meetings` how near coupled chains are to stationarity after any number of steps;
 `stein`, `identities` and `modes` ask whether the draws have the law that an energy stands for;
 `thinning` chooses a few of them that stand for all;
@@ -13,10 +13,12 @@ All of it works under `jit`, but for `bias` and `equalized`, which work on the h
 
 from jlangevin._core.autocorrelation import integrated_time
 from jlangevin.diagnostics.bias import Bias, bias
+from jlangevin.diagnostics.ess import autocorrelation, ess
 from jlangevin.diagnostics.identities import Identities, Identity, identities
+from jlangevin.diagnostics.mcse import mcse
 from jlangevin.diagnostics.meetings import Bound, meeting_times, total_variation_bound
 from jlangevin.diagnostics.modes import ModeOccupancy, mode_occupancy
-from jlangevin.diagnostics.series import autocorrelation, ess, mcse, nested_rhat, rhat
+from jlangevin.diagnostics.rhat import nested_rhat, rhat
 from jlangevin.diagnostics.stein import KSDTest, ksd, ksd_test, stein_thinning
 from jlangevin.diagnostics.summary import Summary, summary
 from jlangevin.diagnostics.swaps import SwapReport, equalized, swap_report

@@ -32,7 +32,7 @@ from jlangevin._core.checks import (
     check_scalar,
     check_spd,
 )
-from jlangevin.diagnostics.series import mcse_of
+from jlangevin.diagnostics.mcse import mcse_of_mean
 from jlangevin.energies.base import Energy, check_energy, gradient
 from jlangevin.errors import NotAModeError
 from jlangevin.kernels.base import Kernel, Schedule, check_kernel
@@ -41,7 +41,7 @@ __all__ = ["Bias", "bias"]
 
 Floats = NDArray[np.float64]
 
-_NEAR = 0.01  # of a standard deviation, from the minimum of the quadratic
+_MAX_DISTANCE = 0.01  # of a standard deviation, from the minimum of the quadratic
 _ROWS = 12
 
 
@@ -73,15 +73,15 @@ class Bias:
         if self.measured is not None:
             header += f"{'measured':>11}{'± error':>10}"
         lines = ["relative bias of the variance, by the quadratic at the mode", "", header]
-        most = np.sort(np.argsort(-np.abs(self.predicted), kind="stable")[:_ROWS])
-        for i in most:
-            line = f"{_named(self.directions[i]):<28}{self.curvature[i]:>11.4g}"
+        shown = np.sort(np.argsort(-np.abs(self.predicted), kind="stable")[:_ROWS])
+        for i in shown:
+            line = f"{_direction_name(self.directions[i]):<28}{self.curvature[i]:>11.4g}"
             line += f"{self.variance[i]:>11.4g}{self.predicted[i]:>+11.2%}"
             if self.measured is not None and self.error is not None:
                 line += f"{self.measured[i]:>+11.2%}{self.error[i]:>10.2%}"
             lines.append(line)
-        if d > len(most):
-            lines.append(f"({d - len(most)} less biased directions are not shown)")
+        if d > len(shown):
+            lines.append(f"({d - len(shown)} less biased directions are not shown)")
         return "\n".join(lines)
 
 
@@ -153,7 +153,7 @@ def bias(
     coordinates = jnp.diagonal(found) / jnp.diagonal(wanted) - 1
     if (draws is None) != (reference is None):
         raise ValueError("draws, reference: give both, or neither to predict only")
-    measured, error = (None, None) if draws is None else _measure(draws, reference, columns)
+    measured, error = (None, None) if draws is None else _measured_bias(draws, reference, columns)
     return Bias(
         directions=np.asarray(columns.T, np.float64),
         curvature=np.asarray(curvature, np.float64),
@@ -192,7 +192,7 @@ def _hessian_at_mode(energy: Energy, mode: jax.Array, temperature: Any) -> jax.A
         )
     newton = jnp.linalg.solve(hessian, slope)
     distance = math.sqrt(float(product(slope, newton)) / float(temperature))
-    if distance > _NEAR:
+    if distance > _MAX_DISTANCE:
         raise NotAModeError(
             f"mode: the energy's gradient there is {np.asarray(slope)}; the minimum of the "
             f"quadratic is {distance:.3g} standard deviations away. Go down to the minimum first, "
@@ -201,7 +201,7 @@ def _hessian_at_mode(energy: Energy, mode: jax.Array, temperature: Any) -> jax.A
     return hessian
 
 
-def _measure(draws: Any, reference: Any, columns: jax.Array) -> tuple[Floats, Floats]:
+def _measured_bias(draws: Any, reference: Any, columns: jax.Array) -> tuple[Floats, Floats]:
     """The relative bias along the columns and its standard error."""
     d = len(columns)
     variance, error = _variance("draws", draws, columns)
@@ -233,11 +233,11 @@ def _variance(name: str, draws: Any, columns: jax.Array) -> tuple[Floats, Floats
     along = product(x - jnp.mean(x, axis=(0, 1), keepdims=True), columns.astype(x.dtype))
     square = along**2
     return np.asarray(jnp.mean(square, axis=(0, 1)), np.float64), np.asarray(
-        mcse_of(square), np.float64
+        mcse_of_mean(square), np.float64
     )
 
 
-def _named(direction: Floats) -> str:
+def _direction_name(direction: Floats) -> str:
     """A direction as a sum of its largest coordinates."""
     largest = np.argsort(-np.abs(direction), kind="stable")[:3]
     terms = [i for i in np.sort(largest) if abs(direction[i]) > 0.05]

@@ -24,15 +24,15 @@ import numpy as np
 from jlangevin._core import trees
 from jlangevin._core.checks import as_array, check_finite, check_temperature
 from jlangevin._core.compiling import compiled
-from jlangevin.diagnostics.series import mcse_of
+from jlangevin.diagnostics.mcse import mcse_of_mean
 from jlangevin.energies.base import gradient
 from jlangevin.energies.draws import as_positions
 from jlangevin.energies.traced import mapped
 
 __all__ = ["Identities", "Identity", "identities"]
 
-_FLAT = 30  # roundings, by which a gradient along a direction may differ from 0
-_HESSIANS = 16  # draws at which curvature shows what few gradients do not
+_ROUNDINGS = 30  # roundings, by which a gradient along a direction may differ from 0
+_NUM_HESSIANS = 16  # draws at which curvature shows what few gradients do not
 
 
 class Identity(NamedTuple):
@@ -135,8 +135,8 @@ def identities(
         raise ValueError(f"center: expected shape {shape}, got {center.shape}")
     center = check_finite("center", center)
     slope, laplacian = mapped(_derivatives, energy, points)
-    some = np.linspace(0, len(points) - 1, min(_HESSIANS, len(points))).astype(int)
-    hessians = mapped(_hessian, energy, points[some])
+    sampled = np.linspace(0, len(points) - 1, min(_NUM_HESSIANS, len(points))).astype(int)
+    hessians = mapped(_hessian, energy, points[sampled])
     try:
         check_finite("energy", (slope, laplacian))
     except ValueError:
@@ -170,7 +170,7 @@ def _num_flat(slopes: jax.Array, hessians: jax.Array, temperature: jax.Array) ->
     second = hessians * (temperature * scale[:, None] * scale[None])[None]
     rows = jnp.concatenate([first, second.reshape(-1, d)])
     values = jnp.linalg.svd(jnp.linalg.qr(rows, mode="r"), compute_uv=False)
-    rank = jnp.sum(values > _FLAT * jnp.finfo(values.dtype).eps * values[0])
+    rank = jnp.sum(values > _ROUNDINGS * jnp.finfo(values.dtype).eps * values[0])
     return jnp.int32(d) - rank.astype(jnp.int32)
 
 
@@ -195,7 +195,7 @@ def _identities(
     def identity(estimate: jax.Array, expected: jax.Array) -> Identity:
         difference = estimate - expected
         if len(shape) == 2:
-            error = mcse_of(difference)
+            error = mcse_of_mean(difference)
         else:
             error = jnp.std(difference, ddof=1) / jnp.sqrt(jnp.asarray(shape[0], dtype))
         left, right, off = jnp.mean(estimate), jnp.mean(expected), jnp.mean(difference)

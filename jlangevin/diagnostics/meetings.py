@@ -97,7 +97,7 @@ def total_variation_bound(meeting_times: Any, lag: int, times: Any) -> Bound:
         [1.3, 0.3, 0.0]
     """
     lag = check_count("lag", lag, minimum=1)
-    tau, t = _whole("meeting_times", meeting_times), _whole("times", times)
+    tau, t = _whole_numbers("meeting_times", meeting_times), _whole_numbers("times", times)
     if tau.ndim != 1 or tau.size < 2:
         raise ValueError(
             f"meeting_times: expected those of two pairs or more, (chain,), got shape {tau.shape}"
@@ -109,13 +109,13 @@ def total_variation_bound(meeting_times: Any, lag: int, times: Any) -> Bound:
         )
     if trees.is_concrete(t) and bool(np.any(np.asarray(t) < 0)):
         raise ValueError(f"times: expected steps of a chain, 0 or more, got {int(np.min(t))}")
-    late = jnp.expand_dims(tau, tuple(range(1, 1 + t.ndim))) - lag - t[None]
-    terms = jnp.maximum(-(-late // lag), 0).astype(float)
+    overdue = jnp.expand_dims(tau, tuple(range(1, 1 + t.ndim))) - lag - t[None]
+    terms = jnp.maximum(-(-overdue // lag), 0).astype(float)
     terms = jnp.where(jnp.all(tau > lag), terms, jnp.nan)
     return Bound(terms.mean(0), terms.std(0, ddof=1) / tau.size**0.5)
 
 
-def _whole(name: str, value: Any) -> jax.Array:
+def _whole_numbers(name: str, value: Any) -> jax.Array:
     # By NumPy, as JAX would cut a number of 64 bits to 32.
     array = value if isinstance(value, jax.Array) else np.asarray(trees.own(name, value))
     if not jnp.issubdtype(array.dtype, jnp.integer):

@@ -66,15 +66,17 @@ def mode_occupancy(x: Any, mixture: GaussianMixture, *, hard: bool = False) -> M
             f"{points.shape[1]}"
         )
     responsibilities = mapped(
-        _hard if check_flag("hard", hard) else _soft, mixture, points.astype(mixture.means.dtype)
+        _largest_responsibility if check_flag("hard", hard) else _responsibilities,
+        mixture,
+        points.astype(mixture.means.dtype),
     )
     return ModeOccupancy(jnp.mean(responsibilities, axis=0), mixture.weights)
 
 
-def _soft(mixture: GaussianMixture, point: jax.Array) -> jax.Array:
+def _responsibilities(mixture: GaussianMixture, point: jax.Array) -> jax.Array:
     return jax.nn.softmax(mixture.component_log_densities(point))
 
 
-def _hard(mixture: GaussianMixture, point: jax.Array) -> jax.Array:
+def _largest_responsibility(mixture: GaussianMixture, point: jax.Array) -> jax.Array:
     exponents = mixture.component_log_densities(point)
     return jax.nn.one_hot(jnp.argmax(exponents), len(exponents), dtype=exponents.dtype)

@@ -55,7 +55,7 @@ from jlangevin.scores import Score
 __all__ = ["KSDTest", "ksd", "ksd_test", "stein_thinning"]
 
 # Pairs of blocks that stay in a CPU's cache; an accelerator wants more at a time.
-_BLOCK_CPU, _BLOCK = 256, 2048
+_BLOCK_SIZE_CPU, _BLOCK_SIZE = 256, 2048
 _ROWS = 128  # pairs of draws whose signs are made at a time
 
 
@@ -117,11 +117,11 @@ def ksd(
     """
     if statistic not in ("V", "U"):
         raise ValueError(f"statistic: expected 'V' or 'U', got {statistic!r}")
-    draws = _draws(x, energy, score, position_shape, minimum=2 if statistic == "U" else 1)
-    points, scores = _scored(draws, energy, score, temperature)
-    kernel, block = _kernel(c, beta, points.dtype), _block(block, len(points))
+    draws = _checked_draws(x, energy, score, position_shape, minimum=2 if statistic == "U" else 1)
+    points, scores = _points_and_scores(draws, energy, score, temperature)
+    kernel, block = _kernel_parameters(c, beta, points.dtype), _block_size(block, len(points))
     ones = jnp.ones((len(points), 1), jnp.int8)
-    pairs, diagonal = _forms(points, scores, ones, *kernel, block=block)
+    pairs, diagonal = _quadratic_forms(points, scores, ones, *kernel, block=block)
     n = len(points)
     if statistic == "U":
         return pairs[0] / n / (n - 1)
@@ -190,14 +190,14 @@ def ksd_test(
     check_scalar("flip_probability", flip_probability, positive=True)
     if trees.is_concrete(flip_probability) and not flip_probability <= 0.5:
         raise ValueError(f"flip_probability: expected at most 1/2, got {flip_probability}")
-    draws = _draws(x, energy, score, position_shape, minimum=2)
-    points, scores = _scored(draws, energy, score, temperature)
-    kernel, block = _kernel(c, beta, points.dtype), _block(block, len(points))
+    draws = _checked_draws(x, energy, score, position_shape, minimum=2)
+    points, scores = _points_and_scores(draws, energy, score, temperature)
+    kernel, block = _kernel_parameters(c, beta, points.dtype), _block_size(block, len(points))
     flip = jnp.asarray(flip_probability, jnp.float32)
     signs = _signs(
         key, flip, num_draws=len(points), restart=draws.batch[-1], num_bootstrap=num_bootstrap
     )
-    pairs, diagonal = _forms(points, scores, signs, *kernel, block=block)
+    pairs, diagonal = _quadratic_forms(points, scores, signs, *kernel, block=block)
     n = len(points)
     # The diagonal is the same for every choice of signs; so without it ties are exact.
     exceed = jnp.sum((pairs[1:] >= pairs[0]).astype(jnp.int32))
@@ -253,16 +253,16 @@ def stein_thinning(
         True
     """
     num_points = check_count("num_points", num_points, minimum=1)
-    draws = _draws(x, energy, score, position_shape)
-    points, scores = _scored(draws, energy, score, temperature)
-    kernel = _kernel(c, beta, points.dtype)
-    return _thin(points, scores, *kernel, num_points=num_points)
+    draws = _checked_draws(x, energy, score, position_shape)
+    points, scores = _points_and_scores(draws, energy, score, temperature)
+    kernel = _kernel_parameters(c, beta, points.dtype)
+    return _chosen_indices(points, scores, *kernel, num_points=num_points)
 
 
 # Arguments --------------------------------------------------------------------------------------
 
 
-def _draws(x: Any, energy: Any, score: Any, shape: Any, *, minimum: int = 1) -> Draws:
+def _checked_draws(x: Any, energy: Any, score: Any, shape: Any, *, minimum: int = 1) -> Draws:
     if (energy is None) == (score is None):
         given = "neither" if energy is None else "both"
         raise TypeError(f"energy, score: expected one of the two, got {given}")
@@ -278,12 +278,14 @@ def _draws(x: Any, energy: Any, score: Any, shape: Any, *, minimum: int = 1) -> 
     return as_positions("x", x, energy, shape, minimum=minimum)
 
 
-def _scored(draws: Draws, energy: Any, score: Any, temperature: Any) -> tuple[jax.Array, jax.Array]:
+def _points_and_scores(
+    draws: Draws, energy: Any, score: Any, temperature: Any
+) -> tuple[jax.Array, jax.Array]:
     """Points and their scores, both (n, d)."""
     points = draws.points
     temperature = check_temperature(temperature, points.dtype)
     if energy is None:
-        name, scores = "score", mapped(_call, score, points)
+        name, scores = "score", mapped(_score_at, score, points)
         if trees.is_concrete(temperature) and float(temperature) != 1:
             raise ValueError(
                 "temperature: a score has its own already; divide it by T yourself if it has not"
@@ -307,14 +309,14 @@ def _scored(draws: Draws, energy: Any, score: Any, temperature: Any) -> tuple[ja
     return draws.flat, scores.astype(points.dtype).reshape(len(points), -1)
 
 
-def _call(score: Any, point: jax.Array) -> jax.Array:
+def _score_at(score: Any, point: jax.Array) -> jax.Array:
     if isinstance(score, GivenGradient):
         return -score.gradient(point)
     shapes_of("score", "one position", score, point)
     return jnp.asarray(score(point))
 
 
-def _kernel(c: Any, beta: float, dtype: Any) -> tuple[jax.Array, jax.Array]:
+def _kernel_parameters(c: Any, beta: float, dtype: Any) -> tuple[jax.Array, jax.Array]:
     c = check_scalar("c", c, positive=True)
     beta = or_nan(
         check_scalar("beta", beta),
@@ -324,16 +326,16 @@ def _kernel(c: Any, beta: float, dtype: Any) -> tuple[jax.Array, jax.Array]:
     return jnp.asarray(c, dtype), jnp.asarray(beta, dtype)
 
 
-def _block(block: int | None, n: int) -> int:
+def _block_size(block: int | None, n: int) -> int:
     if block is None:
-        block = _BLOCK_CPU if jax.default_backend() == "cpu" else _BLOCK
+        block = _BLOCK_SIZE_CPU if jax.default_backend() == "cpu" else _BLOCK_SIZE
     return min(check_count("block", block, minimum=1), n)
 
 
 # The Stein kernel -------------------------------------------------------------------------------
 
 
-def _stein(
+def _stein_kernel(
     r2: jax.Array, ss: jax.Array, sr: jax.Array, d: int, c: jax.Array, beta: jax.Array
 ) -> jax.Array:
     """k_p from |r|², s(x)·s(y) and (s(y) - s(x))·r."""
@@ -352,7 +354,7 @@ def _diagonal(scores: jax.Array, c: jax.Array, beta: jax.Array) -> jax.Array:
 
 
 @functools.partial(compiled, static_argnames=("block",))
-def _forms(
+def _quadratic_forms(
     x: jax.Array,
     s: jax.Array,
     signs: jax.Array,
@@ -374,17 +376,17 @@ def _forms(
     x2, sx = jnp.sum(xs * xs, axis=2), jnp.sum(xs * ss, axis=2)
     off_diagonal = 1 - jnp.eye(block, dtype=x.dtype)
 
-    def add(_: None, pair: tuple[jax.Array, jax.Array]) -> tuple[None, jax.Array]:
+    def add_block(_: None, pair: tuple[jax.Array, jax.Array]) -> tuple[None, jax.Array]:
         i, j = pair
         r2 = x2[i][:, None] + x2[j][None, :] - 2 * product(xs[i], xs[j].T)
         sr = product(xs[i], ss[j].T) + product(ss[i], xs[j].T) - sx[i][:, None] - sx[j][None, :]
-        k = _stein(jnp.maximum(r2, 0), product(ss[i], ss[j].T), sr, d, c, beta)
+        k = _stein_kernel(jnp.maximum(r2, 0), product(ss[i], ss[j].T), sr, d, c, beta)
         k = lax.cond(i == j, lambda k: k * off_diagonal, lambda k: 2 * k, k)
         left, right = signs[i].astype(x.dtype), signs[j].astype(x.dtype)
         return None, jnp.sum(left * product(k, right), axis=0)
 
     upper = np.triu_indices(num_blocks)
-    _, sums = lax.scan(add, None, (jnp.asarray(upper[0]), jnp.asarray(upper[1])))
+    _, sums = lax.scan(add_block, None, (jnp.asarray(upper[0]), jnp.asarray(upper[1])))
     return jnp.sum(sums, axis=0), jnp.sum(_diagonal(s, c, beta))
 
 
@@ -396,13 +398,13 @@ def _signs(
 
     The uniforms are those of a chain for each column and a step for each draw.
     """
-    of = noise.streams(key, jnp.arange(num_bootstrap))
+    streams = noise.streams(key, jnp.arange(num_bootstrap))
     like = jax.ShapeDtypeStruct((), jnp.float32)
     num_draws_made = 2 * _ROWS
 
-    def make(odd: jax.Array, first: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def next_signs(odd: jax.Array, first: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Whether the number of flips so far is odd."""
-        uniforms = noise.pairs(of, Want.UNIFORM, like, first // 2, _ROWS)
+        uniforms = noise.pairs(streams, Want.UNIFORM, like, first // 2, _ROWS)
         index = jnp.arange(num_draws_made, dtype=jnp.int32)
         u = jax.vmap(uniforms.at)(index)
         at = jnp.where((first + index) % restart == 0, jnp.float32(0.5), flip)
@@ -411,13 +413,13 @@ def _signs(
         return parity[-1], parity.astype(jnp.int8)
 
     firsts = jnp.arange(0, num_draws, num_draws_made, dtype=jnp.int32)
-    _, parity = lax.scan(make, jnp.zeros(num_bootstrap, jnp.int32), firsts)
+    _, parity = lax.scan(next_signs, jnp.zeros(num_bootstrap, jnp.int32), firsts)
     signs = 1 - 2 * parity.reshape(-1, num_bootstrap)[:num_draws]
     return jnp.concatenate([jnp.ones((num_draws, 1), jnp.int8), signs], axis=1)
 
 
 @functools.partial(compiled, static_argnames=("num_points",))
-def _thin(
+def _chosen_indices(
     x: jax.Array, s: jax.Array, c: jax.Array, beta: jax.Array, *, num_points: int
 ) -> jax.Array:
     d = x.shape[1]
@@ -425,11 +427,13 @@ def _thin(
 
     def choose(objective: jax.Array, _: None) -> tuple[jax.Array, jax.Array]:
         best = jnp.argmin(objective).astype(jnp.int32)
-        here, there = x[:, best][:, None], s[:, best][:, None]
-        r = here - x
-        sr = jnp.sum((s - there) * r, axis=0)
-        row = _stein(jnp.sum(r * r, axis=0), jnp.sum(there * s, axis=0), sr, d, c, beta)
+        chosen_point, chosen_score = x[:, best][:, None], s[:, best][:, None]
+        r = chosen_point - x
+        sr = jnp.sum((s - chosen_score) * r, axis=0)
+        row = _stein_kernel(
+            jnp.sum(r * r, axis=0), jnp.sum(chosen_score * s, axis=0), sr, d, c, beta
+        )
         return objective + row, best
 
-    _, chosen = lax.scan(choose, _diagonal(s.T, c, beta) / 2, None, length=num_points)
-    return chosen
+    _, indices = lax.scan(choose, _diagonal(s.T, c, beta) / 2, None, length=num_points)
+    return indices

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
-import textwrap
 from typing import Any
 
 import jax
@@ -12,200 +10,26 @@ import jax.numpy as jnp
 import numpy as np
 
 from jlangevin._core import trees
-from jlangevin._core.checks import check_finite, check_known, check_probability
+from jlangevin._core.checks import check_finite, check_probability
 from jlangevin._core.compiling import compiled
-from jlangevin._core.trees import PyTree, pytree_dataclass, static_field
+from jlangevin._core.trees import PyTree
 from jlangevin._core.warn import warn
-from jlangevin.diagnostics import series
+from jlangevin.diagnostics.ess import TAILS, effective_size
+from jlangevin.diagnostics.mcse import sd_error_of_squares, unit_and_squares
+from jlangevin.diagnostics.rhat import (
+    check_superchains,
+    larger_of_both,
+    plain_rhat,
+    rank_scores,
+    split_nested_rhat,
+)
+from jlangevin.diagnostics.series import MIN_DRAWS, quantile, split_chains, standard_deviation
+from jlangevin.diagnostics.summary_report import Summary
 from jlangevin.errors import AxesWarning
 
 __all__ = ["Summary", "summary"]
 
-_RHAT = 1.01
-_ESS = 400
-_FEW_DRAWS = 20  # of a chain, below which too few lags are summed for an ESS
-_ROWS, _WIDTH = 40, 100  # of what is printed
-_NAME = 16  # characters of a name, for which other columns make room
 _AT_ONCE = 2**22  # draws that are worked on together, which bounds the memory
-
-
-@pytree_dataclass
-class Summary:
-    """The result of `summary`: k elements of a draw, and the run as a whole. Printed, a table."""
-
-    mean: jax.Array  # (k,)
-    sd: jax.Array  # (k,), with divisor n - 1
-    quantiles: jax.Array  # (k, len(probs))
-    mcse_mean: jax.Array  # (k,), Monte Carlo standard error of the mean
-    mcse_sd: jax.Array  # (k,), and of the sd
-    ess_bulk: jax.Array  # (k,)
-    ess_tail: jax.Array  # (k,)
-    rhat: jax.Array  # (k,)
-    nested_rhat: jax.Array | None  # (k,), None without superchains
-    num_stuck: jax.Array  # chains that have not moved
-    num_divergent: jax.Array | None  # chains; None where draws are all that is known
-    num_faults: jax.Array | None  # proposals at which the energy is NaN; None where not known
-    acceptance_rate: jax.Array | None  # the mean over chains; None where not known
-    names: tuple[str, ...] = static_field()  # "x[0]", "layer.weight[1, 2]", …
-    probs: tuple[float, ...] = static_field()  # of the quantiles
-    num_chains: int = static_field()
-    num_draws: int = static_field()  # of each chain
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing speaks against the draws, see `summary`."""
-        return not self._against()[0]
-
-    @property
-    def verdict(self) -> str:
-        """Whether the draws can be used, and why, in one to three sentences."""
-        against, remedies = self._against()
-        if against:
-            advice = ", and ".join(dict.fromkeys(remedies))
-            return f"Do not use these draws yet: {'; '.join(against)}. {_sentence(advice)}."
-        label, disagreement = self._disagreement()
-        worst, (ess, of) = int(np.argmax(disagreement)), self._least()
-        said = (
-            f"These draws can be used: {label} is at most {disagreement[worst]:.4f} "
-            f"({self.names[worst]}), and ESS at least {math.floor(ess):,} ({of})."
-        )
-        if self.num_divergent is None:
-            said += " Whether chains diverged is not known from draws alone."
-        return said
-
-    def table(self, max_rows: int = _ROWS) -> str:
-        """Verdict, facts and a row for each element, no wider than 100 columns.
-
-        Where there are more than `max_rows` elements, those with the largest R-hat or the smallest
-        ESS are kept. Of more than three quantiles the outermost and one in the middle are shown.
-        """
-        kept = np.sort(np.argsort(-self._badness(), kind="stable")[:max_rows])
-        longest = max(len(name) for name in ["element", *(self.names[i] for i in kept)])
-        for digits, gap in ((4, 2), (3, 2), (3, 1)):  # until names have room
-            header, cells = self._cells(kept, digits)
-            widths = [gap + max(map(len, column)) for column in zip(header, *cells, strict=True)]
-            room = _WIDTH - sum(widths)
-            if room >= min(longest, _NAME):
-                break
-        names = [_shortened(self.names[i], room) for i in kept]
-        first = max(map(len, [*names, "element"]))
-        lines = [*textwrap.wrap(self.verdict, _WIDTH), *textwrap.wrap(self._facts(), _WIDTH), ""]
-        for name, row in zip(["element", *names], [header, *cells], strict=True):
-            padded = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-            lines.append(name.ljust(first) + "".join(padded))
-        if left := len(self.names) - len(kept):
-            lines.append(
-                f"{left:,} of {len(self.names):,} elements are left out, none worse than these"
-            )
-        return "\n".join(lines)
-
-    def __str__(self) -> str:
-        return self.table()
-
-    __repr__ = __str__
-
-    def _disagreement(self) -> tuple[str, np.ndarray[Any, Any]]:
-        """The R-hat that decides."""
-        check_known("a verdict is in words", summary=self.rhat)
-        nested = self.nested_rhat is not None
-        return ("nested R-hat" if nested else "R-hat"), np.asarray(
-            self.nested_rhat if nested else self.rhat, np.float64
-        )
-
-    def _least(self) -> tuple[float, str]:
-        """The smallest ESS, and of what it is, in words."""
-        both = np.stack([np.asarray(self.ess_bulk), np.asarray(self.ess_tail)]).astype(float)
-        both = np.nan_to_num(both, nan=0.0)
-        if self.num_draws < _FEW_DRAWS and self.num_chains < both.min():
-            return self.num_chains, "one for each chain, as draws are too few to tell more"
-        kind, element = np.unravel_index(np.argmin(both), both.shape)
-        return float(both[kind, element]), f"{('bulk', 'tail')[kind]} of {self.names[element]}"
-
-    def _badness(self) -> np.ndarray[Any, Any]:
-        """For each element how far it is off, in units of what is allowed."""
-        _, disagreement = self._disagreement()
-        ess = np.minimum(np.asarray(self.ess_bulk), np.asarray(self.ess_tail)).astype(float)
-        off = np.maximum((disagreement - 1) / (_RHAT - 1), _ESS / ess)
-        return np.where(np.isnan(off), np.inf, off)
-
-    def _against(self) -> tuple[list[str], list[str]]:
-        """What speaks against the draws, and what to do."""
-        against, remedies = [], []
-        label, disagreement = self._disagreement()
-        if constant := np.flatnonzero(np.isnan(disagreement)).tolist():
-            others = _others(len(constant), "too")
-            against.append(f"{self.names[constant[0]]} is the same in all draws{others}")
-            remedies.append("leave out what is constant by design")
-        ess, of = self._least()
-        if apart := int(np.sum(disagreement >= _RHAT)):
-            worst = int(np.nanargmax(disagreement))
-            against.append(
-                f"{label} of {self.names[worst]} is {_hat(disagreement[worst])}, and should be "
-                f"below {_RHAT}{_others(apart, 'above it')}"
-            )
-        if ess < _ESS:
-            against.append(f"ESS is {math.floor(ess):,} ({of}), and should be at least {_ESS}")
-        if self.nested_rhat is None and apart and _ESS <= ess < 100 * self.num_chains:
-            # Of correlated draws with a smaller ESS R-hat is above 1.01 once they have mixed, too.
-            remedies.append(
-                "run longer, or start groups of chains at the same places and give superchains, as "
-                "chains as short as these are too short for R-hat"
-            )
-        elif apart or ess < _ESS:
-            remedies.append("run longer, or warm up again")
-        for count, what, remedy in (
-            (self.num_divergent, "diverged", "use a smaller step size"),
-            (self.num_stuck, "did not move", "use a smaller step size"),
-        ):
-            if count is not None and int(count):
-                against.append(f"{int(count):,} of {self.num_chains:,} chains {what}")
-                remedies.append(remedy)
-        if self.num_faults is not None and int(self.num_faults):
-            against.append(
-                f"at {int(self.num_faults):,} proposals the energy or its gradient is NaN"
-            )
-            remedies.append("mend the energy")
-        return against, remedies
-
-    def _facts(self) -> str:
-        facts = [f"{self.num_chains:,} chains of {self.num_draws:,} draws"]
-        for count, what in (
-            (self.num_divergent, "diverged"),
-            (self.num_stuck, "stuck"),
-            (self.num_faults, "proposals at fault"),
-        ):
-            if count is not None:
-                facts.append(f"{int(count):,} {what}")
-        if self.acceptance_rate is not None:
-            facts.append(f"mean acceptance rate {float(self.acceptance_rate):.2f}")
-        return "; ".join(facts)
-
-    def _cells(self, rows: np.ndarray[Any, Any], digits: int) -> tuple[list[str], list[list[str]]]:
-        """Header and cells of the table but for the names."""
-
-        def number(digits: int) -> Any:
-            return lambda value: _compact(f"{value:.{digits}g}")
-
-        quantiles = np.asarray(self.quantiles)
-        columns = [
-            ("mean", self.mean, number(digits)),
-            ("sd", self.sd, number(3)),
-            *((f"{100 * self.probs[i]:g}%", quantiles[:, i], number(digits)) for i in self._few()),
-            ("± mean", self.mcse_mean, number(2)),
-            ("± sd", self.mcse_sd, number(2)),
-            ("ESS bulk", self.ess_bulk, _count),
-            ("tail", self.ess_tail, _count),
-            ("R-hat", self.rhat, _hat),
-        ]
-        if self.nested_rhat is not None:
-            columns.append(("nested", self.nested_rhat, _hat))
-        values = [[shown(float(np.asarray(x)[i])) for i in rows] for _, x, shown in columns]
-        return [title for title, _, _ in columns], [list(row) for row in zip(*values, strict=True)]
-
-    def _few(self) -> list[int]:
-        """The quantiles that are shown: all, or the outermost and one in the middle."""
-        count = len(self.probs)
-        return list(range(count)) if count <= 3 else [0, count // 2, count - 1]
 
 
 def summary(
@@ -281,7 +105,7 @@ def summary(
     names, leaves = trees.dotted_names("draws", tree), jax.tree.leaves(tree)
     num_chains, num_draws = leaves[0].shape[:2]
     if superchains is not None:
-        series.check_superchains(superchains, num_chains)
+        check_superchains(superchains, num_chains)
         superchains = int(superchains)
     elif run is None and num_chains > num_draws:
         warn(
@@ -354,9 +178,9 @@ def _as_draws(value: Any, *, of_run: bool) -> PyTree:
             f"draws: expected at least 2 chains, which R-hat compares, got {num_chains}; run more, "
             "as by num_chains=4 in sample"
         )
-    if num_draws < series.MIN_DRAWS:
+    if num_draws < MIN_DRAWS:
         raise ValueError(
-            f"draws: expected at least {series.MIN_DRAWS} draws of each chain, got {num_draws}; "
+            f"draws: expected at least {MIN_DRAWS} draws of each chain, got {num_draws}; "
             "run longer, or keep more by a smaller thin"
         )
     try:
@@ -382,9 +206,9 @@ def _columns(
     flat = [leaf.reshape(num_chains, num_draws, -1).astype(dtype) for leaf in leaves]
     x = jnp.moveaxis(jnp.concatenate(flat, axis=2), 2, 0)
 
-    def one(x: jax.Array) -> dict[str, Any]:
+    def element_columns(x: jax.Array) -> dict[str, Any]:
         stuck = jnp.max(x, axis=1) == jnp.min(x, axis=1)
-        return {**series.all_of_one(x, probs, superchains), "stuck": stuck}
+        return {**_series_columns(x, probs, superchains), "stuck": stuck}
 
     # As many at a time as fit; the last ones are made up to a full number.
     count = len(x)
@@ -392,42 +216,31 @@ def _columns(
     batch = -(-count // batches)
     batches = -(-count // batch)
     filled = jnp.concatenate([x, jnp.broadcast_to(x[:1], (batches * batch - count, *x.shape[1:]))])
-    found = jax.lax.map(jax.vmap(one), filled.reshape(batches, batch, *x.shape[1:]))
+    found = jax.lax.map(jax.vmap(element_columns), filled.reshape(batches, batch, *x.shape[1:]))
     found = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:count], found)
     return {**found, "stuck": jnp.all(found["stuck"], axis=0)}
 
 
-# Words and numbers ------------------------------------------------------------------------------
+def _series_columns(
+    x: jax.Array, probs: tuple[float, ...], superchains: int | None
+) -> dict[str, jax.Array | None]:
+    """The columns of `Summary` for one series (chain, draw).
 
-
-def _sentence(words: str) -> str:
-    return words[:1].upper() + words[1:]
-
-
-def _others(count: int, what: str) -> str:
-    """That all but the first of `count` elements are so, too."""
-    if count == 1:
-        return ""
-    return f" ({count - 1:,} {'other is' if count == 2 else 'others are'} {what})"
-
-
-def _compact(number: str) -> str:
-    """1.2e-05 as 1.2e-5."""
-    head, mark, exponent = number.partition("e")
-    return f"{head}e{int(exponent)}" if mark else number
-
-
-def _count(value: float) -> str:
-    return f"{math.floor(value)}" if value < 1e6 else _compact(f"{value:.2g}")
-
-
-def _hat(value: float) -> str:
-    return f"{value:.3f}" if value < 10 else _compact(f"{value:.3g}")
-
-
-def _shortened(name: str, room: int) -> str:
-    """`name` in at most `room` characters: its beginning and, as it has the places, its end."""
-    if len(name) <= room:
-        return name
-    end = (room - 1) // 2
-    return f"{name[: room - 1 - end]}…{name[len(name) - end :]}"
+    Each step is written once and mapped, to compile fast.
+    """
+    scores, (unit, square) = rank_scores(x), unit_and_squares(x)
+    tails = [(x <= quantile(x, prob)).astype(x.dtype) for prob in TAILS]
+    halves = jnp.stack([scores[0], *map(split_chains, [*tails, x, square])])
+    bulk, low, high, mean, sd = jax.vmap(lambda split: effective_size(split, x))(halves)
+    nested = functools.partial(split_nested_rhat, superchains=superchains or 1)
+    return {
+        "mean": jnp.mean(x),
+        "sd": standard_deviation(x),
+        "quantiles": jnp.stack([quantile(x, prob) for prob in probs]),
+        "mcse_mean": standard_deviation(x) / jnp.sqrt(mean),
+        "mcse_sd": sd_error_of_squares(unit, square, sd),
+        "ess_bulk": bulk,
+        "ess_tail": jnp.minimum(low, high),
+        "rhat": larger_of_both(plain_rhat, scores, x),
+        "nested_rhat": None if superchains is None else larger_of_both(nested, scores, x),
+    }

@@ -57,7 +57,7 @@ def kinetic_temperature(kernel: Any, state: Any = None, *, position_shape: Any =
     if mass is None:
         raise TypeError(f"kernel: expected one with a mass, got {type(kernel).__name__}")
     if hasattr(state, "streams"):  # of a run
-        return jax.vmap(lambda one: _kinetic_temperature(mass, one))(state.kernel)
+        return jax.vmap(lambda chain: _kinetic_temperature(mass, chain))(state.kernel)
     if isinstance(mass, Scalar):
         check_single_position("state", _velocity(state), position_shape, lambda: True)
     elif position_shape is not None:
@@ -131,8 +131,8 @@ def configurational_temperature(
         1.0
     """
     if hasattr(position, "streams"):  # the state of a run
-        of_one = partial(_configurational_temperature, energy)
-        found: ConfigurationalTemperature = jax.vmap(of_one)(position.kernel.position)
+        of_chain = partial(_configurational_temperature, energy)
+        found: ConfigurationalTemperature = jax.vmap(of_chain)(position.kernel.position)
         return found
     position = trees.as_position("position", position, floating=True)
 

@@ -13,23 +13,22 @@ from jlangevin._core import trees
 from jlangevin._core.checks import check_count
 from jlangevin._core.trees import PyTree, pytree_dataclass, static_field
 from jlangevin.energies.base import Energy
-from jlangevin.kernels.base import Info, hyperparameter
+from jlangevin.kernels.base import hyperparameter
 from jlangevin.kernels.metropolis import (
-    Metropolis,
     MetropolisState,
-    accept_or_keep,
     evaluate,
     unweighable,
 )
 from jlangevin.kernels.microcanonical import Isokinetic, as_integrator, check_turns, unit
 from jlangevin.kernels.preconditioner import Preconditioner, as_preconditioner
+from jlangevin.kernels.trajectory import Course, Trajectory
 from jlangevin.noise import Many, Want
 
 __all__ = ["AdjustedMicrocanonical", "adjusted_microcanonical"]
 
 
 @pytree_dataclass
-class AdjustedMicrocanonical(Isokinetic, Metropolis):
+class AdjustedMicrocanonical(Isokinetic, Trajectory):
     """See `adjusted_microcanonical`."""
 
     step_size: Any
@@ -48,32 +47,25 @@ class AdjustedMicrocanonical(Isokinetic, Metropolis):
         check_turns(position)
         return super().init(energy, position, noise)
 
-    def step(
-        self, energy: Energy, state: MetropolisState, noise: tuple[PyTree, jax.Array]
-    ) -> tuple[MetropolisState, Info]:
-        normals, uniform = noise
-
-        def at(k: Any) -> PyTree:
-            return jax.tree.map(
-                lambda x: lax.dynamic_index_in_dim(x, k, axis=-1, keepdims=False), normals
-            )
-
-        def step(k: jax.Array, carry: Any) -> Any:
-            here, u, rise, cause = carry
-            if self.decoherence_length is not None:
-                turned = self.refresh(u, at(k), self.decoherence_length)
-                u = jax.tree.map(lambda new, old: jnp.where(k == 0, old, new), turned, u)
-            points, u, more = self.move(partial(evaluate, energy), here, u)
-            for point in points:
-                # What comes after a point that cannot be weighed is its consequence.
-                cause = jnp.where(cause == 0, unweighable(energy, point), cause)
-            return points[-1], u, rise + more, cause
-
-        first = at(0)
+    def depart(self, state: MetropolisState, normals: PyTree) -> Course:
+        first = _at(normals, 0)
         none = jnp.zeros((), trees.float_dtype(state.position))
-        begun = state, unit(first, first), none, jnp.int32(0)
-        end, _, rise, cause = lax.fori_loop(0, self.trajectory_length, step, begun)
-        return accept_or_keep(state, end, -rise, self.temperature, uniform, cause)
+        return Course(state, unit(first, first), none, jnp.int32(0))
+
+    def go_on(self, energy: Energy, normals: PyTree, k: jax.Array, course: Course) -> Course:
+        u, cause = course.velocity, course.cause
+        if self.decoherence_length is not None:
+            turned = self.refresh(u, _at(normals, k), self.decoherence_length)
+            u = jax.tree.map(lambda new, old: jnp.where(k == 0, old, new), turned, u)
+        points, u, rise = self.move(partial(evaluate, energy), course.here, u)
+        for point in points:
+            # What comes after a point that cannot be weighed is its consequence.
+            cause = jnp.where(cause == 0, unweighable(energy, point), cause)
+        return Course(points[-1], u, course.work - rise, cause)
+
+
+def _at(normals: PyTree, k: Any) -> PyTree:
+    return jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, k, axis=-1, keepdims=False), normals)
 
 
 def adjusted_microcanonical(

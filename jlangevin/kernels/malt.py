@@ -12,23 +12,22 @@ from jlangevin._core import trees
 from jlangevin._core.checks import check_count
 from jlangevin._core.trees import PyTree, pytree_dataclass, static_field
 from jlangevin.energies.base import Energy
-from jlangevin.kernels.base import Info, hyperparameter
+from jlangevin.kernels.base import hyperparameter
 from jlangevin.kernels.metropolis import (
-    Metropolis,
     MetropolisState,
-    accept_or_keep,
     evaluate,
     langevin_work,
     unweighable,
 )
 from jlangevin.kernels.preconditioner import Preconditioner, Scalar, as_mass
+from jlangevin.kernels.trajectory import Course, Trajectory
 from jlangevin.noise import Many, Want
 
 __all__ = ["MALT", "malt"]
 
 
 @pytree_dataclass
-class MALT(Metropolis):
+class MALT(Trajectory):
     """See `malt`."""
 
     step_size: Any
@@ -41,26 +40,20 @@ class MALT(Metropolis):
     def step_noise(self) -> PyTree:
         return Many(Want.NORMAL, self.trajectory_length), Want.UNIFORM
 
-    def step(
-        self, energy: Energy, state: MetropolisState, noise: tuple[PyTree, jax.Array]
-    ) -> tuple[MetropolisState, Info]:
-        normals, uniform = noise
-
-        def leapfrog(k: jax.Array, carry: Any) -> Any:
-            now, velocity, work, cause = carry
-            xi = jax.tree.map(
-                lambda x: lax.dynamic_index_in_dim(x, k, axis=-1, keepdims=False), normals
-            )
-            velocity = self._thermalize(velocity, xi, k == 0)
-            now, velocity, more, new = self._leapfrog(energy, now, velocity)
-            # What comes after a point that cannot be weighed is its consequence.
-            return now, velocity, work + more, jnp.where(cause == 0, new, cause)
-
+    def depart(self, state: MetropolisState, normals: PyTree) -> Course:
         still = jax.tree.map(jnp.zeros_like, state.position)
         none = jnp.zeros((), trees.float_dtype(state.position))
-        begun = state, still, none, jnp.int32(0)
-        end, _, work, cause = lax.fori_loop(0, self.trajectory_length, leapfrog, begun)
-        return accept_or_keep(state, end, work, self.temperature, uniform, cause)
+        return Course(state, still, none, jnp.int32(0))
+
+    def go_on(self, energy: Energy, normals: PyTree, k: jax.Array, course: Course) -> Course:
+        xi = jax.tree.map(
+            lambda x: lax.dynamic_index_in_dim(x, k, axis=-1, keepdims=False), normals
+        )
+        velocity = self._thermalize(course.velocity, xi, k == 0)
+        here, velocity, more, new = self._leapfrog(energy, course.here, velocity)
+        # What comes after a point that cannot be weighed is its consequence.
+        cause = jnp.where(course.cause == 0, new, course.cause)
+        return Course(here, velocity, course.work + more, cause)
 
     def _leapfrog(
         self, energy: Energy, state: MetropolisState, velocity: PyTree

@@ -37,6 +37,7 @@ def run(
     if not (trees.is_concrete(state, setup) and xla.outermost()):
         return _run_traced(state, setup, plan, options, layout)
     begun, total = int(state.step), plan.burn_in + plan.num_steps
+    counted = int(state.tally.num_steps)
     kept: list[PyTree] = []
     store = None
     if options.checkpoint is not None:
@@ -77,7 +78,7 @@ def run(
     assert out is not None
     if not options.ignores:
         report.warn_or_raise(out.state, out.health, setup, raising=options.raises)
-    report.warn_if_stuck(out.state)
+    report.warn_if_stuck(out.state, counted)
     return _as_run(out._replace(draws=_concatenate_draws(kept)), setup, plan)
 
 

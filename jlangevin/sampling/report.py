@@ -74,10 +74,14 @@ def _chains_with(sign: Sign, state: SamplerState, health: Health) -> Affected:
     return found
 
 
-def warn_if_stuck(state: SamplerState) -> None:
-    """Warn of chains that have hardly moved, of a kernel that accepts or rejects."""
+def warn_if_stuck(state: SamplerState, before: int) -> None:
+    """Warn of chains that have hardly moved, of a kernel that accepts or rejects.
+
+    `before`: the number of steps when this run went on. What could be told then has been said, and
+    a chain that had moved by then is not stuck later.
+    """
     rates, steps = state.tally.acceptance, int(state.tally.num_steps)
-    if rates is None or not rates.is_fully_addressable or steps < _ENOUGH_STEPS:
+    if rates is None or not rates.is_fully_addressable or not before < _ENOUGH_STEPS <= steps:
         return
     rates = np.asarray(rates)
     stuck = ~(rates * steps >= 1)

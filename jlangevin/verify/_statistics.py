@@ -6,7 +6,7 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-__all__ = ["POWER", "ROWS", "Floats", "fisher"]
+__all__ = ["POWER", "ROWS", "Floats", "fisher_test"]
 
 Floats = NDArray[np.float64]
 
@@ -14,7 +14,7 @@ POWER = 0.99  # with which the errors called detectable are detected
 ROWS = 8  # coordinates or statistics shown in a report
 
 
-def fisher(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> Floats:
+def fisher_test(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> Floats:
     """Fisher's exact test of independence: the p-value of each column of two arrays (n, d)."""
     both, n = np.sum(a & b, axis=0), len(a)
     law = scipy.stats.hypergeom(n, a.sum(axis=0), b.sum(axis=0))

@@ -19,7 +19,7 @@ from jlangevin.distribution import Gaussian
 from jlangevin.energies.base import Energy
 from jlangevin.kernels.base import Info, Kernel, check_kernel
 from jlangevin.sampling import sample
-from jlangevin.verify._statistics import Floats, fisher
+from jlangevin.verify._statistics import Floats, fisher_test
 
 __all__ = ["assert_no_recompilation", "assert_streams_independent"]
 
@@ -82,7 +82,7 @@ def assert_streams_independent(
     d = trees.size(position)
     start = Gaussian(position, jnp.zeros((d, d), trees.float_dtype(position)))
 
-    def paths(key: jax.Array, **which: Any) -> tuple[Floats, Floats]:
+    def paths(key: jax.Array, **chosen: Any) -> tuple[Floats, Floats]:
         """Positions and noise, each (chain, step, element)."""
         draws = sample(
             jax.random.clone(key),
@@ -92,9 +92,9 @@ def assert_streams_independent(
             num_steps=num_steps,
             observe=lambda state: (state.position, state.noise),
             on_divergence="raise",
-            **which,
+            **chosen,
         ).draws
-        return _elements(draws[0]), _elements(draws[1])
+        return _flat_paths(draws[0]), _flat_paths(draws[1])
 
     key, other = jax.random.split(key)
     x, z = paths(key, num_chains=num_chains)
@@ -132,27 +132,27 @@ class _Recorder(NamedTuple):
     def step_noise(self) -> PyTree:
         return self.kernel.step_noise
 
-    def init(self, energy: Energy, position: PyTree, made: Any) -> _Recorded:
+    def init(self, energy: Energy, position: PyTree, drawn: Any) -> _Recorded:
         zero = noise.Streams(jnp.uint32(0), jnp.uint32(0))
-        like = jax.eval_shape(lambda: _words(noise.at_step(zero, self.step_noise, position)))
-        return _Recorded(position, self.kernel.init(energy, position, made), trees.zeros(like))
+        like = jax.eval_shape(lambda: _key_words(noise.at_step(zero, self.step_noise, position)))
+        return _Recorded(position, self.kernel.init(energy, position, drawn), trees.zeros(like))
 
-    def step(self, energy: Energy, state: _Recorded, made: Any) -> tuple[_Recorded, Info]:
-        inner, info = self.kernel.step(energy, state.inner, made)
-        return _Recorded(inner.position, inner, _words(made)), info
+    def step(self, energy: Energy, state: _Recorded, drawn: Any) -> tuple[_Recorded, Info]:
+        inner, info = self.kernel.step(energy, state.inner, drawn)
+        return _Recorded(inner.position, inner, _key_words(drawn)), info
 
 
-def _words(made: PyTree) -> PyTree:
+def _key_words(drawn: PyTree) -> PyTree:
     """Noise with keys as the words they are of."""
 
-    def words(leaf: jax.Array) -> jax.Array:
+    def leaf_words(leaf: jax.Array) -> jax.Array:
         is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
         return jax.random.key_data(leaf) if is_key else leaf
 
-    return jax.tree.map(words, made)
+    return jax.tree.map(leaf_words, drawn)
 
 
-def _elements(draws: PyTree) -> Floats:
+def _flat_paths(draws: PyTree) -> Floats:
     """Leaves (chain, step, …) as one array (chain, step, element)."""
     leaves = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(draws)]
     return np.concatenate([leaf.reshape(*leaf.shape[:2], -1) for leaf in leaves], axis=2)
@@ -173,12 +173,13 @@ def _check_ends(x: Floats, y: Floats, false_alarm: float) -> None:
     """Whether the rows of `x` (n, d) are independent of each other, and have the law of `y`'s."""
     n, d = x.shape
     above, index = x > np.median(y, axis=0), np.arange(n)
-    found = [(_two_sample(x[:, k], y[:, k]), f"element {k} under both keys") for k in range(d)]
+    found = [(_two_sample_test(x[:, k], y[:, k]), f"element {k} under both keys") for k in range(d)]
     for bit in range((n - 1).bit_length()):
         left = index[(index & 1 << bit == 0) & (index + (1 << bit) < n)]
-        each = fisher(above[left], above[left + (1 << bit)])
+        p_values = fisher_test(above[left], above[left + (1 << bit)])
         found += [
-            (float(each[k]), f"element {k} of chains that differ in bit {bit}") for k in range(d)
+            (float(p_values[k]), f"element {k} of chains that differ in bit {bit}")
+            for k in range(d)
         ]
     p, worst = min(found)
     if p * len(found) < false_alarm:
@@ -188,7 +189,7 @@ def _check_ends(x: Floats, y: Floats, false_alarm: float) -> None:
         )
 
 
-def _two_sample(x: Floats, y: Floats) -> float:
+def _two_sample_test(x: Floats, y: Floats) -> float:
     """The p-value of equal laws of n and n draws: 2 C(2n, n - k) / C(2n, n) bounds
     P(max |#{x ≤ t} - #{y ≤ t}| ≥ k), and ties make it smaller."""
     n, at = len(x), np.concatenate([x, y])
@@ -204,7 +205,7 @@ def _two_sample(x: Floats, y: Floats) -> float:
 
 # Compilation ----------------------------------------------------------------------------------
 
-_COMPILED = "/jax/core/compile/backend_compile_duration"
+_COMPILE_EVENT = "/jax/core/compile/backend_compile_duration"
 
 
 @contextlib.contextmanager
@@ -222,24 +223,24 @@ def assert_no_recompilation() -> Iterator[None]:
 
     Example:
         >>> import jax, jax.numpy as jnp, jlangevin as jl
-        >>> def go(seed, step_size):
+        >>> def run_chains(seed, step_size):
         ...     return jl.sample(jax.random.key(seed), jl.energies.double_well(),
         ...                      jl.ula(step_size), jnp.zeros((3, 1)), num_steps=5)
-        >>> run = go(0, 0.1)
+        >>> run = run_chains(0, 0.1)
         >>> with jl.verify.assert_no_recompilation():
-        ...     run = go(1, 0.2)
+        ...     run = run_chains(1, 0.2)
     """
     compiled: list[str] = []
 
     def listen(event: str, duration_secs: float, **details: str | int) -> None:
-        if event == _COMPILED:
+        if event == _COMPILE_EVENT:
             compiled.append(str(details.get("fun_name", "a program")))
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:
         jax.jit(lambda: 0)()  # a new function, which has to be compiled
         if not compiled:
-            raise RuntimeError(f"jax {jax.__version__} does not report the event {_COMPILED}")
+            raise RuntimeError(f"jax {jax.__version__} does not report the event {_COMPILE_EVENT}")
         compiled.clear()
         yield
     finally:

@@ -33,7 +33,7 @@ from jlangevin.errors import NoEnergyError
 from jlangevin.kernels.base import Kernel
 from jlangevin.sampling import sample
 from jlangevin.verify._statistics import POWER, ROWS
-from jlangevin.verify.law import Report, columns, compare
+from jlangevin.verify.law import Report, as_matrix, compare
 
 __all__ = ["Crossings", "assert_invariant", "invariance"]
 
@@ -186,7 +186,7 @@ def invariance(
         ).position
 
     start, end = positions(0, 0, num_chains), positions(num_steps, 0, num_chains)
-    before, after = columns(start), columns(end)
+    before, after = as_matrix(start), as_matrix(end)
     if np.array_equal(before, after):
         raise ValueError(
             f"kernel: no chain moved in {num_steps} step(s), and a kernel that stands still keeps "
@@ -195,24 +195,24 @@ def invariance(
     if isinstance(law, Gaussian):
         return compare(end, law, false_alarm=false_alarm)
     others = positions(0, num_chains, _LEVEL_DRAWS)
-    levels = columns(others)
+    levels = as_matrix(others)
     names = [f"coordinate {i}" for i in range(before.shape[1])]
     with contextlib.suppress(NoEnergyError):  # of a score there are the coordinates alone
         before, after, levels = [
-            np.hstack([known, np.asarray(energy_values(energy, x), np.float64)[:, None]])
-            for known, x in zip((before, after, levels), (start, end, others), strict=True)
+            np.hstack([coordinates, np.asarray(energy_values(energy, x), np.float64)[:, None]])
+            for coordinates, x in zip((before, after, levels), (start, end, others), strict=True)
         ]
         names.append("energy")
     finite = np.isfinite(after).all(axis=1)
     at = np.quantile(levels, _QUANTILES, axis=0)[:, None]
-    below, then_below = before[finite] <= at, after[finite] <= at
+    below_before, below_after = before[finite] <= at, after[finite] <= at
     return Crossings(
         num_chains=num_chains,
         num_nonfinite=int(np.sum(~finite)),
         false_alarm=false_alarm,
         statistics=tuple(names),
-        up=np.sum(below & ~then_below, axis=1).T,
-        down=np.sum(~below & then_below, axis=1).T,
+        up=np.sum(below_before & ~below_after, axis=1).T,
+        down=np.sum(~below_before & below_after, axis=1).T,
     )
 
 

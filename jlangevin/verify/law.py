@@ -199,7 +199,7 @@ def compare(samples: PyTree, law: Gaussian, *, false_alarm: float = 1e-6) -> Rep
         False
     """
     false_alarm = check_probability("false_alarm", false_alarm)
-    x, mean, cov = _prepare(samples, law)
+    x, mean, cov = _checked_arrays(samples, law)
     finite: NDArray[np.bool_] = np.all(np.isfinite(x), axis=1)
     num_nonfinite = int(np.sum(~finite))
     x = x[finite]
@@ -228,7 +228,7 @@ def compare(samples: PyTree, law: Gaussian, *, false_alarm: float = 1e-6) -> Rep
     chex.assert_shape([cov_z, sample_cov], (d, d))
     return Report(
         num_draws=n,
-        coordinates=_names(law.mean),
+        coordinates=_coordinate_names(law.mean),
         num_nonfinite=num_nonfinite,
         false_alarm=false_alarm,
         checks=tuple(checks),
@@ -287,7 +287,7 @@ def dkw_radius(num_draws: int, false_alarm: float) -> float:
     return math.sqrt(math.log(2 / false_alarm) / (2 * num_draws))
 
 
-def columns(samples: PyTree) -> Floats:
+def as_matrix(samples: PyTree) -> Floats:
     """Leaves of shape (n, …) as one array (n, d) in float64 on the host."""
     leaves = [np.asarray(as_host("samples", x), np.float64) for x in jax.tree.leaves(samples)]
     return np.concatenate(
@@ -295,7 +295,7 @@ def columns(samples: PyTree) -> Floats:
     )
 
 
-def _prepare(samples: PyTree, law: Any) -> tuple[Floats, Floats, Floats]:
+def _checked_arrays(samples: PyTree, law: Any) -> tuple[Floats, Floats, Floats]:
     """Draws (n, d), mean (d,) and covariance (d, d) in float64 on the host."""
     check_gaussian("law", law, "exact.law gives that of a chain after a number of steps")
     law.check_single("law")
@@ -324,10 +324,10 @@ def _prepare(samples: PyTree, law: Any) -> tuple[Floats, Floats, Floats]:
                 f"law.mean, got {np.shape(leaf)}{hint}"
             )
     mean = np.asarray(trees.ravel(law.mean), np.float64)
-    return columns(samples), mean, np.asarray(law.cov, np.float64)
+    return as_matrix(samples), mean, np.asarray(law.cov, np.float64)
 
 
-def _names(mean: PyTree) -> tuple[str, ...]:
+def _coordinate_names(mean: PyTree) -> tuple[str, ...]:
     """Of the coordinates, in the order in which the law's covariance has them."""
     names: list[str] = []
     for path, leaf in jax.tree_util.tree_leaves_with_path(mean):
@@ -399,11 +399,11 @@ def _check_covariance(u: Floats, threshold: float) -> Check:
         r = c[rows, cols] / np.sqrt(variances[rows] * variances[cols])
         t = r * np.sqrt((n - 1) / np.maximum(1 - r**2, 0))
     # Without variance there is no correlation; the variance has failed by then.
-    each = np.where(np.isnan(t), 1.0, 2 * scipy.stats.t.sf(np.abs(t), n - 1))
+    p_values = np.where(np.isnan(t), 1.0, 2 * scipy.stats.t.sf(np.abs(t), n - 1))
     if d > 1:
-        k = int(each.argmin())
+        k = int(p_values.argmin())
         found.append(
-            (float(each[k]), f"correlation of {cols[k]} and {rows[k]}: {r[k]:+.3g}, not 0")
+            (float(p_values[k]), f"correlation of {cols[k]} and {rows[k]}: {r[k]:+.3g}, not 0")
         )
     members = 1 + d + len(rows)
     p, worst = min(found)

@@ -66,6 +66,30 @@ def test_one_that_comes_down_is_not_behind():
     assert not are_behind(looks(normal(4, 64), energies), 1.0).any()
 
 
+@pytest.mark.parametrize(
+    ("way", "behind"),
+    [
+        ([5000.0, 2600.0, 1000.0, 500.0], False),  # down soon
+        ([1000.0, 960.0, 940.0, 900.0], True),  # so slowly that it holds up the others
+        ([5000.0, 500.0, 505.0, 498.0], True),  # it fell, and stays in another mode
+        ([500.0, 500.0, 500.0, 500.0], True),
+    ],
+)
+def test_one_that_is_on_its_way_is_not_behind(way, behind):
+    energies = 0.5 * np.sum(normal(4, 64) ** 2, axis=2)
+    energies[:, 7] = way
+    assert not is_falling(looks(normal(4, 64), energies))
+    found = are_behind(looks(normal(4, 64), energies), 1.0)
+    assert list(np.nonzero(found)[0]) == [7] * behind
+
+
+def test_while_most_chains_fall_none_is_behind():
+    energies = np.linspace(4e3, 1e3, 4)[:, None] * np.linspace(0.01, 1.0, 64)
+    energies[:, 7] = 1e6
+    assert is_falling(looks(normal(4, 64), energies))
+    assert not are_behind(looks(normal(4, 64), energies), 1.0).any()
+
+
 def test_half_of_the_chains_may_be_behind():
     energies = 0.5 * np.sum(normal(4, 64) ** 2, axis=2)
     energies[:, ::2] += 100.0

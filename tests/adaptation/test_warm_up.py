@@ -495,14 +495,16 @@ def test_a_mode_of_like_energy_is_no_straggler_but_a_disagreement():
     assert len(found.verdict.left_out) == 0
 
 
-@pytest.mark.filterwarnings("ignore:.* stayed at energies")
-def test_a_warm_up_that_was_too_short_says_so():
+@pytest.mark.parametrize("kernel", [jl.mala(0.1), jl.malt(0.1, 1.0, 4), jl.barker(0.1)])
+def test_a_warm_up_that_was_too_short_says_so(kernel):
+    """And no more: chains that are on their way have not stayed behind."""
     energy, _ = regression()
     law = jl.starts.uniform(-2, 2, like=jnp.zeros(3))
     with pytest.warns(jl.WarmUpWarning, match="num_steps=200"):
-        found = jl.warm_up(key(), energy, jl.mala(0.1), law, num_chains=64, num_steps=200)
+        found = jl.warm_up(key(), energy, kernel, law, num_chains=64, num_steps=200)
     assert not found.verdict.settled
     assert found.verdict.num_steps <= 220
+    assert len(found.verdict.left_out) == 0
 
 
 def test_the_neck_of_a_funnel_is_named():

@@ -9,6 +9,9 @@ under the former w, whose variances differ by a third or more, is rejected with 
 import dataclasses
 import functools
 import gc
+import subprocess
+import sys
+import textwrap
 import warnings
 import weakref
 from typing import Any
@@ -402,6 +405,31 @@ def test_an_energy_is_let_go_under_a_transformation_too(transformed):
     assert ref() is None
 
 
+OUTLIVES = """
+    import sys, types
+
+    # Python empties modules in the reverse order of their import, those that something still holds.
+    early = sys.modules["early"] = types.ModuleType("early")
+    import jax, jax.numpy as jnp, jlangevin as jl
+
+    class Energy:
+        def __call__(self, x):
+            return 0.5 * jnp.sum(x**2)
+
+    early.energy = Energy()
+    jl.sample(jax.random.key(0), early.energy, jl.ula(0.1), jnp.ones((2, 1)), num_steps=2)
+    sys.held = early, jl._core.contents
+"""
+
+
+def test_an_object_that_outlives_the_library_ends_in_silence():
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(OUTLIVES)],
+        capture_output=True, text=True, check=True, timeout=300,
+    )  # fmt: skip
+    assert done.stderr == ""
+
+
 def test_the_programs_of_what_a_model_held_before_are_let_go():
     class Other(Model):
         pass
@@ -441,6 +469,6 @@ def test_leaves_are_not_told_of():
 
 def test_only_so_many_results_are_kept():
     calls = []
-    double = compiling.kept(lambda x: calls.append(x) or 2 * x, most=2)
+    double = compiling.cached_while_alive(lambda x: calls.append(x) or 2 * x, most=2)
     assert [double(x) for x in (1, 2, 1, 3, 1, 2)] == [2, 4, 2, 6, 2, 4]
     assert calls == [1, 2, 3, 2]

@@ -60,6 +60,31 @@ def test_unflattening_does_not_call_the_constructor():
     assert jax.tree.map(lambda _: None, Spring(1.0)).stiffness is None
 
 
+@trees.pytree_dataclass
+class Even:
+    """A node whose own constructor makes its field of another argument."""
+
+    value: Any
+
+    def __init__(self, half):
+        if half is None:
+            raise TypeError("half")
+        trees.set_fields(self, value=2 * half)
+
+
+def test_a_constructor_of_its_own_is_kept_and_left_out_by_what_needs_no_checks():
+    node = Even(half=np.arange(3.0))
+    np.testing.assert_array_equal(node.value, [0.0, 2.0, 4.0])
+    with pytest.raises(TypeError, match="half"):
+        Even(None)
+    assert jax.tree.map(lambda _: None, node).value is None
+    made = trees.without_checks(Even, value=3.0)
+    assert type(made) is Even
+    assert made.value == 3.0
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        made.value = 2.0
+
+
 def test_nodes_are_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         Spring(1.0).stiffness = 2.0

@@ -145,7 +145,7 @@ def test_errors_and_nested_rhat_are_those_of_arviz_stats_1_3(x64):
 def test_quantiles_of_beta_laws_are_scipys(dtype):
     """Either by bisection or, where there is more rounding in that, by an expansion."""
     scipy_stats = pytest.importorskip("scipy.stats")
-    from jlangevin.diagnostics.series import _beta_quantile
+    from jlangevin.diagnostics.mcse import _beta_quantile
 
     size = np.array([1.0, 30.0, 900.0, 2e4, 1e6, 5e7])[:, None]
     prob = np.array([0.05, 0.5, 0.99])[None]

@@ -1,4 +1,7 @@
-"""The table of a run: its columns against NumPy and ArviZ, its verdict, its looks, its refusals."""
+"""The table of a run: its columns against NumPy and ArviZ, its verdict, its looks, its refusals.
+
+Wrong columns and wrong verdicts, one slip each, show that the tests of the right ones can fail.
+"""
 
 import dataclasses
 import re
@@ -13,6 +16,7 @@ import jlangevin as jl
 from jlangevin import diagnostics
 
 module = sys.modules["jlangevin.diagnostics.summary"]
+series = sys.modules["jlangevin.diagnostics.series"]
 
 
 def draws(shape=(4, 400, 2), dtype=jnp.float32):
@@ -63,9 +67,9 @@ def test_columns_are_the_single_diagnostics(dtype):
 
 def test_columns_are_those_of_arviz(x64):
     stats, older = pytest.importorskip("arviz_stats.base").array_stats, pytest.importorskip("arviz")
-    x = np.asarray(tree(jnp.float64)["layer"]["weight"])[..., 0]
+    x = np.asarray(tree(jnp.float64)["layer"]["weight"]).reshape(4, 101, 6)
     found = diagnostics.summary(x, superchains=2, probs=(0.1, 0.9))
-    for i in range(2):
+    for i in range(6):
         one = x[..., i]
         expected = {
             "mean": np.mean(one),
@@ -119,6 +123,82 @@ def test_summary_under_jit():
     assert jitted.verdict == plain.verdict
     with pytest.raises(TypeError, match="summary: its values are not known under jit"):
         jax.jit(lambda x: len(diagnostics.summary(x).verdict))(run.draws)
+
+
+def of_one_chain(x):
+    return jnp.stack([series._quantile(x[:1], prob) for prob in (0.1, 0.9)])
+
+
+def error_of_sd(x, size):
+    return series._error_of_sd(*series._squares(x), size)
+
+
+def nested_by_turns(x):
+    return diagnostics.nested_rhat(x[jnp.array([0, 2, 1, 3])], 2)
+
+
+COLUMN_MUTANTS = {
+    "mean of the chains' medians": ("mean", lambda x: jnp.mean(jnp.median(x, axis=1))),
+    "sd with divisor n": ("sd", jnp.std),
+    "sd within chains": ("sd", lambda x: jnp.sqrt(jnp.mean(jnp.var(x, axis=1, ddof=1)))),
+    "quantiles of one chain": ("quantiles", of_one_chain),
+    "error of the mean as if draws were independent": (
+        "mcse_mean",
+        lambda x: series._sd(x) / x.size**0.5,
+    ),
+    "error of the mean by the bulk's ESS": (
+        "mcse_mean",
+        lambda x: series._sd(x) / jnp.sqrt(series._ess_bulk(x)),
+    ),
+    "error of the mean for that of the sd": ("mcse_sd", series._mcse_mean_one),
+    "error of the sd by the draws' ESS": (
+        "mcse_sd",
+        lambda x: error_of_sd(x, series._ess_mean(x)),
+    ),
+    "bulk ESS without ranks": ("ess_bulk", series._ess_mean),
+    "bulk ESS of chains that are not split": (
+        "ess_bulk",
+        lambda x: series._effective(series._normal_scores(x), x),
+    ),
+    "tail ESS of one tail": ("ess_tail", lambda x: series._ess_quantile(x, 0.05)),
+    "tail ESS of the other": ("ess_tail", lambda x: series._ess_quantile(x, 0.95)),
+    "R-hat without ranks": ("rhat", lambda x: series._rhat_plain(series._split(x))),
+    "R-hat of chains that are not split": (
+        "rhat",
+        lambda x: series._rhat_plain(series._normal_scores(x)),
+    ),
+    "R-hat of places alone": (
+        "rhat",
+        lambda x: series._rhat_plain(series._normal_scores(series._split(x))),
+    ),
+    "R-hat of scales alone": ("rhat", lambda x: series._rhat_plain(series._scores(x)[1])),
+    "R-hat for nested R-hat": ("nested_rhat", series._rhat_one),
+    "superchains by turns": ("nested_rhat", nested_by_turns),
+}
+
+
+def changed(monkeypatch, **columns):
+    """`summary` with other columns, not compiled, as what is compiled stays as it is."""
+    right = series.all_of_one
+
+    def wrong(x, probs, superchains):
+        return right(x, probs, superchains) | {name: f(x) for name, f in columns.items()}
+
+    monkeypatch.setattr(series, "all_of_one", wrong)
+    monkeypatch.setattr(module, "_columns", module._columns.__wrapped__)
+
+
+def test_the_mutants_machinery_unchanged_is_accepted(x64, monkeypatch):
+    changed(monkeypatch, mean=jnp.mean)
+    test_columns_are_those_of_arviz(None)
+
+
+@pytest.mark.parametrize("name", COLUMN_MUTANTS)
+def test_a_wrong_column_is_told_from_arviz(name, x64, monkeypatch):
+    column, mutant = COLUMN_MUTANTS[name]
+    changed(monkeypatch, **{column: mutant})
+    with pytest.raises(AssertionError, match=f"\n{column}\n"):
+        test_columns_are_those_of_arviz(None)
 
 
 # Facts and verdict ------------------------------------------------------------------------------
@@ -229,6 +309,76 @@ def test_nested_rhat_decides_for_many_short_chains():
     apart = diagnostics.summary(x, superchains=4)
     assert not apart.ok
     assert "nested R-hat of x[0] is 1." in apart.verdict
+
+
+def mean_of_the_elements(found):
+    label, each = DISAGREEMENT(found)
+    return label, np.full(each.shape, np.mean(each))
+
+
+def first_of_the_elements(found):
+    label, each = DISAGREEMENT(found)
+    return label, np.full(each.shape, each[0])
+
+
+def largest_ess(found):
+    return float(np.max(found.ess_bulk)), "bulk of x[0]"
+
+
+def bulk_alone(found):
+    return float(np.min(found.ess_bulk)), f"bulk of {found.names[int(np.argmin(found.ess_bulk))]}"
+
+
+def without_faults(found):
+    nothing = {"num_divergent": None, "num_stuck": 0, "num_faults": None}
+    return AGAINST(dataclasses.replace(found, **nothing))
+
+
+DISAGREEMENT, AGAINST = module.Summary._disagreement, module.Summary._against
+
+VERDICT_MUTANTS = {
+    "mean R-hat": (
+        (module.Summary, "_disagreement", mean_of_the_elements),
+        lambda: test_the_threshold_of_rhat(1.0101, False),
+    ),
+    "R-hat of the first element": (
+        (module.Summary, "_disagreement", first_of_the_elements),
+        lambda: test_the_threshold_of_rhat(1.0101, False),
+    ),
+    "R-hat where nested R-hat decides": (
+        (module.Summary, "_disagreement", lambda found: ("R-hat", np.asarray(found.rhat))),
+        test_nested_rhat_decides_for_many_short_chains,
+    ),
+    "largest ESS": (
+        (module.Summary, "_least", largest_ess),
+        lambda: test_the_threshold_of_ess("bulk", 399.9, False),
+    ),
+    "bulk ESS alone": (
+        (module.Summary, "_least", bulk_alone),
+        lambda: test_the_threshold_of_ess("tail", 399.9, False),
+    ),
+    "R-hat up to 1.1": (
+        (module, "_RHAT", 1.1),
+        lambda: test_the_threshold_of_rhat(1.0101, False),
+    ),
+    "R-hat up to 1.001": (
+        (module, "_RHAT", 1.001),
+        lambda: test_the_threshold_of_rhat(1.0099, True),
+    ),
+    "ESS of 100": ((module, "_ESS", 100), lambda: test_the_threshold_of_ess("bulk", 399.9, False)),
+    "faults forgotten": (
+        (module.Summary, "_against", without_faults),
+        lambda: test_faults_speak_against_a_run("num_stuck", "3 of 4 chains did not move."),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", VERDICT_MUTANTS)
+def test_a_wrong_verdict_is_noticed(name, monkeypatch):
+    mutant, seen_by = VERDICT_MUTANTS[name]
+    monkeypatch.setattr(*mutant)
+    with pytest.raises(AssertionError):
+        seen_by()
 
 
 # Looks ------------------------------------------------------------------------------------------

@@ -425,6 +425,19 @@ def test_some_chains_that_never_move_are_counted_and_their_energies_compared():
     assert "the median of the others is" in message
 
 
+@pytest.mark.parametrize("chunk", [20, 60, 100, 250])
+def test_of_a_run_that_goes_on_in_parts_stuck_chains_are_said_once(chunk):
+    """When they can first be told: after a hundred steps."""
+    energy, kernel = jl.energies.quadratic(jnp.eye(1)), jl.mala(1e4)
+    state = jl.sample(key(), energy, kernel, jnp.ones((4, 1)), num_steps=0).state
+    spoken = []
+    for _ in range(8):
+        run, words = said(lambda: jl.resume(state, energy, kernel, num_steps=chunk))  # noqa: B023
+        state = run.state
+        spoken += [int(state.tally.num_steps)] * (StuckWarning in words)
+    assert spoken == [-(-100 // chunk) * chunk]
+
+
 # Schedules --------------------------------------------------------------------------------------
 
 

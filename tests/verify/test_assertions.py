@@ -11,7 +11,7 @@ from scipy import stats
 
 import jlangevin as jl
 from jlangevin.noise import Streams, Want
-from jlangevin.verify._statistics import fisher
+from jlangevin.verify._statistics import fisher_test
 
 pytestmark = pytest.mark.slow
 
@@ -199,7 +199,7 @@ def test_fishers_test_doubles_the_smaller_tail(table):
     """Not as SciPy's two-sided test, which adds up all tables that are less probable."""
     counts = np.ravel(table)
     a, b = (np.repeat(column, counts)[:, None] for column in ([1, 1, 0, 0], [1, 0, 1, 0]))
-    (found,) = fisher(a == 1, b == 1)
+    (found,) = fisher_test(a == 1, b == 1)
     tails = [stats.fisher_exact(table, tail).pvalue for tail in ("less", "greater")]
     assert found == pytest.approx(min(1.0, 2 * min(tails)), rel=1e-12)
 
@@ -255,7 +255,7 @@ def test_an_error_inside_is_not_hidden_and_nothing_listens_afterwards(monkeypatc
 
 
 def test_a_jax_that_reports_nothing_is_refused(monkeypatch):
-    monkeypatch.setattr(jl.verify.assertions, "_COMPILED", "/an/event/that/never/comes")
+    monkeypatch.setattr(jl.verify.assertions, "_COMPILE_EVENT", "/an/event/that/never/comes")
     refused = pytest.raises(RuntimeError, match="does not report the event")
     with refused, jl.verify.assert_no_recompilation():
         pass

@@ -22,7 +22,7 @@ at most that. Sign tests and Fisher's are exact; that of two samples is the boun
 """
 
 from jlangevin.verify.audit.battery import audit
-from jlangevin.verify.audit.lab import Draw, Rule, drawer
 from jlangevin.verify.audit.report import AuditReport, Finding
+from jlangevin.verify.audit.sampler import Draw, Rule, drawer
 
 __all__ = ["AuditReport", "Draw", "Finding", "Rule", "audit", "drawer"]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal
 
-__all__ = ["AuditReport", "Finding"]
+__all__ = ["NO_QUADRATIC", "AuditReport", "Finding"]
+
+NO_QUADRATIC = "the sampler has no notion of a quadratic energy"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,10 +18,19 @@ from jlangevin.distribution import Gaussian
 from jlangevin.errors import NotAffineError
 from jlangevin.kernels import leimkuhler_matthews, ula
 from jlangevin.kernels.base import Kernel
-from jlangevin.verify.audit.lab import Rule, Trial
+from jlangevin.verify.audit.sampler import Rule, Trial
 from jlangevin.verify.law import Report, compare
 
-__all__ = ["Fit", "Reading", "against", "fit_of", "heats", "law_of", "readings"]
+__all__ = [
+    "Fit",
+    "Reading",
+    "compare_trial",
+    "exact_law",
+    "fit_reading",
+    "likely_cause",
+    "readings",
+    "temperature_factors",
+]
 
 
 class Reading(NamedTuple):
@@ -32,7 +41,7 @@ class Reading(NamedTuple):
     fault: str
 
 
-def heats(temperature: float) -> list[tuple[float, str]]:
+def temperature_factors(temperature: float) -> list[tuple[float, str]]:
     """What may stand where the temperature belongs, as a factor of it, and why."""
     root = math.sqrt(temperature)
     return [
@@ -45,7 +54,16 @@ def heats(temperature: float) -> list[tuple[float, str]]:
     ]
 
 
+def likely_cause(factor: float, tolerance: float, temperature: float) -> str:
+    """What a factor of the temperature comes from; "T" if it is 1, but for the tolerance."""
+    for known, fault in temperature_factors(temperature):
+        if abs(factor / known - 1) < tolerance:
+            return fault or "T"
+    return f"{factor:.3g} T"
+
+
 def readings(rules: Mapping[str, Rule], step_size: float, temperature: float) -> list[Reading]:
+    """All readings that are tried: those of two rules of the library, and those of `rules`."""
     steps = {
         "step η": step_size,
         "step h = 2η": step_size / 2,
@@ -59,22 +77,22 @@ def readings(rules: Mapping[str, Rule], step_size: float, temperature: float) ->
     made = []
     for (name, rule), (reading, eta) in itertools.product(overdamped.items(), steps.items()):
         scale = temperature / (2 * eta), "σ²/(2η): the argument is the scale σ of the noise, not T"
-        for factor, fault in [*heats(temperature), scale]:
+        for factor, fault in [*temperature_factors(temperature), scale]:
             made.append(Reading(f"{name}, {reading}", rule(eta, factor * temperature), fault))
     for name, rule in rules.items():
-        for factor, fault in heats(temperature):
+        for factor, fault in temperature_factors(temperature):
             made.append(Reading(name, rule(step_size, factor * temperature), fault))
     return made
 
 
-def against(trial: Trial, law: Gaussian, level: float) -> Report | None:
+def compare_trial(trial: Trial, law: Gaussian, level: float) -> Report | None:
     """`trial` held against a law, None if it has too few finite draws.
 
     `law` is of a kernel's position, or of its whole state: position, velocity, and whatever else
     it carries, which is left out.
     """
-    good, draws = trial.finite, trial.position
-    if good.sum() < 2:
+    finite, draws = trial.finite, trial.position
+    if finite.sum() < 2:
         return None
     mean, unravel = ravel_pytree(law.mean)
     keep = np.arange(len(mean))
@@ -82,23 +100,25 @@ def against(trial: Trial, law: Gaussian, level: float) -> Report | None:
         where = unravel(jnp.arange(len(mean), dtype=mean.dtype))
         keep = np.asarray(where.position, int)
         if trial.velocity is not None and hasattr(where, "velocity"):
-            both = np.concatenate([keep, np.asarray(where.velocity, int)])
+            selected = np.concatenate([keep, np.asarray(where.velocity, int)])
             # A first velocity of zero leaves one noise for two of a first step.
-            cov = np.asarray(law.cov, np.float64)[np.ix_(both, both)]
+            cov = np.asarray(law.cov, np.float64)[np.ix_(selected, selected)]
             values = scipy.linalg.eigvalsh(cov)
             if values[0] > 1e-4 * values[-1]:
-                keep, draws = both, np.concatenate([draws, trial.velocity], axis=1)
+                keep, draws = selected, np.concatenate([draws, trial.velocity], axis=1)
     law = Gaussian(mean[keep], law.cov[np.ix_(keep, keep)])
-    return compare(draws[good], law, false_alarm=level)
+    return compare(draws[finite], law, false_alarm=level)
 
 
-def law_of(reading: Reading, trial: Trial) -> Gaussian | None:
+def exact_law(reading: Reading, trial: Trial) -> Gaussian | None:
     """None if it is no Gaussian, or too large for a float."""
+    if trial.start_law is None:
+        return None
     try:
         law = exact.law(
             reading.kernel,
             trial.energy,
-            trial.start,
+            trial.start_law,
             trial.num_steps,
             full=True,
             allow_unstable=True,
@@ -118,13 +138,14 @@ class Fit(NamedTuple):
     report: Report | None  # the last; None if there was nothing to test
 
 
-def fit_of(reading: Reading, trials: Sequence[Trial], level: float) -> Fit:
+def fit_reading(reading: Reading, trials: Sequence[Trial], level: float) -> Fit:
+    """Hold trials against the laws of a reading, until one is rejected."""
     p_value, report = 1.0, None
     for trial in trials:
-        law = law_of(reading, trial)
+        law = exact_law(reading, trial)
         if law is None:
             continue
-        report = against(trial, law, level)
+        report = compare_trial(trial, law, level)
         if report is None or not report.passed:
             return Fit(reading, report.p_value if report else 0.0, True, report)
         p_value = min(p_value, report.p_value)

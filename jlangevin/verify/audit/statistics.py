@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 import scipy
 
-from jlangevin.verify._statistics import Floats, fisher
-from jlangevin.verify.audit.lab import Trial
+from jlangevin.verify._statistics import Floats, fisher_test
+from jlangevin.verify.audit.sampler import Trial
 
-__all__ = ["independent", "repeated", "same_law", "signs"]
+__all__ = ["independence_test", "repeated_share", "sign_test", "two_sample_test"]
 
 
-def signs(values: Sequence[Floats]) -> float:
+def sign_test(values: Sequence[Floats]) -> float:
     """That each is as often above zero as below: the p-value of all together, exact."""
     p_values = []
     for value in values:
@@ -25,27 +25,27 @@ def signs(values: Sequence[Floats]) -> float:
     return float(min(1.0, len(values) * min(p_values)))
 
 
-def independent(x: Floats, y: Floats) -> float:
+def independence_test(x: Floats, y: Floats) -> float:
     """Fisher's exact test of each column of x against that of y, both cut at their medians."""
-    p_values = fisher(x > np.median(x, axis=0), y > np.median(y, axis=0))
+    p_values = fisher_test(x > np.median(x, axis=0), y > np.median(y, axis=0))
     return float(min(1.0, len(p_values) * p_values.min()))
 
 
-def same_law(x: Floats, y: Floats, center: Floats) -> float:
+def two_sample_test(x: Floats, y: Floats, center: Floats) -> float:
     """Of two samples of one size: Wei and Dudley's bound, for each coordinate and the distance."""
 
-    def columns(z: Floats) -> Floats:
+    def with_distance(z: Floats) -> Floats:
         return np.column_stack([z, np.sum((z - center) ** 2, axis=1)])
 
     gaps = [
         scipy.stats.ks_2samp(a, b, method="asymp").statistic
-        for a, b in zip(columns(x).T, columns(y).T, strict=True)
+        for a, b in zip(with_distance(x).T, with_distance(y).T, strict=True)
     ]
     n = min(len(x), len(y))
     return float(min(1.0, len(gaps) * 2 * math.exp(-n * max(gaps) ** 2)))
 
 
-def repeated(trial: Trial) -> float:
+def repeated_share(trial: Trial) -> float:
     """The share of chains that ended, away from where they began, exactly where another did."""
-    moved = trial.position[(trial.position != trial.first).any(axis=1) & trial.finite]
+    moved = trial.position[(trial.position != trial.start).any(axis=1) & trial.finite]
     return 1 - len(np.unique(moved, axis=0)) / len(moved) if len(moved) else 0.0

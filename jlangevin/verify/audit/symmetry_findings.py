@@ -1,0 +1,76 @@
+"""Findings on symmetries: time reversed, and energy and temperature scaled together."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import numpy as np
+import scipy
+
+from jlangevin.verify._statistics import POWER, Floats
+from jlangevin.verify.audit.conclusion import Conclusion
+from jlangevin.verify.audit.problems import CENTER
+from jlangevin.verify.audit.report import NO_QUADRATIC, Finding
+from jlangevin.verify.audit.statistics import sign_test, two_sample_test
+from jlangevin.verify.audit.trials import Trials
+
+__all__ = ["detailed_balance", "temperature_scaling"]
+
+
+def detailed_balance(trials: Trials, conclusion: Conclusion) -> Finding:
+    """Whether start and end of a step can be exchanged."""
+    name = "detailed balance"
+    if not conclusion.exact:
+        return Finding(name, "n/a", "exact starts are not its stationary law")
+    settings = trials.settings
+    # Each of these changes its sign if x_0 and x_1 are exchanged.
+    odd: list[Floats] = []
+    if trials.target_once is not None:
+        lower = np.linalg.cholesky(np.asarray(trials.target.cov, np.float64))
+        finite = trials.target_once.finite
+        x, y = (
+            scipy.linalg.solve_triangular(lower, (part[finite] - CENTER).T, lower=True)
+            for part in (trials.target_once.start, trials.target_once.position)
+        )
+        odd += [x[0] * y[1] - x[1] * y[0], *(x[i] * y[i] * (x[i] - y[i]) for i in (0, 1))]
+    if trials.mixture_once is not None:
+        finite = trials.mixture_once.finite
+        x, y = trials.mixture_once.start[finite, 0], trials.mixture_once.position[finite, 0]
+        odd += [x - y, x * y * (x - y)]
+    p_value = sign_test(odd)
+    n = min(int(np.sum(value != 0)) for value in odd)
+    alpha = settings.level / len(odd) / 2
+    deviates = scipy.stats.norm.isf(alpha) + scipy.stats.norm.isf(1 - POWER)
+    detectable = deviates / (2 * math.sqrt(max(n, 1)))
+    finds = f"x_0 and x_1 in one order with probability {0.5 + detectable:.2f}"
+    if p_value >= settings.level:
+        return Finding(name, "pass", "(x_0, x_1) has the law of (x_1, x_0)", p_value, finds)
+    verdict: Literal["FAIL", "info"] = "FAIL" if settings.claim == "reversible" else "info"
+    return Finding(name, verdict, "(x_0, x_1) has not the law of (x_1, x_0)", p_value)
+
+
+def temperature_scaling(trials: Trials, conclusion: Conclusion) -> Finding:
+    """Whether an energy at T is like another at temperature 1."""
+    name = "temperature"
+    if trials.quadratic_few is None or trials.shrunk is None or trials.divided is None:
+        return Finding(name, "n/a", NO_QUADRATIC)
+    n, level = trials.settings.num_chains, trials.settings.level
+    at_temperature = trials.quadratic_few.position[trials.quadratic_few.finite]
+    found = []
+    for trial, scale, energy in (
+        (trials.shrunk, math.sqrt(trials.settings.temperature), "E(√T ·)/T at 1, scaled"),
+        (trials.divided, 1.0, "E/T at 1"),
+    ):
+        at_one = scale * trial.position[trial.finite]
+        complete = len(at_temperature) == len(at_one) == n
+        p_value = two_sample_test(at_temperature, at_one, CENTER) if complete else 0.0
+        found.append((p_value, energy))
+    p_value, energy = max(found)
+    if p_value < level:
+        says = f"E at T is neither {found[0][1]}, nor {found[1][1]}"
+        return Finding(name, "FAIL", says, p_value)
+    critical = math.sqrt(math.log(6 / level) / n)
+    gap = critical + scipy.stats.norm.isf(1 - POWER) / math.sqrt(2 * n)
+    finds = f"a gap of {gap:.2g} in a distribution function"
+    return Finding(name, "pass", f"E at T is {energy}", p_value, finds)
