@@ -1,0 +1,195 @@
+"""Slips in the library's own source, each of which the tests have to notice.
+
+    python benchmarks/source_mutants.py             # all of them, about an hour on two cores
+    python benchmarks/source_mutants.py driver      # those whose name contains a word
+    python benchmarks/source_mutants.py --list
+
+Each slip is one replacement in a copy of the package. The tests named beside it run against the
+copy, and at least one has to fail. `mutants.py` has whole samplers that are wrong, which the tests
+run. The slips here need another source, so this runs by hand. The exit status is 1 if a slip
+survives, or no longer fits the source.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parent.parent
+
+
+class Mutant(NamedTuple):
+    """A replacement in one file, and the tests that see it."""
+
+    name: str
+    file: str  # below jlangevin/
+    before: str
+    after: str
+    tests: str  # arguments of pytest
+
+
+SAMPLING = "tests/sampling -m 'not slow'"
+METROPOLIS = "tests/kernels/test_metropolis.py tests/kernels/test_mala.py -m 'not slow'"
+
+MUTANTS = [
+    Mutant(
+        "driver: the acceptance rate of the last step for the mean",
+        "sampling/steps.py",
+        "after = before + (rate - before) / n.astype(rate.dtype)",
+        "after = rate",
+        SAMPLING,
+    ),
+    Mutant(
+        "driver: the first bad step off by one",
+        "sampling/steps.py",
+        "failed = jnp.where(alive & ~fine, carry.step, tally.first_bad_step)",
+        "failed = jnp.where(alive & ~fine, carry.step + 1, tally.first_bad_step)",
+        SAMPLING,
+    ),
+    Mutant(
+        "driver: noise of the next pair from block boundaries on",
+        "sampling/counted.py",
+        "made = self.block_noise(first >> 1, self.block_steps // 2)",
+        "made = self.block_noise((first >> 1) + (first > 0), self.block_steps // 2)",
+        SAMPLING,
+    ),
+    Mutant(
+        "driver: diverged chains are not frozen",
+        "sampling/steps.py",
+        "moved = _select(fine, moved, carry.kernel)",
+        "moved = moved",
+        SAMPLING,
+    ),
+    Mutant(
+        "driver: diverged chains go on being counted",
+        "sampling/steps.py",
+        "counted &= fine",
+        "counted &= True",
+        SAMPLING,
+    ),
+    Mutant(
+        "driver: the reducers' number of draws off by one",
+        "sampling/steps.py",
+        "n = self.step_range.num_draws - (self.step_range.ends - carry.step) // self.thin",
+        "n = self.step_range.num_draws + 1 - (self.step_range.ends - carry.step) // self.thin",
+        "tests/test_reducers.py -m 'not slow'",
+    ),
+    Mutant(
+        "driver: draws a place late",
+        "sampling/counted.py",
+        "// self.thin - 1, 0)",
+        "// self.thin, 0)",
+        SAMPLING,
+    ),
+    Mutant(
+        "driver: the last state of burn-in is counted",
+        "sampling/counted.py",
+        "counted = carry.step > self.step_range.begins",
+        "counted = carry.step >= self.step_range.begins",
+        f"tests/test_reducers.py {SAMPLING}",
+    ),
+    Mutant(
+        "driver: thinned draws are due from the first step",
+        "sampling/counted.py",
+        "return (done > 0) & (done % self.thin == 0)",
+        "return (done > 0) & (done % self.thin == 1 % self.thin)",
+        SAMPLING,
+    ),
+    Mutant(
+        "driver: all chains take the careful result",
+        "sampling/program.py",
+        "return jnp.where(jnp.broadcast_to(_expand_to(failed, a), a.shape), b, a)",
+        "return b",
+        SAMPLING,
+    ),
+    Mutant(
+        "driver: an unsound schedule is not looked at",
+        "sampling/steps.py",
+        "moved = if_sound(kernel, moved)",
+        "moved = moved",
+        SAMPLING,
+    ),
+    Mutant(
+        "driver: a block ends a step late",
+        "sampling/counted.py",
+        "return (carry.step - first < self.block_steps)",
+        "return (carry.step - first <= self.block_steps)",
+        SAMPLING,
+    ),
+    Mutant(
+        "driver: rejections of burn-in are counted",
+        "sampling/steps.py",
+        "rejections = rejections.after(jnp.where(counted, info.rejections, 0))",
+        "rejections = rejections.after(info.rejections)",
+        SAMPLING,
+    ),
+    Mutant(
+        "noise: a uniform that can be 0",
+        "noise.py",
+        "return (cell + wide(0.5)) * wide(2.0**-bits)",
+        "return cell * wide(2.0**-bits)",
+        "tests/test_noise.py -m 'not slow'",
+    ),
+    Mutant(
+        "reducers: variances divided by n",
+        "reducers/moments.py",
+        "square / (n - 1).astype(square.dtype)",
+        "square / n.astype(square.dtype)",
+        "tests/test_reducers.py -m 'not slow'",
+    ),
+    Mutant(
+        "reducers: pooled variances divided by n",
+        "reducers/moments.py",
+        "(count / (draws * count - 1))",
+        "(1 / draws)",
+        "tests/test_reducers.py -m 'not slow'",
+    ),
+]
+
+
+def survives(mutant: Mutant) -> str:
+    """Why it was not noticed, or nothing."""
+    with tempfile.TemporaryDirectory() as folder:
+        for part in ("jlangevin", "tests", "benchmarks", "docs", "README.md", "pyproject.toml"):
+            source, copy = ROOT / part, Path(folder) / part
+            (shutil.copytree if source.is_dir() else shutil.copy)(source, copy)
+        file = Path(folder) / "jlangevin" / mutant.file
+        text = file.read_text()
+        if text.count(mutant.before) != 1:
+            return f"its line stands {text.count(mutant.before)} times in {mutant.file}"
+        file.write_text(text.replace(mutant.before, mutant.after))
+        done = subprocess.run(
+            f"{sys.executable} -m pytest -x -q -n 2 -p no:cacheprovider {mutant.tests}",
+            shell=True,
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": folder},
+            capture_output=True,
+            text=True,
+        )
+    last = (done.stdout.strip().splitlines() or [""])[-1]
+    return "" if " failed" in last else f"pytest says {last!r}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("word", nargs="?", default="")
+    parser.add_argument("--list", action="store_true")
+    options = parser.parse_args()
+    chosen = [mutant for mutant in MUTANTS if options.word in mutant.name]
+    bad = 0
+    for mutant in chosen:
+        why = None if options.list else survives(mutant)
+        bad += bool(why)
+        status = "" if why is None else f"  SURVIVES: {why}" if why else "  noticed"
+        print(f"{mutant.name}{status}", flush=True)
+    return bool(bad)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
