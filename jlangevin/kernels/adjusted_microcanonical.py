@@ -13,7 +13,7 @@ from jlangevin._core import trees
 from jlangevin._core.checks import check_count
 from jlangevin._core.trees import PyTree, pytree_dataclass, static_field
 from jlangevin.energies.base import Energy
-from jlangevin.kernels.base import Info, hyperparameter
+from jlangevin.kernels.base import Hyper, Info, Position, hyperparameter
 from jlangevin.kernels.metropolis import (
     Metropolis,
     MetropolisState,
@@ -32,9 +32,9 @@ __all__ = ["AdjustedMicrocanonical", "adjusted_microcanonical"]
 class AdjustedMicrocanonical(Isokinetic, Metropolis):
     """See `adjusted_microcanonical`."""
 
-    step_size: Any
-    decoherence_length: Any
-    temperature: Any
+    step_size: Hyper
+    decoherence_length: Hyper | None
+    temperature: Hyper
     preconditioner: Preconditioner | None
     trajectory_length: int = static_field()
     integrator: str = static_field()
@@ -44,12 +44,12 @@ class AdjustedMicrocanonical(Isokinetic, Metropolis):
         refreshed = 1 if self.decoherence_length is None else self.trajectory_length
         return Many(Want.NORMAL, refreshed), Want.UNIFORM
 
-    def init(self, energy: Energy, position: PyTree, noise: None) -> MetropolisState:
+    def init(self, energy: Energy, position: Position, noise: None) -> MetropolisState:
         check_turns(position)
         return super().init(energy, position, noise)
 
     def step(
-        self, energy: Energy, state: MetropolisState, noise: tuple[PyTree, jax.Array]
+        self, energy: Energy, state: MetropolisState, noise: tuple[Position, jax.Array]
     ) -> tuple[MetropolisState, Info]:
         normals, uniform = noise
 
