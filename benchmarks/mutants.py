@@ -15,6 +15,7 @@ import numpy as np
 
 import jlangevin as jl
 from jlangevin._core.trees import pytree_dataclass
+from jlangevin.kernels.around import Around
 from jlangevin.noise import Streams, Want
 
 NUM_STEPS = 6
@@ -73,24 +74,12 @@ def steps_to_see(name: str) -> int:
 # Unadjusted ---------------------------------------------------------------------------------
 
 
-class ForgetsStart(NamedTuple):
+@pytree_dataclass
+class ForgetsStart(Around):
     """A kernel, but every chain starts at the origin."""
-
-    kernel: Any
-
-    @property
-    def init_noise(self) -> Any:
-        return self.kernel.init_noise
-
-    @property
-    def step_noise(self) -> Any:
-        return self.kernel.step_noise
 
     def init(self, energy: Any, position: Any, noise: Any) -> Any:
         return self.kernel.init(energy, jnp.zeros_like(position), noise)
-
-    def step(self, energy: Any, state: Any, noise: Any) -> Any:
-        return self.kernel.step(energy, state, noise)
 
 
 def update(rule: Callable[..., Any]) -> Rule:
@@ -259,25 +248,14 @@ DRIVERS: dict[str, Callable[[Streams, int], Any]] = {
 # Accepting and rejecting --------------------------------------------------------------------
 
 
-class Accepting(NamedTuple):
+@pytree_dataclass
+class Accepting(Around):
     """An adjusted kernel whose next state is rule(state, proposed, rate, uniform).
 
     The rule is the right one or one of `RULES`, by its number, so that one program has them all.
     """
 
-    kernel: Any
     number: Any
-
-    @property
-    def init_noise(self) -> Any:
-        return self.kernel.init_noise
-
-    @property
-    def step_noise(self) -> Any:
-        return self.kernel.step_noise
-
-    def init(self, energy: Any, position: Any, noise: Any) -> Any:
-        return self.kernel.init(energy, position, noise)
 
     def step(self, energy: Any, state: Any, noise: Any) -> tuple[Any, jl.Info]:
         *proposal, uniform = noise

@@ -185,7 +185,7 @@ S(init=RUN)
 S(init=RUN.state)
     TypeError: init: got a SamplerState ... run.position
 S(init=RUN.state.kernel)
-    TypeError: init: got a ULAState ... run.position
+    TypeError: init: got a PositionState ... run.position
 S(init=jl.Gaussian)
     TypeError: init: got the class Gaussian itself ... Gaussian(mean, cov)
 S(init=jl.energies.double_well(dim=2), num_chains=4)
@@ -257,7 +257,7 @@ S(observe=3)
 S(observe='position')
     TypeError: observe: expected a function of the kernel state
 S(observe=lambda s: s.velocity)
-    AttributeError: 'velocity' ... raised by observe, given one chain's kernel state ULAState(position=float32[2])
+    AttributeError: 'velocity' ... raised by observe, given one chain's kernel state PositionState(position=float32[2])
 S(observe=lambda: 0)
     TypeError: raised by observe, given one chain's kernel state
 S(observe=lambda s: 'x')
@@ -271,7 +271,7 @@ S(observe=lambda s: np.exp(s.position))
 S(observe=jl.reducers.moments)
     TypeError: raised by observe, given one chain's kernel state
 jax.jit(lambda x: S(init=x, observe=lambda s: s.velocity).draws)(X)
-    AttributeError: raised by observe, given one chain's kernel state ULAState(position=float32[2])
+    AttributeError: raised by observe, given one chain's kernel state PositionState(position=float32[2])
 S(sharding='chains')
     TypeError: sharding: expected a jax.sharding.Mesh ... got 'chains'
 S(sharding=NamedSharding(MESH, P(None, 'chains')))
@@ -310,7 +310,7 @@ S(reducers={0: jl.reducers.moments(), 'a': jl.reducers.moments()})
 S(reducers=SimpleNamespace(init=1))
     TypeError: reducers: ... lacks update, finish
 S(reducers=jl.reducers.moments(lambda s: s.velocity))
-    AttributeError: 'velocity' ... raised by reducers: MomentsReducer's of, given one chain's kernel state ULAState
+    AttributeError: 'velocity' ... raised by reducers: MomentsReducer's of, given one chain's kernel state PositionState
 S(reducers=jl.reducers.moments(lambda s: 'x'))
     TypeError: reducers: MomentsReducer's of: expected numbers ... got str
 S(reducers=jl.reducers.moments(lambda: 0))
@@ -373,7 +373,7 @@ resume(RUN)
 resume(3)
     TypeError: state: expected the state of a Run; got int
 resume(RUN.state.kernel)
-    TypeError: state: expected the state of a Run; got ULAState
+    TypeError: state: expected the state of a Run; got PositionState
 resume(RUN.state, kernel=jl.kernels.ULA)
     TypeError: kernel: got the class ULA itself
 resume(RUN.state, kernel=jl.mala(0.1))
@@ -385,7 +385,7 @@ resume(RUN.state, reducers=jl.reducers.moments)
 resume(RUN.state, reducers=jl.reducers.moments(lambda s: s.velocity))
     AttributeError: raised by reducers: MomentsReducer's of
 resume(RUN.state, observe=lambda s: s.velocity)
-    AttributeError: raised by observe, given one chain's kernel state ULAState(position=float32[2])
+    AttributeError: raised by observe, given one chain's kernel state PositionState(position=float32[2])
 resume(RUN.state._replace(kernel=None))
     ValueError: state: expected the same number of chains ... pass run.state unchanged
 resume(RUN.state._replace(kernel=jl.kernels.ULAState(X[:2])))

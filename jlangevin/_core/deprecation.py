@@ -9,7 +9,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from jlangevin._core.warn import warn
 
-__all__ = ["deprecated", "renamed"]
+__all__ = ["deprecated", "renamed", "warn_deprecated"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -29,7 +29,7 @@ def deprecated(instead: str, *, since: str) -> Callable[[Callable[P, R]], Callab
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(function)
         def warning(*args: P.args, **kwargs: P.kwargs) -> R:
-            _warn_deprecated(function.__qualname__, instead, since)
+            warn_deprecated(function.__qualname__, instead, since=since)
             return function(*args, **kwargs)
 
         return warning
@@ -52,12 +52,13 @@ def renamed(module: str, names: dict[str, str], *, since: str) -> Callable[[str]
         if name not in names:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
         home, _, new = names[name].rpartition(".")
-        _warn_deprecated(f"{module}.{name}", names[name], since)
+        warn_deprecated(f"{module}.{name}", names[name], since=since)
         return getattr(importlib.import_module(home), new)
 
     return look_up
 
 
-def _warn_deprecated(name: str, instead: str, since: str) -> None:
+def warn_deprecated(name: str, instead: str, *, since: str) -> None:
+    """Warn that what a user still has, such as a method of the user's own, has another name now."""
     message = f"{name} is deprecated since jlangevin {since}; use {instead} instead"
     warn(message, DeprecationWarning)

@@ -18,6 +18,7 @@ from jlangevin.adaptation.length import Seen
 from jlangevin.adaptation.moving import Moving
 from jlangevin.energies.base import Energy
 from jlangevin.errors import EnergyWarning, PrecisionWarning, StuckWarning
+from jlangevin.kernels.base import known
 from jlangevin.sampling import SamplerState, resume
 
 __all__ = ["PIECE", "Ensemble", "Look", "host", "quiet"]
@@ -136,7 +137,7 @@ class Ensemble:
     def given_back(self) -> SamplerState:
         """The state in the form that the kernel itself has, for `resume`."""
         chain, tally = self.state.kernel.chain, self.state.tally
-        if hasattr(chain, "energy_change"):  # of a kernel without acceptance rates
+        if known(chain, "energy_change") is not None:  # of a kernel without acceptance rates
             tally = tally._replace(acceptance=None)
         return self.state._replace(kernel=chain, tally=tally)
 
@@ -162,7 +163,7 @@ def _look(state: SamplerState) -> Look:
         flat = [leaf.reshape(len(leaf), -1) for leaf in leaves]
         return np.concatenate(flat, axis=1, dtype=np.float64)
 
-    gradient, energy = (getattr(chain, name, None) for name in ("gradient", "energy"))
+    gradient, energy = known(chain, "gradient"), known(chain, "energy")
     rates = host(state.tally.acceptance).astype(np.float64)
     return Look(
         rows(chain.position),

@@ -12,8 +12,7 @@ import numpy as np
 from jlangevin._core import trees
 from jlangevin._core.trees import PyTree
 from jlangevin.adaptation.metric import DenseMetric, DiagonalMetric, LowRankMetric, Metric
-from jlangevin.kernels.base import has_schedule
-from jlangevin.kernels.microcanonical import Microcanonical
+from jlangevin.kernels.base import Traits, has_schedule
 from jlangevin.kernels.preconditioner import Dense, Diagonal, LowRank
 from jlangevin.kernels.trajectory import Trajectory
 
@@ -118,9 +117,9 @@ def with_metric(kernel: Any, metric: Metric | None, like: PyTree) -> Any:
 
 def default_target(kernel: Any) -> float:
     """The rate to aim at."""
-    if isinstance(kernel, Microcanonical):
-        return math.sqrt(0.5)  # of `Moving`'s rate
-    return 0.8 if is_isokinetic(kernel) else 0.7 if is_kinetic(kernel) else 0.574
+    if is_isokinetic(kernel):
+        return 0.8 if Traits.of(kernel).by_value else math.sqrt(0.5)  # of `Moving`'s rate
+    return 0.7 if is_kinetic(kernel) else 0.574
 
 
 def with_first_step(kernel: Any, like: PyTree) -> Any:
@@ -128,7 +127,7 @@ def with_first_step(kernel: Any, like: PyTree) -> Any:
     d = trees.size(like)
     if is_isokinetic(kernel):
         changes = {"step_size": number(0.5 * math.sqrt(d))}
-        if kernel.decoherence_length is not None:
+        if getattr(kernel, "decoherence_length", None) is not None:
             changes["decoherence_length"] = number(math.sqrt(d))
     elif is_kinetic(kernel):
         changes = {"step_size": number(math.sqrt(2) * d ** (-1 / 4))}
@@ -146,7 +145,7 @@ def with_friction(kernel: Any, friction: Any) -> Any:
 
 def is_isokinetic(kernel: Any) -> bool:
     """Whether its velocity has a constant length, so that its step size is one."""
-    return hasattr(kernel, "decoherence_length")
+    return Traits.of(kernel).kinetic == "isokinetic"
 
 
 def number(value: Any) -> np.ndarray[Any, Any]:
@@ -156,7 +155,7 @@ def number(value: Any) -> np.ndarray[Any, Any]:
 
 def is_kinetic(kernel: Any) -> bool:
     """Whether the kernel has a mass, so that its step size is a time and not half its square."""
-    return _field(kernel) == "inverse_mass"
+    return Traits.of(kernel).kinetic == "thermal"
 
 
 def _field(kernel: Any) -> str | None:
@@ -167,4 +166,4 @@ def _field(kernel: Any) -> str | None:
 
 def argument(kernel: Any) -> str:
     """What a user calls it: the argument of the kernel's constructor."""
-    return "mass" if is_kinetic(kernel) else "preconditioner"
+    return "mass" if _field(kernel) == "inverse_mass" else "preconditioner"

@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 
 from jlangevin._core import trees
-from jlangevin._core.trees import PyTree, pytree_dataclass
+from jlangevin._core.trees import pytree_dataclass
 from jlangevin.adaptation.length import Seen, Trial
 from jlangevin.energies.base import Energy
-from jlangevin.kernels.base import Info
+from jlangevin.kernels.around import Around
+from jlangevin.kernels.base import Info, Noise, Position, known
 
 __all__ = ["Moving", "MovingState"]
 
@@ -31,7 +32,7 @@ class MovingState(NamedTuple):
 
 
 @pytree_dataclass
-class Moving:
+class Moving(Around):
     """`kernel` with a step size for each chain: log η += gain · pace · (rate - target).
 
     It depends on the chain's past, so no law is kept. Of a kernel that accepts everything the rate
@@ -40,27 +41,18 @@ class Moving:
     quickly that is wrong by many orders of magnitude.
     """
 
-    kernel: Any
     target: Any
     gain: Any
     fastest: Any
     energy_variance: Any  # wanted of a kernel that accepts everything, in d T²
     trial: Trial | None = None  # of the lengths of its trajectories
 
-    @property
-    def init_noise(self) -> PyTree:
-        return self.kernel.init_noise
-
-    @property
-    def step_noise(self) -> PyTree:
-        return self.kernel.step_noise
-
-    def init(self, energy: Energy, position: PyTree, noise: Any) -> MovingState:
+    def init(self, energy: Energy, position: Position, noise: Noise) -> MovingState:
         none = jnp.zeros((), trees.float_dtype(position))
         seen = None if self.trial is None else self.trial.nothing(self.kernel, none.dtype)
         return MovingState(self.kernel.init(energy, position, noise), none, none, seen)
 
-    def step(self, energy: Energy, state: MovingState, noise: Any) -> tuple[MovingState, Info]:
+    def step(self, energy: Energy, state: MovingState, noise: Noise) -> tuple[MovingState, Info]:
         dtype = state.log_step.dtype
         target, gain, fastest, first = (
             jnp.asarray(x, dtype)
@@ -85,7 +77,7 @@ class Moving:
     def _rate(self, chain: Any) -> jax.Array:
         """In place of an acceptance rate, exp(-½ Δ²/v) of an energy that changed by Δ, although it
         should not: 1/√2 on average where Δ is normal and has the variance v that is wanted."""
-        change = getattr(chain, "energy_change", None)
+        change = known(chain, "energy_change")
         if change is None:
             raise TypeError(
                 f"kernel: {type(self.kernel).__name__} accepts everything, so there is no "

@@ -14,7 +14,8 @@ from jlangevin._core.trees import PyTree
 from jlangevin.energies.base import Energy, check_energy, gradient
 from jlangevin.energies.draws import accepts_position, check_single_position
 from jlangevin.kernels.base import layers
-from jlangevin.kernels.preconditioner import Preconditioner, Scalar, as_mass
+from jlangevin.kernels.momentum import inverse_mass
+from jlangevin.kernels.preconditioner import Preconditioner, Scalar
 
 __all__ = ["ConfigurationalTemperature", "configurational_temperature", "kinetic_temperature"]
 
@@ -53,7 +54,7 @@ def kinetic_temperature(kernel: Any, state: Any = None, *, position_shape: Any =
             "kernel: the mass is asked of it; pass kinetic_temperature(kernel, state), got "
             f"{type(kernel).__name__} alone or first"
         )
-    mass = next((m for m in map(_inverse_mass, layers(kernel)) if m is not None), None)
+    mass = next((m for m in map(inverse_mass, layers(kernel)) if m is not None), None)
     if mass is None:
         raise TypeError(f"kernel: expected one with a mass, got {type(kernel).__name__}")
     if hasattr(state, "streams"):  # of a run
@@ -63,14 +64,6 @@ def kinetic_temperature(kernel: Any, state: Any = None, *, position_shape: Any =
     elif position_shape is not None:
         check_single_position("state", _velocity(state), position_shape, lambda: False)
     return _kinetic_temperature(mass, state)
-
-
-def _inverse_mass(kernel: Any) -> Scalar | Preconditioner | None:
-    """M⁻¹ of a kernel that has one, however it holds it."""
-    found = getattr(kernel, "inverse_mass", None)
-    if found is None and hasattr(kernel, "mass"):
-        return as_mass(kernel.mass).inverse()
-    return found
 
 
 def _velocity(state: Any) -> PyTree:

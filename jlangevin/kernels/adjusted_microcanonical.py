@@ -7,13 +7,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from jlangevin._core import trees
 from jlangevin._core.checks import check_count
 from jlangevin._core.trees import PyTree, pytree_dataclass, static_field
 from jlangevin.energies.base import Energy
-from jlangevin.kernels.base import hyperparameter
+from jlangevin.kernels.base import Hyper, Position, hyperparameter
 from jlangevin.kernels.metropolis import (
     MetropolisState,
     evaluate,
@@ -21,7 +20,7 @@ from jlangevin.kernels.metropolis import (
 )
 from jlangevin.kernels.microcanonical import Isokinetic, as_integrator, check_turns, unit
 from jlangevin.kernels.preconditioner import Preconditioner, as_preconditioner
-from jlangevin.kernels.trajectory import Course, Trajectory
+from jlangevin.kernels.trajectory import Course, Trajectory, of_move
 from jlangevin.noise import Many, Want
 
 __all__ = ["AdjustedMicrocanonical", "adjusted_microcanonical"]
@@ -31,9 +30,9 @@ __all__ = ["AdjustedMicrocanonical", "adjusted_microcanonical"]
 class AdjustedMicrocanonical(Isokinetic, Trajectory):
     """See `adjusted_microcanonical`."""
 
-    step_size: Any
-    decoherence_length: Any
-    temperature: Any
+    step_size: Hyper
+    decoherence_length: Hyper | None
+    temperature: Hyper
     preconditioner: Preconditioner | None
     trajectory_length: int = static_field()
     integrator: str = static_field()
@@ -43,29 +42,25 @@ class AdjustedMicrocanonical(Isokinetic, Trajectory):
         refreshed = 1 if self.decoherence_length is None else self.trajectory_length
         return Many(Want.NORMAL, refreshed), Want.UNIFORM
 
-    def init(self, energy: Energy, position: PyTree, noise: None) -> MetropolisState:
+    def init(self, energy: Energy, position: Position, noise: None) -> MetropolisState:
         check_turns(position)
         return super().init(energy, position, noise)
 
     def depart(self, state: MetropolisState, normals: PyTree) -> Course:
-        first = _at(normals, 0)
+        first = of_move(normals, 0)
         none = jnp.zeros((), trees.float_dtype(state.position))
         return Course(state, unit(first, first), none, jnp.int32(0))
 
     def go_on(self, energy: Energy, normals: PyTree, k: jax.Array, course: Course) -> Course:
         u, cause = course.velocity, course.cause
         if self.decoherence_length is not None:
-            turned = self.refresh(u, _at(normals, k), self.decoherence_length)
+            turned = self.refresh(u, of_move(normals, k), self.decoherence_length)
             u = jax.tree.map(lambda new, old: jnp.where(k == 0, old, new), turned, u)
         points, u, rise = self.move(partial(evaluate, energy), course.here, u)
         for point in points:
             # What comes after a point that cannot be weighed is its consequence.
             cause = jnp.where(cause == 0, unweighable(energy, point), cause)
         return Course(points[-1], u, course.work - rise, cause)
-
-
-def _at(normals: PyTree, k: Any) -> PyTree:
-    return jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, k, axis=-1, keepdims=False), normals)
 
 
 def adjusted_microcanonical(

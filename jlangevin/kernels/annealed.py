@@ -9,10 +9,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from jlangevin._core.checks import as_array, check_count, check_positive, or_nan
-from jlangevin._core.trees import PyTree, pytree_dataclass
+from jlangevin._core.trees import pytree_dataclass
 from jlangevin.energies.base import Energy, level
-from jlangevin.kernels.base import Info, Schedule, hyperparameter
-from jlangevin.kernels.ula import ULA, ULAState
+from jlangevin.kernels.base import (
+    Hyper,
+    Info,
+    Noise,
+    Position,
+    PositionState,
+    Schedule,
+    cast,
+    hyperparameter,
+)
+from jlangevin.kernels.ula import ULA
 from jlangevin.noise import Want
 
 __all__ = ["Annealed", "Levels", "annealed", "as_sigmas", "step_at"]
@@ -34,25 +43,27 @@ class Levels:
 class Annealed:
     """See `annealed`."""
 
-    sigma: Any
+    sigma: Hyper
     last: jax.Array
-    step_size: Any
-    temperature: Any
+    step_size: Hyper
+    temperature: Hyper
 
     init_noise: ClassVar[None] = None
     step_noise: ClassVar[Want] = Want.NORMAL
 
-    def init(self, energy: Energy, position: PyTree, noise: None) -> ULAState:
-        return ULAState(position)
+    def init(self, energy: Energy, position: Position, noise: None) -> PositionState:
+        return PositionState(position)
 
-    def step(self, energy: Energy, state: ULAState, noise: PyTree) -> tuple[ULAState, Info]:
+    def step(
+        self, energy: Energy, state: PositionState, noise: Noise
+    ) -> tuple[PositionState, Info]:
         ula = ULA(step_at(self.step_size, self.sigma, self.last), self.temperature, None)
         return ula.step(level(energy, self.sigma), state, noise)
 
 
-def step_at(step_size: Any, sigma: jax.Array, last: jax.Array) -> jax.Array:
+def step_at(step_size: Hyper, sigma: jax.Array, last: jax.Array) -> jax.Array:
     """η σ²/σ_L²."""
-    return jnp.asarray(step_size, sigma.dtype) * (sigma / last) ** 2
+    return cast(step_size, sigma) * (sigma / last) ** 2
 
 
 def as_sigmas(value: Any) -> jax.Array:

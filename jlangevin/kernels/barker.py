@@ -10,9 +10,9 @@ import jax.numpy as jnp
 from jax.nn import softplus
 from jax.scipy.special import erfc, expit
 
-from jlangevin._core.trees import PyTree, pytree_dataclass
+from jlangevin._core.trees import pytree_dataclass
 from jlangevin.energies.base import Energy
-from jlangevin.kernels.base import Info, hyperparameter
+from jlangevin.kernels.base import Hyper, Info, Position, cast, hyperparameter
 from jlangevin.kernels.metropolis import (
     Metropolis,
     MetropolisState,
@@ -31,14 +31,14 @@ __all__ = ["Barker", "barker"]
 class Barker(Metropolis):
     """See `barker`."""
 
-    step_size: Any
-    temperature: Any
+    step_size: Hyper
+    temperature: Hyper
     preconditioner: Preconditioner | None
 
     step_noise: ClassVar[tuple[Want, Want, Want]] = (Want.NORMAL, Want.NORMAL, Want.UNIFORM)
 
     def step(
-        self, energy: Energy, state: MetropolisState, noise: tuple[PyTree, PyTree, jax.Array]
+        self, energy: Energy, state: MetropolisState, noise: tuple[Position, Position, jax.Array]
     ) -> tuple[MetropolisState, Info]:
         xi, zeta, uniform = noise
         slope = self._slope(state.gradient)
@@ -48,20 +48,19 @@ class Barker(Metropolis):
         cause = unweighable(energy, proposed)
         return accept_or_keep(state, proposed, work, self.temperature, uniform, cause)
 
-    def _slope(self, gradient: PyTree) -> PyTree:
+    def _slope(self, gradient: Position) -> Position:
         """∂E along the columns of L."""
         if self.preconditioner is None:
             return gradient
         return self.preconditioner.transposed(gradient)
 
-    def _moved(self, position: PyTree, move: PyTree) -> PyTree:
+    def _moved(self, position: Position, move: Position) -> Position:
         if self.preconditioner is not None:
             move = self.preconditioner.factor(move)
         return jax.tree.map(jnp.add, position, move)
 
     def _move(self, slope: jax.Array, xi: jax.Array, zeta: jax.Array) -> jax.Array:
-        dtype = slope.dtype
-        eta, temperature = (jnp.asarray(h, dtype) for h in (self.step_size, self.temperature))
+        eta, temperature = (cast(h, slope) for h in (self.step_size, self.temperature))
         size = jnp.sqrt(2 * eta * temperature) * jnp.abs(xi)
         # Decided on is the rarer way, uphill: its probability is right however small it is, and
         # so is the uniform, the probability that a normal is larger than ζ, either way.
@@ -69,11 +68,11 @@ class Barker(Metropolis):
         uphill = uniform < expit(-size * jnp.abs(slope) / temperature)
         return jnp.where(uphill == (slope > 0), size, -size)
 
-    def _work(self, move: PyTree, slope: PyTree, slope_there: PyTree) -> jax.Array:
+    def _work(self, move: Position, slope: Position, slope_there: Position) -> jax.Array:
         """T Σ (log(1 + exp(w g/T)) - log(1 + exp(-w g'/T)))."""
 
         def terms(w: jax.Array, g: jax.Array, h: jax.Array) -> jax.Array:
-            temperature = jnp.asarray(self.temperature, w.dtype)
+            temperature = cast(self.temperature, w)
             rise, rise_back = w * g / temperature, -w * h / temperature
             return temperature * (softplus(rise) - softplus(rise_back))
 

@@ -1,10 +1,11 @@
-"""What a kernel is: a deterministic function of state and noise, and its hyper-parameters."""
+"""What a kernel is: a deterministic function of state and noise; its traits, hyper-parameters."""
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Iterator
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, Self, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -13,28 +14,60 @@ import numpy as np
 from jlangevin import noise
 from jlangevin._core import trees
 from jlangevin._core.checks import check_made, check_not_negative, check_number, check_scalar
+from jlangevin._core.deprecation import deprecated, warn_deprecated
 from jlangevin._core.trees import PyTree, pytree_dataclass, static_field
 from jlangevin._core.user_code import check_returned, note_on_errors
-from jlangevin.energies.base import (
-    Energy,
-)
+from jlangevin.energies.base import Energy
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar as TypeVarWithDefault
+
+    State = TypeVarWithDefault("State", default=Any)
+else:
+    State = TypeVar("State")
 
 __all__ = [
+    "Convertible",
+    "Hyper",
     "Info",
     "Kernel",
+    "Kinetic",
+    "Noise",
+    "Position",
+    "PositionState",
     "Rejections",
     "Schedule",
+    "Traits",
+    "cast",
     "check_kernel",
     "check_step",
+    "convert_state",
     "has_schedule",
     "hyperparameter",
     "if_sound",
+    "known",
     "layers",
     "position",
     "resolve_schedules",
+    "warn_of_adopt",
 ]
 
 K = TypeVar("K")
+
+Hyper: TypeAlias = Any
+"""A hyper-parameter: a number, or a `Schedule` until the driver has put its value there."""
+
+Position: TypeAlias = PyTree
+"""Where one chain is: a pytree of floating arrays. A gradient and a velocity are like it."""
+
+Noise: TypeAlias = PyTree
+"""What a kernel is given for the wants that it declares, in their structure."""
+
+
+class PositionState(NamedTuple):
+    """The state of a kernel that carries nothing from step to step but the position."""
+
+    position: Any
 
 
 class Rejections(NamedTuple):
@@ -84,7 +117,7 @@ class Info(NamedTuple):
     first_bad_step: Any = None
 
 
-class Kernel(Protocol):
+class Kernel(Protocol[State]):
     """One Langevin dynamics. Any pytree with these members is a kernel.
 
     A kernel draws nothing. `init_noise` and `step_noise` are pytrees of `noise.Want` that say
@@ -92,8 +125,9 @@ class Kernel(Protocol):
     a pytree with a member `position`. One that is not finite has to stay so, as the driver looks
     for such chains at the end of a block and not after every step.
 
-    Those that `tempered` may wrap also have `adopt(energy, state, other)`: a state of `other`, the
-    same kernel at another temperature, made one of its own.
+    What else a kernel may say of itself is in `Traits`. Those that `tempered` may wrap also have
+    `convert_state(energy, state, other)`: a state of `other`, the same kernel at another
+    temperature, made one of its own.
     """
 
     @property
@@ -102,13 +136,120 @@ class Kernel(Protocol):
     @property
     def step_noise(self) -> PyTree: ...
 
-    def init(self, energy: Energy, position: PyTree, noise: Any) -> Any:
+    def init(self, energy: Energy, position: Position, noise: Noise) -> State:
         """The state of a chain that starts at `position`."""
         ...
 
-    def step(self, energy: Energy, state: Any, noise: Any) -> tuple[Any, Info]:
+    def step(self, energy: Energy, state: State, noise: Noise) -> tuple[State, Info]:
         """The next state, and what is to be reported of the step."""
         ...
+
+
+# Traits ---------------------------------------------------------------------------------------
+
+Kinetic = Literal["thermal", "isokinetic"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Traits:
+    """What a kernel says of itself, for those that go by it: wrappers, couplings and warm-up.
+
+    A kernel says it by its members, one of a user's own as those of the library. One that lacks
+    them all has the defaults. A wrapper has its kernel inside as a member `kernel`.
+    """
+
+    by_value: bool = False  # `by_value = True`: it accepts, rejects or swaps by the energy's value
+    counts_steps: bool = False  # `counts_steps = True`: it goes by a number of steps in its state
+    estimates: bool = False  # a member `estimator`, where gradients come from instead of the energy
+    walled: bool = False  # a member `domain`: walls, in the coordinates of the position it is given
+    has_temperature: bool = False  # a member `temperature`, a number or a schedule
+    converts: bool = False  # a method `convert_state`, see `Kernel`
+    proposes: bool = False  # a method `proposal`, see `jlangevin.kernels.proposal`
+    # `kinetic`: what velocity it has. "thermal" is of N(0, T/M), and the step size a time;
+    # "isokinetic" is of a constant length, and the step size is one, too. None is no velocity, and
+    # the step size η. Left unsaid, a member `inverse_mass` is thermal and `decoherence_length`
+    # isokinetic.
+    kinetic: Kinetic | None = None
+
+    @classmethod
+    def own(cls, kernel: Any) -> Self:
+        """Those of one layer, without regard to what is inside of it."""
+        kinetic: Kinetic | None = getattr(kernel, "kinetic", None)
+        if not hasattr(kernel, "kinetic"):
+            if hasattr(kernel, "decoherence_length"):
+                kinetic = "isokinetic"
+            elif hasattr(kernel, "inverse_mass"):
+                kinetic = "thermal"
+        return cls(
+            by_value=_says(kernel, "by_value"),
+            counts_steps=_says(kernel, "counts_steps"),
+            estimates=_says(kernel, "estimator"),
+            walled=_says(kernel, "domain"),
+            has_temperature=_says(kernel, "temperature"),
+            converts=_converter(kernel) is not None,
+            proposes=_says(kernel, "proposal"),
+            kinetic=kinetic,
+        )
+
+    @classmethod
+    def of(cls, kernel: Any) -> Self:
+        """Those of a kernel: what is true inside of a wrapper is true of it, but that a wrapper
+        passes on no temperature, conversion or proposal."""
+        each = [cls.own(layer) for layer in layers(kernel)]
+        return dataclasses.replace(
+            each[0],
+            by_value=any(own.by_value for own in each),
+            counts_steps=any(own.counts_steps for own in each),
+            estimates=any(own.estimates for own in each),
+            walled=any(own.walled for own in each),
+            kinetic=next((own.kinetic for own in each if own.kinetic is not None), None),
+        )
+
+
+def _says(kernel: Any, member: str) -> bool:
+    value = getattr(kernel, member, None)
+    return value is not None and value is not False
+
+
+class Convertible:
+    """A kernel whose states mean the same at every temperature, as positions do and energies."""
+
+    def convert_state(self, energy: Energy, state: Any, other: Any) -> Any:
+        """See `Kernel`."""
+        return state
+
+    @deprecated("convert_state", since="0.1")
+    def adopt(self, energy: Energy, state: Any, other: Any) -> Any:
+        return self.convert_state(energy, state, other)
+
+
+def convert_state(kernel: Any, energy: Energy, state: Any, other: Any) -> Any:
+    """A state of `other`, the same kernel at another temperature, as one of `kernel`'s own."""
+    return getattr(kernel, str(_converter(kernel)))(energy, state, other)
+
+
+def warn_of_adopt(kernel: Any) -> None:
+    """Say that `convert_state` is what the method `adopt` is called now, if `kernel` has that."""
+    if _converter(kernel) == "adopt":
+        warn_deprecated(f"{type(kernel).__name__}.adopt", "convert_state", since="0.1")
+
+
+def _converter(kernel: Any) -> str | None:
+    """What the method is called that makes states its own: of two names that of the class which is
+    nearer to `kernel`, as a subclass of a user's may have the old one."""
+    for kind in type(kernel).__mro__:
+        for name in ("convert_state", "adopt"):
+            if name in vars(kind):
+                return name
+    return next((name for name in ("convert_state", "adopt") if hasattr(kernel, name)), None)
+
+
+# Hyper-parameters -----------------------------------------------------------------------------
+
+
+def cast(value: Hyper, like: jax.Array) -> jax.Array:
+    """A hyper-parameter in the dtype of the array that it is to act on."""
+    return jnp.asarray(value, like.dtype)
 
 
 @pytree_dataclass
@@ -174,6 +315,12 @@ def _is_schedule(leaf: Any) -> bool:
 def position(state: Any) -> Any:
     """A kernel state's position: what is observed and reduced if nothing else is asked for."""
     return state.position
+
+
+def known(state: Any, name: Literal["energy", "gradient", "energy_change"]) -> Any:
+    """What a state holds beside its position, in members of these names, or None: E and ∇E there,
+    and by how much the last step changed an energy that it should have kept."""
+    return getattr(state, name, None)
 
 
 def check_kernel(kernel: Any, position: PyTree = None) -> None:

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 from jlangevin._core.arithmetic import hidden_zero, separately_rounded
 from jlangevin._core.checks import check_count
 from jlangevin._core.trees import PyTree, pytree_dataclass, static_field
-from jlangevin.energies.base import Energy, gradient
-from jlangevin.kernels.base import Info
-from jlangevin.kernels.mala import MALA
+from jlangevin.energies.base import Energy
+from jlangevin.kernels.around import Around
+from jlangevin.kernels.base import Info, Noise, Position, Traits
 from jlangevin.kernels.metropolis import total
 from jlangevin.kernels.nesting import check_inside
 from jlangevin.noise import Want
@@ -37,18 +37,13 @@ class CoupledState:
 
 
 @pytree_dataclass
-class Coupled:
+class Coupled(Around):
     """See `coupled`."""
 
-    kernel: Any
     lag: Any
     how: str = static_field()
 
     counts_steps = True
-
-    @property
-    def init_noise(self) -> PyTree:
-        return self.kernel.init_noise
 
     @property
     def step_noise(self) -> PyTree:
@@ -56,11 +51,11 @@ class Coupled:
         wants = self.kernel.step_noise
         return (wants, Want.UNIFORM) if self.how == "reflection" else wants
 
-    def init(self, energy: Energy, position: PyTree, noise: Any) -> CoupledState:
+    def init(self, energy: Energy, position: Position, noise: Noise) -> CoupledState:
         start = self.kernel.init(energy, position, noise)
         return CoupledState(start, start, jnp.int32(0), jnp.int32(-1))
 
-    def step(self, energy: Energy, state: CoupledState, noise: Any) -> tuple[CoupledState, Info]:
+    def step(self, energy: Energy, state: CoupledState, noise: Noise) -> tuple[CoupledState, Info]:
         if self.how == "reflection":
             leading, lagging, same, info = self._reflected(energy, state, *noise)
         else:
@@ -88,9 +83,10 @@ class Coupled:
         self, energy: Energy, state: CoupledState, noise: Any, uniform: jax.Array
     ) -> tuple[Any, ...]:
         """Both chains, and whether they are now the same but for rounding."""
-        adjusted = isinstance(self.kernel, MALA)
+        adjusted = Traits.of(self.kernel).by_value
         xi = noise[0] if adjusted else noise
-        other, same = reflect(xi, self._gap(energy, state), uniform)
+        laws = (self.kernel.proposal(energy, each) for each in (state.leading, state.lagging))
+        other, same = reflect(xi, next(laws).gap(next(laws)), uniform)
         leading, info = self.kernel.step(energy, state.leading, noise)
         lagging, report = self.kernel.step(
             energy, state.lagging, (other, noise[1]) if adjusted else other
@@ -98,26 +94,6 @@ class Coupled:
         if adjusted:  # one proposal for both must be accepted by both
             same &= noise[1] < jnp.minimum(info.acceptance_rate, report.acceptance_rate)
         return leading, lagging, same, _of_both(info, report)
-
-    def _gap(self, energy: Energy, state: CoupledState) -> PyTree:
-        """How far apart the proposals' means are, in units of their noise: z = L⁻¹(m - m')/σ."""
-        kernel, pair = self.kernel, (state.leading, state.lagging)
-        x, y = (each.position for each in pair)
-        g, h = (
-            each.gradient if isinstance(kernel, MALA) else gradient(energy, each.position)
-            for each in pair
-        )
-        turn = jax.tree.map(jnp.subtract, g, h)
-        if kernel.preconditioner is not None:
-            turn = kernel.preconditioner.apply(turn)
-
-        def mean(x: jax.Array, y: jax.Array, turn: jax.Array) -> jax.Array:
-            eta = jnp.asarray(kernel.step_size, x.dtype)
-            sigma = jnp.sqrt(2 * eta * jnp.asarray(kernel.temperature, x.dtype))
-            return (x - y - separately_rounded(eta * turn, hidden_zero(eta))) / sigma
-
-        gap = jax.tree.map(mean, x, y, turn)
-        return gap if kernel.preconditioner is None else kernel.preconditioner.solve(gap)
 
 
 def reflect(xi: PyTree, gap: PyTree, uniform: jax.Array) -> tuple[PyTree, jax.Array]:

@@ -13,7 +13,8 @@ from jlangevin._core.checks import as_array, check_spd
 from jlangevin._core.trees import PyTree, pytree_dataclass
 from jlangevin.distribution import factor
 from jlangevin.energies.base import Energy, WrappedEnergy, gradient
-from jlangevin.kernels.base import Info
+from jlangevin.kernels.around import Around
+from jlangevin.kernels.base import Info, Noise, Position
 from jlangevin.kernels.nesting import check_inside
 from jlangevin.noise import Want
 
@@ -24,7 +25,7 @@ __all__ = ["GradientNoise", "gradient_noise"]
 class Tilted(WrappedEnergy):
     """E(x) + e·x: its gradient is that of E with an error e."""
 
-    error: Any
+    error: Position
 
     def __call__(self, position: PyTree) -> jax.Array:
         value: jax.Array = self.energy(position)
@@ -35,24 +36,16 @@ class Tilted(WrappedEnergy):
 
 
 @pytree_dataclass
-class GradientNoise:
+class GradientNoise(Around):
     """See `gradient_noise`."""
 
-    kernel: Any
     scale: jax.Array
-
-    @property
-    def init_noise(self) -> PyTree:
-        return self.kernel.init_noise
 
     @property
     def step_noise(self) -> PyTree:
         return self.kernel.step_noise, Want.NORMAL
 
-    def init(self, energy: Energy, position: PyTree, noise: Any) -> Any:
-        return self.kernel.init(energy, position, noise)
-
-    def step(self, energy: Energy, state: Any, noise: Any) -> tuple[Any, Info]:
+    def step(self, energy: Energy, state: Any, noise: Noise) -> tuple[Any, Info]:
         inner, zeta = noise
         zeta = trees.ravel(zeta)
         if self.scale.shape != (zeta.size, zeta.size):
@@ -60,8 +53,7 @@ class GradientNoise:
                 f"cov: of shape {self.scale.shape}, does not fit a position of {zeta.size} elements"
             )
         error = trees.unraveler(state.position)(product(self.scale.astype(zeta.dtype), zeta))
-        stepped: tuple[Any, Info] = self.kernel.step(Tilted(energy, error), state, inner)
-        return stepped
+        return super().step(Tilted(energy, error), state, inner)
 
 
 def gradient_noise(kernel: Any, cov: Any) -> GradientNoise:

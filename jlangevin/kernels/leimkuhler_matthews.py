@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 
 from jlangevin._core.arithmetic import hidden_zero, separately_rounded
-from jlangevin._core.trees import PyTree, pytree_dataclass
+from jlangevin._core.trees import pytree_dataclass
 from jlangevin.energies.base import Energy, gradient
-from jlangevin.kernels.base import Info, hyperparameter
+from jlangevin.kernels.base import Convertible, Hyper, Info, Noise, Position, cast, hyperparameter
 from jlangevin.kernels.preconditioner import Preconditioner, as_preconditioner
-from jlangevin.kernels.ula import ULA, ULAState
+from jlangevin.kernels.proposal import Proposal
 from jlangevin.noise import Want
 
 __all__ = ["LeimkuhlerMatthews", "LeimkuhlerMatthewsState", "leimkuhler_matthews"]
@@ -21,37 +21,38 @@ __all__ = ["LeimkuhlerMatthews", "LeimkuhlerMatthewsState", "leimkuhler_matthews
 class LeimkuhlerMatthewsState(NamedTuple):
     """The position, and the standard normals that the last step shares with the next."""
 
-    position: Any
-    noise: Any
+    position: Position
+    noise: Position
 
 
 @pytree_dataclass
-class LeimkuhlerMatthews:
+class LeimkuhlerMatthews(Convertible):
     """See `leimkuhler_matthews`."""
 
-    step_size: Any
-    temperature: Any
+    step_size: Hyper
+    temperature: Hyper
     preconditioner: Preconditioner | None
 
     init_noise: ClassVar[Want] = Want.NORMAL
     step_noise: ClassVar[Want] = Want.NORMAL
 
-    def init(self, energy: Energy, position: PyTree, noise: PyTree) -> LeimkuhlerMatthewsState:
+    def init(self, energy: Energy, position: Position, noise: Noise) -> LeimkuhlerMatthewsState:
         return LeimkuhlerMatthewsState(position, noise)
 
     def step(
-        self, energy: Energy, state: LeimkuhlerMatthewsState, noise: PyTree
+        self, energy: Energy, state: LeimkuhlerMatthewsState, noise: Noise
     ) -> tuple[LeimkuhlerMatthewsState, Info]:
         # sqrt(2ηT) (ξ + ξ')/2 = sqrt(2ηT/4) (ξ + ξ')
-        ula = ULA(self.step_size, self.temperature / 4, self.preconditioner)
+        quarter = self.temperature / 4
         both = jax.tree.map(lambda a, b: a + b, state.noise, noise)
-        moved, info = ula.step(energy, ULAState(state.position), both)
-        return LeimkuhlerMatthewsState(moved.position, noise), info
+        slope = gradient(energy, state.position)
+        law = Proposal(state.position, slope, self.step_size, quarter, self.preconditioner)
+        return LeimkuhlerMatthewsState(law.drawn(both), noise), Info()
 
-    def adopt(
+    def convert_state(
         self, energy: Energy, state: LeimkuhlerMatthewsState, other: Any
     ) -> LeimkuhlerMatthewsState:
-        """See `tempered`. Position and ξ are not independent, as ξ has moved the position.
+        """Position and ξ are not independent, as ξ has moved the position.
 
         What is left of ξ without sqrt(η/(2T)) Lᵀ ∇E is: it is, in units of its temperature's, the
         velocity of the dynamics whose limit this is, after its last half kick.
@@ -62,10 +63,7 @@ class LeimkuhlerMatthews:
 
         def shift(xi: jax.Array, g: jax.Array) -> jax.Array:
             now, before = (
-                jnp.sqrt(
-                    jnp.asarray(k.step_size, g.dtype) / jnp.asarray(2 * k.temperature, g.dtype)
-                )
-                for k in (self, other)
+                jnp.sqrt(cast(k.step_size, g) / cast(2 * k.temperature, g)) for k in (self, other)
             )
             return xi + separately_rounded((now - before) * g, hidden_zero(now))
 

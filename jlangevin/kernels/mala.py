@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 
 import jax
 
-from jlangevin._core.trees import PyTree, pytree_dataclass
+from jlangevin._core.trees import pytree_dataclass
 from jlangevin.energies.base import Energy
-from jlangevin.kernels.base import Info, hyperparameter
+from jlangevin.kernels.base import Hyper, Info, Position, hyperparameter
 from jlangevin.kernels.metropolis import (
     Metropolis,
     MetropolisState,
@@ -18,7 +18,7 @@ from jlangevin.kernels.metropolis import (
     unweighable,
 )
 from jlangevin.kernels.preconditioner import Preconditioner, as_preconditioner
-from jlangevin.kernels.ula import ULA
+from jlangevin.kernels.proposal import Proposal
 from jlangevin.noise import Want
 
 __all__ = ["MALA", "mala"]
@@ -28,22 +28,26 @@ __all__ = ["MALA", "mala"]
 class MALA(Metropolis):
     """See `mala`."""
 
-    step_size: Any
-    temperature: Any
+    step_size: Hyper
+    temperature: Hyper
     preconditioner: Preconditioner | None
 
     step_noise: ClassVar[tuple[Want, Want]] = (Want.NORMAL, Want.UNIFORM)
-    gaussian_proposal = True
 
     def step(
-        self, energy: Energy, state: MetropolisState, noise: tuple[PyTree, jax.Array]
+        self, energy: Energy, state: MetropolisState, noise: tuple[Position, jax.Array]
     ) -> tuple[MetropolisState, Info]:
         xi, uniform = noise
-        proposal = ULA(self.step_size, self.temperature, self.preconditioner)
-        proposed = evaluate(energy, proposal.move(state.position, state.gradient, xi))
+        proposed = evaluate(energy, self.proposal(energy, state).drawn(xi))
         work = langevin_work(state, proposed, self.step_size, self.preconditioner)
         cause = unweighable(energy, proposed)
         return accept_or_keep(state, proposed, work, self.temperature, uniform, cause)
+
+    def proposal(self, energy: Energy, state: MetropolisState) -> Proposal:
+        """The law of what is proposed next."""
+        return Proposal(
+            state.position, state.gradient, self.step_size, self.temperature, self.preconditioner
+        )
 
 
 def mala(step_size: Any, *, temperature: Any = 1.0, preconditioner: Any = None) -> MALA:

@@ -6,21 +6,21 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from jlangevin._core import trees
 from jlangevin._core.checks import check_count
 from jlangevin._core.trees import PyTree, pytree_dataclass, static_field
 from jlangevin.energies.base import Energy
-from jlangevin.kernels.base import hyperparameter
+from jlangevin.kernels.base import Hyper, Position, cast, hyperparameter
 from jlangevin.kernels.metropolis import (
     MetropolisState,
     evaluate,
     langevin_work,
     unweighable,
 )
+from jlangevin.kernels.momentum import added, ornstein_uhlenbeck_or_anew
 from jlangevin.kernels.preconditioner import Preconditioner, Scalar, as_mass
-from jlangevin.kernels.trajectory import Course, Trajectory
+from jlangevin.kernels.trajectory import Course, Trajectory, of_move
 from jlangevin.noise import Many, Want
 
 __all__ = ["MALT", "malt"]
@@ -30,11 +30,13 @@ __all__ = ["MALT", "malt"]
 class MALT(Trajectory):
     """See `malt`."""
 
-    step_size: Any
-    friction: Any
-    temperature: Any
+    step_size: Hyper
+    friction: Hyper
+    temperature: Hyper
     inverse_mass: Scalar | Preconditioner
     trajectory_length: int = static_field()
+
+    kinetic = "thermal"
 
     @property
     def step_noise(self) -> PyTree:
@@ -46,51 +48,35 @@ class MALT(Trajectory):
         return Course(state, still, none, jnp.int32(0))
 
     def go_on(self, energy: Energy, normals: PyTree, k: jax.Array, course: Course) -> Course:
-        xi = jax.tree.map(
-            lambda x: lax.dynamic_index_in_dim(x, k, axis=-1, keepdims=False), normals
+        velocity = ornstein_uhlenbeck_or_anew(
+            course.velocity,
+            of_move(normals, k),
+            self.inverse_mass,
+            self.step_size,
+            self.friction,
+            self.temperature,
+            anew=k == 0,
         )
-        velocity = self._thermalize(course.velocity, xi, k == 0)
         here, velocity, more, new = self._leapfrog(energy, course.here, velocity)
         # What comes after a point that cannot be weighed is its consequence.
         cause = jnp.where(course.cause == 0, new, course.cause)
         return Course(here, velocity, course.work + more, cause)
 
     def _leapfrog(
-        self, energy: Energy, state: MetropolisState, velocity: PyTree
-    ) -> tuple[MetropolisState, PyTree, jax.Array, jax.Array]:
+        self, energy: Energy, state: MetropolisState, velocity: Position
+    ) -> tuple[MetropolisState, Position, jax.Array, jax.Array]:
         """B A B, by how much the kinetic energy ½ vᵀMv falls in it, and what is wrong there."""
 
         def kick(v: jax.Array, g: jax.Array) -> jax.Array:
-            return v - 0.5 * jnp.asarray(self.step_size, v.dtype) * g
-
-        def drift(x: jax.Array, v: jax.Array) -> jax.Array:
-            return x + jnp.asarray(self.step_size, x.dtype) * v
+            return v - 0.5 * cast(self.step_size, v) * g
 
         half = jax.tree.map(kick, velocity, self.inverse_mass.apply(state.gradient))
-        moved = evaluate(energy, jax.tree.map(drift, state.position, half))
+        moved = evaluate(energy, added(self.step_size, state.position, half))
         h = jnp.asarray(self.step_size, trees.float_dtype(state.position))
         # A leapfrog is a step of Langevin's with the velocity for noise.
         work = langevin_work(state, moved, 0.5 * h**2, self.inverse_mass)
         after = jax.tree.map(kick, half, self.inverse_mass.apply(moved.gradient))
         return moved, after, work, unweighable(energy, moved)
-
-    def _thermalize(self, velocity: PyTree, noise: PyTree, first: jax.Array) -> PyTree:
-        """O: e^{-γh} v + sqrt((1 - e^{-2γh}) T) M^{-1/2} ξ; v ~ N(0, T M⁻¹) afresh at `first`."""
-
-        def move(v: jax.Array, xi: jax.Array, scale: jax.Array) -> jax.Array:
-            h, friction, temperature = (
-                jnp.asarray(p, v.dtype) for p in (self.step_size, self.friction, self.temperature)
-            )
-            kept = jnp.where(first, 0, jnp.exp(-friction * h))
-            lost = jnp.where(first, 1, -jnp.expm1(-2 * friction * h))
-            sigma = scale * jnp.sqrt(lost * temperature)
-            # No sum of two products, of which compilers may contract either.
-            still = sigma == 0  # without friction, or at a temperature of 0
-            ratio = kept / jnp.where(still, 1, sigma)
-            return jnp.where(still, kept * v, sigma * (xi + ratio * v))
-
-        scales, noise = self.inverse_mass.apart(noise)
-        return jax.tree.map(move, velocity, noise, scales)
 
 
 def malt(

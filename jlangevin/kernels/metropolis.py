@@ -11,7 +11,18 @@ from jax import lax
 from jlangevin._core import trees
 from jlangevin._core.trees import PyTree
 from jlangevin.energies.base import Energy
-from jlangevin.kernels.base import FAULT, LAST_FAULT, ROUNDED, WALL, Info, if_sound
+from jlangevin.kernels.base import (
+    FAULT,
+    LAST_FAULT,
+    ROUNDED,
+    WALL,
+    Convertible,
+    Hyper,
+    Info,
+    Position,
+    cast,
+    if_sound,
+)
 
 __all__ = [
     "Metropolis",
@@ -27,32 +38,28 @@ __all__ = [
 class MetropolisState(NamedTuple):
     """Where a chain is, and what is known there, so that a step costs no second look."""
 
-    position: Any
+    position: Position
     energy: Any  # E(position), a scalar
-    gradient: Any  # ∇E(position), like the position
+    gradient: Position  # ∇E(position), like the position
 
 
-class Metropolis:
+class Metropolis(Convertible):
     """A kernel that leaves p ∝ exp(-E/T) as it is: its steps are accepted or rejected by E."""
 
     init_noise: ClassVar[None] = None
     by_value = True
 
-    def init(self, energy: Energy, position: PyTree, noise: None) -> MetropolisState:
+    def init(self, energy: Energy, position: Position, noise: None) -> MetropolisState:
         return evaluate(energy, if_sound(self, position))
 
-    def adopt(self, energy: Energy, state: MetropolisState, other: Any) -> MetropolisState:
-        """See `tempered`."""
-        return state
 
-
-def evaluate(energy: Energy, position: PyTree) -> MetropolisState:
+def evaluate(energy: Energy, position: Position) -> MetropolisState:
     """Value and gradient at `position`, at the cost of one gradient."""
     return MetropolisState(position, *jax.value_and_grad(energy)(position))
 
 
 def langevin_work(
-    before: MetropolisState, after: MetropolisState, eta: Any, preconditioner: Any = None
+    before: MetropolisState, after: MetropolisState, eta: Hyper, preconditioner: Any = None
 ) -> jax.Array:
     """T log(q(x|x') / q(x'|x)) for q the law of x' = x - η P g + sqrt(2 η T) P^{1/2} ξ.
 
@@ -67,7 +74,7 @@ def langevin_work(
 
     def terms(x: jax.Array, y: jax.Array, g: jax.Array, h: jax.Array, *root: Any) -> jax.Array:
         start, end = root
-        quarter = 0.25 * jnp.asarray(eta, x.dtype)
+        quarter = 0.25 * cast(eta, x)
         return 0.5 * (g + h) * (y - x) - quarter * (end + start) * (end - start)
 
     return total(terms, before.position, after.position, *slopes, *rooted)
@@ -120,7 +127,7 @@ def accept_or_keep(
     current: MetropolisState,
     proposed: MetropolisState,
     work: jax.Array,
-    temperature: Any,
+    temperature: Hyper,
     uniform: jax.Array,
     cause: jax.Array,
 ) -> tuple[MetropolisState, Info]:
@@ -134,7 +141,7 @@ def accept_or_keep(
     """
     excess = work - (proposed.energy - current.energy).astype(work.dtype)
     cause = jnp.where((cause == 0) & ~jnp.isfinite(excess), WALL, cause)
-    log_ratio = excess / jnp.asarray(temperature, work.dtype)
+    log_ratio = excess / cast(temperature, work)
     # At a temperature of 0 the ratio is infinite, or NaN where nothing is gained.
     possible = (cause == 0) & ~jnp.isnan(log_ratio)
     rate = jnp.where(possible, jnp.exp(jnp.minimum(log_ratio, 0)), 0)

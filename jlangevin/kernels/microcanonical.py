@@ -10,9 +10,17 @@ import jax.numpy as jnp
 
 from jlangevin._core import trees
 from jlangevin._core.arithmetic import hidden_zero, separately_rounded
-from jlangevin._core.trees import PyTree, pytree_dataclass, static_field
+from jlangevin._core.trees import pytree_dataclass, static_field
 from jlangevin.energies.base import Energy, value_and_gradient
-from jlangevin.kernels.base import Info, hyperparameter
+from jlangevin.kernels.base import (
+    Convertible,
+    Hyper,
+    Info,
+    Noise,
+    Position,
+    cast,
+    hyperparameter,
+)
 from jlangevin.kernels.metropolis import MetropolisState, total
 from jlangevin.kernels.preconditioner import Preconditioner, as_preconditioner
 from jlangevin.noise import Want
@@ -38,24 +46,26 @@ _INTEGRATORS = {
 class MicrocanonicalState(NamedTuple):
     """Where a chain is and where it heads, and what is known there; None where only a score is."""
 
-    position: Any
-    velocity: Any  # u, like the position, |u| = 1
+    position: Position
+    velocity: Position  # u, like the position, |u| = 1
     energy: Any  # E(position), a scalar
-    gradient: Any  # ∇E(position), like the position
+    gradient: Position  # ∇E(position), like the position
     energy_change: Any  # Δ of the last step, a scalar; see `microcanonical`
 
 
 class Isokinetic:
     """The flow dx = L u dt, du = -(I - u uᵀ) Lᵀ∇E dt / (T (d - 1)) of a kernel, and its noise."""
 
-    step_size: Any
-    temperature: Any
+    step_size: Hyper
+    temperature: Hyper
     preconditioner: Preconditioner | None
     integrator: str
 
+    kinetic = "isokinetic"
+
     def move(
-        self, look: Callable[[PyTree], MetropolisState], here: MetropolisState, u: PyTree
-    ) -> tuple[list[MetropolisState], PyTree, jax.Array]:
+        self, look: Callable[[Position], MetropolisState], here: MetropolisState, u: Position
+    ) -> tuple[list[MetropolisState], Position, jax.Array]:
         """One step of the integrator: the points that it looks at, the last being its end; u
         there; and by how much T (d - 1) log(…), which is the kinetic energy, rises."""
         points = [here]
@@ -68,16 +78,16 @@ class Isokinetic:
                 rise += more
         return points[1:], u, rise
 
-    def _drift(self, position: PyTree, u: PyTree, share: float) -> PyTree:
+    def _drift(self, position: Position, u: Position, share: float) -> Position:
         """The move A."""
         rate = u if self.preconditioner is None else self.preconditioner.factor(u)
 
         def add(x: jax.Array, r: jax.Array) -> jax.Array:
-            return x + jnp.asarray(self.step_size, x.dtype) * share * r
+            return x + cast(self.step_size, x) * share * r
 
         return jax.tree.map(add, position, rate)
 
-    def _turn(self, u: PyTree, gradient: PyTree, share: float) -> tuple[PyTree, jax.Array]:
+    def _turn(self, u: Position, gradient: Position, share: float) -> tuple[Position, jax.Array]:
         """The move B: u turned towards the force, and by how much the kinetic energy rises.
 
         With ζ = e^{-δ}, p = ½|u + e|² = 1 + e·u and m = ½|u - e|², u' is in the direction of
@@ -93,9 +103,7 @@ class Isokinetic:
         flat = steepness == 0
         safe = jnp.where(flat, 1, steepness)
         e = jax.tree.map(lambda g: -g / safe.astype(g.dtype), gradient)
-        time, temperature = (
-            jnp.asarray(p, steepness.dtype) for p in (self.step_size, self.temperature)
-        )
+        time, temperature = (cast(p, steepness) for p in (self.step_size, self.temperature))
         heat = temperature * (trees.size(u) - 1)
         push = time * share * steepness
         delta = jnp.where(flat, 0, push / heat)
@@ -120,11 +128,11 @@ class Isokinetic:
         far = push + heat * (jnp.logaddexp(jnp.log(p), jnp.log(m) - 2 * delta) - jnp.log(2.0))
         return turned, jnp.where(delta < 1, near, far)
 
-    def refresh(self, u: PyTree, noise: PyTree, decoherence_length: Any) -> PyTree:
+    def refresh(self, u: Position, noise: Position, decoherence_length: Hyper) -> Position:
         """The move O: (u + ν z)/|u + ν z|."""
 
         def add(u: jax.Array, z: jax.Array) -> jax.Array:
-            h, length = (jnp.asarray(p, u.dtype) for p in (self.step_size, decoherence_length))
+            h, length = (cast(p, u) for p in (self.step_size, decoherence_length))
             return u + jnp.sqrt(jnp.expm1(2 * h / length) / size) * z
 
         size = trees.size(u)
@@ -132,28 +140,28 @@ class Isokinetic:
 
 
 @pytree_dataclass
-class Microcanonical(Isokinetic):
+class Microcanonical(Isokinetic, Convertible):
     """See `microcanonical`."""
 
-    step_size: Any
-    decoherence_length: Any
-    temperature: Any
+    step_size: Hyper
+    decoherence_length: Hyper
+    temperature: Hyper
     preconditioner: Preconditioner | None
     integrator: str = static_field()
 
     init_noise: ClassVar[Want] = Want.NORMAL
     step_noise: ClassVar[Want] = Want.NORMAL
 
-    def init(self, energy: Energy, position: PyTree, noise: PyTree) -> MicrocanonicalState:
+    def init(self, energy: Energy, position: Position, noise: Noise) -> MicrocanonicalState:
         check_turns(position)
         value, slope = value_and_gradient(energy, position)
         none = None if value is None else jnp.zeros_like(value)
         return MicrocanonicalState(position, unit(noise, noise), value, slope, none)
 
     def step(
-        self, energy: Energy, state: MicrocanonicalState, noise: PyTree
+        self, energy: Energy, state: MicrocanonicalState, noise: Noise
     ) -> tuple[MicrocanonicalState, Info]:
-        def look(x: PyTree) -> MetropolisState:
+        def look(x: Position) -> MetropolisState:
             return MetropolisState(x, *value_and_gradient(energy, x))
 
         here = MetropolisState(state.position, state.energy, state.gradient)
@@ -168,12 +176,8 @@ class Microcanonical(Isokinetic):
             u = jax.tree.map(lambda leaf: jnp.where(sound, leaf, jnp.nan), u)
         return MicrocanonicalState(end.position, u, end.energy, end.gradient, change), Info()
 
-    def adopt(self, energy: Energy, state: MicrocanonicalState, other: Any) -> MicrocanonicalState:
-        """See `tempered`: directions are alike at all temperatures."""
-        return state
 
-
-def unit(vector: PyTree, otherwise: PyTree) -> PyTree:
+def unit(vector: Position, otherwise: Position) -> Position:
     """`vector` divided by its length, or `otherwise` where that is 0."""
     length = _norm(vector)
     still = length == 0
@@ -185,7 +189,7 @@ def unit(vector: PyTree, otherwise: PyTree) -> PyTree:
     return jax.tree.map(scaled, vector, otherwise)
 
 
-def _norm(vector: PyTree) -> jax.Array:
+def _norm(vector: Position) -> jax.Array:
     """|vector|, by squares that neither overflow nor vanish."""
     dtype = trees.float_dtype(vector)
     parts = [jnp.max(jnp.abs(v)).astype(dtype) for v in jax.tree.leaves(vector) if v.size]
@@ -203,7 +207,7 @@ def as_integrator(integrator: Any) -> str:
     return integrator
 
 
-def check_turns(position: PyTree) -> None:
+def check_turns(position: Position) -> None:
     """Raise ValueError in fewer than two dimensions, where a unit vector cannot turn."""
     size = trees.size(position)
     if size < 2:

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from jlangevin._core.trees import PyTree, pytree_dataclass
 from jlangevin.domains.base import Domain, admit, check_domain
 from jlangevin.energies.base import Energy, WrappedEnergy, gradient
-from jlangevin.kernels.base import Info
+from jlangevin.kernels.around import Around
+from jlangevin.kernels.base import Hyper, Info, Noise, Position, cast
 from jlangevin.kernels.nesting import check_inside
 from jlangevin.noise import Want
 
@@ -20,7 +21,7 @@ __all__ = ["Mirrored", "MirroredState", "mirrored"]
 class MirroredState(NamedTuple):
     """Where a chain is, and the state of the kernel that moves it, whose position is u."""
 
-    position: Any  # x = x(u)
+    position: Position  # x = x(u)
     dual: Any
 
 
@@ -29,7 +30,7 @@ class DualEnergy(WrappedEnergy):
     """W(u) = E(x(u)) - T log |det ∂x/∂u|; the density of u is proportional to exp(-W/T)."""
 
     domain: Any
-    temperature: Any
+    temperature: Hyper
 
     def __call__(self, u: PyTree) -> jax.Array:
         value: jax.Array = self.energy(self.domain.primal(u))
@@ -48,32 +49,29 @@ class DualEnergy(WrappedEnergy):
 
     def _volume(self, u: PyTree) -> jax.Array:
         log_det = self.domain.log_det(u)
-        return jnp.asarray(self.temperature, log_det.dtype) * log_det
+        return cast(self.temperature, log_det) * log_det
 
 
 @pytree_dataclass
-class Mirrored:
+class Mirrored(Around):
     """See `mirrored`."""
 
-    kernel: Any
     domain: Any
 
     @property
     def init_noise(self) -> PyTree:
         return self.kernel.init_noise, Want.NORMAL
 
-    @property
-    def step_noise(self) -> PyTree:
-        return self.kernel.step_noise
-
-    def init(self, energy: Energy, position: PyTree, noise: Any) -> MirroredState:
+    def init(self, energy: Energy, position: Position, noise: Noise) -> MirroredState:
         inner, spare = noise
         u = self.domain.dual(position, spare)
         return MirroredState(
             admit(self.domain, position), self.kernel.init(self._dual(energy), u, inner)
         )
 
-    def step(self, energy: Energy, state: MirroredState, noise: Any) -> tuple[MirroredState, Info]:
+    def step(
+        self, energy: Energy, state: MirroredState, noise: Noise
+    ) -> tuple[MirroredState, Info]:
         moved, info = self.kernel.step(self._dual(energy), state.dual, noise)
         return MirroredState(self.domain.primal(moved.position), moved), info
 

@@ -1,15 +1,6 @@
 """Which kernel may be inside of which: the one place that decides.
 
-What a kernel has it says by its members, one of a user's own as those of the library:
-
-    kernel            another inside of it; what that has counts too
-    temperature       T, a number or a schedule
-    adopt             see `Kernel`
-    domain            walls of its own, in the coordinates of the position it is given
-    estimator         where its gradients come from, instead of the energy
-    by_value          True if it accepts, rejects or swaps by the energy's value
-    counts_steps      True if what it does depends on a number of steps in its state
-    gaussian_proposal True if a step is one normal proposal, perhaps with a uniform that accepts it
+It goes by what a kernel says of itself, one of a user's own as those of the library: `Traits`.
 """
 
 from __future__ import annotations
@@ -17,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from jlangevin.kernels.base import Schedule, check_kernel, has_schedule, layers
+from jlangevin.kernels.base import Schedule, Traits, check_kernel, has_schedule, layers
 
 __all__ = ["check_inside"]
 
@@ -25,20 +16,15 @@ __all__ = ["check_inside"]
 Fact = Callable[[Any], Any]
 
 
-def _has(member: str) -> Fact:
+def _has(trait: str) -> Fact:
     def fact(kernel: Any) -> Any:
-        return next((layer for layer in layers(kernel) if _is_there(layer, member)), None)
+        return next((each for each in layers(kernel) if getattr(Traits.own(each), trait)), None)
 
     return fact
 
 
-def _lacks(member: str) -> Fact:
-    return lambda kernel: None if _is_there(kernel, member) else kernel
-
-
-def _is_there(kernel: Any, member: str) -> bool:
-    value = getattr(kernel, member, None)
-    return value is not None and value is not False
+def _lacks(trait: str) -> Fact:
+    return lambda kernel: None if getattr(Traits.own(kernel), trait) else kernel
 
 
 def _hot_by_the_clock(kernel: Any) -> Any:
@@ -54,19 +40,19 @@ def _by_the_clock(kernel: Any) -> Any:
 _REFUSED: dict[str, list[tuple[Fact, type[Exception], str]]] = {
     "mirrored": [
         (
-            _has("domain"),
+            _has("walled"),
             TypeError,
             "kernel: {} has walls of its own, which in the dual coordinates would stand elsewhere; "
             "take it by itself, or mirror a kernel without walls such as jlangevin.mala",
         ),
         (
-            _has("estimator"),
+            _has("estimates"),
             TypeError,
             "kernel: the estimator of {} gives the gradient in x, not in u; take a kernel that "
             "asks the energy for it, such as jlangevin.ula",
         ),
         (
-            _lacks("temperature"),
+            _lacks("has_temperature"),
             TypeError,
             "kernel: {} has no temperature, by which the change of volume is to be multiplied; "
             "mirror a kernel that has, such as jlangevin.mala, and put others around it",
@@ -81,12 +67,12 @@ _REFUSED: dict[str, list[tuple[Fact, type[Exception], str]]] = {
     "tempered": [
         *(
             (
-                _lacks(member),
+                _lacks(trait),
                 TypeError,
                 "kernel: {} cannot be tempered, as its states mean nothing at another temperature "
                 "or are weighed by no energy; take for instance jlangevin.mala or jlangevin.ula",
             )
-            for member in ("temperature", "adopt")
+            for trait in ("has_temperature", "converts")
         ),
         (
             _hot_by_the_clock,
@@ -102,7 +88,7 @@ _REFUSED: dict[str, list[tuple[Fact, type[Exception], str]]] = {
             "gradient; take an unadjusted kernel such as jlangevin.ula",
         ),
         (
-            _has("estimator"),
+            _has("estimates"),
             TypeError,
             "kernel: {} takes its gradients from an estimator, to which nothing would be added; "
             "add the noise to the estimator, or take jlangevin.ula",
@@ -124,7 +110,7 @@ _REFUSED: dict[str, list[tuple[Fact, type[Exception], str]]] = {
     ],
     "reflected": [
         (
-            _lacks("gaussian_proposal"),
+            _lacks("proposes"),
             TypeError,
             "kernel: {} cannot be reflected, which is for jlangevin.ula and jlangevin.mala; "
             'how="common" couples others',

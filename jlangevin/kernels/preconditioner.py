@@ -19,6 +19,7 @@ from jlangevin._core.checks import (
     check_spd,
     or_nan,
 )
+from jlangevin._core.deprecation import deprecated
 from jlangevin._core.trees import PyTree, pytree_dataclass, static_field
 
 __all__ = [
@@ -32,8 +33,28 @@ __all__ = [
 ]
 
 
+class _Root:
+    """A root L, which is multiplied by."""
+
+    def factor(self, vector: PyTree) -> PyTree:
+        """L vector."""
+        raise NotImplementedError
+
+    def unmultiplied(self, vector: PyTree) -> tuple[PyTree, PyTree]:
+        """L vector as scales, scalar or like the leaves, and what they are to multiply.
+
+        For callers that must not form a sum of two products, of which this would be one. Where L is
+        no diagonal the scales are ones.
+        """
+        return jax.tree.map(lambda v: jnp.ones((), v.dtype), vector), self.factor(vector)
+
+    @deprecated("unmultiplied", since="0.1")
+    def apart(self, vector: PyTree) -> tuple[PyTree, PyTree]:
+        return self.unmultiplied(vector)
+
+
 @pytree_dataclass
-class Scalar:
+class Scalar(_Root):
     """P = scale² I."""
 
     scale: jax.Array
@@ -56,16 +77,12 @@ class Scalar:
         """P⁻¹."""
         return Scalar(1 / self.scale)
 
-    def apart(self, vector: PyTree) -> tuple[PyTree, PyTree]:
-        """L vector as scales, scalar or like the leaves, and what they are to multiply.
-
-        For callers that must not form a sum of two products, of which this would be one.
-        """
+    def unmultiplied(self, vector: PyTree) -> tuple[PyTree, PyTree]:
         return jax.tree.map(lambda v: self.scale.astype(v.dtype), vector), vector
 
 
 @pytree_dataclass
-class Diagonal:
+class Diagonal(_Root):
     """P = diag(scale²). `scale` is a pytree like the position.
 
     Where a preconditioner or a mass is asked for, this is the diagonal of a position that is one
@@ -85,28 +102,27 @@ class Diagonal:
 
     def factor(self, vector: PyTree) -> PyTree:
         """L vector."""
-        scales, vector = self.apart(vector)
+        scales, vector = self.unmultiplied(vector)
         return jax.tree.map(lambda s, v: s * v, scales, vector)
 
     transposed = factor
 
     def solve(self, vector: PyTree) -> PyTree:
         """L⁻¹ vector."""
-        scales, vector = self.apart(vector)
+        scales, vector = self.unmultiplied(vector)
         return jax.tree.map(lambda s, v: v / s, scales, vector)
 
     def inverse(self) -> Diagonal:
         """P⁻¹."""
         return Diagonal(jax.tree.map(lambda s: 1 / s, self.scale), self.name)
 
-    def apart(self, vector: PyTree) -> tuple[PyTree, PyTree]:
-        """See `Scalar.apart`."""
+    def unmultiplied(self, vector: PyTree) -> tuple[PyTree, PyTree]:
         trees.assert_like(self.name, self.scale, vector, "like the position")
         return jax.tree.map(lambda s, v: s.astype(v.dtype), self.scale, vector), vector
 
 
 @pytree_dataclass
-class Dense:
+class Dense(_Root):
     """P = L Lᵀ over the elements of the position in `ravel_pytree` order; `lower` is L, (d, d).
 
     Example:
@@ -137,10 +153,6 @@ class Dense:
         """P⁻¹."""
         return Dense(jnp.linalg.inv(self.lower).T, self.name)
 
-    def apart(self, vector: PyTree) -> tuple[PyTree, PyTree]:
-        """See `Scalar.apart`; here the scales are ones."""
-        return jax.tree.map(lambda v: jnp.ones((), v.dtype), vector), self.factor(vector)
-
     def _times(self, function: Any, vector: PyTree) -> PyTree:
         flat, unravel = ravel_pytree(vector)
         if self.lower.shape != (flat.size, flat.size):
@@ -152,7 +164,7 @@ class Dense:
 
 
 @pytree_dataclass
-class LowRank:
+class LowRank(_Root):
     """P = D (I + U (Λ - I) Uᵀ) D over the elements of the position in `ravel_pytree` order.
 
     D = diag(scale), U has r orthonormal columns, and Λ = diag(roots²): a diagonal that is corrected
@@ -189,10 +201,6 @@ class LowRank:
     def inverse(self) -> LowRank:
         """P⁻¹, by the root L⁻ᵀ."""
         return LowRank(1 / self.scale, self.vectors, 1 / self.roots, self.name)
-
-    def apart(self, vector: PyTree) -> tuple[PyTree, PyTree]:
-        """See `Scalar.apart`; here the scales are ones."""
-        return jax.tree.map(lambda v: jnp.ones((), v.dtype), vector), self.factor(vector)
 
     def _on(self, vector: PyTree, function: Any) -> PyTree:
         flat, unravel = ravel_pytree(vector)

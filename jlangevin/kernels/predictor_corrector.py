@@ -8,11 +8,19 @@ import jax
 import jax.numpy as jnp
 
 from jlangevin._core.checks import check_count
-from jlangevin._core.trees import PyTree, pytree_dataclass, static_field
+from jlangevin._core.trees import pytree_dataclass, static_field
 from jlangevin.energies.base import Energy, gradient, level
 from jlangevin.kernels.annealed import Levels, as_sigmas, step_at
-from jlangevin.kernels.base import Info, Schedule, hyperparameter
-from jlangevin.kernels.ula import ULA, ULAState, diffuse
+from jlangevin.kernels.base import (
+    Hyper,
+    Info,
+    Position,
+    PositionState,
+    Schedule,
+    hyperparameter,
+)
+from jlangevin.kernels.proposal import diffuse
+from jlangevin.kernels.ula import ULA
 from jlangevin.noise import Want
 
 __all__ = ["PredictorCorrector", "predictor_corrector"]
@@ -22,10 +30,10 @@ __all__ = ["PredictorCorrector", "predictor_corrector"]
 class PredictorCorrector:
     """See `predictor_corrector`."""
 
-    sigma: Any
-    next_sigma: Any
+    sigma: Hyper
+    next_sigma: Hyper
     last: jax.Array
-    step_size: Any
+    step_size: Hyper
     corrector_steps: int = static_field()
 
     init_noise: ClassVar[None] = None
@@ -34,12 +42,12 @@ class PredictorCorrector:
     def step_noise(self) -> tuple[Want, ...]:
         return (Want.NORMAL,) * (1 + self.corrector_steps)
 
-    def init(self, energy: Energy, position: PyTree, noise: None) -> ULAState:
-        return ULAState(position)
+    def init(self, energy: Energy, position: Position, noise: None) -> PositionState:
+        return PositionState(position)
 
     def step(
-        self, energy: Energy, state: ULAState, noise: tuple[PyTree, ...]
-    ) -> tuple[ULAState, Info]:
+        self, energy: Energy, state: PositionState, noise: tuple[Position, ...]
+    ) -> tuple[PositionState, Info]:
         first, *others = noise
         fall = (self.sigma - self.next_sigma) * (self.sigma + self.next_sigma)
         slope = gradient(level(energy, self.sigma), state.position)
@@ -49,7 +57,7 @@ class PredictorCorrector:
         moved = diffuse(jnp.where(still, 1, fall), 0.5, state.position, slope, first)
         position = jax.tree.map(lambda x, y: jnp.where(still, x, y), state.position, moved)
         ula = ULA(step_at(self.step_size, self.next_sigma, self.last), 1.0, None)
-        state, there = ULAState(position), level(energy, self.next_sigma)
+        state, there = PositionState(position), level(energy, self.next_sigma)
         for xi in others:
             state, _ = ula.step(there, state, xi)
         return state, Info()

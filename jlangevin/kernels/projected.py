@@ -4,37 +4,44 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from jlangevin._core.trees import PyTree, pytree_dataclass
+from jlangevin._core.trees import pytree_dataclass
 from jlangevin.domains.base import Domain, admit, check_domain
 from jlangevin.energies.base import Energy, gradient
-from jlangevin.kernels.base import Info, hyperparameter
-from jlangevin.kernels.ula import ULA, ULAState
+from jlangevin.kernels.base import (
+    Convertible,
+    Hyper,
+    Info,
+    Noise,
+    Position,
+    PositionState,
+    hyperparameter,
+)
+from jlangevin.kernels.proposal import Proposal
 from jlangevin.noise import Want
 
 __all__ = ["Projected", "projected"]
 
 
 @pytree_dataclass
-class Projected:
+class Projected(Convertible):
     """See `projected`."""
 
-    step_size: Any
-    temperature: Any
+    step_size: Hyper
+    temperature: Hyper
     domain: Any
 
     init_noise: ClassVar[None] = None
     step_noise: ClassVar[Want] = Want.NORMAL
 
-    def init(self, energy: Energy, position: PyTree, noise: None) -> ULAState:
-        return ULAState(admit(self.domain, position))
+    def init(self, energy: Energy, position: Position, noise: None) -> PositionState:
+        return PositionState(admit(self.domain, position))
 
-    def step(self, energy: Energy, state: ULAState, noise: PyTree) -> tuple[ULAState, Info]:
-        ula, slope = ULA(self.step_size, self.temperature, None), gradient(energy, state.position)
-        return ULAState(self.domain.project(ula.move(state.position, slope, noise))), Info()
-
-    def adopt(self, energy: Energy, state: ULAState, other: Any) -> ULAState:
-        """See `tempered`."""
-        return state
+    def step(
+        self, energy: Energy, state: PositionState, noise: Noise
+    ) -> tuple[PositionState, Info]:
+        slope = gradient(energy, state.position)
+        law = Proposal(state.position, slope, self.step_size, self.temperature)
+        return PositionState(self.domain.project(law.drawn(noise))), Info()
 
 
 def projected(step_size: Any, domain: Domain, *, temperature: Any = 1.0) -> Projected:

@@ -5,15 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from jlangevin._core.arithmetic import hidden_zero, separately_rounded
-from jlangevin._core.trees import PyTree, pytree_dataclass
+from jlangevin._core.trees import pytree_dataclass
 from jlangevin.domains.base import Domain, check_domain
 from jlangevin.energies.base import Energy, gradient
-from jlangevin.kernels.base import Info, hyperparameter
+from jlangevin.kernels.base import (
+    Hyper,
+    Info,
+    Noise,
+    Position,
+    PositionState,
+    cast,
+    hyperparameter,
+)
 from jlangevin.kernels.projected import Projected
-from jlangevin.kernels.ula import ULA, ULAState
+from jlangevin.kernels.proposal import Proposal
 
 __all__ = ["Reflected", "free_step", "reflected"]
 
@@ -22,20 +29,20 @@ __all__ = ["Reflected", "free_step", "reflected"]
 class Reflected(Projected):
     """See `reflected`."""
 
-    def step(self, energy: Energy, state: ULAState, noise: PyTree) -> tuple[ULAState, Info]:
+    def step(
+        self, energy: Energy, state: PositionState, noise: Noise
+    ) -> tuple[PositionState, Info]:
         slope = gradient(energy, state.position)
         target = free_step(self.step_size, self.temperature, state.position, slope, noise)
-        return ULAState(self.domain.reflect(state.position, target)[0]), Info()
+        return PositionState(self.domain.reflect(state.position, target)[0]), Info()
 
 
 def free_step(
-    step_size: Any, temperature: Any, position: PyTree, gradient: PyTree, noise: PyTree
-) -> PyTree:
+    step_size: Hyper, temperature: Hyper, position: Position, gradient: Position, noise: Position
+) -> Position:
     """Where `ula` would go, rounded before walls look at it, so that all see the same bits."""
-    target = ULA(step_size, temperature, None).move(position, gradient, noise)
-    return jax.tree.map(
-        lambda y: separately_rounded(y, hidden_zero(jnp.asarray(step_size, y.dtype))), target
-    )
+    target = Proposal(position, gradient, step_size, temperature).drawn(noise)
+    return jax.tree.map(lambda y: separately_rounded(y, hidden_zero(cast(step_size, y))), target)
 
 
 def reflected(step_size: Any, domain: Domain, *, temperature: Any = 1.0) -> Reflected:

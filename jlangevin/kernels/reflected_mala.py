@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from jlangevin._core.trees import PyTree, pytree_dataclass
+from jlangevin._core.trees import pytree_dataclass
 from jlangevin.domains.base import Domain, admit, check_domain
 from jlangevin.energies.base import Energy
-from jlangevin.kernels.base import Info, hyperparameter, if_sound
+from jlangevin.kernels.base import Hyper, Info, Position, cast, hyperparameter, if_sound
 from jlangevin.kernels.metropolis import (
     Metropolis,
     MetropolisState,
@@ -29,17 +29,17 @@ __all__ = ["ReflectedMALA", "reflected_mala"]
 class ReflectedMALA(Metropolis):
     """See `reflected_mala`."""
 
-    step_size: Any
-    temperature: Any
+    step_size: Hyper
+    temperature: Hyper
     domain: Any
 
     step_noise: ClassVar[tuple[Want, Want]] = (Want.NORMAL, Want.UNIFORM)
 
-    def init(self, energy: Energy, position: PyTree, noise: None) -> MetropolisState:
+    def init(self, energy: Energy, position: Position, noise: None) -> MetropolisState:
         return evaluate(energy, if_sound(self, admit(self.domain, position)))
 
     def step(
-        self, energy: Energy, state: MetropolisState, noise: tuple[PyTree, jax.Array]
+        self, energy: Energy, state: MetropolisState, noise: tuple[Position, jax.Array]
     ) -> tuple[MetropolisState, Info]:
         xi, uniform = noise
         target = free_step(self.step_size, self.temperature, state.position, state.gradient, xi)
@@ -50,7 +50,7 @@ class ReflectedMALA(Metropolis):
 
         def work(g: jax.Array, h: jax.Array, move: jax.Array, turned: jax.Array) -> jax.Array:
             """As in `langevin_work`, with what is left of the move for its end."""
-            eta = jnp.asarray(self.step_size, g.dtype)
+            eta = cast(self.step_size, g)
             return 0.5 * (g * move + h * turned) - 0.25 * eta * (h + g) * (h - g)
 
         done = total(work, slope, slope_there, move, turned)

@@ -11,10 +11,19 @@ import jax.numpy as jnp
 from jlangevin._core import trees
 from jlangevin._core.arithmetic import hidden_zero, product, separately_rounded
 from jlangevin._core.checks import as_array, check_spd
-from jlangevin._core.trees import PyTree, pytree_dataclass
+from jlangevin._core.trees import pytree_dataclass
 from jlangevin.energies.base import Energy
 from jlangevin.estimators import check_estimator, estimate
-from jlangevin.kernels.base import Info, Schedule, hyperparameter
+from jlangevin.kernels.base import (
+    Hyper,
+    Info,
+    Noise,
+    Position,
+    Schedule,
+    cast,
+    hyperparameter,
+)
+from jlangevin.kernels.momentum import added, thermal
 from jlangevin.noise import Want
 
 __all__ = ["SGHMC", "SGHMCState", "sghmc"]
@@ -23,8 +32,8 @@ __all__ = ["SGHMC", "SGHMCState", "sghmc"]
 class SGHMCState(NamedTuple):
     """Position and velocity."""
 
-    position: Any
-    velocity: Any
+    position: Position
+    velocity: Position
 
 
 class Spectrum(NamedTuple):
@@ -38,45 +47,37 @@ class Spectrum(NamedTuple):
 class SGHMC:
     """See `sghmc`."""
 
-    step_size: Any
-    friction: Any
+    step_size: Hyper
+    friction: Hyper
     estimator: Any
-    mass: Any
-    temperature: Any
+    mass: Hyper
+    temperature: Hyper
     known: Spectrum | None
 
     init_noise: ClassVar[Want] = Want.NORMAL
     step_noise: ClassVar[tuple[Want, Want]] = (Want.NORMAL, Want.KEY)
+    kinetic = "thermal"
 
-    def init(self, energy: Energy, position: PyTree, noise: PyTree) -> SGHMCState:
-        def hot(xi: jax.Array) -> jax.Array:
-            temperature, mass = (jnp.asarray(p, xi.dtype) for p in (self.temperature, self.mass))
-            return jnp.sqrt(temperature / mass) * xi
-
-        return SGHMCState(position, jax.tree.map(hot, noise))
+    def init(self, energy: Energy, position: Position, noise: Noise) -> SGHMCState:
+        return SGHMCState(position, thermal(self.temperature, noise, self.mass))
 
     def step(
-        self, energy: Energy, state: SGHMCState, noise: tuple[PyTree, jax.Array]
+        self, energy: Energy, state: SGHMCState, noise: tuple[Position, jax.Array]
     ) -> tuple[SGHMCState, Info]:
         xi, key = noise
 
-        def drift(x: jax.Array, v: jax.Array) -> jax.Array:
-            return x + jnp.asarray(self.step_size, x.dtype) * v
-
         def kick(v: jax.Array, g: jax.Array, heat: jax.Array) -> jax.Array:
-            h, friction, mass = (
-                jnp.asarray(p, v.dtype) for p in (self.step_size, self.friction, self.mass)
-            )
+            h, friction, mass = (cast(p, v) for p in (self.step_size, self.friction, self.mass))
             # The increment first, and no sum of two products, as in `ula`.
             lost = separately_rounded(h * (friction * v + g / mass), hidden_zero(h))
             return v + (heat - lost)
 
-        position = jax.tree.map(drift, state.position, state.velocity)
+        position = added(self.step_size, state.position, state.velocity)
         slope = estimate(self.estimator, key, position)
         velocity = jax.tree.map(kick, state.velocity, slope, self._heat(xi))
         return SGHMCState(position, velocity), Info()
 
-    def _heat(self, noise: PyTree) -> PyTree:
+    def _heat(self, noise: Position) -> Position:
         """Normals of the covariance 2γhT/m - h² V/m², or NaN where that is below zero."""
         if self.known is None:
             return jax.tree.map(lambda xi: self._scale(jnp.zeros((), xi.dtype)) * xi, noise)
@@ -91,8 +92,7 @@ class SGHMC:
 
     def _scale(self, known: jax.Array) -> jax.Array:
         h, friction, mass, temperature = (
-            jnp.asarray(p, known.dtype)
-            for p in (self.step_size, self.friction, self.mass, self.temperature)
+            cast(p, known) for p in (self.step_size, self.friction, self.mass, self.temperature)
         )
         zero = hidden_zero(h)
         injected = separately_rounded(2 * friction * temperature, zero) - separately_rounded(

@@ -6,12 +6,12 @@ from typing import Any, ClassVar
 
 import jax
 
-from jlangevin._core.trees import PyTree, pytree_dataclass
+from jlangevin._core.trees import pytree_dataclass
 from jlangevin.energies.base import Energy
 from jlangevin.estimators import check_estimator, estimate
-from jlangevin.kernels.base import Info, hyperparameter
+from jlangevin.kernels.base import Hyper, Info, Position, PositionState, hyperparameter
 from jlangevin.kernels.preconditioner import Preconditioner, as_preconditioner
-from jlangevin.kernels.ula import ULA, ULAState
+from jlangevin.kernels.proposal import Proposal
 from jlangevin.noise import Want
 
 __all__ = ["SGLD", "sgld"]
@@ -21,24 +21,24 @@ __all__ = ["SGLD", "sgld"]
 class SGLD:
     """See `sgld`."""
 
-    step_size: Any
+    step_size: Hyper
     estimator: Any
-    temperature: Any
+    temperature: Hyper
     preconditioner: Preconditioner | None
 
     init_noise: ClassVar[None] = None
     step_noise: ClassVar[tuple[Want, Want]] = (Want.NORMAL, Want.KEY)
 
-    def init(self, energy: Energy, position: PyTree, noise: None) -> ULAState:
-        return ULAState(position)
+    def init(self, energy: Energy, position: Position, noise: None) -> PositionState:
+        return PositionState(position)
 
     def step(
-        self, energy: Energy, state: ULAState, noise: tuple[PyTree, jax.Array]
-    ) -> tuple[ULAState, Info]:
+        self, energy: Energy, state: PositionState, noise: tuple[Position, jax.Array]
+    ) -> tuple[PositionState, Info]:
         xi, key = noise
         slope = estimate(self.estimator, key, state.position)
-        ula = ULA(self.step_size, self.temperature, self.preconditioner)
-        return ULAState(ula.move(state.position, slope, xi)), Info()
+        law = Proposal(state.position, slope, self.step_size, self.temperature, self.preconditioner)
+        return PositionState(law.drawn(xi)), Info()
 
 
 def sgld(

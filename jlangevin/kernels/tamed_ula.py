@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -13,50 +13,52 @@ from jlangevin._core.arithmetic import fold, root
 from jlangevin._core.checks import check_flag
 from jlangevin._core.trees import PyTree, pytree_dataclass, static_field
 from jlangevin.energies.base import Energy, gradient
-from jlangevin.kernels.base import Info, hyperparameter
-from jlangevin.kernels.ula import diffuse
+from jlangevin.kernels.base import (
+    Convertible,
+    Hyper,
+    Info,
+    Noise,
+    Position,
+    PositionState,
+    cast,
+    hyperparameter,
+)
+from jlangevin.kernels.proposal import diffuse
 from jlangevin.noise import Want
 
 __all__ = ["TamedULA", "TamedULAState", "tamed_ula"]
 
 
-class TamedULAState(NamedTuple):
-    """The state of `tamed_ula` is the position alone."""
-
-    position: Any
+TamedULAState = PositionState
 
 
 @pytree_dataclass
-class TamedULA:
+class TamedULA(Convertible):
     """See `tamed_ula`."""
 
-    step_size: Any
-    temperature: Any
+    step_size: Hyper
+    temperature: Hyper
     coordinatewise: bool = static_field(default=False)
 
     init_noise: ClassVar[None] = None
     step_noise: ClassVar[Want] = Want.NORMAL
 
-    def init(self, energy: Energy, position: PyTree, noise: None) -> TamedULAState:
-        return TamedULAState(position)
+    def init(self, energy: Energy, position: Position, noise: None) -> PositionState:
+        return PositionState(position)
 
     def step(
-        self, energy: Energy, state: TamedULAState, noise: PyTree
-    ) -> tuple[TamedULAState, Info]:
+        self, energy: Energy, state: PositionState, noise: Noise
+    ) -> tuple[PositionState, Info]:
         slope = gradient(energy, state.position)
         norm = None if self.coordinatewise else _norm(slope)
 
         def tame(g: jax.Array) -> jax.Array:
             size = jnp.abs(g) if norm is None else norm.astype(g.dtype)
-            return g / (1 + jnp.asarray(self.step_size, g.dtype) * size)
+            return g / (1 + cast(self.step_size, g) * size)
 
         drift = jax.tree.map(tame, slope)
         position = diffuse(self.step_size, self.temperature, state.position, drift, noise)
-        return TamedULAState(position), Info()
-
-    def adopt(self, energy: Energy, state: TamedULAState, other: Any) -> TamedULAState:
-        """See `tempered`."""
-        return state
+        return PositionState(position), Info()
 
 
 def _norm(tree: PyTree) -> jax.Array:

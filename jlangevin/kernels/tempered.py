@@ -14,7 +14,8 @@ from jlangevin._core.arithmetic import fold
 from jlangevin._core.checks import as_array, check_positive, or_nan
 from jlangevin._core.trees import PyTree, pytree_dataclass
 from jlangevin.energies.base import Energy
-from jlangevin.kernels.base import Info
+from jlangevin.kernels.around import Around
+from jlangevin.kernels.base import Info, Noise, Position, convert_state, known, warn_of_adopt
 from jlangevin.kernels.nesting import check_inside
 from jlangevin.noise import Many, Want
 
@@ -36,10 +37,9 @@ class TemperedState(NamedTuple):
 
 
 @pytree_dataclass
-class Tempered:
+class Tempered(Around):
     """See `tempered`."""
 
-    kernel: Any
     temperatures: jax.Array
     step_sizes: jax.Array | None
 
@@ -55,7 +55,7 @@ class Tempered:
         """The inner kernel's for each temperature; a uniform for each pair that is offered."""
         return self._each(self.kernel.step_noise), Many(Want.UNIFORM, len(self.temperatures) // 2)
 
-    def init(self, energy: Energy, position: PyTree, noise: Any) -> TemperedState:
+    def init(self, energy: Energy, position: Position, noise: Noise) -> TemperedState:
         def one(temperature: jax.Array, step_size: Any, z: Any) -> Any:
             return self._at(temperature, step_size).init(energy, position, z)
 
@@ -66,7 +66,9 @@ class Tempered:
         leg = jnp.where(replica == 0, _RISING, _WAITING).astype(jnp.int32)
         return TemperedState(position, states, replica, leg, zero, mean, zero)
 
-    def step(self, energy: Energy, state: TemperedState, noise: Any) -> tuple[TemperedState, Info]:
+    def step(
+        self, energy: Energy, state: TemperedState, noise: Noise
+    ) -> tuple[TemperedState, Info]:
         inner, uniforms = noise
 
         def one(temperature: jax.Array, step_size: Any, s: Any, z: Any) -> tuple[Any, Info]:
@@ -90,10 +92,10 @@ class Tempered:
                 parts[k], parts[k + 1] = jnp.where(chosen, high, low), jnp.where(chosen, low, high)
             return jnp.stack(parts, -1)
 
-        def adopt(here: tuple[Any, Any], there: tuple[Any, Any], s: Any) -> Any:
-            return self._at(*here).adopt(energy, s, self._at(*there))
+        def converted(here: tuple[Any, Any], there: tuple[Any, Any], s: Any) -> Any:
+            return convert_state(self._at(*here), energy, s, self._at(*there))
 
-        states = _over(adopt)(settings, *jax.tree.map(exchange, (settings, states)))
+        states = _over(converted)(settings, *jax.tree.map(exchange, (settings, states)))
         times = (state.steps // 2 + 1).astype(rate.dtype)  # that such a pair has been offered one
         mean = state.acceptance + (rate - state.acceptance) / times
         leg, back = _travel(exchange(state.leg))
@@ -122,7 +124,7 @@ class Tempered:
 
     def _rate(self, energy: Energy, states: Any) -> jax.Array:
         """min(1, exp((1/T_i - 1/T_{i+1}) (E_i - E_{i+1}))) for each pair; 0 if E is not finite."""
-        values = getattr(states, "energy", None)
+        values = known(states, "energy")
         if values is None:
             values = _over(energy)(states.position)
         cold, hot = self.temperatures[:-1], self.temperatures[1:]
@@ -164,18 +166,18 @@ def tempered(kernel: Any, temperatures: Any, *, step_sizes: Any = None) -> Tempe
     temperatures are in `states`, for instance `observe=lambda state: state.states.position`, with
     the temperatures on the last axis. All replicas begin where the chain does.
 
-    A swap exchanges all that belongs to a position, then `kernel.adopt(energy, state, other)` makes
-    of a state of `other`, the same kernel at another temperature, one of its own. Positions and
-    energies stay as they are, velocities are multiplied by sqrt(T/T'), and the noise that
-    `leimkuhler_matthews` carries is shifted, at the cost of one gradient. On a Gaussian, swaps add
-    no bias to that kernel if its step sizes are equal, and none to `underdamped` in any case where
-    its own positions have none.
+    A swap exchanges all that belongs to a position, then `kernel.convert_state(energy, state,
+    other)` makes of a state of `other`, the same kernel at another temperature, one of its own.
+    Positions and energies stay as they are, velocities are multiplied by sqrt(T/T'), and the noise
+    that `leimkuhler_matthews` carries is shifted, at the cost of one gradient. On a Gaussian, swaps
+    add no bias to that kernel if its step sizes are equal, and none to `underdamped` in any case
+    where its own positions have none.
 
     K steps of `kernel` a step, and K values of the energy where its state has no member `energy`
     to take them from, as those that accept or reject have.
 
     Args:
-        kernel: one with a temperature, which is T_1, and `adopt`: `ula`, `tamed_ula`,
+        kernel: one with a temperature, which is T_1, and `convert_state`: `ula`, `tamed_ula`,
             `leimkuhler_matthews`, `underdamped`, `microcanonical`, `mala`, `barker`, `malt`,
             `adjusted_microcanonical`, `projected`, `reflected` or `reflected_mala`.
         temperatures: T_1 < … < T_K, K ≥ 2; another K compiles anew. See `diagnostics.equalized`.
@@ -203,6 +205,7 @@ def tempered(kernel: Any, temperatures: Any, *, step_sizes: Any = None) -> Tempe
         (400, 2)
     """
     check_inside("tempered", kernel)
+    warn_of_adopt(kernel)
     ladder = as_ladder(temperatures)
     own = jnp.asarray(kernel.temperature, ladder.dtype)
     ladder, _ = or_nan(

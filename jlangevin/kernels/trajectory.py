@@ -13,7 +13,7 @@ from jlangevin.energies.base import Energy
 from jlangevin.kernels.base import Info
 from jlangevin.kernels.metropolis import Metropolis, MetropolisState, accept_or_keep
 
-__all__ = ["Course", "Trajectory"]
+__all__ = ["Course", "Trajectory", "of_move"]
 
 
 class Course(NamedTuple):
@@ -51,3 +51,8 @@ class Trajectory(Metropolis):
         begun = self.depart(state, normals)
         end, _, work, cause = lax.fori_loop(0, self.trajectory_length, move, begun)
         return accept_or_keep(state, end, work, self.temperature, uniform, cause)
+
+
+def of_move(normals: PyTree, k: Any) -> PyTree:
+    """The normals of the move k, of all moves' with the moves on the last axis."""
+    return jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, k, axis=-1, keepdims=False), normals)

@@ -2,76 +2,53 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
-import jax
-import jax.numpy as jnp
-
-from jlangevin._core.arithmetic import hidden_zero, separately_rounded
-from jlangevin._core.trees import PyTree, pytree_dataclass
+from jlangevin._core.trees import pytree_dataclass
 from jlangevin.energies.base import Energy, gradient
-from jlangevin.kernels.base import Info, hyperparameter
+from jlangevin.kernels.base import (
+    Convertible,
+    Hyper,
+    Info,
+    Noise,
+    Position,
+    PositionState,
+    hyperparameter,
+)
 from jlangevin.kernels.preconditioner import Preconditioner, as_preconditioner
+from jlangevin.kernels.proposal import Proposal
 from jlangevin.noise import Want
 
-__all__ = ["ULA", "ULAState", "diffuse", "ula"]
+__all__ = ["ULA", "ULAState", "ula"]
 
-
-class ULAState(NamedTuple):
-    """The state of `ula` is the position alone."""
-
-    position: Any
-
-
-def diffuse(
-    step_size: Any, temperature: Any, position: PyTree, drift: PyTree, noise: PyTree
-) -> PyTree:
-    """x - η drift + sqrt(2 η T) noise."""
-
-    def move(x: jax.Array, g: jax.Array, xi: jax.Array) -> jax.Array:
-        eta = jnp.asarray(step_size, x.dtype)
-        sigma = jnp.sqrt(2 * eta * jnp.asarray(temperature, x.dtype))
-        # The increment is formed first: x - eta g alone would round a small drift to the grid of a
-        # large x, the same way at every step; with the noise in it the rounding averages out. And
-        # the drift is rounded before it is subtracted, whatever program the step is in: runs then
-        # have the same bits however they are cut.
-        cold = sigma == 0  # a temperature schedule may end at 0
-        ratio = eta / jnp.where(cold, 1, sigma)
-        push = separately_rounded(ratio * g, hidden_zero(eta))
-        return jnp.where(cold, x - push, x + sigma * (xi - push))
-
-    return jax.tree.map(move, position, drift, noise)
+ULAState = PositionState
 
 
 @pytree_dataclass
-class ULA:
+class ULA(Convertible):
     """See `ula`."""
 
-    step_size: Any
-    temperature: Any
+    step_size: Hyper
+    temperature: Hyper
     preconditioner: Preconditioner | None
 
     init_noise: ClassVar[None] = None
     step_noise: ClassVar[Want] = Want.NORMAL
-    gaussian_proposal = True
 
-    def init(self, energy: Energy, position: PyTree, noise: None) -> ULAState:
-        return ULAState(position)
+    def init(self, energy: Energy, position: Position, noise: None) -> PositionState:
+        return PositionState(position)
 
-    def step(self, energy: Energy, state: ULAState, noise: PyTree) -> tuple[ULAState, Info]:
+    def step(
+        self, energy: Energy, state: PositionState, noise: Noise
+    ) -> tuple[PositionState, Info]:
+        return PositionState(self.proposal(energy, state).drawn(noise)), Info()
+
+    def proposal(self, energy: Energy, state: PositionState) -> Proposal:
+        """The law of the next position."""
         slope = gradient(energy, state.position)
-        return ULAState(self.move(state.position, slope, noise)), Info()
-
-    def adopt(self, energy: Energy, state: ULAState, other: Any) -> ULAState:
-        """See `tempered`."""
-        return state
-
-    def move(self, position: PyTree, gradient: PyTree, noise: PyTree) -> PyTree:
-        """The update rule, given the gradient at `position`."""
-        if self.preconditioner is not None:
-            gradient = self.preconditioner.apply(gradient)
-            noise = self.preconditioner.factor(noise)
-        return diffuse(self.step_size, self.temperature, position, gradient, noise)
+        return Proposal(
+            state.position, slope, self.step_size, self.temperature, self.preconditioner
+        )
 
 
 def ula(step_size: Any, *, temperature: Any = 1.0, preconditioner: Any = None) -> ULA:

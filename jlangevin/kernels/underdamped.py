@@ -7,9 +7,17 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jlangevin._core.trees import PyTree, pytree_dataclass, static_field
+from jlangevin._core.trees import pytree_dataclass, static_field
 from jlangevin.energies.base import Energy, gradient
-from jlangevin.kernels.base import Info, hyperparameter
+from jlangevin.kernels.base import (
+    Convertible,
+    Hyper,
+    Info,
+    Noise,
+    Position,
+    hyperparameter,
+)
+from jlangevin.kernels.momentum import added, ornstein_uhlenbeck, rescaled, thermal
 from jlangevin.kernels.preconditioner import Preconditioner, Scalar, as_mass
 from jlangevin.noise import Want
 
@@ -19,37 +27,35 @@ __all__ = ["Underdamped", "UnderdampedState", "underdamped"]
 class UnderdampedState(NamedTuple):
     """Position, velocity, and where the next step can use it -M⁻¹ ∇E at the position, else None."""
 
-    position: Any
-    velocity: Any
-    acceleration: Any
+    position: Position
+    velocity: Position
+    acceleration: Position | None
 
 
 @pytree_dataclass
-class Underdamped:
+class Underdamped(Convertible):
     """See `underdamped`."""
 
-    step_size: Any
-    friction: Any
+    step_size: Hyper
+    friction: Hyper
     inverse_mass: Scalar | Preconditioner
-    temperature: Any
+    temperature: Hyper
     splitting: str = static_field()
 
     init_noise: ClassVar[Want] = Want.NORMAL
+    kinetic = "thermal"
 
     @property
     def step_noise(self) -> tuple[Want, ...]:
-        return (Want.NORMAL,) * self.splitting.count("O")
+        return (Want.NORMAL,) * self._count("O")
 
-    def init(self, energy: Energy, position: PyTree, noise: PyTree) -> UnderdampedState:
-        def hot(xi: jax.Array) -> jax.Array:
-            return jnp.sqrt(jnp.asarray(self.temperature, xi.dtype)) * xi
-
-        velocity = jax.tree.map(hot, self.inverse_mass.factor(noise))
+    def init(self, energy: Energy, position: Position, noise: Noise) -> UnderdampedState:
+        velocity = thermal(self.temperature, self.inverse_mass.factor(noise))
         carried = self._accelerate(energy, position) if self._carries() else None
         return UnderdampedState(position, velocity, carried)
 
     def step(
-        self, energy: Energy, state: UnderdampedState, noise: tuple[PyTree, ...]
+        self, energy: Energy, state: UnderdampedState, noise: tuple[Position, ...]
     ) -> tuple[UnderdampedState, Info]:
         x, v, acceleration = state
         normals = iter(noise)
@@ -60,59 +66,47 @@ class Underdamped:
                 acceleration = None
             elif letter == "B":
                 if acceleration is None:
-                    x, path = self._add("A", x, path), None
+                    x, path = self._drift(x, path), None
                     acceleration = self._accelerate(energy, x)
-                v = self._add("B", v, acceleration)
+                v = added(self.step_size, v, acceleration, self._count("B"))
             else:
                 v = self._thermalize(v, next(normals))
-        x = self._add("A", x, path)
+        x = self._drift(x, path)
         return UnderdampedState(x, v, acceleration if self._carries() else None), Info()
 
-    def adopt(self, energy: Energy, state: UnderdampedState, other: Any) -> UnderdampedState:
-        """See `tempered`: velocities keep their size relative to the temperature's."""
-
-        def warm(v: jax.Array) -> jax.Array:
-            now, before = (jnp.asarray(k.temperature, v.dtype) for k in (self, other))
-            return v * jnp.sqrt(now / before)
-
-        return state._replace(velocity=jax.tree.map(warm, state.velocity))
+    def convert_state(
+        self, energy: Energy, state: UnderdampedState, other: Any
+    ) -> UnderdampedState:
+        """Velocities keep their size relative to the temperature's."""
+        velocity = rescaled(state.velocity, self.temperature, other.temperature)
+        return state._replace(velocity=velocity)
 
     def _carries(self) -> bool:
         """Whether a step's last force is the next one's first."""
         word = self.splitting
         return word.index("B") < word.index("A") and word.rindex("B") > word.rindex("A")
 
-    def _time(self, letter: str, dtype: Any) -> jax.Array:
-        return jnp.asarray(self.step_size, dtype) / self.splitting.count(letter)
+    def _count(self, letter: str) -> int:
+        return self.splitting.count(letter)
 
-    def _accelerate(self, energy: Energy, position: PyTree) -> PyTree:
+    def _accelerate(self, energy: Energy, position: Position) -> Position:
         force = jax.tree.map(jnp.negative, gradient(energy, position))
         return self.inverse_mass.apply(force)
 
-    def _add(self, letter: str, value: PyTree, rate: PyTree | None) -> PyTree:
-        """`value` + dt `rate`, the move A or B."""
-        if rate is None:
-            return value
-        return jax.tree.map(lambda y, r: y + self._time(letter, y.dtype) * r, value, rate)
+    def _drift(self, position: Position, path: Position | None) -> Position:
+        """The moves A that are still to be made."""
+        return position if path is None else added(self.step_size, position, path, self._count("A"))
 
-    def _thermalize(self, velocity: PyTree, noise: PyTree) -> PyTree:
-        """The move O, exact: v = e^{-γ dt} v + sqrt((1 - e^{-2γ dt}) T) L ξ, L Lᵀ = M⁻¹.
-
-        As in `ula` the increment comes first, so that a small γ dt is not lost in e^{-γ dt} ≈ 1,
-        and no sum has two products.
-        """
-
-        def move(v: jax.Array, xi: jax.Array, scale: jax.Array) -> jax.Array:
-            time = jnp.asarray(self.friction, v.dtype) * self._time("O", v.dtype)
-            lost = -jnp.expm1(-time)
-            heat = -jnp.expm1(-2 * time) * jnp.asarray(self.temperature, v.dtype)
-            sigma = scale * jnp.sqrt(heat)
-            cold = sigma == 0
-            ratio = lost / jnp.where(cold, 1, sigma)
-            return jnp.where(cold, v - lost * v, v + sigma * (xi - ratio * v))
-
-        scales, noise = self.inverse_mass.apart(noise)
-        return jax.tree.map(move, velocity, noise, scales)
+    def _thermalize(self, velocity: Position, noise: Position) -> Position:
+        return ornstein_uhlenbeck(
+            velocity,
+            noise,
+            self.inverse_mass,
+            self.step_size,
+            self.friction,
+            self.temperature,
+            self._count("O"),
+        )
 
 
 def underdamped(

@@ -26,7 +26,14 @@ from jlangevin._core.trees import PyTree
 from jlangevin._core.user_code import shapes_of
 from jlangevin.energies.base import check_energy
 from jlangevin.energies.traced import traced_once
-from jlangevin.kernels.base import Info, check_step, has_schedule, if_sound, resolve_schedules
+from jlangevin.kernels.base import (
+    Info,
+    Traits,
+    check_step,
+    has_schedule,
+    if_sound,
+    resolve_schedules,
+)
 from jlangevin.noise import Pairs
 from jlangevin.reducers.pytree import map_reducers
 from jlangevin.sampling.health import Health, chains_finite, examine
@@ -89,7 +96,7 @@ class Steps:
         observe = setup.observe.whole
         if observe is not None:
             check_observed(observe, made)
-        weighs_energies = reported.acceptance_rate is not None or getattr(kernel, "by_value", False)
+        weighs_energies = reported.acceptance_rate is not None or Traits.of(kernel).by_value
         steps = cls(
             energy=energy,
             kernel=kernel,

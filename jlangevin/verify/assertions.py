@@ -11,13 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 import scipy
 
-from jlangevin import noise
 from jlangevin._core import trees
 from jlangevin._core.checks import check_count, check_key, check_probability
-from jlangevin._core.trees import PyTree
+from jlangevin._core.trees import PyTree, pytree_dataclass
 from jlangevin.distribution import Gaussian
 from jlangevin.energies.base import Energy
-from jlangevin.kernels.base import Info, Kernel, check_kernel
+from jlangevin.kernels.around import Around
+from jlangevin.kernels.base import Info, Kernel, Noise, Position, check_kernel
+from jlangevin.noise import Streams, at_step
 from jlangevin.sampling import sample
 from jlangevin.verify._statistics import Floats, fisher_test
 
@@ -119,27 +120,18 @@ class _Recorded(NamedTuple):
     noise: Any
 
 
-class _Recorder(NamedTuple):
+@pytree_dataclass
+class _Recorder(Around):
     """A kernel whose state shows the noise of its last step, too."""
 
-    kernel: Any
+    def init(self, energy: Energy, position: Position, noise: Noise) -> _Recorded:
+        zero = Streams(jnp.uint32(0), jnp.uint32(0))
+        like = jax.eval_shape(lambda: _key_words(at_step(zero, self.step_noise, position)))
+        return _Recorded(position, self.kernel.init(energy, position, noise), trees.zeros(like))
 
-    @property
-    def init_noise(self) -> PyTree:
-        return self.kernel.init_noise
-
-    @property
-    def step_noise(self) -> PyTree:
-        return self.kernel.step_noise
-
-    def init(self, energy: Energy, position: PyTree, drawn: Any) -> _Recorded:
-        zero = noise.Streams(jnp.uint32(0), jnp.uint32(0))
-        like = jax.eval_shape(lambda: _key_words(noise.at_step(zero, self.step_noise, position)))
-        return _Recorded(position, self.kernel.init(energy, position, drawn), trees.zeros(like))
-
-    def step(self, energy: Energy, state: _Recorded, drawn: Any) -> tuple[_Recorded, Info]:
-        inner, info = self.kernel.step(energy, state.inner, drawn)
-        return _Recorded(inner.position, inner, _key_words(drawn)), info
+    def step(self, energy: Energy, state: _Recorded, noise: Noise) -> tuple[_Recorded, Info]:
+        inner, info = self.kernel.step(energy, state.inner, noise)
+        return _Recorded(inner.position, inner, _key_words(noise)), info
 
 
 def _key_words(drawn: PyTree) -> PyTree:

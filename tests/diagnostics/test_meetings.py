@@ -164,7 +164,7 @@ def test_a_lag_forgotten_by_the_kernel_is_noticed():
 
 def test_bad_arguments_are_refused():
     state = jl.ula(0.1).init(None, jnp.zeros(2), None)
-    with pytest.raises(TypeError, match=r"run of jlangevin\.coupled, got ULAState"):
+    with pytest.raises(TypeError, match=r"run of jlangevin\.coupled, got PositionState"):
         meeting_times(state)
     tau = jnp.array([8, 9])
     with pytest.raises(TypeError, match="meeting_times: expected whole numbers"):

@@ -97,7 +97,9 @@ def test_the_kinetic_temperature_averages_no_chains_in_silence(mass, state, opti
 
 def test_the_kinetic_temperature_is_of_velocities_and_of_their_kernel():
     kernel = jl.underdamped(0.1, 1.0)
-    with pytest.raises(TypeError, match="state: expected one with a velocity, got ULAState; take"):
+    with pytest.raises(
+        TypeError, match="state: expected one with a velocity, got PositionState; take"
+    ):
         kinetic_temperature(kernel, jl.ula(0.1).init(jnp.sum, jnp.zeros(2), None))
     with pytest.raises(TypeError, match="kernel: expected one with a mass, got ULA"):
         kinetic_temperature(jl.ula(0.1), state_of(3))

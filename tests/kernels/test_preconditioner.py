@@ -29,7 +29,7 @@ def test_its_products_are_those_of_its_matrix(dtype):
         (P.apply(vector), root @ root.T @ v),
         (P.solve(vector), np.linalg.solve(root, v)),
         (P.inverse().apply(vector), np.linalg.solve(root @ root.T, v)),
-        (P.apart(vector)[1], root @ v),
+        (P.unmultiplied(vector)[1], root @ v),
     ):
         np.testing.assert_allclose(found, expected, rtol=1e-5)
         assert found.dtype == dtype

@@ -25,6 +25,7 @@ import pytest
 import jlangevin as jl
 from jlangevin._core.arithmetic import product
 from jlangevin.estimators import control_variate, minibatch
+from jlangevin.kernels.proposal import Proposal
 from jlangevin.noise import Want
 
 pytestmark = pytest.mark.slow
@@ -291,7 +292,7 @@ class OneKey(NamedTuple):
 
     def step(self, energy, state, noise):
         slope = self.estimator(jax.random.wrap_key_data(state.key), state.position)
-        moved = jl.ula(ETA, temperature=T).move(state.position, slope, noise)
+        moved = Proposal(state.position, slope, ETA, T).drawn(noise)
         return State(moved, state.key), jl.Info()
 
 

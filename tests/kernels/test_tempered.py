@@ -48,7 +48,7 @@ class Fresh:
     def step(self, energy, state, noise):
         return Place(jnp.sqrt(self.temperature).astype(noise.dtype) * noise), jl.Info()
 
-    def adopt(self, energy, state, other):
+    def convert_state(self, energy, state, other):
         return state
 
 
@@ -434,20 +434,20 @@ def unchecked(cls, leaves):
 
 @pytree_dataclass
 class Unscaled(Underdamped):
-    def adopt(self, energy, state, other):
+    def convert_state(self, energy, state, other):
         return state
 
 
 @pytree_dataclass
 class ScaledByT(Underdamped):
-    def adopt(self, energy, state, other):
+    def convert_state(self, energy, state, other):
         ratio = self.temperature / other.temperature
         return state._replace(velocity=state.velocity * ratio)
 
 
 @pytree_dataclass
 class Unshifted(LeimkuhlerMatthews):
-    def adopt(self, energy, state, other):
+    def convert_state(self, energy, state, other):
         return state
 
 
