@@ -460,7 +460,9 @@ def test_only_the_chains_that_start_badly_are_named():
 
 def test_a_chain_that_starts_badly_is_told_by_its_place_and_its_stream():
     starts = jnp.array([[1.0], [-1.0]])
-    with pytest.raises(ValueError, match=r"first of them, chain 1 in the run \(stream 90\), the energy"):
+    with pytest.raises(
+        ValueError, match=r"first of them, chain 1 in the run \(stream 90\), the energy"
+    ):
         jl.sample(
             key(), lambda x: jnp.sum(jnp.log(x)), jl.ula(0.1), starts, chains=[70, 90], num_steps=1
         )
