@@ -90,9 +90,13 @@ def _text(module: ModuleType) -> str:
     page, names = module.__name__, public_names()[module.__name__]
     text = [f"# {page}", inspect.getdoc(module) or ""]
     for name in sorted(names, key=rank):
-        if names[name].page == page:
-            text.append(f'<a id="{page}.{name}"></a>')
+        if names[name].page != page:
+            continue
+        text.append(f'<a id="{page}.{name}"></a>')
+        if names[name].name == name:
             text.append(f"::: {names[name].path}\n    options:\n      heading: {name}")
+        else:
+            text.append(f"## {name}\n\nAnother name of `{page}.{names[name].name}`.")
     others = [f"`{found.page}.{name}`" for name, found in names.items() if found.page != page]
     if others:
         text.append("## Also exported\n\n" + ", ".join(others))

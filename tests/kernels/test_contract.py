@@ -1,0 +1,160 @@
+"""What holds of every public kernel, whatever its dynamics. One run of each serves most of it."""
+
+import functools
+import inspect
+import re
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from every_kernel import CASES, START, UNIT
+
+import jlangevin as jl
+from jlangevin._core.arithmetic import hidden_zero, separately_rounded
+from jlangevin.kernels.base import Traits, at_step, check_step, has_schedule
+from jlangevin.noise import Want
+
+
+class Bowl:
+    """½ (x₁² + 2x₂²)/σ², its terms rounded before they are added, so that programs round alike."""
+
+    def __init__(self, sigma=1.0):
+        self.sigma = sigma
+
+    def __call__(self, x):
+        width = jnp.asarray(self.sigma, x.dtype)
+        terms = jnp.array([1, 2], x.dtype) * (x / width) ** 2 / 2
+        return jnp.sum(separately_rounded(terms, hidden_zero(width)))
+
+    def at(self, sigma):
+        return Bowl(sigma)
+
+
+def slope(key, x):
+    """An estimator of the bowl's gradient that makes no error."""
+    return jnp.array([1, 2], x.dtype) * x
+
+
+BOWL = Bowl()
+WIDE = jl.domains.box(-30.0, 30.0)  # walls that no chain comes to
+NUM_CHAINS, NUM_STEPS = 8_000, 3
+ALL = list(range(NUM_CHAINS))
+FEW = list(range(5, 45))  # chains that are run again
+
+
+def beginning(name):
+    """p where it is kept, else a law near one point, from which all moves are seen."""
+    if CASES[name].law == "kept":
+        return jl.exact.target(BOWL, jnp.zeros(2))
+    return jl.Gaussian(START, 1e-3 * jnp.eye(2))
+
+
+def prepared(name, chains=ALL, *, key=0, share=1.0):
+    """A run that is yet to be made, under a key and by a share of the example's step size."""
+    make = CASES[name].make
+    step_size = share * inspect.signature(make).parameters["h"].default
+    kernel = make(step_size, domain=UNIT if name == "mirrored" else WIDE, estimator=slope)
+    # Positions, as draws of few, mean + L z, may be rounded in another way.
+    start = beginning(name).sample(jax.random.key(2), NUM_CHAINS)[jnp.array(chains)]
+    arguments = (jax.random.key(key), BOWL, kernel, start)
+    return lambda: jl.sample(*arguments, num_steps=NUM_STEPS, observe=None, chains=chains)
+
+
+@functools.cache
+def crowd(name, dtype):
+    """A run of all chains, in the default dtype."""
+    return prepared(name)()
+
+
+def test_every_public_kernel_is_in_the_list():
+    made = {
+        name for name in jl.kernels.__all__ if inspect.isfunction(getattr(jl.kernels, name))
+    } - {"gradient"}
+    assert set(CASES) == made
+    assert made <= set(jl.__all__)
+    assert all(getattr(jl, name) is getattr(jl.kernels, name) for name in made)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_pages_tell_of_every_kernel(name):
+    pages = (Path(__file__).parents[2] / "docs" / "pages").rglob("*.md")
+    assert any(re.search(rf"`(jl\.)?{name}\b", page.read_text()) for page in pages)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_kernel_and_state_are_pytrees_that_come_back_as_they_were(name):
+    kernel = CASES[name].make()
+    state = crowd(name, jnp.zeros(()).dtype).state.kernel
+    for tree in (kernel, state):
+        leaves, structure = jax.tree.flatten(tree)
+        again = jax.tree.unflatten(structure, leaves)
+        assert type(again) is type(tree)
+        assert jax.tree.structure(again) == structure
+        assert all(a is b for a, b in zip(jax.tree.leaves(again), leaves, strict=True))
+        paths = [jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(tree)]
+        assert len(set(paths)) == len(leaves)
+    assert has_schedule(kernel) == (name in ("annealed", "predictor_corrector"))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_shapes_and_dtypes_come_out_as_they_went_in(name, dtype):
+    kernel = at_step(CASES[name].make(), jnp.int32(0))
+    state, info = check_step(kernel, BOWL, jax.ShapeDtypeStruct((2,), dtype))  # raises
+    assert {leaf.dtype for leaf in jax.tree.leaves(state.position)} == {dtype}
+    floating = [leaf.dtype for leaf in jax.tree.leaves(state) if leaf.dtype.kind == "f"]
+    assert set(floating) == {dtype}
+    assert (info.acceptance_rate is not None) == (CASES[name].law == "kept")
+    run = crowd(name, dtype)
+    assert (run.position.shape, run.position.dtype) == ((NUM_CHAINS, 2), dtype)
+    assert bool(jnp.isfinite(run.position).all())
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_chain_is_the_same_among_few_and_among_many(name, dtype):
+    """To the last bit, as docs/pages/streams.md says of loops over 64 numbers or more; but for
+    products of matrices, which are rounded as their number has it. Alone to rounding."""
+    among = crowd(name, dtype).state.kernel
+    for chains, rtol in ((FEW, 1e-5 if name == "gradient_noise" else 0), (FEW[:1], 1e-5)):
+        found = prepared(name, chains)().state.kernel
+        for one, all_of_them in zip(jax.tree.leaves(found), jax.tree.leaves(among), strict=True):
+            expected = all_of_them[jnp.array(chains)]
+            np.testing.assert_allclose(one, expected, rtol=rtol, atol=rtol)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_another_step_size_and_key_compile_nothing(name):
+    before = crowd(name, jnp.zeros(()).dtype)
+    again = prepared(name, key=1, share=0.9)
+    with jl.verify.assert_no_recompilation():
+        run = again()
+    assert bool(jnp.any(run.position != before.position))
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.law])
+def test_the_law_after_some_steps_is_what_is_known_of_it(name, dtype):
+    """At a false-alarm rate of 1e-6; with probability 0.99 a shift of 0.1 standard deviations is
+    found, or a variance off by 12%."""
+    case, start = CASES[name], beginning(name)
+    kernel = case.make() if case.law == "affine" else jl.ula(0.1)
+    law = start if case.law == "kept" else jl.exact.law(kernel, BOWL, start, NUM_STEPS)
+    jl.verify.assert_law(crowd(name, dtype).position, law)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_a_kernel_says_of_itself_is_so(name):
+    kernel, case = CASES[name].make(), CASES[name]
+    traits = Traits.of(kernel)
+    wants = [getattr(want, "want", want) for want in jax.tree.leaves(kernel.step_noise)]
+    has_uniform = Want.UNIFORM in wants
+    assert traits.by_value == (case.law == "kept" or name == "tempered")
+    assert has_uniform >= traits.by_value
+    assert not (case.law == "affine" and has_uniform)
+
+
+@pytest.mark.parametrize("value", [0.0, -0.1, float("nan"), float("inf"), None, "0.1"])
+@pytest.mark.parametrize("name", CASES)
+def test_a_step_size_that_is_none_is_refused_by_name(name, value):
+    with pytest.raises((ValueError, TypeError), match=r"^step_size: expected"):
+        CASES[name].make(value)
