@@ -98,4 +98,4 @@ class CheckpointError(ValueError):
 
 
 class CheckpointWarning(RuntimeWarning):
-    """A checkpoint is damaged and was set aside; the run goes on from one before it, or anew."""
+    """A checkpoint is damaged and was set aside; the run goes on from one before it, or again."""

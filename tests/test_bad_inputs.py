@@ -105,13 +105,13 @@ S(jl.scores.score(lambda x: -x[:1]))
 S(jl.scores.score(lambda x: 'x'))
     Exception: raised by the score, given one position float32[2]
 S(Q, None)
-    TypeError: kernel: None is no kernel ... jlangevin.ula(step_size=0.01)
+    TypeError: kernel: None is not a kernel ... jlangevin.ula(step_size=0.01)
 S(Q, 0.1)
-    TypeError: kernel: 0.1 is no kernel (it lacks init_noise, step_noise, init, step)
+    TypeError: kernel: 0.1 is not a kernel (it lacks init_noise, step_noise, init, step)
 S(Q, 'ula')
-    TypeError: kernel: 'ula' is no kernel
+    TypeError: kernel: 'ula' is not a kernel
 S(Q, Q)
-    TypeError: kernel: Quadratic ... is no kernel
+    TypeError: kernel: Quadratic ... is not a kernel
 S(Q, jl.ula)
     TypeError: kernel: got the function ula itself, not what it makes; call it: ula(step_size)
 S(Q, jl.mala)
@@ -406,7 +406,7 @@ resume(S(reducers=jl.reducers.moments()).state)
 warm_up(key=0)
     TypeError: key: expected a typed key
 warm_up(3)
-    TypeError: kernel: 3 is no kernel
+    TypeError: kernel: 3 is not a kernel
 warm_up(jl.mala)
     TypeError: kernel: got the function mala itself ... mala(step_size)
 warm_up(jl.kernels.MALA)
@@ -812,7 +812,7 @@ jl.domains.confine(Q, jl.domains.simplex())
 jl.exact.law(jl.kernels.ULA, Q, G, 3)
     TypeError: kernel: got the class ULA itself
 jl.exact.law(Q, K, G, 3)
-    TypeError: kernel: ... is no kernel
+    TypeError: kernel: ... is not a kernel
 jl.exact.law(K, 3.0, G, 3)
     TypeError: energy: expected a callable
 jl.exact.law(K, lambda x: x, G, 3)
@@ -1323,7 +1323,7 @@ plot.stationary_variance({'ULA': K}, [0.1])
 plot.stationary_variance({'ULA': lambda: K}, [0.1])
     TypeError: raised by kernels['ULA'], given a step size
 plot.stationary_variance({'ULA': lambda h: h}, [0.1])
-    TypeError: kernel: ... is no kernel
+    TypeError: kernel: ... is not a kernel
 plot.stationary_variance({'ULA': jl.ula}, [])
     ValueError: step_sizes: expected at least one, each above the one before; got []
 plot.stationary_variance({'ULA': jl.ula}, [0.2, 0.1])

@@ -3,7 +3,8 @@
 A kernel that goes on changing with its own past has another law. So adaptation is a run of its own:
 `warm_up` hands back a kernel with fixed hyper-parameters and the state to go on from.
 
-    phases      `warm_up`: chains come in, settle, and share one step size
+    warm_up     what a user calls
+    phases      chains come in, settle, and share one step size
     ensemble    the chains as the host sees them, piece by piece
     moving      a kernel whose step size moves in each chain by itself
     length      how long trajectories should be
@@ -15,8 +16,8 @@ A kernel that goes on changing with its own past has another law. So adaptation 
 """
 
 from jlangevin.adaptation.curvature import curvature
-from jlangevin.adaptation.phases import WarmUp, warm_up
 from jlangevin.adaptation.step_size import step_size_for
 from jlangevin.adaptation.verdict import Verdict
+from jlangevin.adaptation.warm_up import WarmUp, warm_up
 
 __all__ = ["Verdict", "WarmUp", "curvature", "step_size_for", "warm_up"]

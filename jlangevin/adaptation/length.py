@@ -70,7 +70,7 @@ class Trial:
     axes: Any  # (r, d): u = axes (x - centre)
 
     def cut(self, length: int) -> Trial:
-        """The same, cut off after so many moves."""
+        """The same, cut off after this many moves."""
         return dataclasses.replace(self, length=np.int32(length))
 
     def along(self, centre: Array, axes: Array) -> Trial:

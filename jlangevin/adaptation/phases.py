@@ -1,57 +1,36 @@
-"""`warm_up`: chains come in, settle, and share one step size."""
+"""The phases of a warm-up: chains come in, settle, and share one step size."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 
-from jlangevin import starts
 from jlangevin._core import trees
-from jlangevin._core.checks import (
-    check_count,
-    check_key,
-    check_known,
-    check_probability,
-    check_scalar,
-)
 from jlangevin._core.trees import PyTree
-from jlangevin._core.warn import warn
 from jlangevin.adaptation.ensemble import PIECE, Ensemble, Look, host, quiet
 from jlangevin.adaptation.kernel import (
-    FORMS,
-    Form,
     argument,
-    check,
-    check_trajectory,
-    default_target,
-    first_metric,
-    is_isokinetic,
     metric_of,
     number,
     with_first_step,
     with_friction,
     with_metric,
 )
-from jlangevin.adaptation.length import FRICTIONS, STEPS, Trial, best, directions, untried
+from jlangevin.adaptation.length import FRICTIONS, STEPS, Trial, best, directions
 from jlangevin.adaptation.metric import Metric
 from jlangevin.adaptation.moving import Moving
 from jlangevin.adaptation.settling import are_behind, is_falling, seen_in
 from jlangevin.adaptation.verdict import Verdict
-from jlangevin.distribution import Drawable
-from jlangevin.energies.base import Energy
-from jlangevin.errors import AdaptationError, WarmUpWarning
-from jlangevin.kernels.base import check_kernel
-from jlangevin.kernels.mala import mala
-from jlangevin.sampling import SamplerState, sample
-from jlangevin.sampling.start import as_start
+from jlangevin.errors import AdaptationError
+from jlangevin.sampling import sample
 
-__all__ = ["WarmUp", "warm_up"]
+__all__ = ["FIRST_WINDOW", "Search"]
 
-_FIRST_WINDOW = 4  # looks
+FIRST_WINDOW = 4  # looks
 _LEAST_WINDOW = 8  # looks in the window that confirms, at least
 _LEAST_ROWS = 200  # positions there, over all chains
 _TRIALS = 1_000  # trajectories with each step size and friction, over all chains
@@ -62,200 +41,8 @@ _STUCK = 0.05  # the rate of a chain that hardly moves
 _CHANGING = 1.3  # the factor by which scales change while they have not settled
 
 
-class WarmUp(NamedTuple):
-    """What `warm_up` found. Printed, it says its verdict."""
-
-    kernel: Any  # the kernel given, with step size and preconditioner set
-    state: SamplerState  # for `resume` with that kernel
-    verdict: Verdict
-    step_sizes: np.ndarray[Any, Any]  # medians over chains, after each look
-    acceptance: np.ndarray[Any, Any]  # mean rates over chains, and the steps up to each look
-
-    def __str__(self) -> str:
-        return str(self.verdict)
-
-
-def warm_up(
-    key: jax.Array,
-    energy: Energy,
-    kernel: Any,
-    init: Any,
-    *,
-    num_steps: int = 10_000,
-    num_chains: int | None = None,
-    target_acceptance: float | None = None,
-    energy_variance: float = 1e-4,
-    precondition: Form | None = "auto",
-    longest_trajectory: int | None = None,
-    sharding: Any = None,
-) -> WarmUp:
-    """Find step size and preconditioner for a kernel that accepts or rejects, until chains settle;
-    and, if asked to, how long its trajectories should be.
-
-    Starts may be anywhere: draws from a prior, a box, a mode, all chains at one point. Nothing else
-    has to be known, and nothing has a unit of its own.
-
-    **Come in.** Each chain has a step size of its own, and every step moves it towards
-    `target_acceptance`: log η increases by 0.5 (rate - target), after Robbins and Monro (1951), and
-    by up to 8 times that where the rate has been on one side for long. So chains come in from where
-    the energy is huge, and none that is slow holds up the others. After every 20 steps the
-    preconditioner P (or the inverse of the mass) becomes the geometric mean of the positions'
-    covariance and the inverse of the gradients' (Seyboldt, Carlson and Carpenter 2026), over the
-    later half of what was seen. On a quadratic energy that is the inverse of the Hessian even where
-    chains are far from their law. This ends when the energy falls no more.
-
-    **Settle.** Windows double in length until one of them says that chains have settled: split
-    R-hat below 1.1 for the energy and for positions in the coordinates that P makes round; no mean
-    that drifts by 0.1 standard deviations and four standard errors between its halves; scales of P
-    that change by less than 30%; and `target_acceptance` met within 0.1. The last window has at
-    least 8 looks and 200 positions, and for a dense P ten positions for each element.
-
-    **Lengthen**, with `longest_trajectory`. Trajectories of that length tell of all shorter ones
-    what they would have done. Of x_0 and x_k, k moves further, let a_k be the probability of being
-    accepted, and f a coordinate along one of the 8 widest principal directions, in coordinates that
-    P makes round, or its square about the mean. Then
-
-        1 - ρ_k = E[a_k (f(x_k) - f(x_0))²] / (2 Var f)
-
-    has the autocorrelation of f over a step, and the length becomes the k of the most effective
-    draws a move, (1 - ρ_k) / (1 + ρ_k) / k, of that f of which there are the fewest. Squares are
-    the criterion of Hoffman, Radul and Sountsov (2021), principal directions that of Sountsov and
-    Hoffman (2022). Lengths are compared where each is accepted at the target, by five step sizes.
-    The friction of `malt` becomes sqrt(T) over the largest standard deviation along these
-    directions (Riou-Durand, Sountsov, Vogrinc, Margossian and Power 2023), or half of that if it is
-    the better.
-
-    **Share.** One step size for all chains: the median, moved until the target is accepted on
-    average. It and P are then fixed.
-
-    Chains that stay where the energy is far above that of the lowest quarter (by 10 T and 8 of its
-    standard deviations) are counted, said, and started anew from where others are; those on their
-    way down are not. A draw from a law at which the energy is not finite is drawn again: see
-    `starts.draw`. A proposal that is not finite is rejected, no more.
-
-    A kernel that wraps another (`mirrored`, `tempered`, `coupled`) has no step size of its own.
-    Warm up the one inside by itself, on the energy that it is run on, and wrap `found.kernel`; the
-    run that counts starts from positions, as `found.state` is that of the kernel inside. For
-    `mirrored` that energy is W(u) = energy(domain.primal(u)) - T * domain.log_det(u), and positions
-    are domain.primal(u).
-
-    Args:
-        key: a typed Threefry key. The run that follows by `resume` goes on in its streams.
-        energy, init, num_chains, sharding: as in `sample`. Some 16 chains or more learn together;
-            a single one needs as many steps as they have in all.
-        kernel: one with a step size and acceptance rates (`mala`, `barker`, `malt`,
-            `adjusted_microcanonical`) or `microcanonical`, the step size the first that is tried.
-            P begins as what its preconditioner or mass is.
-        num_steps: at most so many, at least 200. Fewer are taken where chains have settled.
-        target_acceptance: in (0, 1). By default 0.7 for `malt`, 0.8 for `adjusted_microcanonical`
-            and 0.574 for others, best for `mala` in many dimensions (Roberts and Rosenthal 1998).
-        energy_variance: for `microcanonical`, which accepts everything: the variance of the
-            energy's change in a step, over d T². Second moments of a Gaussian law are 1% off with
-            1e-4 (and 2% with 4e-4, 0.5% with 1e-5) by its default integrator. The decoherence
-            length becomes sqrt(d).
-        precondition: "dense" (a matrix), "low rank" (a diagonal, and up to 16 directions beside
-            it), "diagonal", or None for what the kernel has. "auto" is dense for up to 100 elements
-            of a position, low rank beyond.
-        longest_trajectory: for `malt` and `adjusted_microcanonical`, the most moves that a step may
-            have. Given, the kernel's trajectory length is the first that is tried, and so is
-            `malt`'s friction, and `num_steps` is at least 600. It takes 200 steps of the longest,
-            more of fewer than 50 chains, and no program more. None keeps length and friction.
-
-    Returns:
-        A `WarmUp`. Print it, or see its `verdict`.
-
-    Raises:
-        TypeError: a kernel without a step size, acceptance rates or, if one is to be found, a
-            preconditioner or a trajectory.
-        ValueError: numbers out of range, a scheduled step size; as `sample` otherwise.
-        AdaptationError: no proposal that moves a chain was accepted, however small the step; or the
-            chains have no scales that are finite and not 0.
-        WarmUpWarning: chains did not settle in `num_steps`, and why; or some stayed behind.
-
-    Example:
-        >>> import jax, jax.numpy as jnp, jlangevin as jl
-        >>> energy = jl.energies.quadratic(jnp.diag(jnp.array([1.0, 1e4])))
-        >>> found = jl.warm_up(jax.random.key(0), energy, jl.mala(1e-3), jnp.zeros((100, 2)))
-        >>> found.verdict.settled, found.verdict.preconditioner
-        (True, 'dense')
-        >>> run = jl.resume(found.state, energy, found.kernel, num_steps=100)
-        >>> abs(float(run.info.acceptance_rate.mean()) - 0.574) < 0.1
-        True
-    """
-    check_key("key", key)
-    check_kernel(kernel)
-    check_known("warm-up decides on the host", key=key, energy=energy, kernel=kernel, init=init)
-    least = 200 if longest_trajectory is None else 600
-    num_steps = check_count("num_steps", num_steps, minimum=least)
-    if precondition not in (None, *FORMS):
-        names = ", ".join(f'"{form}"' for form in FORMS)
-        raise ValueError(f"precondition: expected {names} or None, got {precondition!r}")
-    check(kernel, precondition)
-    if longest_trajectory is not None:
-        longest_trajectory = check_count("longest_trajectory", longest_trajectory, minimum=1)
-        check_trajectory(kernel)
-    if target_acceptance is None:
-        target_acceptance = default_target(kernel)
-    target = check_probability("target_acceptance", target_acceptance)
-    check_scalar("energy_variance", energy_variance, positive=True)
-    redrawn = np.zeros(0, int)
-    if isinstance(init, Drawable):
-        count, _ = as_start(init, num_chains, None)
-        drawn = starts.draw(key, energy, init, count)
-        init, (redrawn,) = drawn.positions, np.nonzero(drawn.redrawn)
-    count, start = as_start(init, num_chains, None)
-    like = trees.one_chain(trees.struct(start.template()))
-    metric = None if precondition is None else first_metric(kernel, like, precondition)
-    # So that one program serves throughout, the kernel has the form that is to be found.
-    kernel = dataclasses.replace(kernel, step_size=number(kernel.step_size))
-    trial = None
-    if longest_trajectory is not None:
-        trial = untried(like).cut(min(kernel.trajectory_length, longest_trajectory))
-        kernel = with_friction(kernel, getattr(kernel, "friction", 0))
-        kernel = dataclasses.replace(kernel, trajectory_length=longest_trajectory)
-    aim, gain, fastest, wanted = map(np.float32, (target, 0.5, 8.0, energy_variance))
-    moving = Moving(with_metric(kernel, metric, like), aim, gain, fastest, wanted, trial)
-    scout = moving
-    if is_isokinetic(kernel):  # which creeps where the energy is steep, as it goes by its change
-        first = mala(0.1, temperature=kernel.temperature)
-        scout = dataclasses.replace(
-            moving, kernel=with_metric(first, metric, like), target=np.float32(0.574), trial=None
-        )
-    with quiet():
-        run = sample(
-            key, energy, scout, init,
-            num_steps=PIECE, num_chains=num_chains, observe=None, sharding=sharding,
-        )  # fmt: skip
-    search = _Search(Ensemble.begun(energy, scout, run.state), metric, like, num_steps // PIECE)
-    search.come_in()
-    if scout is not moving:
-        search.take_over(key, moving)
-    while True:
-        search.settle()
-        if trial is not None:
-            search.lengthen(trial)
-        search.share()
-        search.confirm()
-        if not search.problems or search.left < _FIRST_WINDOW:
-            break
-        search.length *= 2
-    verdict = search.verdict(redrawn)
-    if not verdict.settled:
-        warn(f"warm-up has not settled: {'; '.join(verdict.problems)}", WarmUpWarning)
-    if verdict.stayed_behind:
-        warn(verdict.stayed_behind, WarmUpWarning)
-    chains = search.chains
-    return WarmUp(
-        chains.found(),
-        chains.given_back(),
-        verdict,
-        np.array(chains.step_sizes),
-        np.array(chains.acceptance),
-    )
-
-
 @dataclasses.dataclass
-class _Search:
+class Search:
     """What is known while a warm-up lasts; its methods are the phases, in their order."""
 
     chains: Ensemble
@@ -263,7 +50,7 @@ class _Search:
     like: PyTree  # a position of one chain, as shapes
     pieces: int  # at most, in all
     changed: float = 1.0  # by what factor the metric's scales did, at its last update
-    length: int = _FIRST_WINDOW  # of the window that is next
+    length: int = FIRST_WINDOW  # of the window that is next
     problems: list[str] = dataclasses.field(default_factory=list)  # of the last window
     rhat: float = math.nan  # the largest there
     acceptance: float = math.nan
@@ -290,7 +77,7 @@ class _Search:
     @property
     def left(self) -> int:
         """Pieces that may be run before `share` and `confirm`, for which some are kept."""
-        kept = min(max(self.least, self.length), max(self.pieces // 3, _FIRST_WINDOW))
+        kept = min(max(self.least, self.length), max(self.pieces // 3, FIRST_WINDOW))
         return self.pieces - self.chains.num_pieces - self.trying - _SHARING - kept
 
     @property
@@ -339,7 +126,7 @@ class _Search:
     def settle(self) -> None:
         """Windows that double in length, until one has nothing to say."""
         self.chains.set(gain=np.float32(0.3), fastest=np.float32(1.0))
-        while self.left >= _FIRST_WINDOW:
+        while self.left >= FIRST_WINDOW:
             looks = self.chains.run(min(self.length, self.left))
             behind = self.restart(looks)
             looks = [look.without(behind) for look in looks]
@@ -387,7 +174,7 @@ class _Search:
 
     def confirm(self) -> None:
         """A window of the kernel that is handed back."""
-        rest = max(self.pieces - self.chains.num_pieces, _FIRST_WINDOW)
+        rest = max(self.pieces - self.chains.num_pieces, FIRST_WINDOW)
         looks = self.chains.run(min(max(self.least, self.length), rest), last=True)
         self.changed = 1.0
         self.problems = self._problems(looks)

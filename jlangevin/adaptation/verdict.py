@@ -30,7 +30,7 @@ class Verdict:
         rhat: the largest split R-hat over the last window, of positions in the coordinates that the
             preconditioner makes round, and of the energy.
         left_out: the chains (places in the run) that stayed behind at far higher energies and were
-            started anew from where others were, with those `energies` that they had, and the
+            started again from where others were, with those `energies` that they had, and the
             `median` of the others'.
         redrawn: chains whose first start was not finite and was drawn again.
     """
@@ -66,7 +66,7 @@ class Verdict:
         return (
             f"{len(self.left_out):,} of {self.num_chains:,} chains ({which}) stayed at energies of "
             f"{low:.5g} to {high:.5g}, where the median of the others is {self.median:.5g}, and "
-            "were started anew from where others are. If there is a mode that counts, start more "
+            "were started again from where others are. If there is a mode that counts, start more "
             "chains there"
         )
 

@@ -48,8 +48,8 @@ def ess(x: Any, method: Method = "bulk") -> jax.Array:
         number of draws where they are all equal.
 
     Raises:
-        TypeError: `x` is no array of real numbers.
-        ValueError: `x` has no (chain, draw) axes, or `method` is none of the three.
+        TypeError: `x` is not an array of real numbers.
+        ValueError: `x` has no (chain, draw) axes, or `method` is not one of the three.
         AxesWarning: more chains than draws, as if axes were swapped.
 
     References: Geyer (1992); Vehtari et al. (2021), https://doi.org/10.1214/20-BA1221.
@@ -79,7 +79,7 @@ def autocorrelation(x: Any) -> jax.Array:
         Shape of `x`, the lag in place of the draw. NaN for chains that do not move, or hold a NaN.
 
     Raises:
-        TypeError: `x` is no array of real numbers.
+        TypeError: `x` is not an array of real numbers.
         ValueError: `x` has no (chain, draw) axes.
 
     Example:

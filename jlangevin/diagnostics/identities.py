@@ -102,7 +102,7 @@ def identities(
         `Identities`: estimate, expected value, ratio and z-score of each, and d; printed, a table.
 
     Raises:
-        TypeError: `x` is no array of real numbers, or `energy` cannot be called.
+        TypeError: `x` is not an array of real numbers, or `energy` cannot be called.
         ValueError: `x` of another shape, of one that can be read in two ways, not finite, or fewer
             than 4 draws (a chain, if there are chains); an energy that is no scalar, or derivatives
             that are not finite at a draw; T not positive.

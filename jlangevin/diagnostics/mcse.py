@@ -44,8 +44,8 @@ def mcse(x: Any, method: Estimate = "mean", *, prob: float | None = None) -> jax
         also where the draws are all equal.
 
     Raises:
-        TypeError: `x` is no array of real numbers, or `prob` is not a number.
-        ValueError: `x` has no (chain, draw) axes, `method` is none of the four, or `prob` is
+        TypeError: `x` is not an array of real numbers, or `prob` is not a number.
+        ValueError: `x` has no (chain, draw) axes, `method` is not one of the four, or `prob` is
             missing, not in (0, 1), or given where it does not belong.
         AxesWarning: more chains than draws, as if axes were swapped.
 

@@ -53,7 +53,7 @@ def rhat(x: Any) -> jax.Array:
         draws all equal.
 
     Raises:
-        TypeError: `x` is no array of real numbers.
+        TypeError: `x` is not an array of real numbers.
         ValueError: `x` has no (chain, draw) axes.
         AxesWarning: more chains than draws, as if axes were swapped.
 
@@ -103,7 +103,7 @@ def nested_rhat(x: Any, superchains: int, method: Scores = "rank") -> jax.Array:
         within superchains and between them; "rank" also for fewer than 4 draws.
 
     Raises:
-        TypeError: `x` is no array of real numbers, or `superchains` is not an integer.
+        TypeError: `x` is not an array of real numbers, or `superchains` is not an integer.
         ValueError: `x` has no (chain, draw) axes, the number of chains is not a multiple of
             `superchains`, or `method` is neither of the two.
 

@@ -394,7 +394,7 @@ def _quadratic_forms(
 def _signs(
     key: jax.Array, flip: jax.Array, *, num_draws: int, restart: int, num_bootstrap: int
 ) -> jax.Array:
-    """Signs (draw, 1 + bootstrap): a column of ones, and Markov chains begun anew where chains do.
+    """Signs (draw, 1 + bootstrap): a column of ones, and Markov chains begun again where chains do.
 
     The uniforms are those of a chain for each column and a step for each draw.
     """

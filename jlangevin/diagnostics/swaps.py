@@ -82,8 +82,8 @@ def equalized(
         An array of them, on the host.
 
     Raises:
-        ValueError: temperatures that are none; rates of another number, outside of [0, 1], or of a
-            pair that is swapped always, between which there is no barrier to divide.
+        ValueError: temperatures that do not rise; rates of another number, outside of [0, 1], or of
+            a pair that is always swapped, between which there is no barrier to divide.
 
     Example:
         >>> import jax.numpy as jnp, jlangevin as jl

@@ -75,7 +75,7 @@ def adjusted_microcanonical(
     """Metropolis-adjusted microcanonical Hamiltonian or Langevin dynamics (Robnik, Cohn-Gordon and
     Seljak 2025).
 
-    One step is a trajectory. u is drawn anew, uniform on the unit sphere; then n times the moves B
+    One step is a trajectory. u is drawn again, uniform on the unit sphere; then n times the moves B
     A B, or B A B A B, of `microcanonical` are made, with its O between them if there is a
     decoherence length; and the end is accepted or the start kept:
 
@@ -94,7 +94,7 @@ def adjusted_microcanonical(
     Args:
         step_size: ε > 0, a length, a scalar or a function of the step (see `Schedule`), a step
             being a trajectory. `warm_up` finds it, and the preconditioner.
-        trajectory_length: n ≥ 1, how many steps of the integrator; another number compiles anew.
+        trajectory_length: n ≥ 1, how many steps of the integrator; another number compiles again.
             n ε is best near (π/2) sqrt(d) where P is near the covariance.
         decoherence_length: ℓ > 0, a scalar or a function of the step; None for no noise within a
             trajectory, at one normal an element for all of it.
@@ -104,7 +104,7 @@ def adjusted_microcanonical(
         integrator: "minimal_norm" or "leapfrog".
 
     Raises:
-        TypeError: n is no integer.
+        TypeError: n is not an integer.
         ValueError: n < 1; any other not finite and positive, P not symmetric positive definite, or
             another integrator. A P that does not fit the position, and a position of fewer than two
             elements, are refused when it is run.

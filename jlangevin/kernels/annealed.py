@@ -99,7 +99,7 @@ def annealed(sigmas: Any, steps_each: int, step_size: Any, *, temperature: Any =
         temperature: T > 0, a scalar or a function of the step, which may end at 0.
 
     Raises:
-        TypeError: K is no integer; or, when it is run, the energy has no levels.
+        TypeError: K is not an integer; or, when it is run, the energy has no levels.
         ValueError: levels that do not fall or are not positive; K < 1; a hyper-parameter that is
             not finite and positive.
 

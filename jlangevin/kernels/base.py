@@ -257,7 +257,7 @@ class Schedule:
     """A hyper-parameter that is a function of the step, as in optax.
 
     `function` takes the step, an int32 scalar counted from 0, and returns a scalar. Give it as
-    a `jax.tree_util.Partial` to keep its parameters traced: a new closure compiles anew.
+    a `jax.tree_util.Partial` to keep its parameters traced: a new closure compiles again.
     """
 
     function: Any
@@ -333,7 +333,7 @@ def check_kernel(kernel: Any, position: PyTree = None) -> None:
     missing = [m for m in ("init_noise", "step_noise", "init", "step") if not hasattr(kernel, m)]
     if missing:
         raise TypeError(
-            f"kernel: {kernel!r} is no kernel (it lacks {', '.join(missing)}); "
+            f"kernel: {kernel!r} is not a kernel (it lacks {', '.join(missing)}); "
             "pass for instance jlangevin.ula(step_size=0.01)"
         )
     if position is None:
@@ -379,9 +379,9 @@ def check_step(kernel: Kernel, energy: Energy, position: PyTree) -> tuple[Any, I
         The state, and what a step reports, as shapes.
 
     Raises:
-        TypeError, ValueError: wants that are none; a state without a position like the one it was
-            made from; a step that hands back no pair of a state like the one it was given and
-            an `Info`. Errors of the kernel's own have a note that says what it was given.
+        TypeError, ValueError: wants that are not `Want`s; a state without a position like the one
+            it was made from; a step that does not return a pair of a state like the one it was given
+            and an `Info`. Errors of the kernel's own have a note that says what it was given.
     """
     wants = kernel.init_noise, kernel.step_noise
     made = [noise.shapes(want, position) for want in wants]

@@ -174,7 +174,7 @@ def coupled(
         how: "reflection" or "common".
 
     Raises:
-        TypeError: `kernel` is none, or not of a kind that can be reflected; L is no integer.
+        TypeError: `kernel` is not a kernel, or cannot be reflected; L is not an integer.
         ValueError: L < 1, a kernel with a schedule, another `how`.
 
     Example:

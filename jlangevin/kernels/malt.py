@@ -18,7 +18,7 @@ from jlangevin.kernels.metropolis import (
     langevin_work,
     unweighable,
 )
-from jlangevin.kernels.momentum import added, ornstein_uhlenbeck_or_anew
+from jlangevin.kernels.momentum import added, ornstein_uhlenbeck_or_fresh
 from jlangevin.kernels.preconditioner import Preconditioner, Scalar, as_mass
 from jlangevin.kernels.trajectory import Course, Trajectory, of_move
 from jlangevin.noise import Many, Want
@@ -48,14 +48,14 @@ class MALT(Trajectory):
         return Course(state, still, none, jnp.int32(0))
 
     def go_on(self, energy: Energy, normals: PyTree, k: jax.Array, course: Course) -> Course:
-        velocity = ornstein_uhlenbeck_or_anew(
+        velocity = ornstein_uhlenbeck_or_fresh(
             course.velocity,
             of_move(normals, k),
             self.inverse_mass,
             self.step_size,
             self.friction,
             self.temperature,
-            anew=k == 0,
+            fresh=k == 0,
         )
         here, velocity, more, new = self._leapfrog(energy, course.here, velocity)
         # What comes after a point that cannot be weighed is its consequence.
@@ -90,7 +90,7 @@ def malt(
     """Metropolis-adjusted Langevin trajectories (Riou-Durand and Vogrinc 2022).
 
     One step is a trajectory: v ~ N(0, T M⁻¹) afresh, then L times O B A B O, and the end is
-    accepted or the start kept. h is the step size, ξ ~ N(0, I) anew each time:
+    accepted or the start kept. h is the step size, a new ξ ~ N(0, I) each time:
 
         O   v ← e^{-γh/2} v + sqrt((1 - e^{-γh}) T) M^{-1/2} ξ
         B   v ← v - (h/2) M⁻¹ ∇E(x)
@@ -112,13 +112,13 @@ def malt(
             trajectory. It is a time: on a quadratic energy h² λ_max < 4 is stable, λ
             the eigenvalues of M⁻¹∇²E.
         friction: γ ≥ 0, a scalar or a function of the step.
-        trajectory_length: L ≥ 1, how many leapfrogs; another number compiles anew.
+        trajectory_length: L ≥ 1, how many leapfrogs; another number compiles again.
         temperature: T > 0, a scalar or a function of the step, which may end at 0.
         mass: M, constant, symmetric and positive definite: a number, a (d, d) matrix over the
             raveled position, or M's diagonal as a pytree like the position.
 
     Raises:
-        TypeError: L is no integer, or a mass that is none.
+        TypeError: L is not an integer, or a mass that is not one.
         ValueError: L < 1; γ not finite or negative; any other not finite and positive, or M not
             symmetric positive definite. A mass that does not fit the position is refused when it
             is run.

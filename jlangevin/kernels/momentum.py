@@ -14,7 +14,7 @@ __all__ = [
     "added",
     "inverse_mass",
     "ornstein_uhlenbeck",
-    "ornstein_uhlenbeck_or_anew",
+    "ornstein_uhlenbeck_or_fresh",
     "rescaled",
     "thermal",
 ]
@@ -70,24 +70,24 @@ def ornstein_uhlenbeck(
     return jax.tree.map(move, velocity, noise, scales)
 
 
-def ornstein_uhlenbeck_or_anew(
+def ornstein_uhlenbeck_or_fresh(
     velocity: Position,
     noise: Position,
     inverse_mass: Scalar | Preconditioner,
     step_size: Hyper,
     friction: Hyper,
     temperature: Hyper,
-    anew: jax.Array,
+    fresh: jax.Array,
 ) -> Position:
-    """The move O for t = h, where friction may be 0; or if `anew` a fresh velocity of N(0, T M⁻¹).
+    """The move O for t = h, with a friction of 0 or more; if `fresh`, a new thermal velocity.
 
     Both by one scale and one sum, in which what is kept of the velocity comes second.
     """
 
     def move(v: jax.Array, xi: jax.Array, scale: jax.Array) -> jax.Array:
         time = cast(friction, v) * cast(step_size, v)
-        kept = jnp.where(anew, 0, jnp.exp(-time))
-        lost = jnp.where(anew, 1, -jnp.expm1(-2 * time))
+        kept = jnp.where(fresh, 0, jnp.exp(-time))
+        lost = jnp.where(fresh, 1, -jnp.expm1(-2 * time))
         sigma = scale * jnp.sqrt(lost * cast(temperature, v))
         still = sigma == 0  # without friction, or at a temperature of 0
         ratio = kept / jnp.where(still, 1, sigma)

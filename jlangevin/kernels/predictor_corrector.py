@@ -73,7 +73,7 @@ def predictor_corrector(
         x ← x + (σ_l² - σ_{l+1}²) s(x, σ_l) + sqrt(σ_l² - σ_{l+1}²) ξ
         x ← x + η_{l+1} s(x, σ_{l+1}) + sqrt(2 η_{l+1}) ξ,    M times,    η_l = η σ_l²/σ_L²
 
-    with ξ ~ N(0, I) anew each time. A start is from the density at σ_1. Steps after the last level
+    with a new ξ ~ N(0, I) each time. A start is from the density at σ_1. Steps after the last level
     are of the corrector alone. 1 + M scores a step. Song et al. choose η_l by the norms of score
     and noise; here it goes with σ_l² as in `annealed`, so that `exact.law` holds for Gaussian data.
 
@@ -81,10 +81,10 @@ def predictor_corrector(
         sigmas: σ_1 > … > σ_L > 0, an array (L,).
         step_size: η > 0, the corrector's step at the last level, a scalar or a function of the
             step.
-        corrector_steps: M ≥ 0; another number compiles anew.
+        corrector_steps: M ≥ 0; another number compiles again.
 
     Raises:
-        TypeError: M is no integer; or, when it is run, the energy has no levels, as in `annealed`.
+        TypeError: M is not an integer; or, when it is run, the energy has no levels.
         ValueError: levels that do not fall or are not positive; M < 0; η not finite and positive.
 
     Example:

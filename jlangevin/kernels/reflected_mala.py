@@ -78,7 +78,7 @@ def reflected_mala(step_size: Any, domain: Domain, *, temperature: Any = 1.0) ->
         temperature: T > 0, a scalar or a function of the step, which may end at 0.
 
     Raises:
-        TypeError: `domain` is none.
+        TypeError: `domain` is not a domain.
         ValueError: a hyper-parameter that is not finite and positive. A start outside of the
             domain is refused when it is run.
 

@@ -151,7 +151,7 @@ def underdamped(
         ValueError: a hyper-parameter that is not finite and positive, M not symmetric positive
             definite, or a word that has other letters or lacks one. A mass that does not fit
             the position is refused when it is run.
-        TypeError: a hyper-parameter, mass or word that is none.
+        TypeError: a hyper-parameter or mass that is not one, or a splitting that is not a word.
 
     Example:
         >>> import jax.numpy as jnp, jlangevin as jl

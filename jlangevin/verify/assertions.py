@@ -1,4 +1,4 @@
-"""Assertions about runs rather than laws: streams are independent, and nothing compiles anew."""
+"""Assertions about runs rather than laws: streams are independent, and nothing compiles again."""
 
 from __future__ import annotations
 

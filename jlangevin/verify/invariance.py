@@ -149,7 +149,7 @@ def invariance(
         they would have found when printed.
 
     Raises:
-        TypeError: `law` cannot be drawn from, or `false_alarm` is no number.
+        TypeError: `law` cannot be drawn from, or `false_alarm` is not a number.
         ValueError: no chain moved (a kernel that stands still keeps every law); other arguments
             as in `sample` and `compare`.
 

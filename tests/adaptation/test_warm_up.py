@@ -235,7 +235,7 @@ class Bare(NamedTuple):
         ({"precondition": "some"}, ValueError, "precondition: expected"),
         ({"kernel": jl.ula(0.1)}, TypeError, "kernel: ULA accepts everything"),
         ({"kernel": Bare()}, TypeError, "kernel: Bare has no preconditioner and no mass"),
-        ({"kernel": None}, TypeError, "kernel: None is no kernel"),
+        ({"kernel": None}, TypeError, "kernel: None is not a kernel"),
         (
             {"kernel": jl.coupled(jl.mala(0.1), lag=1)},
             TypeError,

@@ -196,7 +196,7 @@ RUN = Run()  # what makes it one, for these checks
             jl.NoStationaryLawError,
             "changes with time",
         ),
-        ({"kernel": None}, TypeError, "is no kernel"),
+        ({"kernel": None}, TypeError, "is not a kernel"),
         ({"temperature": -1.0}, ValueError, "temperature: expected values above zero"),
         ({"draws": jnp.zeros((2, 9, 1))}, ValueError, "draws, reference: give both"),
         (

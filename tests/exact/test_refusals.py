@@ -298,7 +298,7 @@ def test_the_step_of_an_affine_map_is_a_count():
 
 
 def test_swapped_arguments_are_refused_by_name():
-    with pytest.raises(TypeError, match=r"kernel: .* is no kernel"):
+    with pytest.raises(TypeError, match=r"kernel: .* is not a kernel"):
         exact.law(jl.energies.linear([1.0, 2.0]), jl.ula(0.1), standard(2), 3)
     with pytest.raises(ValueError, match="energy: expected a scalar"):
         exact.law(jl.ula(0.1), lambda x: x**2, standard(2), 3)

@@ -338,7 +338,7 @@ def test_another_lag_compiles_nothing():
 
 
 def test_what_cannot_be_coupled_is_refused():
-    with pytest.raises(TypeError, match="is no kernel"):
+    with pytest.raises(TypeError, match="is not a kernel"):
         jl.coupled("ula", 1)
     with pytest.raises(TypeError, match=r'LeimkuhlerMatthews cannot be reflected.*how="common"'):
         jl.coupled(jl.leimkuhler_matthews(0.1), 1)

@@ -98,7 +98,7 @@ def test_a_start_on_the_boundary_is_refused():
 def test_what_cannot_be_mirrored_is_refused():
     box = domains.box(0.0, 1.0)
     batches = jl.estimators.minibatch(lambda x, y: 0.5 * (x - y) ** 2, jnp.arange(100.0), 10)
-    with pytest.raises(TypeError, match=r"kernel: .* is no kernel"):
+    with pytest.raises(TypeError, match=r"kernel: .* is not a kernel"):
         jl.mirrored(0.1, box)
     with pytest.raises(TypeError, match="GradientNoise has no temperature"):
         jl.mirrored(jl.gradient_noise(jl.ula(0.1), jnp.eye(1)), box)

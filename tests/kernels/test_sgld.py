@@ -511,5 +511,5 @@ def test_noise_on_a_gradient_that_is_never_asked_for_is_refused():
     for kernel in (jl.sgld(0.1, estimator), jl.sghmc(0.1, 1.0, estimator)):
         with pytest.raises(TypeError, match="takes its gradients from an estimator"):
             jl.gradient_noise(kernel, jnp.eye(1))
-    with pytest.raises(TypeError, match="is no kernel"):
+    with pytest.raises(TypeError, match="is not a kernel"):
         jl.gradient_noise("ula", jnp.eye(1))

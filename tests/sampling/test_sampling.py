@@ -393,7 +393,7 @@ def attempt(**changes):
         ({"energy": lambda x: jnp.nan * jnp.sum(x)}, ValueError, "not finite at the start of 4"),
         ({"energy": lambda x: jnp.log(-jnp.sum(x**2))}, ValueError, "not finite at the start"),
         ({"kernel": jl.ula}, TypeError, r"kernel: got the function ula .* ula\(step_size\)"),
-        ({"kernel": None}, TypeError, "kernel: None is no kernel"),
+        ({"kernel": None}, TypeError, "kernel: None is not a kernel"),
         ({"init": jnp.zeros((3, 5))}, ValueError, r"position of shape \(2,\), got \(5,\)"),
         ({"init": jnp.zeros(2)}, ValueError, r"position of shape \(2,\), got \(\)"),
         ({"init": [[0.0, 0.0], [1.0]]}, ValueError, "init: these lists do not form"),

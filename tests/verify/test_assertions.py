@@ -185,7 +185,7 @@ class Silent(NamedTuple):
         ({"num_steps": 4}, ValueError, "num_steps: expected at least 5"),
         ({"num_chains": 3}, ValueError, "num_chains: expected at least 4"),
         ({"false_alarm": 1.0}, ValueError, "false_alarm"),
-        ({"kernel": None}, TypeError, "kernel: None is no kernel"),
+        ({"kernel": None}, TypeError, "kernel: None is not a kernel"),
         ({"kernel": Silent()}, ValueError, "kernel: it asks for no noise"),
     ],
 )

@@ -92,7 +92,7 @@ def audit(
     Raises:
         TypeError: a sampler or a rule that cannot be called, or what should be a number and is
             none.
-        ValueError: an argument out of range, a claim that is none, or draws that are not of the
+        ValueError: an argument out of range, an unknown claim, or draws that are not of the
             shape of `init`.
 
     Example:
