@@ -650,7 +650,7 @@ jl.scores.score(3)
 jl.scores.score(jl.scores.score)
     TypeError: function: got the function score itself
 jl.scores.score(jl.scores.score(lambda x: -x))
-    TypeError: function: got a Score, which stands for an energy already
+    TypeError: function: got a Score, which already stands for an energy
 jl.scores.level_score(None, 1.0)
     TypeError: function: expected a score x -> s(x), got NoneType
 jl.scores.level_score(lambda x, s: -x, 0.0)

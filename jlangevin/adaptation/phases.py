@@ -56,14 +56,14 @@ _LEAST_WINDOW = 8  # looks in the window that confirms, at least
 _LEAST_ROWS = 200  # positions there, over all chains
 _TRIALS = 1_000  # trajectories with each step size and friction, over all chains
 _SHARING = 3  # pieces in which the common step size is found
-_SLOPE = 0.6  # by how much the rate falls as log η rises, where about 60% are accepted
-_OFF = 0.1  # by how much a rate may miss its target
+_SLOPE = 0.6  # how fast the rate falls as log η rises, where about 60% are accepted
+_OFF = 0.1  # how far a rate may miss its target
 _STUCK = 0.05  # the rate of a chain that hardly moves
-_CHANGING = 1.3  # the factor by which scales change while they have not settled
+_CHANGING = 1.3  # scales that change by more than this factor have not settled
 
 
 class WarmUp(NamedTuple):
-    """What `warm_up` found. Printed, it says its verdict."""
+    """What `warm_up` found. Printed, it is its verdict."""
 
     kernel: Any  # the kernel given, with step size and preconditioner set
     state: SamplerState  # for `resume` with that kernel
@@ -89,77 +89,78 @@ def warm_up(
     longest_trajectory: int | None = None,
     sharding: Any = None,
 ) -> WarmUp:
-    """Find step size and preconditioner for a kernel that accepts or rejects, until chains settle;
-    and, if asked to, how long its trajectories should be.
+    """Find a step size and a preconditioner for a kernel, by running it until chains settle; and,
+    if asked to, how long its trajectories should be.
 
-    Starts may be anywhere: draws from a prior, a box, a mode, all chains at one point. Nothing else
-    has to be known, and nothing has a unit of its own.
+    Starts may be anywhere: draws from a prior, a box, a mode, or all chains at one point. Nothing
+    else has to be known, and the result does not depend on units.
 
-    **Come in.** Each chain has a step size of its own, and every step moves it towards
+    **Come in.** Each chain has its own step size, and every step moves it towards
     `target_acceptance`: log η increases by 0.5 (rate - target), after Robbins and Monro (1951), and
-    by up to 8 times that where the rate has been on one side for long. So chains come in from where
-    the energy is huge, and none that is slow holds up the others. After every 20 steps the
-    preconditioner P (or the inverse of the mass) becomes the geometric mean of the positions'
+    by up to 8 times that if the rate stays on one side for long. So chains come in from where
+    the energy is huge, and a slow chain does not hold up the others. After every 20 steps the
+    preconditioner P (or the inverse mass) becomes the geometric mean of the positions'
     covariance and the inverse of the gradients' (Seyboldt, Carlson and Carpenter 2026), over the
-    later half of what was seen. On a quadratic energy that is the inverse of the Hessian even where
-    chains are far from their law. This ends when the energy falls no more.
+    later half of what was seen. On a quadratic energy that is the inverse of the Hessian even if
+    chains are far from their law. This phase ends when the energy no longer falls.
 
-    **Settle.** Windows double in length until one of them says that chains have settled: split
-    R-hat below 1.1 for the energy and for positions in the coordinates that P makes round; no mean
-    that drifts by 0.1 standard deviations and four standard errors between its halves; scales of P
-    that change by less than 30%; and `target_acceptance` met within 0.1. The last window has at
-    least 8 looks and 200 positions, and for a dense P ten positions for each element.
+    **Settle.** Windows double in length until chains have settled in one of them: split
+    R-hat is below 1.1 for the energy and for positions in the coordinates that P makes round; no
+    mean drifts by 0.1 standard deviations and four standard errors between the halves; the scales
+    of P change by less than 30%; and the acceptance rate is within 0.1 of its target. The last
+    window has at least 8 looks and 200 positions.
 
-    **Lengthen**, with `longest_trajectory`. Trajectories of that length tell of all shorter ones
-    what they would have done. Of x_0 and x_k, k moves further, let a_k be the probability of being
-    accepted, and f a coordinate along one of the 8 widest principal directions, in coordinates that
+    **Lengthen**, with `longest_trajectory`. Trajectories of that length show what all shorter ones
+    would have done. Let x_k be the point k moves after x_0, and a_k the probability of accepting
+    it. Let f be a coordinate along one of the 8 widest principal directions, in coordinates that
     P makes round, or its square about the mean. Then
 
         1 - ρ_k = E[a_k (f(x_k) - f(x_0))²] / (2 Var f)
 
-    has the autocorrelation of f over a step, and the length becomes the k of the most effective
-    draws a move, (1 - ρ_k) / (1 + ρ_k) / k, of that f of which there are the fewest. Squares are
+    gives the autocorrelation of f over a step. The length becomes the k with the most effective
+    draws per move, (1 - ρ_k) / (1 + ρ_k) / k, of the f with the fewest. Squares are
     the criterion of Hoffman, Radul and Sountsov (2021), principal directions that of Sountsov and
-    Hoffman (2022). Lengths are compared where each is accepted at the target, by five step sizes.
-    The friction of `malt` becomes sqrt(T) over the largest standard deviation along these
-    directions (Riou-Durand, Sountsov, Vogrinc, Margossian and Power 2023), or half of that if it is
-    the better.
+    Hoffman (2022). Each length is judged at the step size with the target acceptance rate, found
+    from five step sizes. The friction of `malt` becomes sqrt(T) over the largest standard deviation
+    along these directions (Riou-Durand, Sountsov, Vogrinc, Margossian and Power 2023), or half of
+    that if it is better.
 
-    **Share.** One step size for all chains: the median, moved until the target is accepted on
-    average. It and P are then fixed.
+    **Share.** All chains get one step size: the median, adjusted until the average rate is the
+    target. It and P are then fixed.
 
     Chains that stay where the energy is far above that of the lowest quarter (by 10 T and 8 of its
-    standard deviations) are counted, said, and started anew from where others are; those on their
-    way down are not. A draw from a law at which the energy is not finite is drawn again: see
-    `starts.draw`. A proposal that is not finite is rejected, no more.
+    standard deviations) are counted, reported, and start again from where others are; those on
+    their way down are left alone. A draw from a law at which the energy is not finite is drawn
+    again: see `starts.draw`. A proposal that is not finite is only rejected.
 
     A kernel that wraps another (`mirrored`, `tempered`, `coupled`) has no step size of its own.
-    Warm up the one inside by itself, on the energy that it is run on, and wrap `found.kernel`; the
-    run that counts starts from positions, as `found.state` is that of the kernel inside. For
+    Warm up the inner kernel alone, on the energy that it runs on, and wrap `found.kernel`. Start
+    the run that counts from positions, as `found.state` is the state of the inner kernel. For
     `mirrored` that energy is W(u) = energy(domain.primal(u)) - T * domain.log_det(u), and positions
     are domain.primal(u).
 
     Args:
-        key: a typed Threefry key. The run that follows by `resume` goes on in its streams.
-        energy, init, num_chains, sharding: as in `sample`. Some 16 chains or more learn together;
-            a single one needs as many steps as they have in all.
+        key: a typed Threefry key. The run that follows by `resume` continues its streams.
+        energy, init, num_chains, sharding: as in `sample`. Use 16 chains or more, which learn
+            together; a single chain needs as many steps as they take in all.
         kernel: one with a step size and acceptance rates (`mala`, `barker`, `malt`,
-            `adjusted_microcanonical`) or `microcanonical`, the step size the first that is tried.
-            P begins as what its preconditioner or mass is.
-        num_steps: at most so many, at least 200. Fewer are taken where chains have settled.
+            `adjusted_microcanonical`) or `microcanonical`. Its step size is the first that is
+            tried, and P starts as its preconditioner or inverse mass.
+        num_steps: the most steps, at least 200; fewer are taken if chains settle earlier.
         target_acceptance: in (0, 1). By default 0.7 for `malt`, 0.8 for `adjusted_microcanonical`
             and 0.574 for others, best for `mala` in many dimensions (Roberts and Rosenthal 1998).
         energy_variance: for `microcanonical`, which accepts everything: the variance of the
             energy's change in a step, over d T². Second moments of a Gaussian law are 1% off with
             1e-4 (and 2% with 4e-4, 0.5% with 1e-5) by its default integrator. The decoherence
             length becomes sqrt(d).
-        precondition: "dense" (a matrix), "low rank" (a diagonal, and up to 16 directions beside
-            it), "diagonal", or None for what the kernel has. "auto" is dense for up to 100 elements
+        precondition: "dense" (a matrix), "low rank" (a diagonal and up to 16 more directions),
+            "diagonal", or None to keep the kernel's own. "auto" is dense for up to 100 elements
             of a position, low rank beyond.
         longest_trajectory: for `malt` and `adjusted_microcanonical`, the most moves that a step may
-            have. Given, the kernel's trajectory length is the first that is tried, and so is
-            `malt`'s friction, and `num_steps` is at least 600. It takes 200 steps of the longest,
-            more of fewer than 50 chains, and no program more. None keeps length and friction.
+            have. The kernel's trajectory length, and `malt`'s friction, are then only the first
+            that are tried, and `num_steps` must be at least 600. This takes 200 steps of the
+            longest trajectory, more with fewer than 50 chains, and compiles nothing more. None
+            keeps length and friction.
 
     Returns:
         A `WarmUp`. Print it, or see its `verdict`.
@@ -167,9 +168,9 @@ def warm_up(
     Raises:
         TypeError: a kernel without a step size, acceptance rates or, if one is to be found, a
             preconditioner or a trajectory.
-        ValueError: numbers out of range, a scheduled step size; as `sample` otherwise.
+        ValueError: numbers out of range, a scheduled step size; otherwise as `sample`.
         AdaptationError: no proposal that moves a chain was accepted, however small the step; or the
-            chains have no scales that are finite and not 0.
+            chains' scales are 0 or not finite.
         WarmUpWarning: chains did not settle in `num_steps`, and why; or some stayed behind.
 
     Example:
@@ -206,7 +207,7 @@ def warm_up(
     count, start = as_start(init, num_chains, None)
     like = trees.one_chain(trees.struct(start.template()))
     metric = None if precondition is None else first_metric(kernel, like, precondition)
-    # So that one program serves throughout, the kernel has the form that is to be found.
+    # The kernel gets the form that is to be found, so that one program serves throughout.
     kernel = dataclasses.replace(kernel, step_size=number(kernel.step_size))
     trial = None
     if longest_trajectory is not None:
@@ -216,7 +217,7 @@ def warm_up(
     aim, gain, fastest, wanted = map(np.float32, (target, 0.5, 8.0, energy_variance))
     moving = Moving(with_metric(kernel, metric, like), aim, gain, fastest, wanted, trial)
     scout = moving
-    if is_isokinetic(kernel):  # which creeps where the energy is steep, as it goes by its change
+    if is_isokinetic(kernel):  # it goes by the energy's change, and creeps where that is steep
         first = mala(0.1, temperature=kernel.temperature)
         scout = dataclasses.replace(
             moving, kernel=with_metric(first, metric, like), target=np.float32(0.574), trial=None
@@ -256,18 +257,18 @@ def warm_up(
 
 @dataclasses.dataclass
 class _Search:
-    """What is known while a warm-up lasts; its methods are the phases, in their order."""
+    """The state of a warm-up; its methods are the phases, in order."""
 
     chains: Ensemble
     metric: Metric | None
     like: PyTree  # a position of one chain, as shapes
     pieces: int  # at most, in all
-    changed: float = 1.0  # by what factor the metric's scales did, at its last update
-    length: int = _FIRST_WINDOW  # of the window that is next
-    problems: list[str] = dataclasses.field(default_factory=list)  # of the last window
+    changed: float = 1.0  # the factor by which the metric's scales changed at its last update
+    length: int = _FIRST_WINDOW  # of the next window
+    problems: list[str] = dataclasses.field(default_factory=list)  # in the last window
     rhat: float = math.nan  # the largest there
     acceptance: float = math.nan
-    trajectory: str = ""  # what was found of it
+    trajectory: str = ""  # what was found, in words
     left_out: dict[int, float] = dataclasses.field(default_factory=dict)  # chain to energy
 
     @property
@@ -289,13 +290,13 @@ class _Search:
 
     @property
     def left(self) -> int:
-        """Pieces that may be run before `share` and `confirm`, for which some are kept."""
+        """Pieces that may be run before `share` and `confirm`, for which some are reserved."""
         kept = min(max(self.least, self.length), max(self.pieces // 3, _FIRST_WINDOW))
         return self.pieces - self.chains.num_pieces - self.trying - _SHARING - kept
 
     @property
     def trying(self) -> int:
-        """Pieces in which lengths are tried, as many with each step size and friction."""
+        """Pieces in which lengths are tried, equally many for each step size and friction."""
         if self.chains.moving.trial is None:
             return 0
         cases = len(STEPS) * len(FRICTIONS)
@@ -303,15 +304,15 @@ class _Search:
         return cases * max(1, min(wanted, self.pieces // (4 * cases)))
 
     def come_in(self) -> None:
-        """Until the energy falls no more. The step sizes move fast, and the metric is that of the
-        later half of what was seen."""
+        """Run until the energy no longer falls. The step sizes move fast, and the metric is that of
+        the later half of what was seen."""
         before = self.chains.state.kernel.position
         while self.left > 0:
             self.chains.look()
             seen = self.chains.num_pieces
             if seen < 3:
                 continue
-            # The latest four say when this ends.
+            # The latest four looks decide when this ends.
             self.chains.looks = self.chains.looks[-max(seen // 2, 4) :]
             self.update(self.chains.looks[-max(seen // 2, 2) :])
             if seen == 3 and self.metric is not None:
@@ -325,7 +326,7 @@ class _Search:
         self.restart(self.chains.looks[-4:])
 
     def take_over(self, key: jax.Array, moving: Moving) -> None:
-        """Go on with another kernel from where the chains are, further on in their streams."""
+        """Continue with another kernel from where the chains are, further on in their streams."""
         chains = self.chains
         there = chains.state.kernel.position
         with quiet():
@@ -337,7 +338,7 @@ class _Search:
         chains.moving = moving
 
     def settle(self) -> None:
-        """Windows that double in length, until one has nothing to say."""
+        """Run windows that double in length, until one has no problems."""
         self.chains.set(gain=np.float32(0.3), fastest=np.float32(1.0))
         while self.left >= _FIRST_WINDOW:
             looks = self.chains.run(min(self.length, self.left))
@@ -350,7 +351,7 @@ class _Search:
             self.length *= 2
 
     def lengthen(self, trial: Trial) -> None:
-        """The length and friction by which trajectories are best, at what has settled."""
+        """Find the best length and friction of trajectories, once chains have settled."""
         chains = self.chains
         kernel = chains.moving.kernel
         rows = np.concatenate([look.positions for look in chains.looks])
@@ -377,7 +378,7 @@ class _Search:
             self.trajectory += f", friction {friction:.4g}"
 
     def share(self) -> None:
-        """One step size for all, moved to where the target is accepted of all chains together."""
+        """Give all chains one step size, adjusted until their common rate is the target."""
         chains = self.chains
         chains.share(number(chains.step_size))
         chains.set(gain=np.float32(0))
@@ -386,14 +387,14 @@ class _Search:
             chains.share(number(float(chains.moving.kernel.step_size) * factor))
 
     def confirm(self) -> None:
-        """A window of the kernel that is handed back."""
+        """Run a window of the kernel that is returned."""
         rest = max(self.pieces - self.chains.num_pieces, _FIRST_WINDOW)
         looks = self.chains.run(min(max(self.least, self.length), rest), last=True)
         self.changed = 1.0
         self.problems = self._problems(looks)
         if len(looks) < self.least:
             self.problems.append(
-                f"num_steps={self.pieces * PIECE} are too few to tell whether {self.num_chains} "
+                f"num_steps={self.pieces * PIECE} is too few to tell whether {self.num_chains} "
                 "chains have settled; more chains need fewer steps"
             )
         rates = np.mean([look.rates for look in looks], axis=0)
@@ -401,14 +402,13 @@ class _Search:
         if stuck := int(np.sum(rates < _STUCK)):
             self.problems.append(
                 f"{stuck} of {len(rates)} chains hardly move at the step size that suits the "
-                "others: where they are the energy is steeper, as in the neck of a funnel. Other "
-                "coordinates, in which scales differ less, are the remedy; or a higher "
-                "target_acceptance"
+                "others: the energy is steeper where they are, as in the neck of a funnel. Use "
+                "other coordinates, in which scales differ less, or a higher target_acceptance"
             )
 
     def update(self, looks: list[Look], *, must: bool = False) -> None:
-        """The metric of these looks, without those of energies that lie far off, if it can be told
-        or `must` be."""
+        """Update the metric by these looks, without outlying energies. If that is impossible, raise
+        if it `must` be done."""
         if self.metric is None:
             return
         energies = np.concatenate([look.energies_seen for look in looks])
@@ -421,8 +421,8 @@ class _Search:
                 raise AdaptationError(
                     f"{argument(self.chains.moving.kernel)}: the chains, whose positions are of "
                     f"the size {np.max(np.abs(positions)):.1e}, do not differ at all in {still} of "
-                    f"{positions.shape[1]} coordinates in {dtype}; measure positions from another "
-                    "zero, enable x64, or pass precondition=None"
+                    f"{positions.shape[1]} coordinates in {dtype}; shift the origin of positions, "
+                    "enable x64, or pass precondition=None"
                 )
             return
         gradients = None
@@ -442,7 +442,7 @@ class _Search:
         return behind
 
     def _problems(self, looks: list[Look]) -> list[str]:
-        """What a window has to say, in words."""
+        """The problems in a window, in words."""
         more = f"give more steps than num_steps={self.pieces * PIECE}"
         problems = []
         if is_falling(looks):
@@ -451,8 +451,8 @@ class _Search:
         self.rhat = float(np.max(window.rhat))
         if window.disagrees:
             problems.append(
-                f"chains disagree, R-hat is {self.rhat:.2f}; {more}, or if there are modes between "
-                "which chains do not cross take jlangevin.tempered"
+                f"chains disagree, R-hat is {self.rhat:.2f}; {more}, or use jlangevin.tempered if "
+                "there are modes between which chains do not cross"
             )
         if window.drifts:
             problems.append(
@@ -467,7 +467,7 @@ class _Search:
         rate = self._rate(looks)
         if abs(rate - self.target) > _OFF:
             problems.append(
-                f"{rate:.2f} of the proposals were accepted where {self.target:.2f} was asked; "
+                f"{rate:.2f} of the proposals were accepted, but the target is {self.target:.2f}; "
                 f"{more}"
             )
         return problems
@@ -498,8 +498,8 @@ class _Search:
         )
 
     def _check_movement(self, before: PyTree) -> None:
-        """Raise if no chain has moved, although a step so small that it is lost in rounding is
-        accepted whatever the energy."""
+        """Raise if no chain has moved. Steps so small that they are lost in rounding are always
+        accepted, so acceptance rates do not show this."""
         after = self.chains.state.kernel.position
         pairs = zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)
         if all(np.array_equal(host(a), host(b)) for a, b in pairs):
