@@ -883,7 +883,7 @@ jl.verify.compare(SAMPLES, Q)
 jl.verify.compare(SAMPLES, LAWS)
     ValueError: law: expected one law, got a trajectory of 3
 jl.verify.compare(RUN, G)
-    TypeError: samples: got a Run; pass one position a chain, for instance run.position
+    TypeError: samples: got a Run; pass one position per chain, for instance run.position
 jl.verify.compare(None, G)
     TypeError: samples: got None ... observe=None
 jl.verify.compare(RUN.draws, G)
