@@ -79,8 +79,8 @@ def convention(conclusion: Conclusion) -> str:
     """Which rule the sampler follows, in words."""
     if conclusion.fit is None:
         if conclusion.exact:
-            return "exact, as far as seen; its proposal is no rule that was looked for"
-        return "no rule that was looked for"
+            return "exact, as far as seen; its proposal follows none of the rules tried"
+        return "none of the rules tried"
     name, fault = conclusion.fit.reading.name, conclusion.fit.reading.fault
     if fault:
         name = f"{name}, its temperature {fault}"
