@@ -47,7 +47,7 @@ class Sum:
 
 
 def _scalars(name: str, value: Any, *counts: int) -> jax.Array:
-    """`value`, or an error unless it is one number, or one for each of `counts` items."""
+    """`value`; raise unless it is one number, or one for each of `counts` items."""
     if not trees.is_array(value) or jnp.shape(value) != counts:
         one = f"shape {jnp.shape(value)[len(counts) :]}" if trees.is_array(value) else "a pytree"
         raise ValueError(
@@ -86,15 +86,15 @@ class Minibatch:
 
 
 def minibatch(energy_of_item: Any, data: PyTree, batch_size: int, prior: Any = None) -> Minibatch:
-    """The gradient on a few items drawn at random, scaled up to all of them.
+    """The gradient of a few items drawn at random, scaled up to all of them.
 
         E(x) = prior(x) + Σ_i e(x, item_i),    i = 1 … n
         ĝ(x) = ∇prior(x) + n/b Σ_{i in batch} ∇e(x, item_i)
 
     Each key gives b new items, drawn independently: an item may occur twice, and b may be larger
-    than n. E[ĝ] = ∇E, and with V(x) the covariance of ∇e(x, item_i) over the n items, the
-    covariance of ĝ is n²/b V(x). An estimate costs b gradients of items, whatever n. Other data of
-    the same shape do not recompile.
+    than n. E[ĝ] = ∇E, and the covariance of ĝ is n²/b V(x), where V(x) is the covariance of
+    ∇e(x, item_i) over the n items. An estimate costs b gradients of items, whatever n is. Other
+    data of the same shape do not recompile.
 
     The attribute `energy` of the result is E itself, a callable over all data.
 
@@ -106,8 +106,8 @@ def minibatch(energy_of_item: Any, data: PyTree, batch_size: int, prior: Any = N
 
     Raises:
         TypeError: e or the prior cannot be called, or b is not an integer.
-        ValueError: b < 1, there are no items, or leaves of `data` differ in their number; or, when
-            it is run, values of e or the prior are not scalars.
+        ValueError: b < 1, no items, or leaves of `data` with different numbers of items; or, when
+            it is run, values of e or the prior that are not scalars.
 
     Example:
         >>> import jax, jax.numpy as jnp, jlangevin as jl
@@ -177,10 +177,10 @@ def control_variate(minibatch: Minibatch, center: PyTree) -> ControlVariate:
 
         ĝ(x) = ∇prior(x) + Σ_i ∇e(c, item_i) + n/b Σ_{i in batch} (∇e(x, item_i) - ∇e(c, item_i))
 
-    It is unbiased, with the covariance n²/b V(x), where V(x) is the covariance of the differences
-    over the items: near the center it vanishes with the square of the distance. A center near the
+    It is unbiased, with covariance n²/b V(x), where V(x) is the covariance of the differences
+    over the items. Near the center V vanishes with the square of the distance, so a center near the
     mode of p makes the noise small where the chain is. An estimate costs 2b gradients of items,
-    and this call n of them.
+    and making the estimator costs n.
 
     The attribute `energy` of the result is E itself, a callable over all data.
 
@@ -227,7 +227,7 @@ def check_estimator(estimator: Any) -> None:
 
 
 def estimate(estimator: Any, key: jax.Array, position: PyTree) -> PyTree:
-    """The estimate by `estimator`, or an error unless it is like the position."""
+    """The estimate by `estimator`; raise unless it is like the position."""
     with note_on_errors(f"by the estimator, given a key and one position {trees.shown(position)}"):
         slope = jax.tree.map(jnp.asarray, estimator(key, position))
     trees.assert_like(

@@ -1,7 +1,7 @@
-"""Scores s(x) = -∇E(x) where no energy is known: stand-ins for one, with a gradient alone.
+"""Scores s(x) = -∇E(x): stand-ins for an energy of which only the gradient is known.
 
-A kernel that asks for gradients runs on one as on an energy. Whatever asks for the value, to accept
-or reject by it for instance, is refused by name while it is traced.
+A kernel that needs only gradients runs on a score as on an energy. Whatever needs the value, for
+instance to accept or reject, is refused with a named error while it is traced.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ class Score(GivenGradient):
 
 
 def score(function: Any) -> Score:
-    """What stands for an energy E of which only the score is known.
+    """A stand-in for an energy E of which only the score is known.
 
         s(x) = ∇ log p(x) = -∇E(x)
 
-    It goes wherever an energy goes. At temperature T a kernel samples p^{1/T}: s is the score at
+    Use it wherever an energy goes. At temperature T a kernel samples p^{1/T}: s is the score at
     T = 1. Nothing checks that s is a gradient; `exact.law` takes any affine s.
 
     Args:
@@ -42,7 +42,7 @@ def score(function: Any) -> Score:
 
     Raises:
         TypeError: `function` cannot be called.
-        NoEnergyError: later, where the energy's value is asked for.
+        NoEnergyError: later, when the energy's value is needed.
 
     Example:
         >>> import jax, jax.numpy as jnp, jlangevin as jl
@@ -73,12 +73,12 @@ class LevelScore(GivenGradient):
 
 
 def level_score(function: Any, sigma: Any) -> LevelScore:
-    """The score of a density smoothed by noise at many levels, standing at one of them.
+    """The score of a density smoothed by noise of any level, set to one of them.
 
         s(x, σ) = ∇ log ∫ p(y) N(x; y, σ² I) dy
 
-    Kernels that run through levels, such as `annealed`, choose their own; for all others, and where
-    a start is checked, it is at `sigma`.
+    Kernels that run through levels, such as `annealed`, choose their own; all others, and the check
+    of starts, use `sigma`.
 
     Args:
         function: s(x, σ), from one position and a scalar to a pytree like the position.
@@ -87,7 +87,7 @@ def level_score(function: Any, sigma: Any) -> LevelScore:
     Raises:
         TypeError: `function` cannot be called.
         ValueError: σ is not finite and positive.
-        NoEnergyError: later, where the energy's value is asked for.
+        NoEnergyError: later, when the energy's value is needed.
 
     Example:
         >>> import jax.numpy as jnp, jlangevin as jl
@@ -103,8 +103,8 @@ def _check_callable(function: Any) -> None:
     check_made("function", function)
     if isinstance(function, GivenGradient):
         raise TypeError(
-            f"function: got a {type(function).__name__}, which stands for an energy already; pass "
-            "it where an energy goes"
+            f"function: got a {type(function).__name__}, which already stands for an energy; pass "
+            "it as the energy"
         )
     if not callable(function):
         raise TypeError(f"function: expected a score x -> s(x), got {type(function).__name__}")

@@ -1,5 +1,4 @@
-"""Where chains may start when nothing better is known: laws, and draws at which the energy is
-finite."""
+"""Starts for chains when nothing better is known: laws, and draws at which the energy is finite."""
 
 from __future__ import annotations
 
@@ -32,7 +31,7 @@ class Uniform:
 
     low: Any
     high: Any
-    like: Any  # a position, of which the shapes and dtypes count
+    like: Any  # a position, which gives shapes and dtypes
 
     draw_noise: ClassVar[PyTree] = Want.NORMAL
 
@@ -48,9 +47,9 @@ class Uniform:
 
 
 def uniform(low: Any = -2.0, high: Any = 2.0, *, like: Any) -> Uniform:
-    """The uniform law on a box, to start from: each element of a position in [low, high].
+    """The uniform law on a box, to start from: each element of a position is in [low, high].
 
-    On coordinates without walls [-2, 2] is where Stan and NumPyro start.
+    Stan and NumPyro start in [-2, 2], in coordinates without walls.
 
     Args:
         low, high: scalars, low < high.
@@ -92,9 +91,9 @@ class Starts(NamedTuple):
 def draw(key: jax.Array, energy: Energy, law: Drawable, num_chains: int) -> Starts:
     """Draw starts at which the energy and its gradient are finite.
 
-    A chain whose draw is not finite draws again, up to 100 times, from the same law: what comes out
-    has that law, given that the energy is finite. Chain i's start depends on (key, i) alone, and is
-    that of `sample(key, energy, kernel, law, …)` where that is finite.
+    If a chain's draw is not finite, the chain draws again from the same law, up to 100 times. So
+    starts have that law, given that the energy is finite. Chain i's start depends on (key, i)
+    alone, and is that of `sample(key, energy, kernel, law, …)` if that is finite.
 
     Args:
         key: a typed Threefry key, best that of the run.
@@ -106,8 +105,7 @@ def draw(key: jax.Array, energy: Energy, law: Drawable, num_chains: int) -> Star
         `Starts`: the positions, and which chains had to draw again.
 
     Raises:
-        TypeError, ValueError: arguments as in `sample`; or a chain whose 100 draws are all not
-            finite.
+        TypeError, ValueError: arguments as in `sample`; or no draw of a chain is finite in 100.
 
     Example:
         >>> import jax, jax.numpy as jnp, jlangevin as jl
@@ -138,7 +136,7 @@ def draw(key: jax.Array, energy: Energy, law: Drawable, num_chains: int) -> Star
     raise ValueError(
         f"law: energy or gradient are not finite at any of {_ATTEMPTS} draws for "
         f"{int(bad.sum())} of {len(ids)} chains, the first of which is chain "
-        f"{int(np.argmax(bad))}; draw from a law that lies where they are finite"
+        f"{int(np.argmax(bad))}; use a law on places where they are finite"
     )
 
 
@@ -146,7 +144,7 @@ def draw(key: jax.Array, energy: Energy, law: Drawable, num_chains: int) -> Star
 def _drawn(
     key: jax.Array, law: Parted, energy: Parted, ids: Any, attempt: Any
 ) -> tuple[PyTree, jax.Array]:
-    """One draw for each stream, and what of it is not finite: see `first_fault`."""
+    """One draw for each stream, and what is not finite there: see `first_fault`."""
     positions = starts(law.whole, noise.streams(key, ids), attempt)
     check_energy(energy.whole, trees.one_chain(positions, -1))
     shared = traced_once(energy)

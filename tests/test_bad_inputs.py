@@ -650,7 +650,7 @@ jl.scores.score(3)
 jl.scores.score(jl.scores.score)
     TypeError: function: got the function score itself
 jl.scores.score(jl.scores.score(lambda x: -x))
-    TypeError: function: got a Score, which stands for an energy already
+    TypeError: function: got a Score, which already stands for an energy
 jl.scores.level_score(None, 1.0)
     TypeError: function: expected a score x -> s(x), got NoneType
 jl.scores.level_score(lambda x, s: -x, 0.0)
@@ -883,7 +883,7 @@ jl.verify.compare(SAMPLES, Q)
 jl.verify.compare(SAMPLES, LAWS)
     ValueError: law: expected one law, got a trajectory of 3
 jl.verify.compare(RUN, G)
-    TypeError: samples: got a Run; pass one position a chain, for instance run.position
+    TypeError: samples: got a Run; pass one position per chain, for instance run.position
 jl.verify.compare(None, G)
     TypeError: samples: got None ... observe=None
 jl.verify.compare(RUN.draws, G)
@@ -945,7 +945,7 @@ jl.verify.audit(len, rules=[1])
 jl.verify.audit(len, num_chains=10)
     ValueError: num_chains: expected at least 1000, got 10
 jl.verify.audit(len, temperature=2.0)
-    ValueError: temperature: at 2 two mistakes ... take for instance 3
+    ValueError: temperature: at 2 two mistakes ... use for instance 3
 jl.verify.audit(lambda h, T: jl.ula(h), num_chains=1000)
     TypeError: raised by draw, given key, energy, step size, T, init and num_steps
 jl.verify.audit(lambda k, e, h, T, x, n: None, num_chains=1000)
@@ -978,9 +978,9 @@ jl.diagnostics.rhat(jnp.float32(1.0))
 jl.diagnostics.mcse(DRAWS, 'mode')
     ValueError: method: expected one of mean, sd, median, quantile, got 'mode'
 jl.diagnostics.mcse(DRAWS, 'quantile')
-    ValueError: prob: method="quantile" needs one, as prob=0.9
+    ValueError: prob: method="quantile" needs it, as prob=0.9
 jl.diagnostics.mcse(DRAWS, 'sd', prob=0.9)
-    ValueError: prob: method="sd" takes none, got 0.9
+    ValueError: prob: method="sd" does not take it, got 0.9
 jl.diagnostics.mcse(DRAWS, 'quantile', prob=90)
     ValueError: prob: expected a probability in (0, 1), got 90
 jl.diagnostics.nested_rhat(DRAWS, 3)
@@ -988,7 +988,7 @@ jl.diagnostics.nested_rhat(DRAWS, 3)
 jl.diagnostics.nested_rhat(DRAWS, 2.0)
     TypeError: superchains: expected an integer, got 2.0
 jl.diagnostics.summary(S(observe=None))
-    TypeError: draws: the run kept none; pass observe=jlangevin.position
+    TypeError: draws: the run did not keep them; pass observe=jlangevin.position
 jl.diagnostics.summary(None)
     TypeError: draws: got None; pass observe=jlangevin.position
 jl.diagnostics.summary('x')
@@ -998,11 +998,11 @@ jl.diagnostics.summary({})
 jl.diagnostics.summary(DRAWS[0, :, 0])
     ValueError: draws: expected axes (chain, draw, …), got shape (64,); add the chain axis
 jl.diagnostics.summary(DRAWS[:1])
-    ValueError: draws: expected at least 2 chains ... got 1; run more, as by num_chains=4
+    ValueError: draws: expected at least 2 chains ... got 1; run more, for instance with num_chains=4
 jl.diagnostics.summary(DRAWS[:, :3])
     ValueError: draws: expected at least 4 draws of each chain, got 3; run longer
 jl.diagnostics.summary({'w': DRAWS.at[0, 0, 0].set(jnp.nan)})
-    ValueError: draws['w']: expected finite values ... leave out the chains or elements
+    ValueError: draws['w']: expected finite values ... leave out chains or elements
 jl.diagnostics.summary({'n': (DRAWS > 0).astype(int)})
     TypeError: draws['n']: expected floats, got int32 ... draws['n'].astype(float)
 jl.diagnostics.summary({'a': DRAWS, 'b': DRAWS[:, :9]})
@@ -1064,7 +1064,7 @@ jl.diagnostics.kernel_thinning(0, DRAWS)
 jl.diagnostics.kernel_thinning(key, DRAWS, 0)
     ValueError: num_points: expected at least 1, got 0
 jl.diagnostics.kernel_thinning(key, DRAWS, 10**6)
-    ValueError: num_points: 1000000 of
+    ValueError: num_points: cannot choose 1000000 of
 jl.diagnostics.kernel_thinning(key, jnp.zeros((200, 2)))
     ValueError: scale: half of the draws are equal
 jl.diagnostics.kernel_thinning(key, DRAWS, 1, scale=-1.0)
@@ -1084,7 +1084,7 @@ jl.diagnostics.mode_occupancy(DRAWS, Q)
 jl.diagnostics.mode_occupancy(DRAWS, jl.energies.gaussian_mixture)
     TypeError: mixture: got the function gaussian_mixture itself
 jl.diagnostics.mode_occupancy(DRAWS[..., :1], MIX)
-    ValueError: x: expected draws in 2 dimension(s), as the mixture, got 1
+    ValueError: x: expected draws in 2 dimension(s), like the mixture, got 1
 jl.diagnostics.total_variation_bound('20', 10, 0)
     TypeError: meeting_times: expected whole numbers, got dtype <U2
 jl.diagnostics.total_variation_bound([20.5, 30.0], 10, 0)
@@ -1092,7 +1092,7 @@ jl.diagnostics.total_variation_bound([20.5, 30.0], 10, 0)
 jl.diagnostics.total_variation_bound(jnp.array([20, 30]), 10, 2**40)
     ValueError: times: expected numbers below 2**31, got 1099511627776
 jl.diagnostics.total_variation_bound(jnp.array([20]), 10, 0)
-    ValueError: meeting_times: expected those of two pairs or more
+    ValueError: meeting_times: expected two pairs or more
 jl.diagnostics.total_variation_bound(jnp.array([20, -1]), 10, 0)
     ValueError: meeting_times: expected times above the lag 10, got -1
 jl.diagnostics.total_variation_bound(jnp.array([20, 30]), 10, -1)
@@ -1112,7 +1112,7 @@ jax.jit(lambda m: jl.diagnostics.bias(K, Q, m).predicted)(jnp.zeros(2))
 jl.diagnostics.bias(jl.mala(0.1), Q, jnp.zeros(2))
     jl.NotAffineError: kernel: it asks for Want.UNIFORM ... verify.invariance
 jl.diagnostics.bias(K, Q, jnp.ones(2))
-    jl.NotAModeError: mode: the energy's gradient there is ... Go down to the minimum
+    jl.NotAModeError: mode: the energy's gradient there is ... Minimise the energy first
 jl.diagnostics.bias(K, Q, jnp.zeros(2), draws=DRAWS)
     ValueError: draws
 jl.diagnostics.bias(jl.kernels.ULA, Q, jnp.zeros(2))

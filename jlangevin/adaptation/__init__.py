@@ -1,16 +1,16 @@
-"""Warm-up: hyper-parameters found by running, and fixed for the run that counts.
+"""Warm-up: find hyper-parameters by running, and fix them for the run that counts.
 
-A kernel that goes on changing with its own past has another law. So adaptation is a run of its own:
-`warm_up` hands back a kernel with fixed hyper-parameters and the state to go on from.
+A kernel that keeps adapting to its own past has another law. So adaptation is a separate run:
+`warm_up` returns a kernel with fixed hyper-parameters and the state to continue from.
 
     warm_up     what a user calls
     phases      chains come in, settle, and share one step size
     ensemble    the chains as the host sees them, piece by piece
-    moving      a kernel whose step size moves in each chain by itself
+    moving      a kernel with a step size for each chain, which adapts
     length      how long trajectories should be
     metric      the preconditioner, from positions and gradients
     settling    whether chains have settled, and which stayed behind
-    verdict     what is said of all that
+    verdict     the result, in words
     curvature   for kernels that accept everything: the largest eigenvalue of ∇²E
     step_size   for `ula` on a quadratic energy: the step whose bias is given
 """

@@ -1,4 +1,4 @@
-"""How steep an energy is: what a step size by formula needs to know."""
+"""How steep an energy is, for step sizes by formula."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ __all__ = ["curvature"]
 def curvature(energy: Energy, position: Any, *, num_iterations: int = 50) -> jax.Array:
     """The largest eigenvalue of ∇²E at a position, in absolute value, by power iteration.
 
-    What a kernel that accepts everything makes of it, on a quadratic energy:
+    On a quadratic energy it decides the stability and bias of kernels that accept everything:
 
         ula                    stable iff η λ_max < 2; along that eigenvector the variance has the
                                relative bias δ = z/2 / (1 - z/2), z = η λ_max: for a wanted δ take
                                η = 2 δ / ((1 + δ) λ_max)
-        leimkuhler_matthews    stable iff η λ_max < 2, without bias
-        underdamped            stable iff h² λ_max / m < 4, whatever the friction, by the symmetric
-                               splittings; what bias these have is in its docstring
+        leimkuhler_matthews    stable iff η λ_max < 2, without bias underdamped            stable
+        iff h² λ_max / m < 4, whatever the friction, for symmetric splittings; its docstring gives
+        their bias
 
     For the bias along all eigenvectors, of any affine kernel, see `diagnostics.bias`. Each
     iteration costs a gradient's derivative along a vector, about two gradients.
@@ -34,11 +34,11 @@ def curvature(energy: Energy, position: Any, *, num_iterations: int = 50) -> jax
         energy: a callable from a position to a scalar, twice differentiable; or a score as
             `jlangevin.scores` makes them.
         position: where, a pytree of floating arrays; a mode, or a draw.
-        num_iterations: enough where the largest eigenvalue is not alone.
+        num_iterations: 50 is enough unless other eigenvalues are close to the largest.
 
     Raises:
         TypeError: an energy that cannot be called, or a position that is not floating.
-        ValueError: `num_iterations` below 1, an energy that is no scalar, or a score that is not
+        ValueError: `num_iterations` below 1, an energy that is not a scalar, or a score that is not
             like the position.
 
     Example:
@@ -60,6 +60,6 @@ def curvature(energy: Energy, position: Any, *, num_iterations: int = 50) -> jax
         length = jnp.linalg.norm(turned)
         return jnp.where(length > 0, turned / length, v)
 
-    start = jnp.cos(jnp.arange(1, flat.size + 1).astype(flat.dtype))  # orthogonal to none by design
+    start = jnp.cos(jnp.arange(1, flat.size + 1).astype(flat.dtype))  # unlikely to be orthogonal
     v = jax.lax.fori_loop(0, num_iterations, iterate, start / jnp.linalg.norm(start))
     return jnp.linalg.norm(jax.jvp(slope, (flat,), (v,))[1])

@@ -24,13 +24,13 @@ from jlangevin.sampling import SamplerState, resume
 __all__ = ["PIECE", "Ensemble", "Look", "host", "quiet"]
 
 PIECE = 20  # steps between two looks
-_MOST = 4_096  # chains whose positions are looked at; of more, evenly spaced ones
+_MOST = 4_096  # chains whose positions are looked at; if there are more, evenly spaced ones
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
 
 class Look(NamedTuple):
-    """What is seen after a piece: of some chains where they are, and of all what they are like."""
+    """What is seen after a piece: positions of some chains, energies and rates of all."""
 
     positions: Array  # (seen, d), raveled, of every `every`-th chain
     gradients: Array | None  # (seen, d), where the kernel's state has them
@@ -43,7 +43,7 @@ class Look(NamedTuple):
         return self.energies[:: self.every]
 
     def without(self, chains: np.ndarray[Any, Any]) -> Look:
-        """Positions and gradients of other chains than these alone."""
+        """The same look, without these chains."""
         if not chains.any():
             return self
         seen = ~chains[:: self.every]
@@ -74,21 +74,21 @@ class Ensemble:
         return chains
 
     def run(self, pieces: int, *, last: bool = False) -> list[Look]:
-        """A window of so many pieces, which end the warm-up if they are the `last`. What was seen
-        before is let go, as positions of many looks take much memory."""
+        """Run a window of this many pieces, which end the warm-up if it is the `last`. Earlier
+        looks are dropped, as the positions of many looks take much memory."""
         self.looks = []
         for piece in range(pieces):
             self.look(last=last and piece == pieces - 1)
         return self.looks
 
     def look(self, *, last: bool = False) -> None:
-        """One piece more."""
+        """Run one more piece."""
         with quiet(precision=last):
             run = resume(self.state, self.energy, self.moving, num_steps=PIECE, observe=None)
         self._take(run.state)
 
     def _take(self, state: SamplerState) -> None:
-        """Look at a state, and go on from it with nothing counted yet."""
+        """Look at a state, and continue from it with all counts at zero."""
         self.looks.append(_look(state))
         self.state = state
         self.step_sizes.append(self.step_size)
@@ -109,18 +109,18 @@ class Ensemble:
         return float(self.moving.kernel.step_size) * math.exp(log_step)
 
     def set(self, **changes: Any) -> None:
-        """Go on with another target, gain or kernel."""
+        """Continue with another target, gain or kernel."""
         self.moving = dataclasses.replace(self.moving, **changes)
 
     def share(self, step_size: Any) -> None:
-        """Go on with one step size for all chains."""
+        """Continue with one step size for all chains."""
         kernel = self.state.kernel
         same = _put(kernel.log_step, np.zeros(kernel.log_step.shape, kernel.log_step.dtype))
         self.state = self.state._replace(kernel=kernel._replace(log_step=same, pace=same))
         self.set(kernel=dataclasses.replace(self.moving.kernel, step_size=step_size))
 
     def tried(self) -> Seen:
-        """What trials have told since this was asked last, summed over all chains."""
+        """What trials have seen since the last call, summed over all chains."""
         kernel = self.state.kernel
         seen = jax.tree.map(lambda x: np.sum(host(x), axis=0, dtype=np.float64), kernel.seen)
         none = jax.tree.map(lambda x: _put(x, np.zeros(x.shape, x.dtype)), kernel.seen)
@@ -142,7 +142,7 @@ class Ensemble:
         return self.state._replace(kernel=chain, tally=tally)
 
     def restart(self, chains: np.ndarray[Any, Any]) -> None:
-        """Put `chains` (bool) where others are, each at another one as far as there are enough."""
+        """Put `chains` (bool) where others are, at different ones if there are enough."""
         (to,), (others,) = np.nonzero(chains), np.nonzero(~chains)
         source = others[(np.arange(len(to)) * len(others)) // len(to) % len(others)]
 
@@ -182,8 +182,8 @@ def host(leaf: Any) -> np.ndarray[Any, Any]:
 
 
 def _put(like: Any, value: np.ndarray[Any, Any]) -> Any:
-    """`value` on the devices of the array `like`, which it replaces. An array that was not put on a
-    device by name stays free, as JAX would compile the program again for one that was."""
+    """`value` on the devices of the array `like`, which it replaces. An uncommitted array stays
+    uncommitted, as JAX would compile the program again for a committed one."""
     if not isinstance(like, jax.Array) or not like.committed:
         return value
     return jax.make_array_from_callback(like.shape, like.sharding, lambda part: value[part])
@@ -191,9 +191,9 @@ def _put(like: Any, value: np.ndarray[Any, Any]) -> Any:
 
 @contextlib.contextmanager
 def quiet(*, precision: bool = False) -> Iterator[None]:
-    """Chains that do not move yet, or propose to go where the energy overflows, are what warm-up is
-    for: what is left of that is said of the run that follows. What is said of `precision` in the
-    end goes for all that was found."""
+    """Ignore warnings of chains that do not move yet, or propose to go where the energy overflows:
+    warm-up is for these, and the run that follows warns again if necessary. Warnings of `precision`
+    at the end of a warm-up still count."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", StuckWarning)
         warnings.simplefilter("ignore", EnergyWarning)

@@ -35,19 +35,19 @@ __all__ = [
 Form = Literal["auto", "dense", "low rank", "diagonal"]
 FORMS = "auto", "dense", "low rank", "diagonal"
 
-_DENSE = 100  # elements of a position, up to which "auto" looks for a matrix
-_RANK = 16  # directions beside the diagonal that "low rank" looks for
+_DENSE = 100  # elements of a position, up to which "auto" finds a matrix
+_RANK = 16  # directions, besides the diagonal, that "low rank" finds
 
 
 def check(kernel: Any, precondition: Form | None) -> None:
-    """Raise unless `kernel` has what is to be found."""
+    """Raise unless `kernel` has the hyper-parameters that are to be found."""
     if not hasattr(kernel, "step_size"):
         own, hint = "", ""
         if hasattr(kernel, "kernel"):
             own = " of its own"
             hint = (
-                f"; warm up {type(kernel.kernel).__name__}, the kernel inside, on the energy that "
-                "it is run on, and wrap what is found"
+                f"; warm up {type(kernel.kernel).__name__}, the inner kernel, on the energy that "
+                "it runs on, and wrap the kernel that is found"
             )
         raise TypeError(f"kernel: {type(kernel).__name__} has no step size{own} to adapt{hint}")
     if has_schedule(kernel):
@@ -64,13 +64,13 @@ def check_trajectory(kernel: Any) -> None:
     if not isinstance(kernel, Trajectory):
         raise TypeError(
             f"longest_trajectory: {type(kernel).__name__} makes no trajectories that are accepted "
-            "or rejected; take jlangevin.malt or jlangevin.adjusted_microcanonical, or leave it out"
+            "or rejected; use jlangevin.malt or jlangevin.adjusted_microcanonical, or leave it out"
         )
 
 
 def first_metric(kernel: Any, like: PyTree, form: Form) -> Metric:
-    """What the kernel has, in the form that is to be found. Of a matrix only the diagonal is kept:
-    what correlations there are is seen soon."""
+    """The kernel's own, in the form that is to be found. Only the diagonal of a matrix is kept:
+    correlations show soon."""
     d = trees.size(like)
     given = getattr(kernel, str(_field(kernel)))
     if isinstance(given, Dense):
@@ -84,7 +84,7 @@ def first_metric(kernel: Any, like: PyTree, form: Form) -> Metric:
         scale = np.full(d, 1.0 if given is None else float(given.scale))
     if scale.shape != (d,):
         raise ValueError(
-            f"{argument(kernel)}: one for {scale.size} elements does not fit a position of {d}"
+            f"{argument(kernel)}: it has {scale.size} elements, but a position has {d}"
         )
     if form == "auto":
         form = "diagonal" if d == 1 else "dense" if d <= _DENSE else "low rank"
@@ -97,7 +97,7 @@ def first_metric(kernel: Any, like: PyTree, form: Form) -> Metric:
 
 
 def metric_of(kernel: Any, like: PyTree) -> Metric:
-    """What the kernel has."""
+    """The kernel's own."""
     given = getattr(kernel, str(_field(kernel)), None)
     if isinstance(given, Dense):
         return DenseMetric.of(np.asarray(given.lower, np.float64))
@@ -108,7 +108,7 @@ def metric_of(kernel: Any, like: PyTree) -> Metric:
 
 
 def with_metric(kernel: Any, metric: Metric | None, like: PyTree) -> Any:
-    """`kernel` with what `metric` holds, for positions like `like`."""
+    """`kernel` with the preconditioner of `metric`, for positions like `like`."""
     if metric is None:
         return kernel
     found = metric.preconditioner(like, argument(kernel))
@@ -123,7 +123,8 @@ def default_target(kernel: Any) -> float:
 
 
 def with_first_step(kernel: Any, like: PyTree) -> Any:
-    """With what suits a Gaussian law whose covariance over T is the preconditioner."""
+    """`kernel` with the step size for a Gaussian law whose covariance is T times the
+    preconditioner."""
     d = trees.size(like)
     if is_isokinetic(kernel):
         changes = {"step_size": number(0.5 * math.sqrt(d))}
@@ -137,14 +138,14 @@ def with_first_step(kernel: Any, like: PyTree) -> Any:
 
 
 def with_friction(kernel: Any, friction: Any) -> Any:
-    """With this friction where it has one."""
+    """`kernel` with this friction, if it has one."""
     if not hasattr(kernel, "friction"):
         return kernel
     return dataclasses.replace(kernel, friction=number(friction))
 
 
 def is_isokinetic(kernel: Any) -> bool:
-    """Whether its velocity has a constant length, so that its step size is one."""
+    """Whether its velocity has a constant length, so that its step size is a length."""
     return Traits.of(kernel).kinetic == "isokinetic"
 
 
@@ -159,11 +160,11 @@ def is_kinetic(kernel: Any) -> bool:
 
 
 def _field(kernel: Any) -> str | None:
-    """Where a kernel holds what is the covariance at best: its preconditioner or inverse mass."""
+    """The field of a kernel's preconditioner or inverse mass, ideally the covariance."""
     names = (name for name in ("preconditioner", "inverse_mass") if hasattr(kernel, name))
     return next(names, None)
 
 
 def argument(kernel: Any) -> str:
-    """What a user calls it: the argument of the kernel's constructor."""
+    """Its name for users: the argument of the kernel's constructor."""
     return "mass" if _field(kernel) == "inverse_mass" else "preconditioner"

@@ -1,23 +1,22 @@
-"""How long trajectories should be: tried at all lengths at once, and judged by second moments.
+"""How long trajectories should be: all lengths are tried at once, and judged by second moments.
 
-A trajectory that is cut off after k moves is a proposal as good as its end. So one of the longest
-tells what all shorter ones would have done: with what probability a_k each would have been
-accepted, and how far it would have come. Along the principal directions of the positions, in
-coordinates u with mean 0 and variance 1, and for f = u as for f = u²,
+A trajectory that is cut off after k moves is also a valid proposal. So a trajectory of the longest
+length shows what all shorter ones would have done: with what probability a_k each would have been
+accepted, and how far it would have come. Along the principal directions of the positions, take
+coordinates u with mean 0 and variance 1. For both f = u and f = u²,
 
     J_k = E[a_k (f(x_k) - f(x_0))²] / (2 Var f) = 1 - ρ_k
 
-has ρ_k, the autocorrelation of f over a step of k moves, since each step begins with a velocity of
-its own. The best length has the most effective draws a move, (1 - ρ_k) / (1 + ρ_k) / k, of that f
-of which it has the fewest. The squares are the criterion of Hoffman, Radul and Sountsov (2021),
-along principal directions as Sountsov and Hoffman (2022) have it; u itself tells of trajectories so
-short that chains creep.
+gives ρ_k, the autocorrelation of f over a step of k moves, since each step begins with a fresh
+velocity. The best length has the most effective draws per move, (1 - ρ_k) / (1 + ρ_k) / k, of the f
+with the fewest. The squares are the criterion of Hoffman, Radul and Sountsov (2021), the principal
+directions that of Sountsov and Hoffman (2022); u itself shows trajectories that are so short that
+chains creep.
 
-Lengths are compared where each is accepted at the rate that is aimed at, as a longer one needs a
-smaller step. Of frictions two are tried: that of Riou-Durand, Sountsov, Vogrinc, Margossian and
-Power (2023), which is sqrt(T) over the largest standard deviation in round coordinates, so that
-what is faster forgets as soon as what is slowest; and half of it, which is better where all are
-about alike.
+Lengths are compared at steps where each has the target acceptance rate, as a longer one needs a
+smaller step. Two frictions are tried: that of Riou-Durand, Sountsov, Vogrinc, Margossian and
+Power (2023), sqrt(T) over the largest standard deviation in round coordinates, with which faster
+directions forget as soon as the slowest; and half of it, which is better where all are about alike.
 """
 
 from __future__ import annotations
@@ -41,9 +40,9 @@ from jlangevin.kernels.trajectory import Trajectory
 
 __all__ = ["FRICTIONS", "STEPS", "Choice", "Seen", "Trial", "best", "directions", "untried"]
 
-STEPS = np.exp([-0.6, -0.3, 0.0, 0.3, 0.6])  # that are tried, over the one that is there
+STEPS = np.exp([-0.6, -0.3, 0.0, 0.3, 0.6])  # that are tried, relative to the current one
 
-# That are tried, over the one that damps the slowest mode of a normal law by half critically.
+# That are tried, relative to half the critical damping of the slowest mode of a normal law.
 FRICTIONS = np.array([0.5, 1.0])
 
 _DIRECTIONS = 8  # at most
@@ -52,7 +51,7 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 
 
 class Seen(NamedTuple):
-    """Sums over a chain's steps. Of L lengths and r directions, along which f is u, then u²."""
+    """Sums over a chain's steps, for L lengths and r directions, along which f is u, then u²."""
 
     steps: Any  # a scalar
     rates: Any  # (L,), of a_k
@@ -63,7 +62,7 @@ class Seen(NamedTuple):
 
 @pytree_dataclass
 class Trial:
-    """Steps that are cut off after `length` moves, and tell of all lengths up to that."""
+    """Steps that are cut off after `length` moves, and show all lengths up to that."""
 
     length: Any
     centre: Any  # (d,), of positions
@@ -79,7 +78,7 @@ class Trial:
         return dataclasses.replace(self, centre=centre.astype(dtype), axes=axes.astype(dtype))
 
     def nothing(self, kernel: Trajectory, dtype: Any) -> Seen:
-        """Seen of positions of this dtype."""
+        """Zero sums, for positions of this dtype."""
         longest, f = kernel.trajectory_length, 2 * len(self.axes)
         shapes = (), (longest,), (longest, f), (f,), (f,)
         return Seen(*(jnp.zeros(shape, _of_sums(dtype)) for shape in shapes))
@@ -121,19 +120,19 @@ class Trial:
 
 
 def _of_sums(dtype: Any) -> Any:
-    """At least of 32 bits."""
+    """The dtype of sums, of at least 32 bits."""
     return jnp.float32 if jnp.dtype(dtype).itemsize < 4 else dtype
 
 
 def untried(like: PyTree) -> Trial:
-    """Of a single move, before directions are known."""
+    """A trial of a single move, before directions are known."""
     d, dtype = trees.size(like), _of_sums(trees.float_dtype(like))
     return Trial(np.int32(1), np.zeros(d, dtype), np.zeros((min(d, _DIRECTIONS), d), dtype))
 
 
 def directions(positions: Array, metric: Metric) -> tuple[Array, Array, float]:
-    """The centre of these rows, the axes by which they have coordinates of variance 1 along the
-    principal directions where `metric` makes them round, and the largest standard deviation
+    """The centre of these rows; axes that give coordinates of variance 1 along the principal
+    directions, in coordinates that `metric` makes round; and the largest standard deviation
     there."""
     centre = np.mean(positions, axis=0)
     round_ = metric.to_round(positions - centre)
@@ -147,7 +146,7 @@ def directions(positions: Array, metric: Metric) -> tuple[Array, Array, float]:
 
 
 class Choice(NamedTuple):
-    """A length, the step size at which it is accepted as often as was asked, and effective draws a
+    """A length, the step size at which it has the target acceptance rate, and effective draws per
     move there."""
 
     length: int
@@ -156,7 +155,7 @@ class Choice(NamedTuple):
 
 
 def best(step_sizes: Array, seen: list[Seen], target: float) -> Choice:
-    """Of what was seen at each of these step sizes, summed over chains."""
+    """The best length, by what was seen at each of these step sizes, summed over chains."""
     rates = np.array([each.rates / each.steps for each in seen])
     scores = np.array([_draws(each) for each in seen])
     choices = []
@@ -170,11 +169,11 @@ def best(step_sizes: Array, seen: list[Seen], target: float) -> Choice:
 
 
 def _draws(seen: Seen) -> Array:
-    """Effective draws a move, for each length: (1 - ρ) / (1 + ρ) / k, the least over f."""
+    """Effective draws per move, for each length: (1 - ρ) / (1 + ρ) / k, the least over f."""
     variance = seen.squares / seen.steps - (seen.values / seen.steps) ** 2
     moving = variance > 0
     jumps = seen.jumps[:, moving] / seen.steps / (2 * variance[moving])
-    jumps = np.minimum(jumps, 1.9)  # of few trajectories ρ may come out below -1
+    jumps = np.minimum(jumps, 1.9)  # with few trajectories the estimate of ρ may be below -1
     lengths = np.arange(1, len(jumps) + 1)
     draws: Array = np.min(jumps / (2 - jumps), axis=1, initial=np.inf) / lengths
     return draws

@@ -1,18 +1,18 @@
-"""The preconditioner that chains ask for, from where they are and from their gradients there.
+"""The preconditioner that suits the chains, from their positions and gradients.
 
 For p ∝ exp(-E/T) and a preconditioner P, the Fisher divergence between p and N(μ, T P) over the
-places x of the chains is least where
+positions x of the chains is least where
 
     P G P = C,    C = Cov(x),    G = Cov(∇E(x))
 
 so P is the geometric mean of C and of the inverse of G (Seyboldt, Carlson and Carpenter 2026). On a
 quadratic energy with Hessian H it is H⁻¹ exactly, wherever the chains are: G = H C H. Chains need
-not have settled, as they must where P is their covariance.
+not have settled, as they must if P is their covariance.
 
-This is done on the host in float64, in the coordinates that the present root L, L Lᵀ = P, makes
-round. There P is I, and what the rows cannot tell stays as it is. So a few updates find condition
-numbers that no covariance in the dtype of the chains could hold. Powers of two by which positions
-or energies are scaled change no bit.
+This is done on the host in float64, in the coordinates that the current root L, L Lᵀ = P, makes
+round. There P is I, and directions that the rows say nothing about stay as they are. So a few
+updates find condition numbers that no covariance in the dtype of the chains could hold. Scaling
+positions or energies by powers of two does not change a bit.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ __all__ = ["DenseMetric", "DiagonalMetric", "LowRankMetric", "Metric"]
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
-_MOST_ROWS = 512  # that directions are looked for in
-_ITERATIONS = 100  # for an eigenvalue of which a few digits are told
-_ROUNDING = 1e-12  # of the largest eigenvalue: below it one of a sum of squares is noise
+_MOST_ROWS = 512  # in which directions are sought
+_ITERATIONS = 100  # for an eigenvalue that is shown with a few digits
+_ROUNDING = 1e-12  # relative to the largest eigenvalue of a sum of squares: smaller ones are noise
 
 
 class Metric(Protocol):
@@ -43,11 +43,11 @@ class Metric(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is called in a verdict."""
+        """Its name in a verdict."""
         ...
 
     def preconditioner(self, like: PyTree, name: str) -> Any:
-        """What kernels take, for positions like `like`, as the argument `name`."""
+        """The preconditioner for kernels, for positions like `like`, as the argument `name`."""
         ...
 
     def to_round(self, x: Array) -> Array:
@@ -59,8 +59,7 @@ class Metric(Protocol):
         ...
 
     def functionals(self, v: Array) -> Array:
-        """L⁻ᵀ v for every row v: what a position is multiplied by for its round coordinate along
-        v."""
+        """L⁻ᵀ v for every row v: its product with a position is the round coordinate along v."""
         ...
 
     @property
@@ -69,10 +68,10 @@ class Metric(Protocol):
         ...
 
     def updated(self, x: Array, g: Array | None) -> tuple[Any, float]:
-        """The metric of rows of positions and gradients, and by what factor its scales changed.
+        """The metric of rows of positions and gradients, and the factor by which scales changed.
 
-        That is the root mean square of their logarithms, in the coordinates that the old one makes
-        round, as a factor: 1 if nothing has changed.
+        This is exp of the root mean square of their logarithms, in the coordinates that the old
+        metric makes round: 1 if nothing has changed.
         """
         ...
 
@@ -144,7 +143,7 @@ class DenseMetric:
         scales = _scales(x, g)
         x, g = x / scales, None if g is None else g * scales
         values, vectors = np.linalg.eigh(_change(x, g))
-        # A triangular root of the same P, without the product that would lose half of the digits.
+        # A triangular root of the same P, without a product that would lose half of the digits.
         root: Array = self.lower @ (scales[:, None] * vectors * np.sqrt(values))
         found = DenseMetric.of(root)
         change = np.linalg.svd(
@@ -196,19 +195,19 @@ class LowRankMetric:
         rows = diagonal.to_round(x)[-_MOST_ROWS:]
         slopes = _told(g, diagonal.slopes)
         slopes = None if slopes is None else slopes[-_MOST_ROWS:]
-        # What lies outside of the span of rows and slopes stays as the diagonal has it.
+        # Outside the span of rows and slopes the diagonal stays as it is.
         both = [_centred(part).T for part in (rows, slopes) if part is not None]
         basis, _ = np.linalg.qr(np.concatenate(both, axis=1))
         change = _change(rows @ basis, None if slopes is None else slopes @ basis)
         values, turned = np.linalg.eigh(change)
         n, rank = len(rows), len(self.roots)
-        # Eigenvalues of n rows of noise in d dimensions reach so far.
+        # How far eigenvalues of n rows of noise in d dimensions reach.
         noise = max(2.0, (1 + np.sqrt(x.shape[1] / n)) ** 2)
         values = np.where((values > noise) | (values < 1 / noise), values, 1.0)
         most = np.argsort(-np.abs(np.log(values)), kind="stable")[:rank]
         roots = np.ones(rank)
         roots[: len(most)] = np.sqrt(values[most])
-        # Where rows span fewer directions than are asked for, any others fill them up.
+        # If rows span fewer directions than asked for, arbitrary ones fill the rest.
         vectors, _ = np.linalg.qr(
             np.column_stack([basis @ turned[:, most], np.eye(len(basis), rank)])
         )
@@ -228,14 +227,13 @@ def _centred(x: Array) -> Array:
 
 
 def _told(g: Array | None, slopes: Callable[[Array], Array]) -> Array | None:
-    """The slopes of gradients that tell something; not those that are the same everywhere, as on a
-    linear energy."""
+    """The slopes of gradients, or None if they are the same everywhere, as on a linear energy."""
     return None if g is None or not np.ptp(g, axis=0).any() else slopes(g)
 
 
 def _scales(x: Array, g: Array | None) -> Array:
-    """The scale of each coordinate by itself: its standard deviation where no gradients are known,
-    or where they do not vary."""
+    """The scale of each coordinate by itself: its standard deviation if gradients are unknown or do
+    not vary."""
     spread = np.sqrt(np.mean(_centred(x) ** 2, axis=0))
     if g is None:
         return spread
@@ -244,10 +242,10 @@ def _scales(x: Array, g: Array | None) -> Array:
 
 
 def _change(x: Array, g: Array | None) -> Array:
-    """P for rows in coordinates in which it is I as far as is known.
+    """P for rows in coordinates in which the current P is I.
 
-    Where there are fewer than two rows for each of the d coordinates, others are taken to have been
-    seen beside them, by which P = I, with a weight that is that of the rows where n is d or less.
+    If there are fewer than two rows for each of the d coordinates, rows for which P = I are added,
+    with a weight that reaches that of the given rows where n is d or less.
     """
     n, d = x.shape
     x = _centred(x)
@@ -275,5 +273,5 @@ def _geometric_mean(cov: Array, slopes: Array) -> Array:
 
 
 def _factor(scales: Array) -> float:
-    """By what factor scales changed, as a root mean square of their logarithms."""
+    """The factor by which scales changed: exp of the root mean square of their logarithms."""
     return float(np.exp(np.sqrt(np.mean(np.log(scales) ** 2))))

@@ -1,4 +1,4 @@
-"""A kernel whose step size moves, in each chain by itself, to where a rate is accepted."""
+"""A kernel whose step size moves in each chain by itself, towards a target acceptance rate."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from jlangevin.kernels.base import Info, Noise, Position, known
 
 __all__ = ["Moving", "MovingState"]
 
-_FASTER = 1.3  # by how much a pace grows with every step in the same direction
+_FASTER = 1.3  # the factor by which a pace grows with every step in the same direction
 
 
 class MovingState(NamedTuple):
     chain: Any  # the kernel's own state
-    log_step: jax.Array  # the log of this chain's step size over that of the kernel
-    pace: jax.Array  # by how much more it moves than the gain says; its sign is the direction
-    seen: Seen | None = None  # of a trial
+    log_step: jax.Array  # the log of this chain's step size over the kernel's
+    pace: jax.Array  # a factor on the gain; its sign is the direction
+    seen: Seen | None = None  # by a trial
 
     @property
     def position(self) -> Any:
@@ -35,17 +35,17 @@ class MovingState(NamedTuple):
 class Moving(Around):
     """`kernel` with a step size for each chain: log η += gain · pace · (rate - target).
 
-    It depends on the chain's past, so no law is kept. Of a kernel that accepts everything the rate
-    is one of the energy's change in a step, see `_rate`. The pace is 1; where the rate lies on the
-    same side of the target again and again it grows, to `fastest`, so that a step size is left
-    quickly that is wrong by many orders of magnitude.
+    It depends on the chain's past, so it keeps no law. For a kernel that accepts everything the
+    rate is a function of the energy's change in a step, see `_rate`. The pace starts at 1 and grows
+    up to `fastest` while the rate stays on the same side of the target, so that a step size that
+    is wrong by many orders of magnitude is left quickly.
     """
 
     target: Any
     gain: Any
     fastest: Any
-    energy_variance: Any  # wanted of a kernel that accepts everything, in d T²
-    trial: Trial | None = None  # of the lengths of its trajectories
+    energy_variance: Any  # the target for a kernel that accepts everything, in units of d T²
+    trial: Trial | None = None  # of trajectory lengths
 
     def init(self, energy: Energy, position: Position, noise: Noise) -> MovingState:
         none = jnp.zeros((), trees.float_dtype(position))
@@ -75,8 +75,8 @@ class Moving(Around):
         return moved, info._replace(acceptance_rate=rate)
 
     def _rate(self, chain: Any) -> jax.Array:
-        """In place of an acceptance rate, exp(-½ Δ²/v) of an energy that changed by Δ, although it
-        should not: 1/√2 on average where Δ is normal and has the variance v that is wanted."""
+        """In place of an acceptance rate, exp(-½ Δ²/v), where Δ is the error of the energy in the
+        step: 1/√2 on average if Δ is normal with the target variance v."""
         change = known(chain, "energy_change")
         if change is None:
             raise TypeError(

@@ -35,26 +35,26 @@ _LEAST_WINDOW = 8  # looks in the window that confirms, at least
 _LEAST_ROWS = 200  # positions there, over all chains
 _TRIALS = 1_000  # trajectories with each step size and friction, over all chains
 _SHARING = 3  # pieces in which the common step size is found
-_SLOPE = 0.6  # by how much the rate falls as log η rises, where about 60% are accepted
-_OFF = 0.1  # by how much a rate may miss its target
+_SLOPE = 0.6  # how fast the rate falls as log η rises, where about 60% are accepted
+_OFF = 0.1  # how far a rate may miss its target
 _STUCK = 0.05  # the rate of a chain that hardly moves
-_CHANGING = 1.3  # the factor by which scales change while they have not settled
+_CHANGING = 1.3  # scales that change by more than this factor have not settled
 
 
 @dataclasses.dataclass
 class Search:
-    """What is known while a warm-up lasts; its methods are the phases, in their order."""
+    """The state of a warm-up; its methods are the phases, in order."""
 
     chains: Ensemble
     metric: Metric | None
     like: PyTree  # a position of one chain, as shapes
     pieces: int  # at most, in all
-    changed: float = 1.0  # by what factor the metric's scales did, at its last update
-    length: int = FIRST_WINDOW  # of the window that is next
-    problems: list[str] = dataclasses.field(default_factory=list)  # of the last window
+    changed: float = 1.0  # the factor by which the metric's scales changed at its last update
+    length: int = FIRST_WINDOW  # of the next window
+    problems: list[str] = dataclasses.field(default_factory=list)  # in the last window
     rhat: float = math.nan  # the largest there
     acceptance: float = math.nan
-    trajectory: str = ""  # what was found of it
+    trajectory: str = ""  # what was found, in words
     left_out: dict[int, float] = dataclasses.field(default_factory=dict)  # chain to energy
 
     @property
@@ -76,13 +76,13 @@ class Search:
 
     @property
     def left(self) -> int:
-        """Pieces that may be run before `share` and `confirm`, for which some are kept."""
+        """Pieces that may be run before `share` and `confirm`, for which some are reserved."""
         kept = min(max(self.least, self.length), max(self.pieces // 3, FIRST_WINDOW))
         return self.pieces - self.chains.num_pieces - self.trying - _SHARING - kept
 
     @property
     def trying(self) -> int:
-        """Pieces in which lengths are tried, as many with each step size and friction."""
+        """Pieces in which lengths are tried, equally many for each step size and friction."""
         if self.chains.moving.trial is None:
             return 0
         cases = len(STEPS) * len(FRICTIONS)
@@ -90,15 +90,15 @@ class Search:
         return cases * max(1, min(wanted, self.pieces // (4 * cases)))
 
     def come_in(self) -> None:
-        """Until the energy falls no more. The step sizes move fast, and the metric is that of the
-        later half of what was seen."""
+        """Run until the energy no longer falls. The step sizes move fast, and the metric is that of
+        the later half of what was seen."""
         before = self.chains.state.kernel.position
         while self.left > 0:
             self.chains.look()
             seen = self.chains.num_pieces
             if seen < 3:
                 continue
-            # The latest four say when this ends.
+            # The latest four looks decide when this ends.
             self.chains.looks = self.chains.looks[-max(seen // 2, 4) :]
             self.update(self.chains.looks[-max(seen // 2, 2) :])
             if seen == 3 and self.metric is not None:
@@ -112,7 +112,7 @@ class Search:
         self.restart(self.chains.looks[-4:])
 
     def take_over(self, key: jax.Array, moving: Moving) -> None:
-        """Go on with another kernel from where the chains are, further on in their streams."""
+        """Continue with another kernel from where the chains are, further on in their streams."""
         chains = self.chains
         there = chains.state.kernel.position
         with quiet():
@@ -124,7 +124,7 @@ class Search:
         chains.moving = moving
 
     def settle(self) -> None:
-        """Windows that double in length, until one has nothing to say."""
+        """Run windows that double in length, until one has no problems."""
         self.chains.set(gain=np.float32(0.3), fastest=np.float32(1.0))
         while self.left >= FIRST_WINDOW:
             looks = self.chains.run(min(self.length, self.left))
@@ -137,7 +137,7 @@ class Search:
             self.length *= 2
 
     def lengthen(self, trial: Trial) -> None:
-        """The length and friction by which trajectories are best, at what has settled."""
+        """Find the best length and friction of trajectories, once chains have settled."""
         chains = self.chains
         kernel = chains.moving.kernel
         rows = np.concatenate([look.positions for look in chains.looks])
@@ -164,7 +164,7 @@ class Search:
             self.trajectory += f", friction {friction:.4g}"
 
     def share(self) -> None:
-        """One step size for all, moved to where the target is accepted of all chains together."""
+        """Give all chains one step size, adjusted until their common rate is the target."""
         chains = self.chains
         chains.share(number(chains.step_size))
         chains.set(gain=np.float32(0))
@@ -173,14 +173,14 @@ class Search:
             chains.share(number(float(chains.moving.kernel.step_size) * factor))
 
     def confirm(self) -> None:
-        """A window of the kernel that is handed back."""
+        """Run a window of the kernel that is returned."""
         rest = max(self.pieces - self.chains.num_pieces, FIRST_WINDOW)
         looks = self.chains.run(min(max(self.least, self.length), rest), last=True)
         self.changed = 1.0
         self.problems = self._problems(looks)
         if len(looks) < self.least:
             self.problems.append(
-                f"num_steps={self.pieces * PIECE} are too few to tell whether {self.num_chains} "
+                f"num_steps={self.pieces * PIECE} is too few to tell whether {self.num_chains} "
                 "chains have settled; more chains need fewer steps"
             )
         rates = np.mean([look.rates for look in looks], axis=0)
@@ -188,14 +188,13 @@ class Search:
         if stuck := int(np.sum(rates < _STUCK)):
             self.problems.append(
                 f"{stuck} of {len(rates)} chains hardly move at the step size that suits the "
-                "others: where they are the energy is steeper, as in the neck of a funnel. Other "
-                "coordinates, in which scales differ less, are the remedy; or a higher "
-                "target_acceptance"
+                "others: the energy is steeper where they are, as in the neck of a funnel. Use "
+                "other coordinates, in which scales differ less, or a higher target_acceptance"
             )
 
     def update(self, looks: list[Look], *, must: bool = False) -> None:
-        """The metric of these looks, without those of energies that lie far off, if it can be told
-        or `must` be."""
+        """Update the metric by these looks, without outlying energies. If that is impossible, raise
+        if it `must` be done."""
         if self.metric is None:
             return
         energies = np.concatenate([look.energies_seen for look in looks])
@@ -208,8 +207,8 @@ class Search:
                 raise AdaptationError(
                     f"{argument(self.chains.moving.kernel)}: the chains, whose positions are of "
                     f"the size {np.max(np.abs(positions)):.1e}, do not differ at all in {still} of "
-                    f"{positions.shape[1]} coordinates in {dtype}; measure positions from another "
-                    "zero, enable x64, or pass precondition=None"
+                    f"{positions.shape[1]} coordinates in {dtype}; shift the origin of positions, "
+                    "enable x64, or pass precondition=None"
                 )
             return
         gradients = None
@@ -229,7 +228,7 @@ class Search:
         return behind
 
     def _problems(self, looks: list[Look]) -> list[str]:
-        """What a window has to say, in words."""
+        """The problems in a window, in words."""
         more = f"give more steps than num_steps={self.pieces * PIECE}"
         problems = []
         if is_falling(looks):
@@ -238,8 +237,8 @@ class Search:
         self.rhat = float(np.max(window.rhat))
         if window.disagrees:
             problems.append(
-                f"chains disagree, R-hat is {self.rhat:.2f}; {more}, or if there are modes between "
-                "which chains do not cross take jlangevin.tempered"
+                f"chains disagree, R-hat is {self.rhat:.2f}; {more}, or use jlangevin.tempered if "
+                "there are modes between which chains do not cross"
             )
         if window.drifts:
             problems.append(
@@ -254,7 +253,7 @@ class Search:
         rate = self._rate(looks)
         if abs(rate - self.target) > _OFF:
             problems.append(
-                f"{rate:.2f} of the proposals were accepted where {self.target:.2f} was asked; "
+                f"{rate:.2f} of the proposals were accepted, but the target is {self.target:.2f}; "
                 f"{more}"
             )
         return problems
@@ -285,8 +284,8 @@ class Search:
         )
 
     def _check_movement(self, before: PyTree) -> None:
-        """Raise if no chain has moved, although a step so small that it is lost in rounding is
-        accepted whatever the energy."""
+        """Raise if no chain has moved. Steps so small that they are lost in rounding are always
+        accepted, so acceptance rates do not show this."""
         after = self.chains.state.kernel.position
         pairs = zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)
         if all(np.array_equal(host(a), host(b)) for a, b in pairs):

@@ -1,7 +1,7 @@
-"""Whether chains have settled, and which stayed behind: what a window of looks says.
+"""Whether chains have settled, and which stayed behind, judged by a window of looks.
 
-Chains are independent given what they share, so the spread between them is the error of what is
-estimated from them.
+Chains are independent given what they share, so the spread between them gives the error of
+estimates.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 
 _MOST_RHAT = 1.1
 _MOST_DRIFT = 0.1  # of a standard deviation, between the halves of a window
-_CHANCE = 5e-5  # of an error so large, by Student's t: four standard errors of many chains
+_CHANCE = 5e-5  # probability of so large an error, by Student's t: four standard errors
 
 
 def is_falling(looks: list[Look]) -> bool:
-    """Whether the energy still falls, in more chains than chance would have it."""
+    """Whether the energy still falls in more chains than by chance."""
     half = len(looks) // 2
     early, late = (
         np.mean([look.energies for look in part], axis=0) for part in (looks[:half], looks[-half:])
@@ -34,13 +34,13 @@ def is_falling(looks: list[Look]) -> bool:
 
 
 def are_behind(looks: list[Look], temperature: float) -> np.ndarray[Any, Any]:
-    """Which chains stay where the energy is far above what it is for the lowest quarter.
+    """Which chains stay where the energy is far above that of the lowest quarter of the chains.
 
-    Far is 10 T and 8 standard deviations beyond; of the energy within these chains, or of that of a
-    Gaussian law, sqrt(d/2) T, if that is more. Another mode at such an energy would need a volume
-    larger by exp of that to count. One that is on its way does not stay: from one half of the
-    window to the other its energy fell by more than what is left. While the energy still falls in
-    most chains, or of fewer than four, no one can tell.
+    Far means higher by more than 10 T plus 8 standard deviations: of the energy within the lowest
+    quarter, or of a Gaussian law, sqrt(d/2) T, if that is more. For a mode at such an energy to
+    matter, its volume would have to be larger by exp of that. A chain on its way down does not
+    stay: from one half of the window to the other its energy fell by more than what is left. With
+    fewer than four chains, or while the energy still falls in most chains, none counts as behind.
     """
     energies = np.array([look.energies for look in looks])
     num_chains, d = energies.shape[1], looks[-1].positions.shape[1]
@@ -60,11 +60,11 @@ def are_behind(looks: list[Look], temperature: float) -> np.ndarray[Any, Any]:
 
 
 class Window(NamedTuple):
-    """What a window says of each quantity: the position's elements, and the energy."""
+    """What a window says about each quantity: the position's elements, and the energy."""
 
     rhat: Array
     drift: Array  # of the mean between its halves, in standard deviations
-    certainty: Array  # that drift, over the largest that chance brings about; 0 for a single chain
+    certainty: Array  # the drift over the largest that is likely by chance; 0 for a single chain
 
     @property
     def disagrees(self) -> bool:
@@ -100,10 +100,10 @@ def seen_in(looks: list[Look], metric: Metric | None) -> Window:
         drift = mean / np.std(x, axis=(0, 1))
         error = np.std(change, axis=0, ddof=1) if num_chains > 1 else np.full(mean.shape, np.inf)
         certainty = mean / (error / np.sqrt(num_chains)) / _largest_by_chance(num_chains)
-    # Quantities that do not vary at all have no say.
+    # Quantities that do not vary do not count.
     return Window(*(np.nan_to_num(each, nan=0.0) for each in (rhat, drift, certainty)))
 
 
 def _largest_by_chance(num_chains: int) -> float:
-    """Of a mean over so many chains, in its estimated standard errors."""
+    """The largest mean over this many chains that is likely, in estimated standard errors."""
     return float(stdtrit(num_chains - 1, 1 - _CHANCE)) if num_chains > 1 else np.inf

@@ -1,4 +1,4 @@
-"""What is said of a warm-up."""
+"""The verdict on a warm-up."""
 
 from __future__ import annotations
 
@@ -14,24 +14,23 @@ Array = np.ndarray[Any, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """What `warm_up` has to say of what it found; printed in a few lines.
+    """The verdict of `warm_up`; printed, it is a few lines.
 
     Attributes:
-        problems: what is wrong and what to do, one sentence or two each; empty if chains settled.
+        problems: what is wrong and what to do, a sentence or two each; empty if chains settled.
         num_steps: steps taken.
         num_chains: chains.
         kernel: the name of the kernel's class.
         step_size: as in the kernel found.
-        acceptance, target: the mean rate over the last pieces, at the step size found, and what was
-            asked for.
+        acceptance, target: the mean rate over the last pieces, at the step size found, and the
+            target.
         preconditioner: "dense", "low rank", "diagonal" or "as given".
-        condition: the condition number of the preconditioner found; NaN for one that was given.
-        trajectory: what was found of it, in words; empty where it was not to be found.
+        condition: the condition number of the preconditioner found; NaN if it was given.
+        trajectory: what was found, in words; empty if it was not asked for.
         rhat: the largest split R-hat over the last window, of positions in the coordinates that the
             preconditioner makes round, and of the energy.
-        left_out: the chains (places in the run) that stayed behind at far higher energies and were
-            started again from where others were, with those `energies` that they had, and the
-            `median` of the others'.
+        left_out: the chains (places in the run) that stayed behind at far higher energies and
+            started again from where others were; their `energies`, and the `median` of the others'.
         redrawn: chains whose first start was not finite and was drawn again.
     """
 
@@ -53,7 +52,7 @@ class Verdict:
 
     @property
     def settled(self) -> bool:
-        """Whether the kernel and the state found can be gone on with."""
+        """Whether chains have settled, so that the kernel and state found can be used."""
         return not self.problems
 
     @property
@@ -66,7 +65,7 @@ class Verdict:
         return (
             f"{len(self.left_out):,} of {self.num_chains:,} chains ({which}) stayed at energies of "
             f"{low:.5g} to {high:.5g}, where the median of the others is {self.median:.5g}, and "
-            "were started again from where others are. If there is a mode that counts, start more "
+            "were started again from where others are. If that is a mode that matters, start more "
             "chains there"
         )
 

@@ -1,4 +1,4 @@
-"""`warm_up`: arguments, the phases one after another, and what they found."""
+"""`warm_up`: its arguments, the phases one after another, and what they found."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ __all__ = ["WarmUp", "warm_up"]
 
 
 class WarmUp(NamedTuple):
-    """What `warm_up` found. Printed, it says its verdict."""
+    """What `warm_up` found. Printed, it is its verdict."""
 
     kernel: Any  # the kernel given, with step size and preconditioner set
     state: SamplerState  # for `resume` with that kernel
@@ -73,77 +73,78 @@ def warm_up(
     longest_trajectory: int | None = None,
     sharding: Any = None,
 ) -> WarmUp:
-    """Find step size and preconditioner for a kernel that accepts or rejects, until chains settle;
-    and, if asked to, how long its trajectories should be.
+    """Find a step size and a preconditioner for a kernel, by running it until chains settle; and,
+    if asked to, how long its trajectories should be.
 
-    Starts may be anywhere: draws from a prior, a box, a mode, all chains at one point. Nothing else
-    has to be known, and nothing has a unit of its own.
+    Starts may be anywhere: draws from a prior, a box, a mode, or all chains at one point. Nothing
+    else has to be known, and the result does not depend on units.
 
-    **Come in.** Each chain has a step size of its own, and every step moves it towards
+    **Come in.** Each chain has its own step size, and every step moves it towards
     `target_acceptance`: log η increases by 0.5 (rate - target), after Robbins and Monro (1951), and
-    by up to 8 times that where the rate has been on one side for long. So chains come in from where
-    the energy is huge, and none that is slow holds up the others. After every 20 steps the
-    preconditioner P (or the inverse of the mass) becomes the geometric mean of the positions'
+    by up to 8 times that if the rate stays on one side for long. So chains come in from where
+    the energy is huge, and a slow chain does not hold up the others. After every 20 steps the
+    preconditioner P (or the inverse mass) becomes the geometric mean of the positions'
     covariance and the inverse of the gradients' (Seyboldt, Carlson and Carpenter 2026), over the
-    later half of what was seen. On a quadratic energy that is the inverse of the Hessian even where
-    chains are far from their law. This ends when the energy falls no more.
+    later half of what was seen. On a quadratic energy that is the inverse of the Hessian even if
+    chains are far from their law. This phase ends when the energy no longer falls.
 
-    **Settle.** Windows double in length until one of them says that chains have settled: split
-    R-hat below 1.1 for the energy and for positions in the coordinates that P makes round; no mean
-    that drifts by 0.1 standard deviations and four standard errors between its halves; scales of P
-    that change by less than 30%; and `target_acceptance` met within 0.1. The last window has at
-    least 8 looks and 200 positions, and for a dense P ten positions for each element.
+    **Settle.** Windows double in length until chains have settled in one of them: split
+    R-hat is below 1.1 for the energy and for positions in the coordinates that P makes round; no
+    mean drifts by 0.1 standard deviations and four standard errors between the halves; the scales
+    of P change by less than 30%; and the acceptance rate is within 0.1 of its target. The last
+    window has at least 8 looks and 200 positions.
 
-    **Lengthen**, with `longest_trajectory`. Trajectories of that length tell of all shorter ones
-    what they would have done. Of x_0 and x_k, k moves further, let a_k be the probability of being
-    accepted, and f a coordinate along one of the 8 widest principal directions, in coordinates that
+    **Lengthen**, with `longest_trajectory`. Trajectories of that length show what all shorter ones
+    would have done. Let x_k be the point k moves after x_0, and a_k the probability of accepting
+    it. Let f be a coordinate along one of the 8 widest principal directions, in coordinates that
     P makes round, or its square about the mean. Then
 
         1 - ρ_k = E[a_k (f(x_k) - f(x_0))²] / (2 Var f)
 
-    has the autocorrelation of f over a step, and the length becomes the k of the most effective
-    draws a move, (1 - ρ_k) / (1 + ρ_k) / k, of that f of which there are the fewest. Squares are
+    gives the autocorrelation of f over a step. The length becomes the k with the most effective
+    draws per move, (1 - ρ_k) / (1 + ρ_k) / k, of the f with the fewest. Squares are
     the criterion of Hoffman, Radul and Sountsov (2021), principal directions that of Sountsov and
-    Hoffman (2022). Lengths are compared where each is accepted at the target, by five step sizes.
-    The friction of `malt` becomes sqrt(T) over the largest standard deviation along these
-    directions (Riou-Durand, Sountsov, Vogrinc, Margossian and Power 2023), or half of that if it is
-    the better.
+    Hoffman (2022). Each length is judged at the step size with the target acceptance rate, found
+    from five step sizes. The friction of `malt` becomes sqrt(T) over the largest standard deviation
+    along these directions (Riou-Durand, Sountsov, Vogrinc, Margossian and Power 2023), or half of
+    that if it is better.
 
-    **Share.** One step size for all chains: the median, moved until the target is accepted on
-    average. It and P are then fixed.
+    **Share.** All chains get one step size: the median, adjusted until the average rate is the
+    target. It and P are then fixed.
 
     Chains that stay where the energy is far above that of the lowest quarter (by 10 T and 8 of its
-    standard deviations) are counted, said, and started again from where others are; those on their
-    way down are not. A draw from a law at which the energy is not finite is drawn again: see
-    `starts.draw`. A proposal that is not finite is rejected, no more.
+    standard deviations) are counted, reported, and start again from where others are; those on
+    their way down are left alone. A draw from a law at which the energy is not finite is drawn
+    again: see `starts.draw`. A proposal that is not finite is only rejected.
 
     A kernel that wraps another (`mirrored`, `tempered`, `coupled`) has no step size of its own.
-    Warm up the one inside by itself, on the energy that it is run on, and wrap `found.kernel`; the
-    run that counts starts from positions, as `found.state` is that of the kernel inside. For
+    Warm up the inner kernel alone, on the energy that it runs on, and wrap `found.kernel`. Start
+    the run that counts from positions, as `found.state` is the state of the inner kernel. For
     `mirrored` that energy is W(u) = energy(domain.primal(u)) - T * domain.log_det(u), and positions
     are domain.primal(u).
 
     Args:
-        key: a typed Threefry key. The run that follows by `resume` goes on in its streams.
-        energy, init, num_chains, sharding: as in `sample`. Some 16 chains or more learn together;
-            a single one needs as many steps as they have in all.
+        key: a typed Threefry key. The run that follows by `resume` continues its streams.
+        energy, init, num_chains, sharding: as in `sample`. Use 16 chains or more, which learn
+            together; a single chain needs as many steps as they take in all.
         kernel: one with a step size and acceptance rates (`mala`, `barker`, `malt`,
-            `adjusted_microcanonical`) or `microcanonical`, the step size the first that is tried.
-            P begins as what its preconditioner or mass is.
-        num_steps: at most this many; at least 200. Fewer are taken where chains have settled.
+            `adjusted_microcanonical`) or `microcanonical`. Its step size is the first that is
+            tried, and P starts as its preconditioner or inverse mass.
+        num_steps: the most steps, at least 200; fewer are taken if chains settle earlier.
         target_acceptance: in (0, 1). By default 0.7 for `malt`, 0.8 for `adjusted_microcanonical`
             and 0.574 for others, best for `mala` in many dimensions (Roberts and Rosenthal 1998).
         energy_variance: for `microcanonical`, which accepts everything: the variance of the
             energy's change in a step, over d T². Second moments of a Gaussian law are 1% off with
             1e-4 (and 2% with 4e-4, 0.5% with 1e-5) by its default integrator. The decoherence
             length becomes sqrt(d).
-        precondition: "dense" (a matrix), "low rank" (a diagonal, and up to 16 directions beside
-            it), "diagonal", or None for what the kernel has. "auto" is dense for up to 100 elements
+        precondition: "dense" (a matrix), "low rank" (a diagonal and up to 16 more directions),
+            "diagonal", or None to keep the kernel's own. "auto" is dense for up to 100 elements
             of a position, low rank beyond.
         longest_trajectory: for `malt` and `adjusted_microcanonical`, the most moves that a step may
-            have. Given, the kernel's trajectory length is the first that is tried, and so is
-            `malt`'s friction, and `num_steps` is at least 600. It takes 200 steps of the longest,
-            more of fewer than 50 chains, and no program more. None keeps length and friction.
+            have. The kernel's trajectory length, and `malt`'s friction, are then only the first
+            that are tried, and `num_steps` must be at least 600. This takes 200 steps of the
+            longest trajectory, more with fewer than 50 chains, and compiles nothing more. None
+            keeps length and friction.
 
     Returns:
         A `WarmUp`. Print it, or see its `verdict`.
@@ -151,9 +152,9 @@ def warm_up(
     Raises:
         TypeError: a kernel without a step size, acceptance rates or, if one is to be found, a
             preconditioner or a trajectory.
-        ValueError: numbers out of range, a scheduled step size; as `sample` otherwise.
+        ValueError: numbers out of range, a scheduled step size; otherwise as `sample`.
         AdaptationError: no proposal that moves a chain was accepted, however small the step; or the
-            chains have no scales that are finite and not 0.
+            chains' scales are 0 or not finite.
         WarmUpWarning: chains did not settle in `num_steps`, and why; or some stayed behind.
 
     Example:
@@ -190,7 +191,7 @@ def warm_up(
     count, start = as_start(init, num_chains, None)
     like = trees.one_chain(trees.struct(start.template()))
     metric = None if precondition is None else first_metric(kernel, like, precondition)
-    # So that one program serves throughout, the kernel has the form that is to be found.
+    # The kernel gets the form that is to be found, so that one program serves throughout.
     kernel = dataclasses.replace(kernel, step_size=number(kernel.step_size))
     trial = None
     if longest_trajectory is not None:
@@ -200,7 +201,7 @@ def warm_up(
     aim, gain, fastest, wanted = map(np.float32, (target, 0.5, 8.0, energy_variance))
     moving = Moving(with_metric(kernel, metric, like), aim, gain, fastest, wanted, trial)
     scout = moving
-    if is_isokinetic(kernel):  # which creeps where the energy is steep, as it goes by its change
+    if is_isokinetic(kernel):  # it goes by the energy's change, and creeps where that is steep
         first = mala(0.1, temperature=kernel.temperature)
         scout = dataclasses.replace(
             moving, kernel=with_metric(first, metric, like), target=np.float32(0.574), trial=None

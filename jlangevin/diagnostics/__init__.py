@@ -1,14 +1,14 @@
-"""What draws say about themselves: arrays in, arrays out.
+"""Diagnostics of draws: arrays in, arrays out.
 
-All of it works under `jit`, but for `bias` and `equalized`, which work on the host.
+Everything works under `jit`, except `bias` and `equalized`, which work on the host.
 
-`summary` is a table of a whole run, and a verdict: where to begin.
-`rhat` asks whether chains have mixed, `ess` what they are worth and `mcse` how well they estimate;
-`meetings` how near coupled chains are to stationarity after any number of steps;
-`stein`, `identities` and `modes` ask whether the draws have the law that an energy stands for;
-`thinning` chooses a few of them that stand for all;
-`bias` what a step size makes of it; `thermometers` what temperature a state has;
-`swaps` how replicas of parallel tempering travel.
+Begin with `summary`: a table of a whole run, and a verdict.
+`rhat` says whether chains have mixed, `ess` what they are worth, `mcse` how well they estimate, and
+`meetings` how near coupled chains are to stationarity after any number of steps.
+`stein`, `identities` and `modes` say whether the draws have the law of an energy.
+`thinning` chooses a few draws that represent all.
+`bias` predicts the effect of a step size, `thermometers` measure the temperature of a state, and
+`swaps` says how replicas of parallel tempering travel.
 """
 
 from jlangevin._core.autocorrelation import integrated_time

@@ -1,13 +1,13 @@
-"""The bias of a step size: what a quadratic at a mode predicts, beside what draws show.
+"""The bias of a step size: the prediction of a quadratic at a mode, compared with draws.
 
-Near a minimum x* an energy is E(x*) + ½ (x - x*)ᵀA(x - x*) + …, A = ∇²E(x*), and on that quadratic
-the law of an affine kernel is exact: N(x*, S) where the target is N(x*, T A⁻¹). Along each
-eigenvector u of A, of eigenvalue λ, the variance is off by a relative
+Near a minimum x* an energy is E(x*) + ½ (x - x*)ᵀA(x - x*) + …, A = ∇²E(x*). On that quadratic
+the law of an affine kernel is exact: N(x*, S), where the target is N(x*, T A⁻¹). Along each
+eigenvector u of A, with eigenvalue λ, the relative error of the variance is
 
     uᵀS u / (T/λ) - 1                                                 (ULA: (ηλ/2) / (1 - ηλ/2))
 
 This is exact on Gaussians; elsewhere it is the leading order for low temperatures, at which the
-draws see the quadratic alone.
+draws see only the quadratic.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ class Bias:
     """The result of `bias`; printed, it is a table.
 
     Attributes:
-        directions: the eigenvectors of the Hessian, one a row, (d, d).
+        directions: the eigenvectors of the Hessian, one per row, (d, d).
         curvature: their eigenvalues λ, ascending, (d,).
         variance: of the local target, T/λ, (d,).
         predicted: relative bias of the variance along each direction, (d,).
         coordinates: likewise along each coordinate, (d,).
         measured: relative bias of the draws' variance along each direction, (d,), or None.
-        error: its Monte Carlo standard error, that of the reference included, (d,), or None.
+        error: its Monte Carlo standard error, including that of the reference, (d,), or None.
     """
 
     directions: Floats
@@ -94,25 +94,25 @@ def bias(
     reference: Any = None,
     temperature: Any = None,
 ) -> Bias:
-    """Predict the bias of the stationary variance at a mode, and hold draws against it.
+    """Predict the bias of the stationary variance at a mode, and compare draws with it.
 
-    What is predicted is read off the kernel's own code: `exact.stationary` on the quadratic at the
-    mode, against `exact.target` of it. What is measured is, along each eigenvector,
+    The prediction comes from the kernel's own code: `exact.stationary` on the quadratic at the
+    mode, compared with `exact.target`. The measurement, along each eigenvector, is
 
         Var(draws) / Var(reference) - 1
 
-    each variance about its own mean. The standard error is that of `mcse` for draws of chains.
+    with each variance about its own mean. The standard error is that of `mcse` for draws of chains.
 
-    Works on the host, on concrete values; in the position's precision, so enable x64 for a bias
+    It works on the host, on concrete values, in the position's precision; enable x64 for a bias
     below 1e-5.
 
     Args:
-        kernel: an affine one, without schedules.
-        energy: any that is twice differentiable at the mode.
+        kernel: an affine kernel without schedules.
+        energy: any energy that is twice differentiable at the mode.
         mode: a minimum of the energy, (d,).
         draws: of the kernel, (chain, draw, d) after burn-in, or None to predict only.
         reference: what the variance should be: the target's covariance, (d, d), or draws of an
-            unbiased run, (chain, draw, d), such as of `mala`. Goes with `draws`.
+            unbiased run, (chain, draw, d), for instance of `mala`. Needs `draws`.
         temperature: T; the kernel's own if None.
 
     Returns:
@@ -121,12 +121,12 @@ def bias(
     Raises:
         NotAModeError: the Hessian has an eigenvalue that is not positive, or the gradient is not
             zero: Newton's step from `mode` is longer than 0.01 standard deviations.
-        NotAffineError: the kernel's step is not affine, as that of `mala`, which has no bias.
+        NotAffineError: the kernel's step is not affine, like that of `mala`, which has no bias.
         UnstableStepError: the step size is beyond the stability limit of the quadratic.
         NoStationaryLawError: the kernel has a schedule.
-        TypeError: no kernel, energy or arrays.
-        ValueError: arrays of other shapes, or one of `draws` and `reference` without the other; a
-            kernel without a temperature of its own, and none given.
+        TypeError: an argument that is not a kernel, energy or array where one is needed.
+        ValueError: arrays of other shapes; one of `draws` and `reference` without the other; no
+            temperature given for a kernel without one.
 
     Example:
         >>> import jax.numpy as jnp, jlangevin as jl
@@ -174,7 +174,7 @@ def _temperature(kernel: Any, temperature: Any) -> Any:
                 "target is exp(-E/T)"
             )
         if isinstance(temperature, Schedule):
-            # Refused for what it is by `exact.stationary`; until then any value will do.
+            # `exact.stationary` refuses the schedule; until then any value will do.
             return 1.0
     return check_scalar("temperature", temperature, positive=True)
 
@@ -195,7 +195,7 @@ def _hessian_at_mode(energy: Energy, mode: jax.Array, temperature: Any) -> jax.A
     if distance > _MAX_DISTANCE:
         raise NotAModeError(
             f"mode: the energy's gradient there is {np.asarray(slope)}; the minimum of the "
-            f"quadratic is {distance:.3g} standard deviations away. Go down to the minimum first, "
+            f"quadratic is {distance:.3g} standard deviations away. Minimise the energy first, "
             "for instance by mode -= solve(Hessian, gradient)"
         )
     return hessian

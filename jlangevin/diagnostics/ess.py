@@ -30,22 +30,22 @@ TAILS = (0.05, 0.95)
 
 
 def ess(x: Any, method: Method = "bulk") -> jax.Array:
-    """The number of independent draws that would tell as much: effective sample size.
+    """Effective sample size: the number of independent draws that would be worth as much.
 
         ess = m n / τ,   τ = 1 + 2 Σ_t ρ_t
 
-    over the m half-chains of n draws each, ρ combining the autocovariances within them and the
-    variance between them, summed by `integrated_time`; τ is at least 1 / log10(m n).
+    over the m half-chains of n draws each. ρ combines the autocovariances within them and the
+    variance between them, and is summed by `integrated_time`; τ is at least 1 / log10(m n).
 
     Args:
         x: draws, (chain, draw, …).
         method: what is to be estimated. "bulk": the centre of the law, by the ranks of the draws,
-            turned into normal quantiles; "tail": its 5% and 95% quantiles, the lesser of the two;
-            "mean": the mean, by the draws as they are.
+            turned into normal quantiles; "tail": its 5% and 95% quantiles, the smaller of the two;
+            "mean": the mean, by the draws themselves.
 
     Returns:
         Shape of the trailing axes. NaN for fewer than 4 draws a chain or where a draw is NaN; the
-        number of draws where they are all equal.
+        number of draws if they are all equal.
 
     Raises:
         TypeError: `x` is not an array of real numbers.
@@ -99,7 +99,7 @@ def _ess(x: jax.Array, method: Method) -> jax.Array:
 def _autocorrelation(x: jax.Array) -> jax.Array:
     moved = jnp.moveaxis(x, 1, -1)
     covariance = _autocovariance(moved)
-    # Of a chain that does not move, rounding of its mean would be what is correlated.
+    # For a chain that does not move, this would be the correlation of rounding errors.
     still = jnp.max(moved, axis=-1, keepdims=True) == jnp.min(moved, axis=-1, keepdims=True)
     still = jnp.broadcast_to(still, moved.shape)
     return jnp.moveaxis(jnp.where(still, jnp.nan, covariance / covariance[..., :1]), -1, 1)
@@ -113,12 +113,12 @@ def _bulk_ess(x: jax.Array) -> jax.Array:
 
 
 def mean_ess(x: jax.Array) -> jax.Array:
-    """For the mean: of the draws as they are."""
+    """ESS for the mean: of the draws themselves."""
     return effective_size(split_chains(x), x)
 
 
 def quantile_ess(x: jax.Array, prob: float) -> jax.Array:
-    """For a quantile: of whether draws are at most as large."""
+    """ESS for a quantile: of the indicator that a draw is at most as large."""
     return effective_size(split_chains((x <= quantile(x, prob)).astype(x.dtype)), x)
 
 
@@ -142,7 +142,7 @@ def effective_size(split: jax.Array, x: jax.Array) -> jax.Array:
     within = covariance[0] * (n / (n - 1))
     total = covariance[0] + jnp.var(means, ddof=1)
     rho = (1 - (within - covariance) / total).at[0].set(1)
-    # The sum goes over as many pairs as ArviZ's, and takes the first half of one more.
+    # Like ArviZ's, the sum ends with the first half of a pair.
     pairs = max((n - 3) // 2, 0)
     even, odd = rho[2 * pairs], rho[2 * pairs + 1]
     tau = jnp.where(even + odd < 0, jnp.maximum(even, 0), even)
@@ -154,7 +154,7 @@ def effective_size(split: jax.Array, x: jax.Array) -> jax.Array:
     size = m * n
     found = size / jnp.maximum(tau, 1 / math.log10(size))
     found = jnp.where(jnp.isnan(rho[1]), jnp.nan, found)
-    # ArviZ says so of any range below 1e-15, whatever the unit.
+    # ArviZ does so for any range below 1e-15, whatever the unit.
     found = jnp.where(jnp.max(split) == jnp.min(split), float(size), found)
     return jnp.where(jnp.any(jnp.isnan(x)), jnp.nan, found)
 

@@ -1,15 +1,15 @@
 """Averages that are known for every p ∝ exp(-E/T), whatever the energy.
 
-Both follow from integrating by parts where p vanishes far out (the tails must decay). d is the
-number of dimensions in which there is a law; directions along which E does not change, as the
-centre of mass of a free cluster, have none and are not counted:
-
     E[(x - a)·∇E] = d T                 equipartition: the virial theorem, for any fixed a
     E[|∇E|²] = T E[ΔE]                  the configurational temperature (Rugh 1997)
 
-so a sampler at the wrong temperature, or with the bias of a large step, shows without any
-knowledge of p's moments. They hold for the whole of p and, nearly, for each basin of it alone: they
-cannot tell whether the weights of modes far apart are right.
+Both follow from integration by parts if p vanishes far out (the tails must decay). d is the number
+of dimensions in which there is a law; directions along which E does not change, like the centre of
+mass of a free cluster, have none and are not counted.
+
+So a wrong temperature, or the bias of a large step, shows without any knowledge of p's moments. But
+the identities hold for all of p and, nearly, for each basin alone: they cannot tell whether the
+weights of modes far apart are right.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from jlangevin.energies.traced import mapped
 
 __all__ = ["Identities", "Identity", "identities"]
 
-_ROUNDINGS = 30  # roundings, by which a gradient along a direction may differ from 0
-_NUM_HESSIANS = 16  # draws at which curvature shows what few gradients do not
+_ROUNDINGS = 30  # roundings by which a gradient along a direction may differ from 0
+_NUM_HESSIANS = 16  # draws at which the Hessian is used, as few gradients may not span enough
 
 
 class Identity(NamedTuple):
-    """An average beside what it should be; all scalars."""
+    """An average and what it should be; all scalars."""
 
     estimate: jax.Array
     expected: jax.Array
@@ -50,7 +50,7 @@ class Identities(NamedTuple):
     virial: Identity  # E[(x - a)·∇E] = d T
     gradient: Identity  # E[|∇E|²] = T E[ΔE]
     num_dimensions: jax.Array  # d, without the directions along which E does not change
-    num_flat: jax.Array  # of these
+    num_flat: jax.Array  # the number of these directions
 
     def __str__(self) -> str:
         lines = [f"{'identity':<24}{'estimate':>12}{'expected':>12}{'ratio':>9}{'z':>9}"]
@@ -75,37 +75,37 @@ def identities(
     center: Any = None,
     position_shape: tuple[int, ...] | None = None,
 ) -> Identities:
-    """Hold draws against E[(x - a)·∇E] = d T and E[|∇E|²] = T E[ΔE].
+    """Test draws by E[(x - a)·∇E] = d T and E[|∇E|²] = T E[ΔE].
 
     The standard error of a z-score is `mcse` of the chains for draws (chain, draw, …), and
-    sd / sqrt(n) for draws (draw, …), which must be independent; in the second identity it is that
+    sd / sqrt(n) for draws (draw, …), which must be independent. In the second identity it is that
     of |∇E|² - T ΔE, as both sides are estimated from the same draws. z-scores are standard normal
     for many draws of p if these quantities have a variance; in Neal's funnel |∇E|² hardly does.
 
-    ΔE is exact, the trace of the Hessian by d derivatives of the gradient: for small d.
+    ΔE is exact: the trace of the Hessian, by d derivatives of the gradient. Use it for small d.
 
     d is the number of elements of a position, less the directions along which E does not change:
-    those u with u·∇E = 0 at every draw, and ∇²E u = 0 at 16 of them, but for rounding. In such a
-    direction chains wander for ever and no law is reached; in the others both identities hold.
+    those u with u·∇E = 0 at every draw, and ∇²E u = 0 at 16 of them, up to rounding. Along such a
+    direction chains wander for ever and reach no law; along the others both identities hold.
 
     Args:
         x: draws, (chain, draw, …) or (draw, …), with the axes of a position after these.
         energy: E, a function of a position, twice differentiable; or a score, as
             `jlangevin.scores` makes them, whose divergence is -ΔE.
         temperature: T.
-        center: a, like a position, zero if None. The nearer to the middle of p, the smaller the
-            error.
-        position_shape: the shape of one position, that of `center` if None. Where neither is given
-            and the energy takes more than one that `x` could hold, see `ksd`.
+        center: a, like a position, zero if None. The nearer it is to the middle of p, the smaller
+            the error.
+        position_shape: the shape of one position, that of `center` if None. If neither is given and
+            `x` could hold more than one shape that the energy takes, see `ksd`.
 
     Returns:
         `Identities`: estimate, expected value, ratio and z-score of each, and d; printed, a table.
 
     Raises:
         TypeError: `x` is not an array of real numbers, or `energy` cannot be called.
-        ValueError: `x` of another shape, of one that can be read in two ways, not finite, or fewer
-            than 4 draws (a chain, if there are chains); an energy that is no scalar, or derivatives
-            that are not finite at a draw; T not positive.
+        ValueError: `x` of another shape, of a shape that can be read in two ways, not finite, or
+            with fewer than 4 draws (of a chain, if there are chains); an energy that is not a
+            scalar, or derivatives that are not finite at a draw; T not positive.
 
     References: Rugh (1997), https://doi.org/10.1103/PhysRevLett.78.772; Butler, Ayton, Jepps,
         Evans (1998).
@@ -158,9 +158,9 @@ def _hessian(energy: Any, point: jax.Array) -> jax.Array:
 
 
 def _num_flat(slopes: jax.Array, hessians: jax.Array, temperature: jax.Array) -> jax.Array:
-    """In how many directions u·∇E = 0 at all draws, and ∇²E u = 0 at some.
+    """The number of directions in which u·∇E = 0 at all draws, and ∇²E u = 0 at some.
 
-    Coordinates are measured by how steep E is along them, and energies by T: nothing has a unit.
+    Coordinates are scaled by how steep E is along them, and energies by T, so units do not matter.
     """
     n, d = slopes.shape
     steep = jnp.max(jnp.abs(slopes), axis=0)
@@ -184,7 +184,7 @@ def _identities(
     *,
     batch: tuple[int, ...],
 ) -> Identities:
-    """Of n points (n, d) that came as `batch`."""
+    """The identities for n points (n, d), whose axes were `batch`."""
     shape, dtype = batch, offset.dtype
     flat = _num_flat(slope, hessians, temperature)
     num_dimensions = jnp.int32(offset.shape[1]) - flat
@@ -199,7 +199,7 @@ def _identities(
         else:
             error = jnp.std(difference, ddof=1) / jnp.sqrt(jnp.asarray(shape[0], dtype))
         left, right, off = jnp.mean(estimate), jnp.mean(expected), jnp.mean(difference)
-        # Draws so far out that squares of these overflow are no draws of p.
+        # Draws so far out that their squares overflow are not draws of p.
         z_score = jnp.where(jnp.isfinite(error), off / error, jnp.copysign(jnp.inf, off))
         return Identity(left, right, left / right, z_score)
 

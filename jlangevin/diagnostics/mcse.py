@@ -22,39 +22,39 @@ _ESTIMATES = ("mean", "sd", "median", "quantile")
 
 
 def mcse(x: Any, method: Estimate = "mean", *, prob: float | None = None) -> jax.Array:
-    """The Monte Carlo standard error of an estimate that is made of the draws.
+    """The Monte Carlo standard error of an estimate from the draws.
 
         mean        sd(x) / sqrt(ess(x, "mean"))
         sd          sqrt((m₄ / m₂ - m₂) / (4 s)),   s = ess((x - mean)², "mean")
-        quantile    half of what is between two draws in order, at the places where a beta
-                    distribution has its quantiles Φ(-1) and Φ(1), see below
+        quantile    half the distance between two of the sorted draws, see below
         median      that of the quantile at 0.5
 
     m₂ and m₄ are the mean second and fourth powers of x - mean(x). For the quantile at p, with
-    s = ess(x <= quantile, "mean"), the share of the law that is below it is Beta(s p + 1,
-    s (1 - p) + 1), and its 16% and 84% quantiles times the number of draws are the places.
+    s = ess(x <= quantile, "mean"), the share of the law below it is Beta(s p + 1, s (1 - p) + 1).
+    The two places in the sorted draws are the 16% and 84% quantiles of this, Φ(-1) and Φ(1), times
+    the number of draws.
 
     Args:
         x: draws, (chain, draw, …).
         method: what is estimated: "mean", "sd", "median" or "quantile".
-        prob: p in (0, 1), for "quantile" alone.
+        prob: p in (0, 1), only for "quantile".
 
     Returns:
         Shape of the trailing axes. NaN for fewer than 4 draws a chain or where a draw is NaN; "sd"
-        also where the draws are all equal.
+        is also NaN if the draws are all equal.
 
     Raises:
         TypeError: `x` is not an array of real numbers, or `prob` is not a number.
         ValueError: `x` has no (chain, draw) axes, `method` is not one of the four, or `prob` is
-            missing, not in (0, 1), or given where it does not belong.
+            missing, not in (0, 1), or given for another method.
         AxesWarning: more chains than draws, as if axes were swapped.
 
     References: Vehtari et al. (2021), https://doi.org/10.1214/20-BA1221; for the sd Kenney and
-        Keeping (1951), Mathematics of Statistics, part two, p. 141. Of versions of ArviZ the error
-        of the sd is that of arviz 0.23 and of arviz-stats from 1.3.2 on, which take the effective
-        size of the squared deviations, as the R package posterior does; arviz-stats from 0.8 to
-        1.3.1 takes that of the draws themselves, which is smaller for draws that wander slowly and
-        larger for draws that alternate. The others are the same in all of them.
+        Keeping (1951), Mathematics of Statistics, part two, p. 141. The error of the sd is that of
+        arviz 0.23 and of arviz-stats from 1.3.2 on, which use the effective size of the squared
+        deviations, as the R package posterior does. arviz-stats from 0.8 to 1.3.1 uses that of the
+        draws themselves, which is smaller for draws that wander slowly and larger for draws that
+        alternate. The other errors are the same in all versions.
 
     Example:
         >>> import jax, jlangevin as jl
@@ -69,7 +69,7 @@ def mcse(x: Any, method: Estimate = "mean", *, prob: float | None = None) -> jax
     if (prob is None) == (method == "quantile"):
         raise ValueError(
             f'prob: method="{method}" '
-            + ("needs one, as prob=0.9" if prob is None else f"takes none, got {prob!r}")
+            + ("needs it, as prob=0.9" if prob is None else f"does not take it, got {prob!r}")
         )
     x = as_series("x", x, warn_of_axes=True)
     if method == "mean":
@@ -81,7 +81,7 @@ def mcse(x: Any, method: Estimate = "mean", *, prob: float | None = None) -> jax
 
 @compiled
 def mcse_of_mean(x: jax.Array) -> jax.Array:
-    """`mcse` of the mean, of floats whose axes are known to be (chain, draw, …)."""
+    """`mcse` of the mean, for floats whose axes are known to be (chain, draw, …)."""
     return over_elements(_mean_error, x)
 
 
@@ -108,7 +108,7 @@ def _sd_error(x: jax.Array) -> jax.Array:
 
 
 def unit_and_squares(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """A unit, and the squares of the deviations in it: powers would be too large or too small."""
+    """A unit, and the squared deviations in it, so that powers do not overflow or underflow."""
     deviation = centred(x, (0, 1))
     unit = jnp.max(jnp.abs(deviation))
     return unit, (deviation / unit) ** 2
@@ -127,7 +127,7 @@ def _quantile_error(x: jax.Array, prob: float) -> jax.Array:
         size * _beta_quantile(sign, worth * prob + 1, worth * (1 - prob) + 1) - 1
         for sign in (-1, 1)
     ]
-    # As in ArviZ a place that does not exist is the least or the largest draw.
+    # As in ArviZ, a place outside the draws becomes the smallest or largest draw.
     low = jnp.floor(jnp.fmax(places[0], 0)).astype(jnp.int32)
     high = jnp.ceil(jnp.fmin(places[1], size - 1)).astype(jnp.int32)
     ordered = jnp.sort(x.reshape(-1))
@@ -136,9 +136,9 @@ def _quantile_error(x: jax.Array, prob: float) -> jax.Array:
 
 
 def _beta_quantile(sign: int, a: jax.Array, b: jax.Array) -> jax.Array:
-    """Where Beta(a, b) is one standard deviation of a normal law from its middle: by bisection.
+    """The quantile Φ(±1) of Beta(a, b), by bisection.
 
-    Where a + b is so large that `betainc` is rounded too much, by the expansion of Cornish and
+    If a + b is so large that `betainc` is rounded too much, by the expansion of Cornish and
     Fisher (1938), whose error is then smaller.
     """
     share = 0.1586553 if sign < 0 else 0.8413447  # to the digits that ArviZ has

@@ -1,4 +1,4 @@
-"""What the meeting times of coupled chains say of the distance to stationarity."""
+"""What the meeting times of coupled chains say about the distance to stationarity."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ __all__ = ["Bound", "meeting_times", "total_variation_bound"]
 class Bound(NamedTuple):
     """An estimate of an upper bound."""
 
-    value: jax.Array  # the mean over pairs of chains, in the shape of the times asked for
+    value: jax.Array  # the mean over pairs of chains, in the shape of the given times
     mcse: jax.Array  # its Monte Carlo standard error
 
 
 def meeting_times(state: CoupledState) -> jax.Array:
-    """After how many steps each pair of coupled chains met, where all of them have.
+    """The number of steps after which each pair of coupled chains met, if all have met.
 
     Args:
         state: `run.state.kernel` of a run of `jlangevin.coupled`.
@@ -34,7 +34,7 @@ def meeting_times(state: CoupledState) -> jax.Array:
 
     Raises:
         TypeError: the state of another kernel.
-        ValueError: pairs that have not met. To leave them out would be to leave out the slow ones;
+        ValueError: some pairs have not met. A bound without these slow pairs would be wrong.
             `state.meeting_time` has -1 for them.
 
     Example:
@@ -54,22 +54,21 @@ def meeting_times(state: CoupledState) -> jax.Array:
         if apart.any():
             raise ValueError(
                 f"state: {apart.sum()} of {apart.size} pairs have not met after "
-                f"{int(np.max(state.steps))} steps, and no bound is to be had without them; go on "
+                f"{int(np.max(state.steps))} steps, and there is no bound without them; continue "
                 "with jlangevin.resume(run.state, …), or, if run.info.num_divergent counts them, "
-                "take a smaller step size"
+                "use a smaller step size"
             )
     return jnp.asarray(state.meeting_time)
 
 
 def total_variation_bound(meeting_times: Any, lag: int, times: Any) -> Bound:
-    """How far from stationarity a chain still is, at the most (Biswas, Jacob and Vanetti 2019).
+    """A bound on a chain's distance from stationarity (Biswas, Jacob and Vanetti 2019).
 
         TV(law of X_t, π) ≤ E[ max(0, ⌈(τ - L - t)/L⌉) ]
 
-    π is the stationary law of the kernel that was coupled: p itself for `mala`; for `ula` the law
-    that its steps leave as they are, whose own distance to p is not in the bound. The law of X_t is
-    over the starts of the run. A greater L makes the bound sharper. It may exceed 1, where it says
-    nothing.
+    π is the stationary law of the coupled kernel: p itself for `mala`; for `ula` the stationary law
+    of its own steps, whose distance to p is not in the bound. The law of X_t is over the starts of
+    the run. A greater L makes the bound sharper. A bound above 1 says nothing.
 
     Args:
         meeting_times: τ of independent pairs, (chain,), as `meeting_times` gives them.
@@ -77,8 +76,8 @@ def total_variation_bound(meeting_times: Any, lag: int, times: Any) -> Bound:
         times: t, whole numbers of any shape.
 
     Returns:
-        A `Bound`: mean and standard error over the n pairs, in the shape of `times`. After the last
-        pair has met both are 0, as n pairs cannot see what happens to fewer than 1 in n. Under
+        A `Bound`: mean and standard error over the n pairs, in the shape of `times`. Both are 0
+        after the last pair has met, as n pairs cannot see what happens to fewer than 1 in n. Under
         `jit`, where nothing can be raised, NaN if a pair has not met.
 
     Raises:
@@ -100,12 +99,12 @@ def total_variation_bound(meeting_times: Any, lag: int, times: Any) -> Bound:
     tau, t = _whole_numbers("meeting_times", meeting_times), _whole_numbers("times", times)
     if tau.ndim != 1 or tau.size < 2:
         raise ValueError(
-            f"meeting_times: expected those of two pairs or more, (chain,), got shape {tau.shape}"
+            f"meeting_times: expected two pairs or more, (chain,), got shape {tau.shape}"
         )
     if trees.is_concrete(tau) and bool(np.any(np.asarray(tau) <= lag)):
         raise ValueError(
             f"meeting_times: expected times above the lag {lag}, got {int(np.min(tau))}; pairs "
-            "that have not met have -1, and no bound is to be had without them"
+            "that have not met have -1, and there is no bound without them"
         )
     if trees.is_concrete(t) and bool(np.any(np.asarray(t) < 0)):
         raise ValueError(f"times: expected steps of a chain, 0 or more, got {int(np.min(t))}")
@@ -116,7 +115,7 @@ def total_variation_bound(meeting_times: Any, lag: int, times: Any) -> Bound:
 
 
 def _whole_numbers(name: str, value: Any) -> jax.Array:
-    # By NumPy, as JAX would cut a number of 64 bits to 32.
+    # By NumPy, as JAX would cut 64-bit numbers to 32 bits.
     array = value if isinstance(value, jax.Array) else np.asarray(trees.own(name, value))
     if not jnp.issubdtype(array.dtype, jnp.integer):
         raise TypeError(f"{name}: expected whole numbers, got dtype {array.dtype}")

@@ -17,31 +17,32 @@ __all__ = ["ModeOccupancy", "mode_occupancy"]
 class ModeOccupancy(NamedTuple):
     """The result of `mode_occupancy`, both (k,)."""
 
-    fractions: jax.Array  # of the draws, by component; they sum to 1
+    fractions: jax.Array  # of the draws in each component; they sum to 1
     weights: jax.Array  # what they should be
 
 
 def mode_occupancy(x: Any, mixture: GaussianMixture, *, hard: bool = False) -> ModeOccupancy:
-    """The fraction of draws that belongs to each component of a Gaussian mixture.
+    """The fraction of draws that belong to each component of a Gaussian mixture.
 
-    Draw x belongs to component j by its responsibility (soft, the default)
+    By default (soft) draw x belongs to component j with its responsibility
 
         r_j(x) = w_j N(x; m_j, S_j) / Σ_l w_l N(x; m_l, S_l)
 
-    whose mean under the mixture is exactly w_j, however much the components overlap. Hard, each
-    draw is counted for the component with the largest responsibility: the fraction is that of a
-    region of space, which is w_j only as far as components are apart.
+    whose mean under the mixture is exactly w_j, however much the components overlap. With `hard`,
+    each draw counts for the component with the largest responsibility. Its fraction is then that of
+    a region of space, which is w_j only if the components are far apart.
 
     Args:
-        x: draws, (draw, d) or (chain, draw, d), pooled; `jax.vmap` it over chains for one by one.
+        x: draws, (draw, d) or (chain, draw, d), pooled; for each chain alone, `jax.vmap` over
+            chains.
         mixture: as made by `energies.gaussian_mixture`; the law is its own, at temperature 1.
         hard: count draws instead of averaging responsibilities.
 
     Returns:
-        A `ModeOccupancy`: fractions beside weights.
+        A `ModeOccupancy`: fractions and weights.
 
     Raises:
-        TypeError: `mixture` is no `GaussianMixture`.
+        TypeError: `mixture` is not a `GaussianMixture`.
         ValueError: `x` of another shape than the mixture's, or not finite.
 
     Example:
@@ -62,7 +63,7 @@ def mode_occupancy(x: Any, mixture: GaussianMixture, *, hard: bool = False) -> M
     points = draws.reshape(-1, draws.shape[-1])
     if points.shape[1] != mixture.means.shape[1]:
         raise ValueError(
-            f"x: expected draws in {mixture.means.shape[1]} dimension(s), as the mixture, got "
+            f"x: expected draws in {mixture.means.shape[1]} dimension(s), like the mixture, got "
             f"{points.shape[1]}"
         )
     responsibilities = mapped(

@@ -1,4 +1,4 @@
-"""How far chains disagree: R-hat, of chains and of groups of chains."""
+"""How far chains disagree: R-hat of chains, and of groups of chains."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def rhat(x: Any) -> jax.Array:
 
         R = sqrt((B/W + n - 1) / n)
 
-    over half-chains of n draws, W the mean of their variances and B/n the variance of their means:
-    the larger of that of the draws' ranks and that of the ranks of |draw - median|, each turned
-    into normal quantiles, so that heavy tails do no harm and a wrong scale is seen as well as a
-    wrong place.
+    over half-chains of n draws; W is the mean of their variances, and B/n the variance of their
+    means. The result is the larger of two: for the ranks of the draws and for the ranks of
+    |draw - median|, each turned into normal quantiles. So heavy tails do no harm, and a wrong
+    scale shows as well as a wrong place.
 
     Args:
         x: draws, (chain, draw, …), of at least two chains.
@@ -75,32 +75,32 @@ def nested_rhat(x: Any, superchains: int, method: Scores = "rank") -> jax.Array:
 
         R = sqrt(1 + B / W)
 
-    K superchains are M chains each, of n draws, and the chains of a superchain start at the same
-    place; different superchains start at different ones, spread wide. B is the variance of the K
-    means of superchains; W the mean over superchains of what is within one, the variance of its M
-    means of chains and the mean of its M variances of chains. Divisors are one less than what is
-    counted, and what is one alone has a variance of 0.
+    There are K superchains of M chains each, with n draws. The chains of a superchain start at the
+    same place; different superchains start at different places, spread wide. B is the variance of
+    the K superchain means. W is the mean over superchains of the variance within one: the variance
+    of its M chain means plus the mean of its M chain variances. Divisors are the count minus one,
+    and a single value has the variance 0.
 
-    R-hat asks that each chain be long: where draws are correlated, and a chain has an ESS of s, it
-    is near sqrt(1 + 1/s), however many chains there are. Here the mean of a superchain is what
-    counts, and R is near sqrt(1 + 1/(M s)): with M chains of a few draws each it can be 1. It is
-    below 1.01 for M s above 50. It is for chains that start alike; of chains that each start
-    elsewhere it says little, as any group of them is spread as all are.
+    R-hat needs long chains: if draws are correlated and a chain has an ESS of s, R-hat is near
+    sqrt(1 + 1/s), however many chains there are. Here the mean of a superchain counts, and R is
+    near sqrt(1 + 1/(M s)): it can be 1 with M chains of a few draws each, and is below 1.01 if M s
+    is above 50. It is for chains that start at the same place. It says little about chains that all
+    start at different places, as any group of them is spread like all of them.
 
-    A drift that all superchains share is within each and does not show: spread their starts.
+    A drift that all superchains share does not show, so spread their starts.
 
     Args:
         x: draws, (chain, draw, …).
         superchains: K, at least 2, a divisor of the number of chains. The first M chains are the
             first superchain, and so on, as `jnp.repeat(starts, M, axis=0)` makes starts.
-        method: "rank": the larger of that of the ranks of the draws of half-chains and that of the
+        method: "rank": the larger of two, for the ranks of the draws of half-chains and for the
             ranks of |draw - median|, each turned into normal quantiles, as in `rhat`; 2 M
-            half-chains make a superchain. "identity": the draws as they are, not split, as in the
-            paper; this takes a single draw of each chain, too, where M is at least 2.
+            half-chains make a superchain. "identity": the draws themselves, not split, as in the
+            paper; if M is at least 2, a single draw of each chain is enough.
 
     Returns:
-        Shape of the trailing axes; at least 1. NaN where a draw is NaN or where nothing varies
-        within superchains and between them; "rank" also for fewer than 4 draws.
+        Shape of the trailing axes; at least 1. NaN where a draw is NaN, or if nothing varies within
+        and between superchains; "rank" also for fewer than 4 draws.
 
     Raises:
         TypeError: `x` is not an array of real numbers, or `superchains` is not an integer.
@@ -128,12 +128,12 @@ def nested_rhat(x: Any, superchains: int, method: Scores = "rank") -> jax.Array:
 
 
 def check_superchains(superchains: Any, num_chains: int) -> None:
-    """Raise unless `superchains` is the number of equal groups of chains, at least two."""
+    """Raise unless `superchains` divides the number of chains, and is at least two."""
     count = check_count("superchains", superchains, minimum=2)
     if num_chains % count:
         raise ValueError(
             f"superchains: {num_chains} chains, which is not a multiple of {count}; give a divisor "
-            "of the number of chains, those of a superchain side by side"
+            "of the number of chains, with those of a superchain side by side"
         )
 
 
@@ -167,7 +167,7 @@ def _ranked_nested_rhat(x: jax.Array, superchains: int) -> jax.Array:
 
 
 def plain_rhat(x: jax.Array) -> jax.Array:
-    """R-hat of chains as they are."""
+    """R-hat of chains, without splitting or ranks."""
     n = x.shape[1]
     between = n * jnp.var(jnp.mean(x, axis=1), ddof=1)
     within = jnp.mean(variances(x))
@@ -175,7 +175,7 @@ def plain_rhat(x: jax.Array) -> jax.Array:
 
 
 def split_nested_rhat(halves: jax.Array, superchains: int) -> jax.Array:
-    """Nested R-hat of half-chains, first halves before last ones, as `split_chains` has them."""
+    """Nested R-hat of half-chains, first halves before last ones, as from `split_chains`."""
     first, last = halves.reshape(2, superchains, -1, halves.shape[1])
     together = jnp.concatenate([first, last], axis=1).reshape(halves.shape)
     return _plain_nested_rhat(together, superchains)
@@ -190,9 +190,9 @@ def _plain_nested_rhat(x: jax.Array, superchains: int) -> jax.Array:
 
 
 def rank_scores(x: jax.Array) -> jax.Array:
-    """Normal scores of half-chains, and those of how far they are from the median, (2, m, n)."""
+    """Normal scores of half-chains, and of their distances from the median, (2, m, n)."""
     split = split_chains(x)
-    # Of an even number of draws the halves are all of them, and one sort does for quantiles too.
+    # If the number of draws is even, the halves are all of them, and share a sort with quantiles.
     middle = median(x if split.size == x.size else split)
     return jax.vmap(normal_scores)(jnp.stack([split, jnp.abs(split - middle)]))
 
@@ -200,8 +200,8 @@ def rank_scores(x: jax.Array) -> jax.Array:
 def larger_of_both(
     plain: Callable[[jax.Array], jax.Array], scores: jax.Array, x: jax.Array
 ) -> jax.Array:
-    """The larger of the two that `plain` makes of `rank_scores`."""
+    """The larger of the two results of `plain` for `rank_scores`."""
     bulk, folded = jax.vmap(plain)(scores)
-    # The folded one does not exist for draws that have but two values about the median.
+    # The folded one is NaN for draws that have only two values, on both sides of the median.
     found = jnp.where(folded > bulk, folded, bulk)
     return jnp.where(jnp.any(jnp.isnan(x)), jnp.nan, found)

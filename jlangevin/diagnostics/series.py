@@ -1,4 +1,4 @@
-"""What estimates of a series share: its axes, halves, ranks, quantiles and variances.
+"""Shared by estimates of a series: axes, halves, ranks, quantiles and variances.
 
 A series is an array (chain, draw). Estimates follow Vehtari, Gelman, Simpson, Carpenter and Bürkner
 (2021), and in float64 agree with ArviZ to rounding, odd cases included: a NaN anywhere, or fewer
@@ -33,13 +33,13 @@ __all__ = [
     "variances",
 ]
 
-MIN_DRAWS = 4  # below it, ArviZ and so we answer NaN
+MIN_DRAWS = 4  # with fewer the result is NaN, as in ArviZ
 
 
 def as_series(name: str, x: Any, *, warn_of_axes: bool = False) -> jax.Array:
     """`x` as floats of at least 32 bits with axes (chain, draw, …).
 
-    If `warn_of_axes`, more chains than draws are worth a word on which axes these are.
+    If `warn_of_axes`, warn if there are more chains than draws.
     """
     x = as_draws_array(name, x)
     if x.ndim < 2 or 0 in x.shape:
@@ -51,7 +51,7 @@ def as_series(name: str, x: Any, *, warn_of_axes: bool = False) -> jax.Array:
         warn(
             f"{name}: shape {x.shape} is taken for {x.shape[0]} chains of {x.shape[1]} draws, as "
             "the axes are (chain, draw, …). If it is one chain, (draw, …), give x[None]; if it is "
-            "(draw, chain, …), jnp.swapaxes(x, 0, 1); if it is right, ignore this warning",
+            "(draw, chain, …), give jnp.swapaxes(x, 0, 1); if it is right, ignore this warning",
             AxesWarning,
         )
     return trees.at_least_float32(x)
@@ -66,24 +66,24 @@ def over_elements(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> j
 
 
 def split_chains(x: jax.Array) -> jax.Array:
-    """First and last halves as chains of their own, without the middle draw of an odd number."""
+    """First and last halves as separate chains, without the middle draw of an odd number."""
     half = x.shape[1] // 2
     return jnp.concatenate([x[:, :half], x[:, x.shape[1] - half :]])
 
 
 def centred(x: jax.Array, axis: int | tuple[int, ...]) -> jax.Array:
-    """Less its mean, twice: what rounding left of it the first time goes the second."""
+    """Subtract the mean, twice: the second time removes what rounding left the first time."""
     x = x - jnp.mean(x, axis=axis, keepdims=True)
     return x - jnp.mean(x, axis=axis, keepdims=True)
 
 
 def standard_deviation(x: jax.Array) -> jax.Array:
-    """The standard deviation of all draws, with divisor one less than their number."""
+    """The standard deviation of all draws, with divisor n - 1."""
     return jnp.sqrt(jnp.sum(centred(x, (0, 1)) ** 2) / max(x.size - 1, 1))
 
 
 def variances(x: jax.Array) -> jax.Array:
-    """Along the last axis, with divisor n - 1; 0 for one number alone."""
+    """Variances along the last axis, with divisor n - 1; 0 for a single number."""
     return jnp.sum(centred(x, -1) ** 2, axis=-1) / max(x.shape[-1] - 1, 1)
 
 
@@ -95,7 +95,7 @@ def normal_scores(x: jax.Array) -> jax.Array:
 
 
 def quantile(x: jax.Array, probability: float) -> jax.Array:
-    """As NumPy's, to the last bit: draws are compared with it, and may be equal to it."""
+    """NumPy's quantile, to the last bit: draws are compared with it, and may be equal to it."""
     ordered = jnp.sort(x.reshape(-1))
     place = (x.size - 1) * probability
     low = math.floor(place)
@@ -107,6 +107,6 @@ def quantile(x: jax.Array, probability: float) -> jax.Array:
 
 
 def median(x: jax.Array) -> jax.Array:
-    """The mean of the two in the middle, from which both must be equally far."""
+    """The mean of the two in the middle, which must be equally far from both."""
     ordered = jnp.sort(x.reshape(-1))
     return 0.5 * (ordered[(x.size - 1) // 2] + ordered[x.size // 2])

@@ -4,22 +4,22 @@ With the score s = -∇E/T and a base kernel k, the Stein kernel (Oates, Girolam
 
     k_p(x, y) = s(x)·s(y) k + s(x)·∇_y k + s(y)·∇_x k + ∇_x·∇_y k
 
-has the mean 0 in each argument under p, and KSD² = E k_p(X, Y), X and Y independent draws of what
-is judged, is 0 for p alone. For the inverse multiquadric k = q^β, q = c² + |r|², r = x - y,
+has mean 0 in each argument under p, and KSD² = E k_p(X, Y), for independent draws X and Y of the
+law that is tested, is 0 only for p. For the inverse multiquadric k = q^β, q = c² + |r|², r = x - y,
 
     ∇_x k = 2β q^{β-1} r = -∇_y k,    ∇_x·∇_y k = -2βd q^{β-1} - 4β(β-1) |r|² q^{β-2}
 
-so that, everything together,
+so that
 
     k_p(x, y) = q^β [ s(x)·s(y) + (2β ((s(y) - s(x))·r - d) - 4β(β-1) |r|²/q) / q ]
     k_p(x, x) = c^{2β} [ |s(x)|² - 2βd / c² ]
 
-β in (-1, 0) makes KSD control convergence in any dimension, which lighter-tailed kernels do not
-for d ≥ 3 (Gorham and Mackey 2017). Its blind spot: wrong weights between modes far apart. Look at
-`mode_occupancy` beside it.
+With β in (-1, 0) KSD controls convergence in any dimension, which lighter-tailed kernels do not
+for d ≥ 3 (Gorham and Mackey 2017). It is blind to wrong weights between modes far apart, so also
+look at `mode_occupancy`.
 
-The n × n matrix is never held: it is made in blocks of pairs by matrix products, which in float32
-is right to about 1e-7 (R/c)², R being the distance of the draws from their mean.
+The n × n matrix is never stored: it is made in blocks of pairs by matrix products, which in float32
+are accurate to about 1e-7 (R/c)², where R is the distance of the draws from their mean.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ from jlangevin.scores import Score
 
 __all__ = ["KSDTest", "ksd", "ksd_test", "stein_thinning"]
 
-# Pairs of blocks that stay in a CPU's cache; an accelerator wants more at a time.
+# Pairs of blocks that stay in a CPU's cache; accelerators need larger blocks.
 _BLOCK_SIZE_CPU, _BLOCK_SIZE = 256, 2048
 _ROWS = 128  # pairs of draws whose signs are made at a time
 
@@ -75,34 +75,34 @@ def ksd(
 
         V = Σ_ij k_p(x_i, x_j) / n²        U = Σ_{i≠j} k_p(x_i, x_j) / (n (n - 1))
 
-    V is never negative and has the expectation E k_p(X, X) / n for n draws of p; U has 0, and may
-    be negative. Costs n² d / 2 multiplications of each of four products, and memory O(n d +
-    block²).
+    V is never negative and has the expectation E k_p(X, X) / n for n draws of p; U has the
+    expectation 0, and may be negative. Costs four products of n² d / 2 multiplications each, and
+    memory O(n d + block²).
 
     Args:
         x: draws, (draw, …) or (chain, draw, …), with the axes of a position after these; d is
             the number of its elements.
-        energy: E, a function of a position, as everywhere, or a score as `jlangevin.scores`
-            makes them; or None with `score`.
-        score: s = ∇ log p, a function from a position to what is like it, in place of the energy.
-            One that `jlangevin.scores` makes is the same here, at temperature 1.
+        energy: E, a function of a position, as everywhere, or a score made by `jlangevin.scores`;
+            or None with `score`.
+        score: s = ∇ log p, a function from a position to a pytree like it, in place of the energy.
+            A score made by `jlangevin.scores` works too, at temperature 1.
         statistic: "V" or "U".
         temperature: T, with an energy.
-        c: c > 0, the length at which the kernel falls off; take it of the size of p's features.
+        c: c > 0, the length at which the kernel falls off; about the size of p's features.
         beta: β in (-1, 0), a Python number.
         block: rows and columns of the matrix that are made at a time; None for a good choice.
-        position_shape: the shape of one position; () for scalars. If None, it is the one of those
-            that `x` could hold that the energy, or the score, takes. Where it takes two, a
-            two-dimensional `x` with more rows than columns is (draw, d), and any other is refused.
+        position_shape: the shape of one position; () for scalars. If None, it is found from `x` and
+            the energy, or the score. If two shapes are possible, a two-dimensional `x` with more
+            rows than columns is (draw, d), and any other is refused.
 
     Returns:
         A scalar, the square of the discrepancy.
 
     Raises:
         TypeError: an argument of the wrong kind, or both or neither of energy and score.
-        ValueError: `x` of another shape, of one that can be read in two ways, not finite, or too
-            few draws (1 for "V", 2 for "U"); a score that is not finite at a draw or not of its
-            shape; numbers out of their range.
+        ValueError: `x` of another shape, of a shape that can be read in two ways, not finite, or
+            too few draws (at least 1 for "V", 2 for "U"); a score that is not finite at a draw or
+            has another shape; numbers out of range.
 
     References: Liu, Lee, Jordan (2016), https://arxiv.org/abs/1602.03253; Chwialkowski,
         Strathmann, Gretton (2016); Gorham, Mackey (2017), https://arxiv.org/abs/1703.01717.
@@ -132,7 +132,7 @@ class KSDTest(NamedTuple):
     """The result of `ksd_test`."""
 
     statistic: jax.Array  # the squared discrepancy, a V-statistic
-    p_value: jax.Array  # small where the draws do not have the law
+    p_value: jax.Array  # small if the draws do not have the law
 
 
 def ksd_test(
@@ -155,18 +155,19 @@ def ksd_test(
 
         p-value = (1 + #{V* ≥ V}) / (1 + num_bootstrap)
 
-    is uniform, for many draws. The signs of a chain are a Markov chain: the first is +1 or -1, and
-    each differs from the one before it with the probability a, so that w_i and w_{i+k} have the
-    correlation (1 - 2a)^k. For independent draws a = 1/2. For a correlated chain the signs must
-    outlast its correlation and be many: τ ≪ 1/(2a) ≪ n with its integrated autocorrelation time τ,
-    or thin it to near independence first. With a = 1/2 a correlated chain is rejected too often.
+    is uniform for many draws. The signs of a chain are a Markov chain: the first is +1 or -1, and
+    each differs from the one before it with probability a, so that w_i and w_{i+k} have the
+    correlation (1 - 2a)^k. For independent draws take a = 1/2. For a correlated chain with
+    integrated autocorrelation time τ the signs must stay longer than its correlation, but change
+    many times: τ ≪ 1/(2a) ≪ n. Or thin the chain to near independence first. With a = 1/2 a
+    correlated chain is rejected too often.
 
     Args:
         key: of the signs.
         x: draws, (draw, …), one chain, or (chain, draw, …), whose chains are independent.
         energy, score, temperature, c, beta, block, position_shape: as in `ksd`.
-        num_bootstrap: the number of V*; no p-value is below 1 / (1 + num_bootstrap). Costs
-            n² multiplications each, and memory n bytes each.
+        num_bootstrap: the number of V*; no p-value is below 1 / (1 + num_bootstrap). Each costs
+            n² multiplications and n bytes.
         flip_probability: a in (0, 1/2].
 
     Returns:
@@ -199,7 +200,7 @@ def ksd_test(
     )
     pairs, diagonal = _quadratic_forms(points, scores, signs, *kernel, block=block)
     n = len(points)
-    # The diagonal is the same for every choice of signs; so without it ties are exact.
+    # The diagonal is the same for every choice of signs, so it is left out to make ties exact.
     exceed = jnp.sum((pairs[1:] >= pairs[0]).astype(jnp.int32))
     p_value = (1 + exceed).astype(points.dtype) / (1 + num_bootstrap)
     return KSDTest((pairs[0] + diagonal) / n / n, p_value)
@@ -216,17 +217,17 @@ def stein_thinning(
     beta: float = -0.5,
     position_shape: tuple[int, ...] | None = None,
 ) -> jax.Array:
-    """Which few of the draws stand best for p ∝ exp(-E/T): greedy minimisation of `ksd`.
+    """Choose the few draws that best represent p ∝ exp(-E/T): greedy minimisation of `ksd`.
 
         i_t = argmin_i  k_p(x_i, x_i) / 2 + Σ_{s<t} k_p(x_{i_s}, x_i)
 
-    The points chosen approach p even if the draws do not have that law, as after a short burn-in
-    or with the bias of a large step, as far as the draws cover it. A draw may be chosen twice.
+    The chosen points approach p, as far as the draws cover it, even if the draws do not have that
+    law, for instance after a short burn-in or with a large step. A draw may be chosen twice.
 
-    Few points that minimise this lie closer together than p is wide, and their weights between
-    modes mean nothing. Of 4,000 exact draws of N(0, I) in 10 dimensions it chose 40 whose mean
-    square is 0.54 (0.85 in 2 dimensions, 1.02 in one). Of a mixture with 20 and 80% in two modes
-    far apart it put 97.5 or 2.5% into the small one. `kernel_thinning` keeps the draws' law.
+    A few such points lie closer together than draws of p, and their weights between modes mean
+    nothing. From 4,000 exact draws of N(0, I) in 10 dimensions it chose 40 whose mean square is
+    0.54 (0.85 in 2 dimensions, 1.02 in one). From a mixture with 20 and 80% in two modes far apart
+    it put 97.5 or 2.5% into the small one. `kernel_thinning` keeps the draws' law.
     Costs O(n num_points d), memory O(n d).
 
     Args:
@@ -239,7 +240,7 @@ def stein_thinning(
         other, `x.reshape(-1, d)` for positions that are vectors.
 
     Raises:
-        TypeError, ValueError: as `ksd`; `num_points` that is no positive integer.
+        TypeError, ValueError: as `ksd`; `num_points` is not a positive integer.
 
     References: Riabiz, Chen, Cockayne, Swietach, Niederer, Mackey, Oates (2022),
         https://arxiv.org/abs/2005.03952.
@@ -288,7 +289,7 @@ def _points_and_scores(
         name, scores = "score", mapped(_score_at, score, points)
         if trees.is_concrete(temperature) and float(temperature) != 1:
             raise ValueError(
-                "temperature: a score has its own already; divide it by T yourself if it has not"
+                "temperature: a score has its own; if yours does not include T, divide it by T"
             )
     else:
         name, scores = "energy", -mapped(gradient, energy, points).astype(points.dtype)
@@ -394,9 +395,9 @@ def _quadratic_forms(
 def _signs(
     key: jax.Array, flip: jax.Array, *, num_draws: int, restart: int, num_bootstrap: int
 ) -> jax.Array:
-    """Signs (draw, 1 + bootstrap): a column of ones, and Markov chains begun again where chains do.
+    """Signs (draw, 1 + bootstrap): a column of ones, and Markov chains, one per chain of draws.
 
-    The uniforms are those of a chain for each column and a step for each draw.
+    Each column uses the uniforms of a chain, each draw those of a step.
     """
     streams = noise.streams(key, jnp.arange(num_bootstrap))
     like = jax.ShapeDtypeStruct((), jnp.float32)

@@ -1,4 +1,4 @@
-"""One table of a run: what every element of the draws is, how well it is known, and a verdict."""
+"""One table of a run: every element of the draws, how well it is known, and a verdict."""
 
 from __future__ import annotations
 
@@ -29,59 +29,59 @@ from jlangevin.errors import AxesWarning
 
 __all__ = ["Summary", "summary"]
 
-_AT_ONCE = 2**22  # draws that are worked on together, which bounds the memory
+_AT_ONCE = 2**22  # draws that are processed together, which bounds the memory
 
 
 def summary(
     draws: Any, *, probs: tuple[float, ...] = (0.05, 0.5, 0.95), superchains: int | None = None
 ) -> Summary:
-    """All that a look at a run needs: a table of its draws, and whether they can be used.
+    """A table of a run's draws, and whether they can be used.
 
     For each element of each leaf of the draws: mean, sd and quantiles; the Monte Carlo standard
     errors of mean and sd, printed as "± mean" and "± sd", see `mcse`; ESS of bulk and tails, see
-    `ess`; R-hat, see `rhat`; and nested R-hat, see `nested_rhat`, where chains of a group started
-    at the same place. Printed, it is a table of at most 40 rows and 100 columns below a verdict,
-    with the worst rows kept; `Summary.table(max_rows)` has more.
+    `ess`; R-hat, see `rhat`; and nested R-hat, see `nested_rhat`, if chains of a group started
+    at the same place. Printed, it is a verdict and a table of at most 40 rows, the worst ones, and
+    100 columns; `Summary.table(max_rows)` has more.
 
     The draws can be used, `Summary.ok`, if
 
-        R-hat < 1.01        of every element (Vehtari et al. 2021). With `superchains` it is nested
-                            R-hat that decides, with the same threshold, as R-hat is above it for
-                            many short chains however well they have mixed (Margossian et al. 2024).
-        ESS >= 400          of bulk and tails of every element, over all chains together: what
-                            Vehtari et al. ask of four chains, 100 of each. It makes the error of a
-                            mean a twentieth of the sd. It is not asked of each chain here, as the
-                            threshold of R-hat does so: of chains that have mixed R-hat is near
-                            sqrt(1 + (τ - 1) / n), n draws in half a chain and τ their integrated
-                            time, and below 1.01 if n is above 50 (τ - 1). Nested R-hat is there for
-                            chains shorter than that. Of fewer than 20 draws of a chain too few
-                            lags are summed for an ESS: there each chain counts for 1.
-        no faults           no chain that diverged, none that did not move (all of its draws are
+        R-hat < 1.01        for every element (Vehtari et al. 2021). With `superchains` nested R-hat
+                            decides, with the same threshold, as R-hat of many short chains is above
+                            it however well they have mixed (Margossian et al. 2024).
+        ESS >= 400          for bulk and tails of every element, over all chains together: what
+                            Vehtari et al. ask of four chains, 100 of each. Then the error of a
+                            mean is a twentieth of the sd. It need not hold for each chain, as the
+                            threshold of R-hat does that: R-hat of chains that have mixed is near
+                            sqrt(1 + (τ - 1) / n), for n draws in half a chain and their integrated
+                            time τ, and is below 1.01 if n is above 50 (τ - 1). For shorter chains
+                            there is nested R-hat. With fewer than 20 draws of a chain too few
+                            lags are summed for an ESS, and each chain counts for 1.
+        no faults           no chain that diverged, no chain that did not move (all of its draws are
                             equal, or the acceptance of all its steps sums to less than 1), and no
                             proposal at which the energy or its gradient is NaN.
 
-    None of it sees what all chains get wrong alike: a mode that none has found, the bias of a step
-    size.
+    None of these sees a mistake that all chains share: a mode that no chain has found, or the bias
+    of a step size.
 
     Args:
-        draws: a `Run` that kept its draws; or draws alone, an array (chain, draw, …) or a pytree
-            of them, of at least 2 chains and 4 draws, of which divergences are not known.
+        draws: a `Run` that kept its draws; or only draws, an array (chain, draw, …) or a pytree
+            of arrays, of at least 2 chains and 4 draws, whose divergences are not known.
         probs: probabilities of the quantiles.
         superchains: how many groups of chains started at the same place, side by side in the chain
-            axis, see `nested_rhat`. None where each chain started elsewhere: nested R-hat means
-            nothing then, and is left out.
+            axis, see `nested_rhat`. None if each chain started at another place: nested R-hat then
+            means nothing, and is left out.
 
     Returns:
-        `Summary`, whose arrays have shape (k,) for the k elements that are named in `names`, as
-        `Run.to_datatree` names variables: "x[0]", "layer.weight[1, 2]". All of it is computed by
-        one program. Under `jit` the arrays can be had, and verdict and table outside of it.
+        `Summary`, whose arrays have shape (k,) for the k elements in `names`, which are as
+        in `Run.to_datatree`: "x[0]", "layer.weight[1, 2]". One program computes all of it.
+        Under `jit` only the arrays are available; verdict and table need concrete values.
 
     Raises:
         TypeError: draws that are not floats, or were not kept by the run; `probs` or
             `superchains` that are not numbers.
-        ValueError: a single chain, fewer than 4 draws, leaves of different chains or draws, or two
-            of one name; draws that are not finite; `probs` not in (0, 1); chains whose number is
-            not a multiple of `superchains`.
+        ValueError: a single chain; fewer than 4 draws; leaves with different numbers of chains or
+            draws, or with the same name; draws that are not finite; `probs` not in (0, 1); a number
+            of chains that is not a multiple of `superchains`.
         AxesWarning: more chains than draws, as if axes were swapped; not for a run, nor with
             `superchains`.
 
@@ -119,7 +119,7 @@ def summary(
     info = None if run is None else run.info
     rates = None if info is None else info.acceptance_rate
     if rates is not None:
-        # One that accepts with less than certainty once in all its steps, as for StuckWarning.
+        # A chain whose acceptance rate times its steps is below 1, as for StuckWarning.
         stuck = stuck | ~(rates * run.state.tally.num_steps.astype(rates.dtype) >= 1)
     return Summary(
         **columns,
@@ -145,7 +145,7 @@ def summary(
 def _as_draws(value: Any, *, of_run: bool) -> PyTree:
     """`value` as a pytree of finite floats, (chain, draw, …)."""
     if value is None:
-        whose = "the run kept none" if of_run else "got None"
+        whose = "the run did not keep them" if of_run else "got None"
         raise TypeError(
             f"draws: {whose}; pass observe=jlangevin.position, or another function of the kernel's "
             "state, to sample"
@@ -159,7 +159,7 @@ def _as_draws(value: Any, *, of_run: bool) -> PyTree:
     for name, leaf in named:
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             raise TypeError(
-                f"{name}: expected floats, got {leaf.dtype}; if its mean means something, give "
+                f"{name}: expected floats, got {leaf.dtype}; if its mean makes sense, give "
                 f"{name}.astype(float), else leave it out"
             )
         if leaf.ndim < 2:
@@ -176,17 +176,17 @@ def _as_draws(value: Any, *, of_run: bool) -> PyTree:
     if num_chains < 2:
         raise ValueError(
             f"draws: expected at least 2 chains, which R-hat compares, got {num_chains}; run more, "
-            "as by num_chains=4 in sample"
+            "for instance with num_chains=4 in sample"
         )
     if num_draws < MIN_DRAWS:
         raise ValueError(
             f"draws: expected at least {MIN_DRAWS} draws of each chain, got {num_draws}; "
-            "run longer, or keep more by a smaller thin"
+            "run longer, or keep more with a smaller thin"
         )
     try:
         return check_finite("draws", tree)
     except ValueError as error:
-        raise ValueError(f"{error}; leave out the chains or elements that are not") from None
+        raise ValueError(f"{error}; leave out chains or elements that are not finite") from None
 
 
 def _as_probs(probs: Any) -> tuple[float, ...]:
@@ -199,7 +199,7 @@ def _as_probs(probs: Any) -> tuple[float, ...]:
 def _columns(
     leaves: list[jax.Array], *, probs: tuple[float, ...], superchains: int | None
 ) -> dict[str, Any]:
-    """What `Summary` has of each element, (k,), and whether a chain has not moved, (chain,)."""
+    """The columns of `Summary`, (k,), and whether a chain has not moved, (chain,)."""
     leaves = [trees.at_least_float32(leaf) for leaf in leaves]
     dtype = trees.common_dtype(*leaves)
     num_chains, num_draws = leaves[0].shape[:2]
@@ -210,7 +210,7 @@ def _columns(
         stuck = jnp.max(x, axis=1) == jnp.min(x, axis=1)
         return {**_series_columns(x, probs, superchains), "stuck": stuck}
 
-    # As many at a time as fit; the last ones are made up to a full number.
+    # As many at a time as fit; the last batch is filled up.
     count = len(x)
     batches = -(-count * num_chains * num_draws // _AT_ONCE)
     batch = -(-count // batches)

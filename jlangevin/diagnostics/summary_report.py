@@ -1,4 +1,4 @@
-"""What `summary` found, in words and as a table."""
+"""The result of `summary`, in words and as a table."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ __all__ = ["Summary"]
 
 _MAX_RHAT = 1.01
 _MIN_ESS = 400
-_FEW_DRAWS = 20  # of a chain, below which too few lags are summed for an ESS
-_ROWS, _WIDTH = 40, 100  # of what is printed
-_NAME_WIDTH = 16  # characters of a name, for which other columns make room
+_FEW_DRAWS = 20  # of a chain; with fewer, too few lags are summed for an ESS
+_ROWS, _WIDTH = 40, 100  # of the printed table
+_NAME_WIDTH = 16  # characters of a name for which other columns make room
 
 
 @pytree_dataclass
@@ -36,9 +36,9 @@ class Summary:
     rhat: jax.Array  # (k,)
     nested_rhat: jax.Array | None  # (k,), None without superchains
     num_stuck: jax.Array  # chains that have not moved
-    num_divergent: jax.Array | None  # chains; None where draws are all that is known
-    num_faults: jax.Array | None  # proposals at which the energy is NaN; None where not known
-    acceptance_rate: jax.Array | None  # the mean over chains; None where not known
+    num_divergent: jax.Array | None  # chains; None if not known
+    num_faults: jax.Array | None  # proposals at which the energy is NaN; None if not known
+    acceptance_rate: jax.Array | None  # the mean over chains; None if not known
     names: tuple[str, ...] = static_field()  # "x[0]", "layer.weight[1, 2]", …
     probs: tuple[float, ...] = static_field()  # of the quantiles
     num_chains: int = static_field()
@@ -46,7 +46,7 @@ class Summary:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing speaks against the draws, see `summary`."""
+        """Whether the draws can be used, see `summary`."""
         return not self._objections()[0]
 
     @property
@@ -69,8 +69,9 @@ class Summary:
     def table(self, max_rows: int = _ROWS) -> str:
         """Verdict, facts and a row for each element, no wider than 100 columns.
 
-        Where there are more than `max_rows` elements, those with the largest R-hat or the smallest
-        ESS are kept. Of more than three quantiles the outermost and one in the middle are shown.
+        If there are more than `max_rows` elements, those with the largest R-hat or the smallest
+        ESS are kept. If there are more than three quantiles, the outermost and one in the middle
+        are shown.
         """
         kept = np.sort(np.argsort(-self._excess(), kind="stable")[:max_rows])
         longest = max(len(name) for name in ["element", *(self.names[i] for i in kept)])
@@ -102,7 +103,7 @@ class Summary:
     __repr__ = __str__
 
     def _deciding_rhat(self) -> tuple[str, np.ndarray[Any, Any]]:
-        """The R-hat that decides."""
+        """The R-hat that decides, and its name."""
         check_known("a verdict is in words", summary=self.rhat)
         nested = self.nested_rhat is not None
         return ("nested R-hat" if nested else "R-hat"), np.asarray(
@@ -110,7 +111,7 @@ class Summary:
         )
 
     def _smallest_ess(self) -> tuple[float, str]:
-        """The smallest ESS, and of what it is, in words."""
+        """The smallest ESS, and where it is, in words."""
         both = np.stack([np.asarray(self.ess_bulk), np.asarray(self.ess_tail)]).astype(float)
         both = np.nan_to_num(both, nan=0.0)
         if self.num_draws < _FEW_DRAWS and self.num_chains < both.min():
@@ -119,14 +120,14 @@ class Summary:
         return float(both[kind, element]), f"{('bulk', 'tail')[kind]} of {self.names[element]}"
 
     def _excess(self) -> np.ndarray[Any, Any]:
-        """For each element how far it is off, in units of what is allowed."""
+        """How far each element is off, relative to what is allowed."""
         _, rhat = self._deciding_rhat()
         ess = np.minimum(np.asarray(self.ess_bulk), np.asarray(self.ess_tail)).astype(float)
         off = np.maximum((rhat - 1) / (_MAX_RHAT - 1), _MIN_ESS / ess)
         return np.where(np.isnan(off), np.inf, off)
 
     def _objections(self) -> tuple[list[str], list[str]]:
-        """What speaks against the draws, and what to do."""
+        """Objections to the draws, and what to do."""
         objections, remedies = [], []
         label, rhat = self._deciding_rhat()
         if constant := np.flatnonzero(np.isnan(rhat)).tolist():
@@ -145,10 +146,10 @@ class Summary:
                 f"ESS is {math.floor(ess):,} ({where}), and should be at least {_MIN_ESS}"
             )
         if self.nested_rhat is None and num_above and _MIN_ESS <= ess < 100 * self.num_chains:
-            # Of correlated draws with a smaller ESS R-hat is above 1.01 once they have mixed, too.
+            # With correlated draws and a smaller ESS, R-hat is above 1.01 even after mixing.
             remedies.append(
                 "run longer, or start groups of chains at the same places and give superchains, as "
-                "chains as short as these are too short for R-hat"
+                "these chains are too short for R-hat"
             )
         elif num_above or ess < _MIN_ESS:
             remedies.append("run longer, or warm up again")
@@ -163,7 +164,7 @@ class Summary:
             objections.append(
                 f"at {int(self.num_faults):,} proposals the energy or its gradient is NaN"
             )
-            remedies.append("mend the energy")
+            remedies.append("fix the energy")
         return objections, remedies
 
     def _run_facts(self) -> str:
@@ -181,7 +182,7 @@ class Summary:
         return "; ".join(facts)
 
     def _cells(self, rows: np.ndarray[Any, Any], digits: int) -> tuple[list[str], list[list[str]]]:
-        """Header and cells of the table but for the names."""
+        """Header and cells of the table, without the names."""
 
         def number(digits: int) -> Callable[[float], str]:
             return lambda value: _short_exponent(f"{value:.{digits}g}")
@@ -216,7 +217,7 @@ def _capitalized(words: str) -> str:
 
 
 def _and_others(count: int, what: str) -> str:
-    """That all but the first of `count` elements are so, too."""
+    """A note that the others of `count` elements are so too."""
     if count == 1:
         return ""
     return f" ({count - 1:,} {'other is' if count == 2 else 'others are'} {what})"
@@ -237,7 +238,7 @@ def _rhat_text(value: float) -> str:
 
 
 def _shortened(name: str, room: int) -> str:
-    """`name` in at most `room` characters: its beginning and, as it has the places, its end."""
+    """`name` in at most `room` characters: its beginning and its end, which has the indices."""
     if len(name) <= room:
         return name
     end = (room - 1) // 2

@@ -1,4 +1,4 @@
-"""How replicas of parallel tempering travel, and temperatures at which they would travel better."""
+"""How replicas of parallel tempering travel, and temperatures at which they travel better."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ class SwapReport(NamedTuple):
     """The result of `swap_report`."""
 
     acceptance: jax.Array  # (chain, K - 1), the mean probability of a swap of each pair
-    round_trips: jax.Array  # (chain,), of all replicas of a chain
-    barrier: jax.Array  # Λ, the pairs' rejection rates summed
+    round_trips: jax.Array  # (chain,), by all replicas of a chain
+    barrier: jax.Array  # Λ, the sum of the pairs' rejection rates
 
 
 def swap_report(state: TemperedState) -> SwapReport:
-    """How well replicas travel, over all steps that the state has made, burn-in included.
+    """How well replicas travel, over all steps of the state, burn-in included.
 
     A round trip is from T_1 to T_K and back. The rejection rates of all pairs, averaged over
     chains, sum to Λ, an estimate of the communication barrier, which depends little on the
-    temperatures in between (Syed et al. 2022). Were energies from one step to the next
-    independent, round trips in n steps would be n / (2 + 2 Σ r/(1 - r)) for rejection rates r,
-    which is less than n / (2 + 2Λ). Far fewer mean that the kernel is slow at some temperature;
-    none, that T_1 may be stuck as if it were alone.
+    temperatures in between (Syed et al. 2022). If the energies of successive steps were
+    independent, there would be n / (2 + 2 Σ r/(1 - r)) round trips in n steps for rejection rates
+    r, which is less than n / (2 + 2Λ). Far fewer mean that the kernel is slow at some temperature.
+    Without any, T_1 may be as stuck as a chain alone.
 
     Args:
         state: `run.state.kernel` of a run of a `tempered` kernel.
 
     Raises:
         TypeError: the state of another kernel.
-        ValueError: fewer than two steps, in which each pair is offered a swap once.
+        ValueError: fewer than two steps; each pair needs two to be offered a swap.
 
     Example:
         >>> import jax, jax.numpy as jnp, jlangevin as jl
@@ -64,26 +64,26 @@ def swap_report(state: TemperedState) -> SwapReport:
 def equalized(
     temperatures: Any, acceptance: Any, num_temperatures: int | None = None
 ) -> NDArray[np.float64]:
-    """Temperatures between the same ends, at which all pairs should be swapped equally often.
+    """Temperatures between the same ends, at which all pairs should swap equally often.
 
     The rejection rates summed from T_1 up to T_k are the communication barrier Λ(T_k), whatever
-    the temperatures are: between them it is interpolated monotonically, as log T by Λ, and the new
-    ones are equally far apart in it (Syed et al. 2022). On a Gaussian they are geometric. A pair
-    that is hardly ever swapped tells little of the barrier in it, as no rate is above 1; do it
-    again with the rates of the new temperatures then, and take more of them. About 2Λ + 1, with
-    half of the swaps accepted, give the most round trips for the work.
+    the temperatures are. Between them log T is interpolated monotonically as a function of Λ, and
+    the new temperatures are equally spaced in Λ (Syed et al. 2022). On a Gaussian they are
+    geometric. A pair that hardly ever swaps says little about its barrier, as no rate is above 1.
+    Then repeat with the rates of the new temperatures, and use more of them. About 2Λ + 1
+    temperatures, with half of the swaps accepted, give the most round trips for the work.
 
     Args:
         temperatures: T_1 < … < T_K, at which the rates were measured.
         acceptance: the rates, (K - 1,) or (chain, K - 1) as in `SwapReport`, then averaged.
-        num_temperatures: how many are wanted, at least 2; by default K.
+        num_temperatures: how many temperatures to return, at least 2; by default K.
 
     Returns:
-        An array of them, on the host.
+        An array of temperatures, on the host.
 
     Raises:
-        ValueError: temperatures that do not rise; rates of another number, outside of [0, 1], or of
-            a pair that is always swapped, between which there is no barrier to divide.
+        ValueError: invalid temperatures; a wrong number of rates, rates outside [0, 1], or a pair
+            that always swaps, which has no barrier to divide.
 
     Example:
         >>> import jax.numpy as jnp, jlangevin as jl

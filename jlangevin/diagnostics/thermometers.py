@@ -1,4 +1,4 @@
-"""Two thermometers: of velocities, and of positions."""
+"""Two thermometers: one for velocities, one for positions."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ __all__ = ["ConfigurationalTemperature", "configurational_temperature", "kinetic
 
 
 def kinetic_temperature(kernel: Any, state: Any = None, *, position_shape: Any = None) -> jax.Array:
-    """vᵀMv / d of a state, whose mean is T where velocities are at equilibrium; M is the kernel's.
+    """vᵀMv / d of a state, with the kernel's M; its mean is T if velocities are at equilibrium.
 
-    A step size puts velocities off equilibrium by what `underdamped` says of its splittings, which
-    need not put positions off: under BAOAB this reads T (1 - κ) where positions have T.
+    A step size disturbs velocities as `underdamped` says for its splittings, even where it
+    does not disturb positions: under BAOAB this reads T (1 - κ) where positions have T.
 
     Args:
-        kernel: of which the state is, with a mass: `underdamped`, `sghmc`.
-        state: `run.state`, of all chains; or one chain's, as `observe` and reducers are given it.
-        position_shape: the shape of one position, or a pytree of shapes like it. To be given with
-            one chain's state whose positions have two axes or more, where M is a number: it could
-            as well be the state of many chains.
+        kernel: the kernel of the state, with a mass: `underdamped`, `sghmc`.
+        state: `run.state`, of all chains; or one chain's, as `observe` and reducers get it.
+        position_shape: the shape of one position, or a pytree of shapes like it. Needed for one
+            chain's state if M is a number and positions have two axes or more, as it could also
+            be the state of many chains.
 
     Returns:
         A scalar for one chain's state, (chain,) for `run.state`.
 
     Raises:
         TypeError: a kernel without a mass, or a state without a velocity.
-        ValueError: a state of another shape than M's or `position_shape`, or one that may be of
-            one chain or of many.
+        ValueError: a state of another shape than M's or `position_shape`, or a state that could be
+            of one chain or of many.
 
     Example:
         >>> import jax, jax.numpy as jnp, jlangevin as jl
@@ -51,7 +51,7 @@ def kinetic_temperature(kernel: Any, state: Any = None, *, position_shape: Any =
     """
     if state is None or hasattr(kernel, "velocity"):
         raise TypeError(
-            "kernel: the mass is asked of it; pass kinetic_temperature(kernel, state), got "
+            "kernel: it gives the mass; pass kinetic_temperature(kernel, state), got "
             f"{type(kernel).__name__} alone or first"
         )
     mass = next((m for m in map(inverse_mass, layers(kernel)) if m is not None), None)
@@ -69,7 +69,7 @@ def kinetic_temperature(kernel: Any, state: Any = None, *, position_shape: Any =
 def _velocity(state: Any) -> PyTree:
     if not hasattr(state, "velocity"):
         raise TypeError(
-            f"state: expected one with a velocity, got {type(state).__name__}; take run.state of a "
+            f"state: expected one with a velocity, got {type(state).__name__}; use run.state of a "
             "run of jlangevin.underdamped"
         )
     return state.velocity
@@ -82,7 +82,7 @@ def _kinetic_temperature(inverse_mass: Scalar | Preconditioner, state: Any) -> j
 
 
 class ConfigurationalTemperature(NamedTuple):
-    """Two numbers of each position. Average both; the ratio of the averages is T."""
+    """Two numbers for each position. Average both; the ratio of the averages is T."""
 
     gradient_square: jax.Array  # |∇E|²
     laplacian: jax.Array  # ΔE
@@ -91,28 +91,28 @@ class ConfigurationalTemperature(NamedTuple):
 def configurational_temperature(
     energy: Energy, position: PyTree, *, position_shape: Any = None
 ) -> ConfigurationalTemperature:
-    """|∇E|² and ΔE of positions: E[|∇E|²] = T E[ΔE] where these are at equilibrium.
+    """|∇E|² and ΔE of positions: E[|∇E|²] = T E[ΔE] if these are at equilibrium.
 
-    That is an integration by parts under p ∝ exp(-E/T) (Rugh 1997; Butler, Ayton, Jepps and Evans
-    1998). The two are given apart because only the ratio of their averages is T: the average of
-    their ratios is another number, and has no mean where ΔE passes through zero.
+    This is an integration by parts under p ∝ exp(-E/T) (Rugh 1997; Butler, Ayton, Jepps and Evans
+    1998). The two are returned separately because only the ratio of their averages is T: the
+    average of their ratios is another number, and has no mean if ΔE passes through zero.
 
-    The cost is d Hessian-vector products, and a d x d Hessian's memory.
+    The cost is d Hessian-vector products, and the memory of a d x d Hessian.
 
     Args:
-        energy: E, twice differentiable; or a score as `jlangevin.scores` makes them.
+        energy: E, twice differentiable; or a score made by `jlangevin.scores`.
         position: `run.state`, of all chains; or one position, a pytree of floating arrays.
-        position_shape: the shape of one position, or a pytree of shapes like it. To be given with
-            one position of two axes or more, of which the energy also takes a row: it could as well
-            be one position of each of many chains.
+        position_shape: the shape of one position, or a pytree of shapes like it. Needed for one
+            position of two axes or more if the energy also takes a row of it, as it could also be
+            the positions of many chains.
 
     Returns:
         Two scalars for one position, of shape (chain,) for `run.state`.
 
     Raises:
         TypeError: an energy that cannot be called, or a position that is not floating.
-        ValueError: an energy that is no scalar, a score that is not like the position; a position
-            of another shape than `position_shape`, or that may be one or many.
+        ValueError: an energy that is not a scalar; a score that is not like the position; a
+            position of another shape than `position_shape`, or that could be one or many.
 
     Example:
         >>> import jax, jax.numpy as jnp, jlangevin as jl

@@ -1,4 +1,4 @@
-"""A few draws that stand for many, with the law of the draws as it is."""
+"""Choose a few draws that represent all draws, with the law that these have."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ def kernel_thinning(
 ) -> jax.Array:
     """Choose a few of the draws whose averages are near those of all draws.
 
-    Which law the draws have makes no difference: the choice keeps it, a bias included. To pull
-    biased draws towards a known p, and lose their spread, see `stein_thinning`.
+    The choice keeps the law of the draws, whatever it is, including a bias. To correct biased draws
+    towards a known p, but lose their spread, see `stein_thinning`.
 
     With k(x, y) = exp(-|x - y|²/(2 s²)), the error of an average is at most k's maximum mean
-    discrepancy, MMD(chosen, all), times the norm of the function. The draws are halved again and
-    again: of each two that follow one another one goes to either half, by coin flips whose odds
-    undo the imbalance so far. The best of the parts is then refined, each point in turn replaced by
-    the draw that makes MMD the least. Among n draws, √n chosen so are about as good as all n; as
-    many independent draws have the error n^(-1/4).
+    discrepancy, MMD(chosen, all), times the norm of the function. The draws are halved repeatedly:
+    of each two successive draws one goes to each half, by a coin flip whose odds counter the
+    imbalance so far. Then the best part is refined: each point in turn is replaced by the draw
+    with the least MMD. From n draws, √n chosen in this way are about as good as all n; √n
+    independent draws have the error n^(-1/4).
 
-    Costs O(n² d) for n draws, memory O(n d). Of more draws than max(10,000, num_points²) evenly
-    spaced ones are looked at.
+    Costs O(n² d) for n draws, memory O(n d). If there are more than max(10,000, num_points²) draws,
+    evenly spaced ones are used.
 
     Args:
         key: a typed key, of the coin flips.
@@ -58,7 +58,7 @@ def kernel_thinning(
     Raises:
         TypeError: `x` is not an array of real numbers; `key` is not one typed key.
         ValueError: draws that are not finite, or fewer than `num_points`; a scale that is not
-            positive, or none given where half of all draws are equal.
+            positive, or no scale if half of all draws are equal.
 
     References: Dwivedi and Mackey (2021), https://arxiv.org/abs/2105.05842; the odds of the flips
         are those of its algorithm 1a, the refinement that of 1b.
@@ -101,13 +101,16 @@ def _as_points(x: Any, num_points: int) -> jax.Array:
     if draws.ndim > 3:
         raise ValueError(
             f"x: expected draws of shape (draw,), (draw, d) or (chain, draw, d), got "
-            f"{draws.shape}; make positions vectors, as by x.reshape(num_chains, num_draws, -1)"
+            f"{draws.shape}; make positions vectors, with x.reshape(num_chains, num_draws, -1)"
         )
     if draws.ndim == 1:
         draws = draws[:, None]
     points = trees.at_least_float32(draws).reshape(-1, draws.shape[-1])
     if len(points) < num_points:
-        raise ValueError(f"num_points: {num_points} of {len(points)} draws cannot be chosen")
+        raise ValueError(
+            f"num_points: cannot choose {num_points} of {len(points)} draws; give at most "
+            f"{len(points)}"
+        )
     return check_finite("x", points)
 
 
@@ -143,7 +146,7 @@ def _thin(
     means = lax.map(lambda y: jnp.mean(_kernel(points, y, scale)), points, batch_size=_BATCH)
 
     def discrepancy(part: jax.Array) -> jax.Array:
-        """MMD², but for what does not depend on the part."""
+        """MMD², without the terms that do not depend on the part."""
         own = jax.vmap(lambda y: _kernel(points[part], y, scale))(points[part])
         return jnp.mean(own) - 2 * jnp.mean(means[part])
 
@@ -153,7 +156,7 @@ def _thin(
 
 
 def halve(points: jax.Array, flips: jax.Array, scale: jax.Array) -> jax.Array:
-    """For each of 2m points whether it is in the first half, -1, or the second, +1."""
+    """The half of each of 2m points: -1 for the first, +1 for the second."""
     m = len(flips)
     log_term = 2 * jnp.log(jnp.asarray(4.0 * m, points.dtype))
 
@@ -165,7 +168,7 @@ def halve(points: jax.Array, flips: jax.Array, scale: jax.Array) -> jax.Array:
         safe = jnp.where(bound > 0, bound, 1)
         grown = square * (1 + (square - 2 * bound) * variance / safe**2)
         imbalance = jnp.sum(sides * (_kernel(points, x, scale) - _kernel(points, y, scale)))
-        # x in the first half lowers the imbalance by as much as y there would raise it.
+        # x in the first half lowers the imbalance as much as y there would raise it.
         swapped = flips[i] < 0.5 * (1 - imbalance / safe)
         side = jnp.where(swapped, 1, -1).astype(points.dtype)
         sides = sides.at[2 * i].set(side).at[2 * i + 1].set(-side)
@@ -177,7 +180,7 @@ def halve(points: jax.Array, flips: jax.Array, scale: jax.Array) -> jax.Array:
 
 
 def _refined(chosen: jax.Array, points: jax.Array, means: jax.Array, scale: jax.Array) -> jax.Array:
-    """Each of the chosen in turn replaced by what makes the discrepancy least."""
+    """Replace each of the chosen in turn by the draw that makes the discrepancy least."""
     number = len(chosen)
 
     def replace(i: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:

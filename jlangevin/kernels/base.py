@@ -380,8 +380,8 @@ def check_step(kernel: Kernel, energy: Energy, position: PyTree) -> tuple[Any, I
 
     Raises:
         TypeError, ValueError: wants that are not `Want`s; a state without a position like the one
-            it was made from; a step that does not return a pair of a state like the one it was given
-            and an `Info`. Errors of the kernel's own have a note that says what it was given.
+            it was made from; a step that does not return a pair of a state like the one it was
+            given and an `Info`. Errors of the kernel's own have a note that says what it was given.
     """
     wants = kernel.init_noise, kernel.step_noise
     made = [noise.shapes(want, position) for want in wants]

@@ -1,4 +1,4 @@
-"""Verification: samples against what they must be, with stated false-alarm rate and power."""
+"""Verification: test samples against their law, with stated false-alarm rate and power."""
 
 from jlangevin.verify.assertions import assert_no_recompilation, assert_streams_independent
 from jlangevin.verify.audit import AuditReport, Draw, Finding, Rule, audit, drawer

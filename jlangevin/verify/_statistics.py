@@ -1,4 +1,4 @@
-"""What several of the tests share."""
+"""Shared by several of the tests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["POWER", "ROWS", "Floats", "fisher_test"]
 
 Floats = NDArray[np.float64]
 
-POWER = 0.99  # with which the errors called detectable are detected
+POWER = 0.99  # the probability of detecting an error that is called detectable
 ROWS = 8  # coordinates or statistics shown in a report
 
 

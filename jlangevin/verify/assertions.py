@@ -1,4 +1,4 @@
-"""Assertions about runs rather than laws: streams are independent, and nothing compiles again."""
+"""Assertions about runs rather than laws: streams are independent, and nothing recompiles."""
 
 from __future__ import annotations
 
@@ -38,32 +38,32 @@ def assert_streams_independent(
     num_chains: int = 4096,
     false_alarm: float = 1e-6,
 ) -> None:
-    """Raise AssertionError if chains begun at one point know of each other.
+    """Raise AssertionError if chains that begin at one point depend on each other.
 
     From `position`, under two keys:
 
-    1. Chain i run alone has the noise of chain i of the crowd, bit for bit, and its positions to
-       rounding.
-    2. No two chains have the same noise, nor, having moved, the same path.
-    3. Chains i and j whose numbers differ in one bit end above the median (the other key's) as if
-       by chance: Fisher's exact test over the n/2 such pairs, for every bit and coordinate.
-    4. The ends under both keys have one law, which noise common to all chains would make two:
+    1. Chain i run alone has the noise of chain i among the others, bit for bit, and the same
+       positions up to rounding.
+    2. No two chains have the same noise or, once they have moved, the same path.
+    3. Whether chains i and j end above the median (the other key's) is independent if i and j
+       differ in one bit: Fisher's exact test over the n/2 such pairs, for every bit and coordinate.
+    4. The ends under both keys have the same law, which noise common to all chains would break:
        the two-sample Kolmogorov-Smirnov test, exact for equal sizes (Gnedenko, Korolyuk 1951).
 
     The last two share `false_alarm` (Bonferroni). With the defaults, in two dimensions, they find
     with probability 0.99 a correlation of 0.3 in the pairs, or a shift of 0.3 standard deviations
-    that all chains have in common.
+    common to all chains.
 
     Args:
         kernel, energy: what is run.
         position: where all chains begin.
-        key: a typed key; two are made of it.
-        num_steps: at least 5, so that equal noise is no coincidence.
+        key: a typed key, which is split into two.
+        num_steps: at least 5, so that equal noise is not a coincidence.
         num_chains: n, at least 4.
-        false_alarm: the probability, at most, with which independent chains fail.
+        false_alarm: the largest probability with which independent chains fail.
 
     Raises:
-        AssertionError: chains depend on each other, or on how many they are.
+        AssertionError: chains depend on each other, or on how many there are.
         DivergenceError: a chain diverged.
         ValueError: the kernel asks for no noise; other arguments as in `sample`.
 
@@ -122,7 +122,7 @@ class _Recorded(NamedTuple):
 
 @pytree_dataclass
 class _Recorder(Around):
-    """A kernel whose state shows the noise of its last step, too."""
+    """A kernel whose state also has the noise of its last step."""
 
     def init(self, energy: Energy, position: Position, noise: Noise) -> _Recorded:
         zero = Streams(jnp.uint32(0), jnp.uint32(0))
@@ -135,7 +135,7 @@ class _Recorder(Around):
 
 
 def _key_words(drawn: PyTree) -> PyTree:
-    """Noise with keys as the words they are of."""
+    """Noise, with keys replaced by their words."""
 
     def leaf_words(leaf: jax.Array) -> jax.Array:
         is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
@@ -151,18 +151,18 @@ def _flat_paths(draws: PyTree) -> Floats:
 
 
 def _check_distinct(what: str, first: Floats, second: Floats) -> None:
-    """No two rows equal, under one key or both."""
+    """Raise if two rows are equal, under one key or both."""
     rows = np.concatenate([first, second])
     same, counts = np.unique(rows.reshape(len(rows), -1), axis=0, return_counts=True)
     if len(same) < len(rows):
         raise AssertionError(
             f"{what}: of {len(rows)} chains under two keys, {int(counts[counts > 1].sum())} have "
-            "one that some other chain has too"
+            "the same one as another chain"
         )
 
 
 def _check_ends(x: Floats, y: Floats, false_alarm: float) -> None:
-    """Whether the rows of `x` (n, d) are independent of each other, and have the law of `y`'s."""
+    """Raise unless the rows of `x` (n, d) are independent, and have the same law as `y`."""
     n, d = x.shape
     above, index = x > np.median(y, axis=0), np.arange(n)
     found = [(_two_sample_test(x[:, k], y[:, k]), f"element {k} under both keys") for k in range(d)]
@@ -177,12 +177,12 @@ def _check_ends(x: Floats, y: Floats, false_alarm: float) -> None:
     if p * len(found) < false_alarm:
         raise AssertionError(
             f"the ends of chains depend on each other: p = {min(1.0, p * len(found)):.2g}, below "
-            f"{false_alarm:.0e}; the worst of {len(found)} tests is that of {worst}"
+            f"{false_alarm:.0e}; the worst of {len(found)} tests is {worst}"
         )
 
 
 def _two_sample_test(x: Floats, y: Floats) -> float:
-    """The p-value of equal laws of n and n draws: 2 C(2n, n - k) / C(2n, n) bounds
+    """The p-value that n and n draws have the same law: 2 C(2n, n - k) / C(2n, n) bounds
     P(max |#{x ≤ t} - #{y ≤ t}| ≥ k), and ties make it smaller."""
     n, at = len(x), np.concatenate([x, y])
     counts = (np.searchsorted(np.sort(s), at, side="right") for s in (x, y))
@@ -202,15 +202,15 @@ _COMPILE_EVENT = "/jax/core/compile/backend_compile_duration"
 
 @contextlib.contextmanager
 def assert_no_recompilation() -> Iterator[None]:
-    """A context in which nothing may be compiled, by whatever is called.
+    """A context in which nothing may be compiled.
 
     Run once with the shapes that matter, then again with other values in this context. JAX
-    reports what it compiles (`jax.monitoring`); programs of other threads count, too. Small
-    operations outside of `jit` are programs as well: make the arguments in the first run like those
-    of the second. `chex.assert_max_traces` counts the traces of one function instead.
+    reports what it compiles (`jax.monitoring`); programs of other threads count too. Small
+    operations outside `jit` are also programs: make the arguments of both runs in the same way.
+    `chex.assert_max_traces` counts the traces of one function instead.
 
     Raises:
-        AssertionError: on leaving, naming what was compiled.
+        AssertionError: on leaving, with the names of what was compiled.
         RuntimeError: this JAX does not report compilations.
 
     Example:
@@ -230,7 +230,7 @@ def assert_no_recompilation() -> Iterator[None]:
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:
-        jax.jit(lambda: 0)()  # a new function, which has to be compiled
+        jax.jit(lambda: 0)()  # a new function, which must be compiled
         if not compiled:
             raise RuntimeError(f"jax {jax.__version__} does not report the event {_COMPILE_EVENT}")
         compiled.clear()

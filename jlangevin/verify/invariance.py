@@ -1,15 +1,15 @@
-"""Whether a kernel keeps a law: chains begun in it must still have it some steps later.
+"""Whether a kernel keeps a law: chains that start in it must still have it some steps later.
 
 If x_0 is drawn from the law and the kernel keeps it, x_0 and x_N have the same law, so for every
-statistic f and level t a chain crosses t upwards as probably as downwards:
+statistic f and level t a chain crosses t upwards and downwards with equal probability:
 
     P(f(x_0) ≤ t < f(x_N)) = P(f(x_N) ≤ t < f(x_0)),   both P(f(x_0) ≤ t) - P(f(x_0), f(x_N) ≤ t)
 
 Of c independent chains that crossed, the number that went up is then Binomial(c, 1/2), exactly
 (McNemar 1947), for any kernel, any law and any n. Chains that are still where they began add no
-noise, so few steps are seen more sharply than by a comparison with other draws. No distribution
-function is needed, only exact draws, and no burn-in. A law that is Gaussian is tested by `compare`
-instead, which looks at its closed form.
+noise, so this sees more after few steps than a comparison with other draws. It needs exact draws,
+but no distribution function and no burn-in. A Gaussian law is tested by `compare`
+instead, with its closed form.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ __all__ = ["Crossings", "assert_invariant", "invariance"]
 
 Counts = NDArray[np.int64]
 
-_QUANTILES = np.arange(1, 16) / 16  # where the levels are, about
-_LEVEL_DRAWS = 1024  # of the law, for the levels; chains of their own, so that levels are fixed
+_QUANTILES = np.arange(1, 16) / 16  # about where the levels are
+_LEVEL_DRAWS = 1024  # draws of other chains, which fix the levels
 
 
 @dataclasses.dataclass(frozen=True)
 class Crossings:
-    """The outcome of `invariance` on a law that is no Gaussian; printed, it is a table.
+    """The outcome of `invariance` on a law that is not Gaussian; printed, it is a table.
 
     Attributes:
         num_chains: n.
-        num_nonfinite: chains that are not finite in the end; a single one is a failure.
-        false_alarm: the probability with which a kernel that keeps the law is rejected, at most.
+        num_nonfinite: chains that are not finite at the end; a single one is a failure.
+        false_alarm: the largest probability with which a kernel that keeps the law is rejected.
         statistics: their names: the coordinates, in `ravel_pytree` order, and "energy".
         up, down: chains that crossed each level either way, (statistic, level).
     """
@@ -64,13 +64,13 @@ class Crossings:
 
     @property
     def p_values(self) -> NDArray[np.float64]:
-        """Of each level by itself, exact and two-sided, (statistic, level)."""
+        """For each level by itself, exact and two-sided, (statistic, level)."""
         fewer = scipy.stats.binom.cdf(np.minimum(self.up, self.down), self.up + self.down, 0.5)
         return np.asarray(np.minimum(1.0, 2 * fewer))
 
     @property
     def p_value(self) -> float:
-        """Of all together: the law is rejected where it is below `false_alarm`."""
+        """For all levels together: the law is rejected if it is below `false_alarm`."""
         return 0.0 if self.num_nonfinite else min(1.0, self.up.size * float(self.p_values.min()))
 
     @property
@@ -110,8 +110,8 @@ class Crossings:
         if len(shown) < len(rows):
             lines.append(f"({len(rows) - len(shown)} less extreme statistics are not shown)")
         if self.num_nonfinite:
-            lines.append(f"{self.num_nonfinite} chains are not finite in the end")
-        verdict = "the law is kept" if self.passed else "that the law is kept is REJECTED"
+            lines.append(f"{self.num_nonfinite} chains are not finite at the end")
+        verdict = "the law is kept" if self.passed else "REJECTED: the law is not kept"
         lines += ["", f"{verdict} (p = {self.p_value:.2g}, of {self.up.size} levels)"]
         return "\n".join(lines)
 
@@ -126,14 +126,15 @@ def invariance(
     num_chains: int,
     false_alarm: float = 1e-6,
 ) -> Report | Crossings:
-    """Start chains from exact draws of a law and test that they still have it in the end.
+    """Start chains from exact draws of a law and test that they still have it at the end.
 
-    A Gaussian law (or a quadratic energy's) is tested by `compare`. Of any other law each
-    coordinate's and the energy's distribution function is tested at 15 levels near its quantiles
-    k/16: chains that crossed a level go up or down with probability 1/2. Bonferroni over all.
+    A Gaussian law (or a quadratic energy's) is tested by `compare`. For any other law, the
+    distribution functions of each coordinate and of the energy are tested at 15 levels near the
+    quantiles k/16: chains that cross a level go up or down with probability 1/2. Bonferroni over
+    all.
 
-    It sees what moves one of these distribution functions within `num_steps`; a law that changes
-    only in how coordinates depend on each other, without a change of the energy's, passes.
+    It sees what changes one of these distribution functions within `num_steps`. It does not see a
+    change only in how coordinates depend on each other, if the energy's distribution stays.
 
     Args:
         kernel, energy: what is run.
@@ -142,11 +143,11 @@ def invariance(
         key: of the chains.
         num_steps: at least 1. A wrong accept step shows within ten or so.
         num_chains: n.
-        false_alarm: the probability, at most, with which a kernel that keeps the law fails.
+        false_alarm: the largest probability with which a kernel that keeps the law fails.
 
     Returns:
-        A `Report` of a Gaussian, else `Crossings`; both have `passed` and `p_value`, and say what
-        they would have found when printed.
+        A `Report` for a Gaussian, else `Crossings`. Both have `passed` and `p_value`; printed, they
+        say what they would have found.
 
     Raises:
         TypeError: `law` cannot be drawn from, or `false_alarm` is not a number.
@@ -197,7 +198,7 @@ def invariance(
     others = positions(0, num_chains, _LEVEL_DRAWS)
     levels = as_matrix(others)
     names = [f"coordinate {i}" for i in range(before.shape[1])]
-    with contextlib.suppress(NoEnergyError):  # of a score there are the coordinates alone
+    with contextlib.suppress(NoEnergyError):  # a score has only the coordinates
         before, after, levels = [
             np.hstack([coordinates, np.asarray(energy_values(energy, x), np.float64)[:, None]])
             for coordinates, x in zip((before, after, levels), (start, end, others), strict=True)
@@ -232,7 +233,7 @@ def assert_invariant(
         kernel, energy, law, key, num_steps, num_chains, false_alarm: as in `invariance`.
 
     Raises:
-        AssertionError: that the law is kept is rejected.
+        AssertionError: the law is not kept.
         TypeError, ValueError: as `invariance`.
 
     Example:

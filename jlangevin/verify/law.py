@@ -1,6 +1,6 @@
-"""Samples against a law: tests with a stated false-alarm rate and a stated power.
+"""Samples against a law: tests with stated false-alarm rate and power.
 
-With n independent draws and the law N(m, S), whitening by S = L Lᵀ makes u = L⁻¹(x - m), which
+Given n independent draws and the law N(m, S), whitening by S = L Lᵀ makes u = L⁻¹(x - m), which
 must be n draws of N(0, I). Three families of tests share the false-alarm rate equally:
 
     mean         n |ū|² is χ²_d                                                      (exact)
@@ -10,8 +10,8 @@ must be n draws of N(0, I). Three families of tests share the false-alarm rate e
                  band of Dvoretzky, Kiefer and Wolfowitz (Massart 1990), Bonferroni  (a bound)
 
 so a correct sampler is rejected with a probability of at most `false_alarm`, at any n and d.
-The tests run on the host in float64, whatever the dtype of the draws. Probabilities are SciPy's,
-which JAX itself depends on.
+The tests run on the host in float64, whatever the dtype of the draws. Probabilities come from
+SciPy, on which JAX itself depends.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ class Check:
 
     Attributes:
         name: "mean", "covariance" or "shape", or "finite" if draws were not.
-        worst: which member that is and what it measured, in words. Direction i is what is left of
-            coordinate i once the coordinates before it have predicted it, in standard deviations.
+        worst: the most extreme member and what it measured, in words. Direction i is the residual
+            of coordinate i after prediction by the coordinates before it, in standard deviations.
         p_value: corrected for the number of members.
         threshold: the check fails if `p_value` is below it.
         detectable: the smallest error of its kind that is found with probability 0.99: for the
             mean a shift in standard deviations; for the covariance a relative error of a
-            variance; for the shape a gap between distribution functions. Infinite if there is none.
+            variance; for the shape a gap between distribution functions. Infinite if none is found.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Check:
 
     @property
     def z_score(self) -> float:
-        """The size of a normal deviate with this two-sided p-value."""
+        """The absolute value of a normal deviate with this two-sided p-value."""
         return float(scipy.stats.norm.isf(self.p_value / 2)) if self.p_value > 0 else math.inf
 
 
@@ -82,7 +82,7 @@ class Report:
         num_draws: n, finite draws only.
         coordinates: the names of the d coordinates: their numbers, or paths in a pytree.
         num_nonfinite: draws that are not finite; a single one is a failure.
-        false_alarm: the probability with which a correct sampler is rejected, at most.
+        false_alarm: the largest probability with which a correct sampler is rejected.
         checks: the families of tests.
         mean, sample_mean, mean_z: of the law, of the draws, and the z-score of their difference
             in each coordinate, (d,).
@@ -103,16 +103,16 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Whether no check failed."""
+        """Whether all checks passed."""
         return all(check.passed for check in self.checks)
 
     @property
     def p_value(self) -> float:
-        """Of all checks together: the law is rejected where it is below `false_alarm`."""
+        """For all checks together: the law is rejected if it is below `false_alarm`."""
         return min(1.0, min(c.p_value * self.false_alarm / c.threshold for c in self.checks))
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as plain numbers, lists and strings, for JSON; None for what is infinite."""
+        """Everything as plain numbers, lists and strings, for JSON; infinities become None."""
 
         def plain(value: Any) -> Any:
             if isinstance(value, dict):
@@ -177,17 +177,17 @@ def compare(samples: PyTree, law: Gaussian, *, false_alarm: float = 1e-6) -> Rep
     """Test independent draws against a Gaussian law.
 
     Args:
-        samples: one draw a chain, (n, d), or a pytree like `law.mean` with a leading axis of n.
-            The draws must be independent: take one position a chain, not one chain's history.
+        samples: one draw per chain, (n, d), or a pytree like `law.mean` with a leading axis of n.
+            The draws must be independent: take one position per chain, not one chain's history.
         law: the law they should have, with a regular covariance.
-        false_alarm: the probability, at most, with which a correct sampler fails.
+        false_alarm: the largest probability with which a correct sampler fails.
 
     Returns:
         A `Report`. Draws that are not finite fail it, and are left out of the other checks.
 
     Raises:
-        TypeError: `law` is no `Gaussian`, or `false_alarm` no number.
-        ValueError: `samples` do not fit the law, are fewer than 2, or the covariance is singular;
+        TypeError: `law` is not a `Gaussian`, or `false_alarm` is not a number.
+        ValueError: `samples` do not fit the law or are fewer than 2; the covariance is singular;
             `false_alarm` is not between 0 and 1.
 
     Example:
@@ -209,7 +209,7 @@ def compare(samples: PyTree, law: Gaussian, *, false_alarm: float = 1e-6) -> Rep
         raise ValueError(f"samples: {n} finite draws are left of {len(finite)}; give at least 2")
     deviation = x - mean
     whitened = scipy.linalg.solve_triangular(_cholesky(cov), deviation.T, lower=True).T
-    # Finite draws may be so large that their squares are not; an infinite statistic has p = 0.
+    # Squares of finite draws may overflow; an infinite statistic has p = 0.
     with np.errstate(over="ignore", invalid="ignore"):
         checks = [
             _check_mean(whitened, threshold),
@@ -266,7 +266,7 @@ def dkw_radius(num_draws: int, false_alarm: float) -> float:
 
         ε = sqrt(log(2/α) / (2n)),    P(sup_x |F_n(x) - F(x)| > ε) ≤ α
 
-    for the empirical distribution function F_n of n independent draws of F, whatever F and n.
+    for the empirical distribution function F_n of n independent draws of F, for any F and n.
 
     Args:
         num_draws: n ≥ 1.
@@ -297,9 +297,9 @@ def as_matrix(samples: PyTree) -> Floats:
 
 def _checked_arrays(samples: PyTree, law: Any) -> tuple[Floats, Floats, Floats]:
     """Draws (n, d), mean (d,) and covariance (d, d) in float64 on the host."""
-    check_gaussian("law", law, "exact.law gives that of a chain after a number of steps")
+    check_gaussian("law", law, "exact.law gives the law of a chain after a number of steps")
     law.check_single("law")
-    check_no_run("samples", samples, "one position a chain, for instance run.position")
+    check_no_run("samples", samples, "one position per chain, for instance run.position")
     check_known("the tests are made on the host", samples=samples, law=law)
     samples = trees.as_position("samples", samples) if isinstance(samples, list) else samples
     try:
@@ -316,7 +316,7 @@ def _checked_arrays(samples: PyTree, law: Any) -> tuple[Floats, Floats, Floats]:
             hint = ""
             if np.ndim(leaf) == like.ndim + 2:
                 hint = (
-                    "; draws of one chain depend on each other: take one a chain, "
+                    "; draws of one chain depend on each other: take one per chain, "
                     "for instance draws[:, -1]"
                 )
             raise ValueError(
@@ -328,7 +328,7 @@ def _checked_arrays(samples: PyTree, law: Any) -> tuple[Floats, Floats, Floats]:
 
 
 def _coordinate_names(mean: PyTree) -> tuple[str, ...]:
-    """Of the coordinates, in the order in which the law's covariance has them."""
+    """Names of the coordinates, in the order of the law's covariance."""
     names: list[str] = []
     for path, leaf in jax.tree_util.tree_leaves_with_path(mean):
         name = jax.tree_util.keystr(path, simple=True, separator=".")
@@ -398,7 +398,7 @@ def _check_covariance(u: Floats, threshold: float) -> Check:
     with np.errstate(divide="ignore"):  # r = ±1 has t = ±inf and p = 0
         r = c[rows, cols] / np.sqrt(variances[rows] * variances[cols])
         t = r * np.sqrt((n - 1) / np.maximum(1 - r**2, 0))
-    # Without variance there is no correlation; the variance has failed by then.
+    # Without variance there is no correlation; then the check of the variance fails.
     p_values = np.where(np.isnan(t), 1.0, 2 * scipy.stats.t.sf(np.abs(t), n - 1))
     if d > 1:
         k = int(p_values.argmin())

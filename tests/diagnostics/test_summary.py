@@ -257,7 +257,7 @@ def test_the_threshold_of_ess(which, ess, ok):
     [
         ("num_divergent", "3 of 4 chains diverged. Use a smaller step size."),
         ("num_stuck", "3 of 4 chains did not move. Use a smaller step size."),
-        ("num_faults", "at 3 proposals the energy or its gradient is NaN. Mend the energy."),
+        ("num_faults", "at 3 proposals the energy or its gradient is NaN. Fix the energy."),
     ],
 )
 def test_faults_speak_against_a_run(fault, words):

@@ -154,7 +154,7 @@ ULA_MUTANTS = {
     "√T for T": ({"power": 0.5}, "linear energy", "√T, not T"),
     "gradient halved": ({"drift": 0.5}, "linear energy", "2T, not T"),
     "temperature ignored": ({"power": 0.0}, "temperature", ""),
-    "no gradient": ({"drift": 0.0}, "linear energy", "no Langevin step"),
+    "no gradient": ({"drift": 0.0}, "linear energy", "not a Langevin step"),
     "noise half as large again": ({"noise": 3.0}, "linear energy", "for this drift"),
     "noise repeated": ({"fresh": 0}, "linear energy", ""),
     "one step too many": ({"further": 1}, "finite N", ""),

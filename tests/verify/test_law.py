@@ -514,7 +514,7 @@ def test_history_of_chains_is_refused_with_what_to_do():
         jax.random.key(0), jl.energies.linear([1.0, 2.0]), jl.ula(0.1), standard(2),
         num_steps=5, num_chains=10,
     )  # fmt: skip
-    with pytest.raises(ValueError, match=r"take one a chain, for instance draws\[:, -1\]"):
+    with pytest.raises(ValueError, match=r"take one per chain, for instance draws\[:, -1\]"):
         compare(run.draws, standard(2))
 
 

@@ -1,24 +1,24 @@
-"""A battery for any sampler: which convention it follows, and what is wrong where something is.
+"""A battery of tests for any sampler: which convention it follows, and what is wrong with it.
 
 A sampler is a function `draw(key, energy, step_size, temperature, init, num_steps)`. Its draws are
-held against
+tested against
 
     rules       on linear and quadratic energies, the exact laws (`exact.law`) of `ula` and
                 `leimkuhler_matthews`, and of kernels that are given, with the step and the
                 temperature read in several ways. The readings that no law rejects are the
-                convention; if the temperature's is not T itself, that is a fault
+                convention; if it reads the temperature as anything but T, that is a fault
     invariance  from exact starts the law must stay the target's: a Gaussian, and a mixture of two,
                 mapped to a normal by its own distribution function
     symmetry    detailed balance makes (x_0, x_1) exchangeable, so that f(x_0, x_1) - f(x_1, x_0)
-                is as often above zero as below; and (E, T) must be like a problem at
+                is above zero as often as below; and (E, T) must be equivalent to a problem at
                 temperature 1: x = √T y turns it into E(√T ·)/T at the same step, whatever the
                 convention, unless the step multiplies the score: then it is E/T at the same step
     streams     chains that begin at one point must be independent of each other, and of those of
                 another key; the same key must give the same draws
 
 Each test takes its share of `false_alarm`, so that a correct sampler fails with a probability of
-at most that. Sign tests and Fisher's are exact; that of two samples is the bound of Wei and Dudley
-(2012), which holds from 458 draws on; for the laws see `verify.compare`.
+at most that. Sign tests and Fisher's are exact; the test of two samples is the bound of Wei and
+Dudley (2012), which holds from 458 draws on; for the laws see `verify.compare`.
 """
 
 from jlangevin.verify.audit.battery import audit

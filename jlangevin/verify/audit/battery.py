@@ -35,7 +35,7 @@ __all__ = ["audit"]
 # Five laws, a velocity, two invariances, two balances, temperature, chains (two pairings), seeds.
 _TESTS = 14
 
-# In the order of the report. Each is a function of the trials and of what follows from them.
+# In the order of the report. Each is a function of the trials and of the conclusion.
 _FINDINGS = (
     finite_and_moving,
     linear_energy,
@@ -63,36 +63,36 @@ def audit(
     num_chains: int = 20_000,
     false_alarm: float = 1e-6,
 ) -> AuditReport:
-    """Find out which convention a sampler follows, and what is wrong where something is.
+    """Find out which convention a sampler follows, and what is wrong with it.
 
-    What is right without a claim: to follow a rule at the temperature given, or to leave every
-    target as it is. An unadjusted sampler's bias is then reported, and is no fault.
+    Without a claim, a sampler passes if it follows a rule at the given temperature, or keeps every
+    target. The bias of an unadjusted sampler is then reported, but is not a fault.
 
     Args:
-        draw: the sampler, `draw(key, energy, step_size, temperature, init, num_steps)`: from
-            positions `init`, (n, d), and a typed key to those after `num_steps` steps, (n, d), of
-            chains that target exp(-energy(x)/temperature), or to a pair of positions and
-            velocities (of mass 1). The energy is of one position (d,) and a pytree. A draw may
-            raise NotImplementedError for an energy that it has no notion of: what would have needed
-            it is marked "n/a".
-        key: of the starts and the draws; `jax.random.key(0)` if None.
-        claim: "exact": the target is left invariant at any step; "reversible": in detailed
-            balance, too. It is a fault then not to be.
-        rules: further rules to hold the draws against, by name, such as
+        draw: the sampler, `draw(key, energy, step_size, temperature, init, num_steps)`. From a
+            typed key and positions `init`, (n, d), of chains that target
+            exp(-energy(x)/temperature), it returns the positions after `num_steps` steps, (n, d),
+            or a pair of positions and velocities (of mass 1). The energy is a function of one
+            position (d,), and a pytree. It may raise NotImplementedError for an energy that it does
+            not support: the checks that need that energy are marked "n/a".
+        key: for the starts and the draws; `jax.random.key(0)` if None.
+        claim: "exact": the target is invariant at any step; "reversible": in detailed balance too.
+            A sampler that breaks its claim has a fault.
+        rules: further rules to compare the draws with, by name, such as
             `{"BAOAB": lambda h, T: jl.underdamped(h, 1.0, temperature=T)}`.
         step_size: a large one shows more. On the quadratic energy here λ_max is 1.83.
-        temperature: one at which 1, √T, T, T², T/2 and 2T all differ, so that it can be told what
-            stands in the place of T: 1, 2, 4, ½ and ¼ are refused, and what is near to them.
+        temperature: one at which 1, √T, T, T², T/2 and 2T all differ, so that the audit can tell
+            what is used in place of T: 1, 2, 4, ½ and ¼ are refused, and values near them.
         num_chains: n of each test, even and at least 1,000.
-        false_alarm: the probability, at most, with which a correct sampler fails.
+        false_alarm: the largest probability with which a correct sampler fails.
 
     Returns:
         An `AuditReport`.
 
     Raises:
-        TypeError: a sampler or a rule that cannot be called, or what should be a number and is
-            none.
-        ValueError: an argument out of range, an unknown claim, or draws that are not of the
+        TypeError: a sampler or a rule that cannot be called, or an argument that is not a number
+            where one is needed.
+        ValueError: an argument out of range, an unknown claim, or draws that do not have the
             shape of `init`.
 
     Example:
@@ -126,7 +126,7 @@ def audit(
     factors = sorted(factor for factor, _ in temperature_factors(float(temperature)))
     if min(b / a for a, b in itertools.pairwise(factors)) < 1.05:
         raise ValueError(
-            f"temperature: at {temperature:g} two mistakes, as T² and 2T at 2, look alike; take "
+            f"temperature: at {temperature:g} two mistakes look alike, like T² and 2T at 2; use "
             "for instance 3"
         )
     num_chains = check_count("num_chains", num_chains, minimum=1_000)

@@ -1,4 +1,4 @@
-"""What follows from all trials together, on which each finding depends."""
+"""The conclusion from all trials together, on which each finding depends."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ __all__ = ["Conclusion", "convention", "settle"]
 class Conclusion(NamedTuple):
     """Which rule a sampler follows, and which laws it keeps.
 
-    `fit` is of the reading that is taken for the sampler's, on the linear energy (on the quadratic
-    one, if the sampler has no notion of the linear one). `explanation` is of the same reading on
-    the quadratic energy. Each is None where its laws were rejected.
+    `fit` is that of the reading taken for the sampler's, on the linear energy (on the quadratic
+    one, if the sampler does not support the linear one). `explanation` is that of the same reading
+    on the quadratic energy. Each is None if its laws were rejected.
     """
 
     fit: Fit | None
     explanation: Fit | None
-    gaussian_report: Report | None  # of draws that started in the target; None if none are finite
+    gaussian_report: Report | None  # of draws that started in the target; None if no draw is finite
     mixture_report: Report | None
-    exact: bool  # whether every target that was tried is kept
+    exact: bool  # whether the sampler keeps every target that was tried
 
     @property
     def follows_rule(self) -> bool:
-        """Whether a rule explains the sampler, at the temperature that was given."""
+        """Whether a rule explains the sampler, at the given temperature."""
         return self.explanation is not None and not self.explanation.reading.fault
 
 
@@ -52,7 +52,7 @@ def settle(trials: Trials, rules: Mapping[str, Rule]) -> Conclusion:
         for fit in fits
         if fit.report is not None and not fit.rejected
     ]
-    # Of several take one that explains the quadratic energy, and if it can be one at T.
+    # If there are several, prefer one that explains the quadratic energy, then one at T.
     best = min(
         pairs, key=lambda pair: (pair[1].rejected, bool(pair[0].reading.fault)), default=None
     )
@@ -79,8 +79,8 @@ def convention(conclusion: Conclusion) -> str:
     """Which rule the sampler follows, in words."""
     if conclusion.fit is None:
         if conclusion.exact:
-            return "exact, as far as seen; its proposal is no rule that was looked for"
-        return "no rule that was looked for"
+            return "exact, as far as seen; its proposal follows none of the rules tried"
+        return "none of the rules tried"
     name, fault = conclusion.fit.reading.name, conclusion.fit.reading.fault
     if fault:
         name = f"{name}, its temperature {fault}"

@@ -1,4 +1,4 @@
-"""Findings on laws: those of rules, the target, and that of the velocity."""
+"""Findings on laws: of rules, of the target, and of the velocity."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def velocity(trials: Trials, conclusion: Conclusion) -> Finding:
         return Finding(name, "pass", says, p_value)
     if conclusion.explanation is not None and conclusion.follows_rule:
         law = exact_law(conclusion.explanation.reading, trial)
-        if law is not None and hasattr(law.mean, "velocity"):  # it was held against that, too
+        if law is not None and hasattr(law.mean, "velocity"):  # the rule has the velocity's law
             return Finding(name, "pass", f"{says}, as its rule has it")
     cause = likely_cause(float(ratios.mean()), 5 / math.sqrt(degrees), settings.temperature)
     return Finding(name, "FAIL", f"its variance is {cause}: {says}", p_value)
@@ -184,7 +184,7 @@ def _suspicion(step: _Step, settings: Settings) -> str:
     if step.drift < -5 * step.drift_error:
         return "it climbs the energy, the sign of its drift is flipped"
     if not step.drift > 5 * step.drift_error or not step.noise > 0:
-        return "it is no Langevin step"
+        return "it is not a Langevin step"
     tolerance = 5 * (step.drift_error / step.drift + step.noise_error / step.noise)
     cause = likely_cause(step.noise / (2 * step.drift), tolerance, settings.temperature)
     return f"for this drift the noise's temperature is {cause}"
@@ -205,7 +205,7 @@ def _variances(trial: Trial, temperature: float) -> tuple[Floats, str]:
 
 
 def _invariance(name: str, report: Report | None, says: str) -> Finding:
-    """Of draws that started in a law, held against that law."""
+    """The finding on draws that started in a law, compared with that law."""
     if report is None:
         return Finding(name, "FAIL", "no finite draws", 0.0)
     if report.passed:

@@ -1,4 +1,4 @@
-"""The energies on which a sampler is tried, and where its chains start."""
+"""The energies on which a sampler is tested, and the starts of its chains."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ _MEANS, _SCALES, _WEIGHTS = np.array([-2.0, 2.0]), np.array([0.9, 1.3]), np.arra
 
 
 class Problems(NamedTuple):
-    """Energies E to be sampled at a temperature T, and laws to start from."""
+    """Energies E to sample at a temperature T, and laws to start from."""
 
     linear: energies.Linear
     quadratic: energies.Quadratic
-    shrunk: energies.Quadratic  # E(√T ·)/T, to be sampled at temperature 1
-    divided: energies.Quadratic  # E/T, to be sampled at temperature 1
+    shrunk: energies.Quadratic  # E(√T ·)/T, to sample at temperature 1
+    divided: energies.Quadratic  # E/T, to sample at temperature 1
     mixture: energies.GaussianMixture  # in one dimension
     point: Gaussian
     spread: Gaussian
-    target: Gaussian  # that of the quadratic energy
+    target: Gaussian  # of the quadratic energy
 
 
 def problems_at(temperature: float) -> Problems:
-    """The problems for a sampler that is tried at this temperature."""
+    """The problems for a sampler that is tested at this temperature."""
     root = math.sqrt(temperature)
     quadratic = energies.quadratic(PRECISION, CENTER)
     return Problems(

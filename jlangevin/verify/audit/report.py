@@ -1,4 +1,4 @@
-"""What an audit says."""
+"""The report of an audit."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Finding:
 
     Attributes:
         name: what was looked at.
-        verdict: "pass"; "FAIL"; "info" where there is nothing to be right or wrong about; "n/a".
-        p_value: of the decisive test, None where none was made.
+        verdict: "pass"; "FAIL"; "info" if nothing can be right or wrong; "n/a".
+        p_value: of the decisive test, or None.
         says: what was found, in words.
         finds: the smallest error of its kind that is found with probability 0.99, in words.
     """
@@ -35,9 +35,9 @@ class AuditReport:
 
     Attributes:
         convention: which rule the sampler follows, and how it reads its step size.
-        findings: one of each check.
-        step_size, temperature, num_chains: with which it was run.
-        false_alarm: the probability with which a correct sampler fails, at most.
+        findings: one for each check.
+        step_size, temperature, num_chains: the settings.
+        false_alarm: the largest probability with which a correct sampler fails.
     """
 
     convention: str

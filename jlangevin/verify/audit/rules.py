@@ -1,4 +1,4 @@
-"""Rules with known laws, and the ways in which a sampler may read its step and temperature."""
+"""Rules with known laws, and the ways in which a sampler may read step and temperature."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ __all__ = [
 
 
 class Reading(NamedTuple):
-    """A rule with step and temperature read in one way; `fault` says what is wrong, if it is."""
+    """A rule with step and temperature read in one way; `fault` says what is wrong with it, or is
+    empty."""
 
     name: str
     kernel: Kernel
@@ -42,7 +43,7 @@ class Reading(NamedTuple):
 
 
 def temperature_factors(temperature: float) -> list[tuple[float, str]]:
-    """What may stand where the temperature belongs, as a factor of it, and why."""
+    """What may be used in place of the temperature, as a factor of it, and why."""
     root = math.sqrt(temperature)
     return [
         (1.0, ""),
@@ -55,7 +56,7 @@ def temperature_factors(temperature: float) -> list[tuple[float, str]]:
 
 
 def likely_cause(factor: float, tolerance: float, temperature: float) -> str:
-    """What a factor of the temperature comes from; "T" if it is 1, but for the tolerance."""
+    """The likely cause of a factor of the temperature; "T" if it is 1 within the tolerance."""
     for known, fault in temperature_factors(temperature):
         if abs(factor / known - 1) < tolerance:
             return fault or "T"
@@ -63,7 +64,7 @@ def likely_cause(factor: float, tolerance: float, temperature: float) -> str:
 
 
 def readings(rules: Mapping[str, Rule], step_size: float, temperature: float) -> list[Reading]:
-    """All readings that are tried: those of two rules of the library, and those of `rules`."""
+    """All readings to try: those of two rules of the library, and those of `rules`."""
     steps = {
         "step η": step_size,
         "step h = 2η": step_size / 2,
@@ -86,10 +87,10 @@ def readings(rules: Mapping[str, Rule], step_size: float, temperature: float) ->
 
 
 def compare_trial(trial: Trial, law: Gaussian, level: float) -> Report | None:
-    """`trial` held against a law, None if it has too few finite draws.
+    """Compare `trial` with a law; None if it has too few finite draws.
 
-    `law` is of a kernel's position, or of its whole state: position, velocity, and whatever else
-    it carries, which is left out.
+    `law` is that of a kernel's position, or of its whole state, of which only position and velocity
+    are used.
     """
     finite, draws = trial.finite, trial.position
     if finite.sum() < 2:
@@ -101,7 +102,7 @@ def compare_trial(trial: Trial, law: Gaussian, level: float) -> Report | None:
         keep = np.asarray(where.position, int)
         if trial.velocity is not None and hasattr(where, "velocity"):
             selected = np.concatenate([keep, np.asarray(where.velocity, int)])
-            # A first velocity of zero leaves one noise for two of a first step.
+            # If the first velocity is zero, one noise decides both after a first step.
             cov = np.asarray(law.cov, np.float64)[np.ix_(selected, selected)]
             values = scipy.linalg.eigvalsh(cov)
             if values[0] > 1e-4 * values[-1]:
@@ -111,7 +112,7 @@ def compare_trial(trial: Trial, law: Gaussian, level: float) -> Report | None:
 
 
 def exact_law(reading: Reading, trial: Trial) -> Gaussian | None:
-    """None if it is no Gaussian, or too large for a float."""
+    """The law of a reading after a trial; None if it is not Gaussian, or too large for a float."""
     if trial.start_law is None:
         return None
     try:
@@ -133,13 +134,13 @@ class Fit(NamedTuple):
     """How well a reading explains some trials."""
 
     reading: Reading
-    p_value: float  # the smallest; of those that were tested until one was rejected
+    p_value: float  # the smallest of the tests, which stop at the first rejection
     rejected: bool
     report: Report | None  # the last; None if there was nothing to test
 
 
 def fit_reading(reading: Reading, trials: Sequence[Trial], level: float) -> Fit:
-    """Hold trials against the laws of a reading, until one is rejected."""
+    """Compare trials with the laws of a reading, until one is rejected."""
     p_value, report = 1.0, None
     for trial in trials:
         law = exact_law(reading, trial)

@@ -1,4 +1,4 @@
-"""A sampler as a function, how it is run once, and how one is made of a kernel."""
+"""A sampler as a function: run it once, or make one from a kernel."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ __all__ = ["Draw", "Rule", "Trial", "drawer", "run_once"]
 Draw = Callable[[jax.Array, Any, float, float, jax.Array, int], Any]
 """`draw(key, energy, step_size, temperature, init, num_steps)`; see `audit`."""
 Rule = Callable[[Any, Any], Kernel]
-"""A kernel by step size and temperature."""
+"""A function of step size and temperature that makes a kernel."""
 
 
 class Trial(NamedTuple):
     """One run, on the host: where its chains started, and where they ended."""
 
     energy: Any
-    start_law: Gaussian | None  # None where the chains start from no Gaussian
+    start_law: Gaussian | None  # None if the chains do not start from a Gaussian
     num_steps: int
     start: Floats  # (n, d)
     position: Floats  # (n, d)
@@ -53,7 +53,7 @@ def run_once(
     num_steps: int,
     start_law: Gaussian | None = None,
 ) -> Trial | None:
-    """One run of a sampler, None if it has no notion of the energy."""
+    """One run of a sampler; None if it does not support the energy."""
     given = trees.shown((key, energy, step_size, temperature, init, num_steps))
     try:
         with note_on_errors(
@@ -74,28 +74,28 @@ def run_once(
 
 
 def _on_host(name: str, given: Any, shape: tuple[int, ...]) -> Floats:
-    """What a sampler hands over, on the host."""
+    """What a sampler returned, on the host."""
     array = np.asarray(as_host(f"draw: its {name}", given), np.float64)
     if array.shape != shape:
         raise ValueError(
             f"draw: expected {name} of init's shape {shape}, got {array.shape}; "
-            "jlangevin.verify.drawer makes a sampler of a kernel"
+            "jlangevin.verify.drawer makes a sampler from a kernel"
         )
     return array
 
 
 def drawer(make_kernel: Rule) -> Draw:
-    """The sampler that runs a kernel of this library, or one like them, for `audit`.
+    """A sampler for `audit` that runs a kernel of this library, or one with the same interface.
 
-    Where the kernel's state has a velocity, that is handed over too.
+    If the kernel's state has a velocity, the sampler returns it too.
 
     Args:
         make_kernel: a function of step size and temperature, such as
             `lambda step, temperature: jl.mala(step, temperature=temperature)`.
 
     Raises:
-        TypeError: `make_kernel` cannot be called; or, when it is run, makes no kernel. What it
-            raises itself, and `sample`, is raised then too.
+        TypeError: `make_kernel` cannot be called; or, when it is run, does not make a kernel.
+            Errors of `make_kernel` and `sample` are then raised too.
 
     Example:
         >>> import jax, jax.numpy as jnp, jlangevin as jl

@@ -15,7 +15,7 @@ __all__ = ["independence_test", "repeated_share", "sign_test", "two_sample_test"
 
 
 def sign_test(values: Sequence[Floats]) -> float:
-    """That each is as often above zero as below: the p-value of all together, exact."""
+    """The exact p-value, for all together, that each is above zero as often as below."""
     p_values = []
     for value in values:
         above, below = int(np.sum(value > 0)), int(np.sum(value < 0))
@@ -26,13 +26,13 @@ def sign_test(values: Sequence[Floats]) -> float:
 
 
 def independence_test(x: Floats, y: Floats) -> float:
-    """Fisher's exact test of each column of x against that of y, both cut at their medians."""
+    """Fisher's exact test of each column of x against the same of y, both cut at their medians."""
     p_values = fisher_test(x > np.median(x, axis=0), y > np.median(y, axis=0))
     return float(min(1.0, len(p_values) * p_values.min()))
 
 
 def two_sample_test(x: Floats, y: Floats, center: Floats) -> float:
-    """Of two samples of one size: Wei and Dudley's bound, for each coordinate and the distance."""
+    """Wei and Dudley's bound for samples of equal size, for each coordinate and the distance."""
 
     def with_distance(z: Floats) -> Floats:
         return np.column_stack([z, np.sum((z - center) ** 2, axis=1)])

@@ -1,4 +1,4 @@
-"""Findings on draws as such: are they finite, independent, and decided by the key?"""
+"""Findings on the draws themselves: are they finite, independent, and decided by the key?"""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def independent_chains(trials: Trials, conclusion: Conclusion) -> Finding:
 
 
 def seeds(trials: Trials, conclusion: Conclusion) -> Finding:
-    """Whether a key gives the same draws again, and another key others."""
+    """Whether the same key gives the same draws, and another key gives others."""
     name, level = "seeds", trials.settings.level
     first, again, other = trials.same_key, trials.same_key_again, trials.other_key
     if first is None or again is None or other is None:
@@ -83,6 +83,6 @@ def batch_size(trials: Trials, conclusion: Conclusion) -> Finding:
 
 
 def _detectable_dependence(level: float, num_pairs: int) -> str:
-    """What a test of independence finds at this level."""
+    """The smallest dependence that a test finds at this level."""
     deviates = scipy.stats.norm.isf(level / 2) + scipy.stats.norm.isf(1 - POWER)
     return f"signs that agree with probability {0.5 + deviates / (2 * math.sqrt(num_pairs)):.2f}"

@@ -1,4 +1,4 @@
-"""Findings on symmetries: time reversed, and energy and temperature scaled together."""
+"""Findings on symmetries: reversing time, and scaling energy and temperature together."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def detailed_balance(trials: Trials, conclusion: Conclusion) -> Finding:
     if not conclusion.exact:
         return Finding(name, "n/a", "exact starts are not its stationary law")
     settings = trials.settings
-    # Each of these changes its sign if x_0 and x_1 are exchanged.
+    # Each of these changes sign if x_0 and x_1 are exchanged.
     odd: list[Floats] = []
     if trials.target_once is not None:
         lower = np.linalg.cholesky(np.asarray(trials.target.cov, np.float64))
@@ -47,11 +47,11 @@ def detailed_balance(trials: Trials, conclusion: Conclusion) -> Finding:
     if p_value >= settings.level:
         return Finding(name, "pass", "(x_0, x_1) has the law of (x_1, x_0)", p_value, finds)
     verdict: Literal["FAIL", "info"] = "FAIL" if settings.claim == "reversible" else "info"
-    return Finding(name, verdict, "(x_0, x_1) has not the law of (x_1, x_0)", p_value)
+    return Finding(name, verdict, "(x_0, x_1) does not have the law of (x_1, x_0)", p_value)
 
 
 def temperature_scaling(trials: Trials, conclusion: Conclusion) -> Finding:
-    """Whether an energy at T is like another at temperature 1."""
+    """Whether an energy at T is equivalent to another at temperature 1."""
     name = "temperature"
     if trials.quadratic_few is None or trials.shrunk is None or trials.divided is None:
         return Finding(name, "n/a", NO_QUADRATIC)

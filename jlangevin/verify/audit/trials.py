@@ -1,4 +1,4 @@
-"""All runs of the sampler that an audit makes."""
+"""All runs that an audit makes of a sampler."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ __all__ = ["Settings", "Trials", "run_trials"]
 
 
 class Settings(NamedTuple):
-    """What an audit was asked for."""
+    """The arguments of an audit."""
 
     claim: str | None
     step_size: float
     temperature: float
     num_chains: int
-    level: float  # the share of the false-alarm rate that each test has
+    level: float  # each test's share of the false-alarm rate
 
 
 class Trials(NamedTuple):
-    """Every run of an audit; None where the sampler has no notion of the energy."""
+    """Every run of an audit; None if the sampler does not support the energy."""
 
     settings: Settings
     target: Gaussian  # of the quadratic energy
@@ -60,7 +60,7 @@ class Trials(NamedTuple):
 
     @property
     def completed(self) -> list[Trial]:
-        """Those of which the sampler has a notion."""
+        """The runs on energies that the sampler supports."""
         return [each for each in self if isinstance(each, Trial)]
 
 
@@ -99,7 +99,7 @@ def run_trials(draw: Draw, key: jax.Array, settings: Settings) -> Trials:
     def repeat(old_key: jax.Array, num_chains: int = n) -> Trial | None:
         return trial(problems.quadratic, at_point[:num_chains], FEW_STEPS, old_key=old_key)
 
-    # Each run takes the next keys, so that the order of these lines decides the draws.
+    # Each run takes the next keys, so the order of these lines decides the draws.
     return Trials(
         settings=settings,
         target=target,
