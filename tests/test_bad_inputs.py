@@ -88,6 +88,8 @@ S(lambda x: np.sum(np.exp(x)))
     TypeError: raised by the energy ... jax.numpy (jnp)
 S(lambda x: x[0] if x[1] > 0 else x[1])
     TypeError: raised by the energy ... jnp.where for if
+S(jax.jit(Model(X[0])))
+    TypeError: unhashable ... raised by the energy ... instead of jax.jit(model) pass the model itself
 S(lambda x: [1.0, 2.0][x.sum()])
     TypeError: raised by the energy, given one position
 S(lambda x: jnp.nan * jnp.sum(x))
@@ -1441,6 +1443,17 @@ class Plain:
     w: typing.Any
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass
+class Model:
+    """An energy with parameters, which has no hash."""
+
+    w: typing.Any
+
+    def __call__(self, x):
+        return jnp.sum(self.w * x**2)
+
+
 class Pools:
     """A reducer whose pool takes other arguments."""
 
@@ -1558,6 +1571,7 @@ def names():
         "Own": Own,
         "State": State,
         "Plain": Plain,
+        "Model": Model,
         "Pools": Pools,
         "leaky": leaky,
         "unwatched": unwatched,
