@@ -96,6 +96,14 @@ S(lambda x: jnp.nan * jnp.sum(x))
     ValueError: init: not finite at the start of 4 of 4 chains
 S(lambda x: jnp.sum(jnp.log(-x)))
     ValueError: init: not finite ... the energy is not. Start where
+S(lambda x: -jnp.sum(x**2), jl.mala(0.02), DRAWS[0], 200)
+    jl.EnergyWarning: is E minus the log density? p ∝ exp(-E/T) ... need a minus sign ... Acceptance is
+S(lambda x: -jnp.sum(x**2), jl.mala(50.0), DRAWS[0], 200)
+    jl.StuckWarning: have hardly moved ... is E minus the log density?
+S(lambda x: -jnp.sum(x**2), jl.ula(0.5), X, 200)
+    jl.DivergenceWarning: 4 of 4 chains turned non-finite ... is E minus the log density?
+S(lambda x: -jnp.sum(x**2), jl.ula(1.0), X, 50)
+    jl.EnergyWarning: the energy is not finite where 4 of 4 chains ended ... is E minus the log density?
 unwatched(leaky)
     jax.errors.UnexpectedTracerError: the energy or the kernel has kept a value of an earlier call; let it depend only on its arguments
 jl.domains.confine('energy', BOX)
@@ -405,6 +413,8 @@ resume(S(reducers=jl.reducers.moments()).state)
 
 # warm_up
 
+warm_up(energy=lambda x: -jnp.sum(x**2), init=DRAWS[0])
+    jl.WarmUpWarning: warm-up has not settled: The energy falls without end ... is E minus the log density?
 warm_up(key=0)
     TypeError: key: expected a typed key
 warm_up(3)

@@ -48,6 +48,7 @@ from jlangevin.kernels.base import check_kernel
 from jlangevin.kernels.mala import mala
 from jlangevin.sampling import SamplerState, sample
 from jlangevin.sampling.start import as_start
+from jlangevin.sampling.wrong_sign import IS_IT_MINUS, falls_without_end
 
 __all__ = ["WarmUp", "warm_up"]
 
@@ -464,6 +465,8 @@ class _Search:
                 f"the preconditioner's scales still change, by a factor of {self.changed:.2g}; "
                 f"{more}"
             )
+        if problems and self._falls_without_end():
+            problems.insert(0, IS_IT_MINUS)
         rate = self._rate(looks)
         if abs(rate - self.target) > _OFF:
             problems.append(
@@ -471,6 +474,13 @@ class _Search:
                 f"{more}"
             )
         return problems
+
+    def _falls_without_end(self) -> bool:
+        chain = self.chains.state.kernel.chain
+        if getattr(chain, "gradient", None) is None:
+            return False
+        position, gradient = jax.tree.map(host, (chain.position, chain.gradient))
+        return falls_without_end(self.chains.energy, position, gradient, self.temperature)
 
     @staticmethod
     def _rate(looks: list[Look]) -> float:
