@@ -709,7 +709,11 @@ jl.energies.quadratic(jnp.eye(2, dtype=jnp.bfloat16)).log_z
 jl.energies.gaussian_mixture(jnp.zeros((0, 2)), jnp.zeros((0, 2, 2)))
     ValueError: means: expected at least one component
 jl.energies.gaussian_mixture(jnp.zeros((2, 1)), jnp.ones((3, 1, 1)))
-    ValueError: covs: expected shape (2, 1, 1) to match means, got (3, 1, 1)
+    ValueError: covs: expected shape (2, 1, 1) to match means ... got (3, 1, 1)
+jl.energies.gaussian_mixture(jnp.zeros((3, 2)), jnp.ones(3))
+    ValueError: covs: expected shape (3, 2, 2) to match means, (2, 2) for one covariance of all components, or a scalar variance; got (3,)
+jl.energies.gaussian_mixture(jnp.zeros((2, 1)), -1.0)
+    ValueError: covs: expected values above zero, got -1
 jl.energies.gaussian_mixture(jnp.zeros((2, 1)), -jnp.ones((2, 1, 1)))
     ValueError: covs[0]: not positive definite
 jl.energies.gaussian_mixture(jnp.zeros((2, 1)), jnp.ones((2, 1, 1)), [0.5])
