@@ -14,9 +14,12 @@ A kernel that goes on changing with its own past has another law. So adaptation 
     step_size   for `ula` on a quadratic energy: the step whose bias is given
 """
 
+from jlangevin._core.listing import listing
 from jlangevin.adaptation.curvature import curvature
 from jlangevin.adaptation.phases import WarmUp, warm_up
 from jlangevin.adaptation.step_size import step_size_for
 from jlangevin.adaptation.verdict import Verdict
 
 __all__ = ["Verdict", "WarmUp", "curvature", "step_size_for", "warm_up"]
+
+__dir__ = listing(__all__)
