@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
 from jlangevin import domains, energies, kernels, noise, reducers, scores
+from jlangevin._core.listing import listing as _listing
 from jlangevin.distribution import Gaussian
 from jlangevin.errors import (
     AdaptationError,
@@ -163,5 +164,4 @@ def __getattr__(name: str) -> _Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__dir__ = _listing(__all__)

@@ -15,8 +15,11 @@ import numpy as np
 
 from jlangevin._core import trees
 from jlangevin._core.checks import check_scalar, or_nan
+from jlangevin._core.listing import listing
 
 __all__ = ["StepAndTemperature", "from_h", "from_noise_scale", "from_proposal_scale"]
+
+__dir__ = listing(__all__)
 
 
 class StepAndTemperature(NamedTuple):

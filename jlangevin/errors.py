@@ -62,7 +62,8 @@ class DivergenceWarning(RuntimeWarning):
 
 
 class EnergyWarning(RuntimeWarning):
-    """The energy or its gradient is not a number where chains went or wanted to go."""
+    """The energy or its gradient is not a number where chains went or wanted to go, or the energy
+    falls without end there."""
 
 
 class PrecisionWarning(RuntimeWarning):

@@ -12,10 +12,13 @@ import jax.numpy as jnp
 
 from jlangevin._core import trees
 from jlangevin._core.checks import check_count, check_finite, check_key, check_made, check_tree
+from jlangevin._core.listing import listing
 from jlangevin._core.trees import PyTree, pytree_dataclass, static_field
 from jlangevin._core.user_code import note_on_errors
 
 __all__ = ["ControlVariate", "Minibatch", "Sum", "control_variate", "minibatch"]
+
+__dir__ = listing(__all__)
 
 
 @pytree_dataclass

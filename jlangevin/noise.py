@@ -32,6 +32,7 @@ from jax import lax
 
 from jlangevin._core import trees
 from jlangevin._core.checks import check_key
+from jlangevin._core.listing import listing
 from jlangevin._core.trees import PyTree
 
 __all__ = [
@@ -47,6 +48,8 @@ __all__ = [
     "pairs",
     "streams",
 ]
+
+__dir__ = listing(__all__)
 
 MAX_STEPS = 2**31 - 1
 MAX_SLOTS = 2**30

@@ -12,10 +12,13 @@ import jax
 import jax.numpy as jnp
 
 from jlangevin._core.checks import check_made, check_scalar
+from jlangevin._core.listing import listing
 from jlangevin._core.trees import PyTree, pytree_dataclass
 from jlangevin.energies.base import GivenGradient
 
 __all__ = ["GivenGradient", "LevelScore", "Score", "level_score", "score"]
+
+__dir__ = listing(__all__)
 
 
 @pytree_dataclass

@@ -13,6 +13,7 @@ from jlangevin import noise
 from jlangevin._core import trees
 from jlangevin._core.checks import as_array, check_count, check_finite, check_key, check_known
 from jlangevin._core.compiling import compiled
+from jlangevin._core.listing import listing
 from jlangevin._core.trees import Parted, PyTree, pytree_dataclass
 from jlangevin.distribution import Drawable, check_drawable, starts
 from jlangevin.energies.base import Energy, check_callable, check_energy, value_and_gradient
@@ -21,6 +22,8 @@ from jlangevin.noise import Want
 from jlangevin.sampling.health import first_fault
 
 __all__ = ["Starts", "Uniform", "draw", "uniform"]
+
+__dir__ = listing(__all__)
 
 _ATTEMPTS = 100
 

@@ -88,12 +88,22 @@ S(lambda x: np.sum(np.exp(x)))
     TypeError: raised by the energy ... jax.numpy (jnp)
 S(lambda x: x[0] if x[1] > 0 else x[1])
     TypeError: raised by the energy ... jnp.where for if
+S(jax.jit(Model(X[0])))
+    TypeError: unhashable ... raised by the energy ... instead of jax.jit(model) pass the model itself
 S(lambda x: [1.0, 2.0][x.sum()])
     TypeError: raised by the energy, given one position
 S(lambda x: jnp.nan * jnp.sum(x))
     ValueError: init: not finite at the start of 4 of 4 chains
 S(lambda x: jnp.sum(jnp.log(-x)))
     ValueError: init: not finite ... the energy is not. Start where
+S(lambda x: -jnp.sum(x**2), jl.mala(0.02), DRAWS[0], 200)
+    jl.EnergyWarning: is E minus the log density? p ∝ exp(-E/T) ... need a minus sign ... Acceptance is
+S(lambda x: -jnp.sum(x**2), jl.mala(50.0), DRAWS[0], 200)
+    jl.StuckWarning: have hardly moved ... is E minus the log density?
+S(lambda x: -jnp.sum(x**2), jl.ula(0.5), X, 200)
+    jl.DivergenceWarning: 4 of 4 chains turned non-finite ... is E minus the log density?
+S(lambda x: -jnp.sum(x**2), jl.ula(1.0), X, 50)
+    jl.EnergyWarning: the energy is not finite where 4 of 4 chains ended ... is E minus the log density?
 unwatched(leaky)
     jax.errors.UnexpectedTracerError: the energy or the kernel has kept a value of an earlier call; let it depend only on its arguments
 jl.domains.confine('energy', BOX)
@@ -403,6 +413,8 @@ resume(S(reducers=jl.reducers.moments()).state)
 
 # warm_up
 
+warm_up(energy=lambda x: -jnp.sum(x**2), init=DRAWS[0])
+    jl.WarmUpWarning: warm-up has not settled: The energy falls without end ... is E minus the log density?
 warm_up(key=0)
     TypeError: key: expected a typed key
 warm_up(3)
@@ -697,7 +709,11 @@ jl.energies.quadratic(jnp.eye(2, dtype=jnp.bfloat16)).log_z
 jl.energies.gaussian_mixture(jnp.zeros((0, 2)), jnp.zeros((0, 2, 2)))
     ValueError: means: expected at least one component
 jl.energies.gaussian_mixture(jnp.zeros((2, 1)), jnp.ones((3, 1, 1)))
-    ValueError: covs: expected shape (2, 1, 1) to match means, got (3, 1, 1)
+    ValueError: covs: expected shape (2, 1, 1) to match means ... got (3, 1, 1)
+jl.energies.gaussian_mixture(jnp.zeros((3, 2)), jnp.ones(3))
+    ValueError: covs: expected shape (3, 2, 2) to match means, (2, 2) for one covariance of all components, or a scalar variance; got (3,)
+jl.energies.gaussian_mixture(jnp.zeros((2, 1)), -1.0)
+    ValueError: covs: expected values above zero, got -1
 jl.energies.gaussian_mixture(jnp.zeros((2, 1)), -jnp.ones((2, 1, 1)))
     ValueError: covs[0]: not positive definite
 jl.energies.gaussian_mixture(jnp.zeros((2, 1)), jnp.ones((2, 1, 1)), [0.5])
@@ -1441,6 +1457,17 @@ class Plain:
     w: typing.Any
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass
+class Model:
+    """An energy with parameters, which has no hash."""
+
+    w: typing.Any
+
+    def __call__(self, x):
+        return jnp.sum(self.w * x**2)
+
+
 class Pools:
     """A reducer whose pool takes other arguments."""
 
@@ -1558,6 +1585,7 @@ def names():
         "Own": Own,
         "State": State,
         "Plain": Plain,
+        "Model": Model,
         "Pools": Pools,
         "leaky": leaky,
         "unwatched": unwatched,

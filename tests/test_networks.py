@@ -61,3 +61,11 @@ def test_a_network_that_is_trained_is_another_energy_and_compiles_nothing(librar
     assert trees.Parted.of(energy).structure.key == keys
     after = networks.sample(energy)
     assert not np.array_equal(before.draws, after.draws)
+
+
+def test_a_model_under_a_jit_of_its_own_library_is_the_same_energy():
+    """Equinox's; `jax.jit` itself refuses models, see `test_bad_inputs.py`."""
+    filter_jit = pytest.importorskip("equinox").filter_jit
+    energy = networks.LIBRARIES["Equinox"]()
+    run, whole = networks.sample(filter_jit(energy)), networks.sample(energy)
+    np.testing.assert_array_equal(run.draws, whole.draws)

@@ -107,6 +107,12 @@ def test_a_public_module_says_what_it_is_for_and_exports_nothing_twice(module):
     assert len(set(module.__all__)) == len(module.__all__)
 
 
+@pytest.mark.parametrize("module", list(public_modules()), ids=lambda module: module.__name__)
+def test_the_completion_of_names_shows_what_is_public_alone(module):
+    assert dir(module) == sorted(module.__all__)
+    assert all(hasattr(module, name) for name in dir(module))
+
+
 def test_every_module_says_what_it_exports():
     """Private and internal modules too, but for those that are run."""
     root = Path(importlib.import_module("jlangevin").__file__).parent

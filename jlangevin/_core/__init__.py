@@ -9,6 +9,7 @@ xla              compiler options
 arithmetic       products, roots and controlled rounding
 autocorrelation  the integrated autocorrelation time of a series
 warn             warnings that point at the caller's line
+listing          what a public module shows of itself
 deprecation      how a public name is retired
 """
 

@@ -33,6 +33,11 @@ def note_on_errors(by: str) -> Iterator[None]:
                 "jlangevin: it is traced, so values are not known; use jax.numpy (jnp) instead of "
                 "numpy, jnp.where for if, and leave out float() and int()"
             )
+        if isinstance(error, TypeError) and "unhashable" in str(error):
+            error.add_note(
+                "jlangevin: arrays have no hash, nor has what holds them; instead of "
+                "jax.jit(model) pass the model itself, which is compiled here"
+            )
         raise
 
 

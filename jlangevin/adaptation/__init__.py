@@ -15,9 +15,12 @@ A kernel that keeps adapting to its own past has another law. So adaptation is a
     step_size   for `ula` on a quadratic energy: the step whose bias is given
 """
 
+from jlangevin._core.listing import listing
 from jlangevin.adaptation.curvature import curvature
 from jlangevin.adaptation.step_size import step_size_for
 from jlangevin.adaptation.verdict import Verdict
 from jlangevin.adaptation.warm_up import WarmUp, warm_up
 
 __all__ = ["Verdict", "WarmUp", "curvature", "step_size_for", "warm_up"]
+
+__dir__ = listing(__all__)

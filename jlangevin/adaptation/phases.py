@@ -27,6 +27,7 @@ from jlangevin.adaptation.settling import are_behind, is_falling, seen_in
 from jlangevin.adaptation.verdict import Verdict
 from jlangevin.errors import AdaptationError
 from jlangevin.sampling import sample
+from jlangevin.sampling.wrong_sign import IS_IT_MINUS, falls_without_end
 
 __all__ = ["FIRST_WINDOW", "Search"]
 
@@ -250,6 +251,8 @@ class Search:
                 f"the preconditioner's scales still change, by a factor of {self.changed:.2g}; "
                 f"{more}"
             )
+        if problems and self._falls_without_end():
+            problems.insert(0, IS_IT_MINUS)
         rate = self._rate(looks)
         if abs(rate - self.target) > _OFF:
             problems.append(
@@ -257,6 +260,13 @@ class Search:
                 f"{more}"
             )
         return problems
+
+    def _falls_without_end(self) -> bool:
+        chain = self.chains.state.kernel.chain
+        if getattr(chain, "gradient", None) is None:
+            return False
+        position, gradient = jax.tree.map(host, (chain.position, chain.gradient))
+        return falls_without_end(self.chains.energy, position, gradient, self.temperature)
 
     @staticmethod
     def _rate(looks: list[Look]) -> float:

@@ -12,6 +12,7 @@ Begin with `summary`: a table of a whole run, and a verdict.
 """
 
 from jlangevin._core.autocorrelation import integrated_time
+from jlangevin._core.listing import listing
 from jlangevin.diagnostics.bias import Bias, bias
 from jlangevin.diagnostics.ess import autocorrelation, ess
 from jlangevin.diagnostics.identities import Identities, Identity, identities
@@ -60,3 +61,5 @@ __all__ = [
     "swap_report",
     "total_variation_bound",
 ]
+
+__dir__ = listing(__all__)

@@ -24,6 +24,7 @@ arithmetic, not just up to rounding: a point within a few roundings of a curved 
 moved inwards by as much. NaN stays NaN.
 """
 
+from jlangevin._core.listing import listing
 from jlangevin.domains.ball import Ball, ball
 from jlangevin.domains.base import Domain
 from jlangevin.domains.box import Box, box
@@ -44,3 +45,5 @@ __all__ = [
     "half_space",
     "simplex",
 ]
+
+__dir__ = listing(__all__)

@@ -11,6 +11,7 @@ given, or JAX's default if there are none. Python numbers adopt it.
 Any other callable from a position to a scalar is an energy too.
 """
 
+from jlangevin._core.listing import listing
 from jlangevin.energies.analytic import Analytic
 from jlangevin.energies.double_well import DoubleWell, double_well
 from jlangevin.energies.funnel import Funnel, funnel
@@ -37,3 +38,5 @@ __all__ = [
     "ring",
     "rosenbrock",
 ]
+
+__dir__ = listing(__all__)

@@ -150,7 +150,8 @@ def gaussian_mixture(means: Any, covs: Any, weights: Any = None) -> GaussianMixt
 
     Args:
         means: m, shape (k, d).
-        covs: S, shape (k, d, d), each symmetric positive definite.
+        covs: S, shape (k, d, d), each symmetric positive definite; one of shape (d, d) for all
+            components; or their variance, a scalar.
         weights: w, shape (k,), positive with sum 1; equal weights if None.
 
     Raises:
@@ -164,18 +165,29 @@ def gaussian_mixture(means: Any, covs: Any, weights: Any = None) -> GaussianMixt
         >>> energy = jl.energies.gaussian_mixture([[-2.0], [2.0]], jnp.ones((2, 1, 1)))
         >>> [round(v, 3) for v in (float(energy.mean[0]), float(energy.cov[0, 0]))]
         [0.0, 5.0]
+        >>> jl.energies.gaussian_mixture([[-2.0], [2.0]], 1.0).cov
+        Array([[5.]], dtype=float32)
     """
     dtype = trees.common_dtype(means, covs, weights)
     check_no_half("means, covs", dtype)
-    means, covs = as_array("means", means, ndim=2), as_array("covs", covs, ndim=3)
+    means, covs = as_array("means", means, ndim=2), as_array("covs", covs)
     k, d = means.shape
     if k == 0:
         raise ValueError("means: expected at least one component")
     means = check_finite("means", means)
-    if covs.shape != (k, d, d):
-        raise ValueError(f"covs: expected shape ({k}, {d}, {d}) to match means, got {covs.shape}")
-    checked = [check_spd(f"covs[{i}]", covs[i]) for i in range(k)]
-    covs = covs if trees.is_concrete(covs) else jnp.stack(checked)
+    if covs.shape not in ((k, d, d), (d, d), ()):
+        raise ValueError(
+            f"covs: expected shape ({k}, {d}, {d}) to match means, ({d}, {d}) for one covariance "
+            f"of all components, or a scalar variance; got {covs.shape}"
+        )
+    if covs.ndim == 0:
+        covs = check_positive("covs", covs) * jnp.eye(d, dtype=covs.dtype)
+    elif covs.ndim == 2:
+        covs = check_spd("covs", covs)
+    else:
+        checked = [check_spd(f"covs[{i}]", covs[i]) for i in range(k)]
+        covs = covs if trees.is_concrete(covs) else jnp.stack(checked)
+    covs = jnp.broadcast_to(covs, (k, d, d))
     if weights is None:
         weights = jnp.full(k, 1.0 / k, dtype)
     weights = as_array("weights", weights)

@@ -14,6 +14,7 @@ rounding, and the law's relative error is about eps / (ηλ). Enable x64 for law
 """
 
 from jlangevin._core.deprecation import renamed
+from jlangevin._core.listing import listing
 from jlangevin.exact.affine import AffineMap, affine_map
 from jlangevin.exact.distances import kl, wasserstein2
 from jlangevin.exact.law import law, stationary, trajectory
@@ -29,6 +30,8 @@ __all__ = [
     "trajectory",
     "wasserstein2",
 ]
+
+__dir__ = listing(__all__)
 
 __getattr__ = renamed(
     __name__, {"step_size_for": "jlangevin.adaptation.step_size_for"}, since="0.1"

@@ -1,6 +1,7 @@
 """One file per dynamics; `base` says what a kernel is."""
 
 from jlangevin._core.deprecation import renamed
+from jlangevin._core.listing import listing
 from jlangevin.energies.base import Energy, gradient
 from jlangevin.kernels.adjusted_microcanonical import (
     AdjustedMicrocanonical,
@@ -103,6 +104,8 @@ __all__ = [
     "ula",
     "underdamped",
 ]
+
+__dir__ = listing(__all__)
 
 __getattr__ = renamed(
     __name__,

@@ -8,6 +8,7 @@ The colours are those of Okabe and Ito (2008), which colour-blind readers can di
 Matplotlib is imported when the first picture is made.
 """
 
+from jlangevin._core.listing import listing
 from jlangevin.plot._figure import COLORS, figure
 from jlangevin.plot.animation import animate
 from jlangevin.plot.bias import stationary_variance
@@ -37,3 +38,5 @@ __all__ = [
     "trajectory",
     "variance",
 ]
+
+__dir__ = listing(__all__)

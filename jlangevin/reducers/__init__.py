@@ -14,6 +14,7 @@ Each sum is kept in two floats, so that it does not stall: in float32, a plain s
 2**24, and Welford's mean stops moving once an increment is below half a unit in its last place.
 """
 
+from jlangevin._core.listing import listing
 from jlangevin.reducers.autocovariance import Autocovariance, autocovariance
 from jlangevin.reducers.base import Reducer
 from jlangevin.reducers.custom import custom
@@ -40,3 +41,5 @@ __all__ = [
     "pooled",
     "split_rhat",
 ]
+
+__dir__ = listing(__all__)

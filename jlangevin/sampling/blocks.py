@@ -78,7 +78,7 @@ def run(
     assert out is not None
     if not options.ignores:
         report.warn_or_raise(out.state, out.health, setup, raising=options.raises)
-    report.warn_if_stuck(out.state, counted)
+    report.warn_if_stuck(out.state, setup, counted)
     return _as_run(out._replace(draws=_concatenate_draws(kept)), setup, plan)
 
 

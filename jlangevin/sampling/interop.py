@@ -53,7 +53,7 @@ def to_inference_data(run: Finished, energy: Any, coords: Any, dims: Any) -> Any
         import arviz
     except ImportError as error:
         raise ImportError(wanted) from error
-    if not hasattr(arviz, "InferenceData"):
+    if not arviz.__version__.startswith("0."):  # ArviZ 1 calls a DataTree InferenceData
         raise ImportError(f"{wanted}; installed is ArviZ {arviz.__version__}")
     return arviz.InferenceData(**_groups(run, energy, coords, dims, arviz.dict_to_dataset))
 

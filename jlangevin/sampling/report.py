@@ -23,7 +23,7 @@ from jlangevin.errors import (
     PrecisionWarning,
     StuckWarning,
 )
-from jlangevin.kernels.base import LAST_FAULT, resolve_schedules
+from jlangevin.kernels.base import LAST_FAULT, layers, resolve_schedules
 from jlangevin.sampling.health import (
     COARSE,
     Affected,
@@ -34,10 +34,13 @@ from jlangevin.sampling.health import (
     first_fault,
 )
 from jlangevin.sampling.state import SamplerState, Setup
+from jlangevin.sampling.wrong_sign import IS_IT_MINUS, falls_without_end, is_bottomless
 
 __all__ = ["FAILURES", "check_start", "warn_if_stuck", "warn_or_raise"]
 
 _ENOUGH_STEPS = 100  # after this many steps, chains that have not moved are stuck
+_FEW = 0.1  # a rate of acceptance at which nobody runs a kernel by intent
+_LOW = 10  # in units of d T; energies far below zero, as those of chains that run off
 _WHERE = (
     "A `where` does not keep NaN out of the gradient of the branch that is not taken: pass that "
     "branch an argument at which it is finite. Where p is meant to be 0, let E be +inf"
@@ -74,8 +77,9 @@ def _chains_with(sign: Sign, state: SamplerState, health: Health) -> Affected:
     return found
 
 
-def warn_if_stuck(state: SamplerState, before: int) -> None:
-    """Warn of chains that have hardly moved, of a kernel that accepts or rejects.
+def warn_if_stuck(state: SamplerState, setup: Setup, before: int) -> None:
+    """Warn of chains that have hardly moved, of a kernel that accepts or rejects, and of those that
+    run off as if the energy had the wrong sign.
 
     `before`: the number of steps when this run went on. What could be told then has been said, and
     a chain that had moved by then is not stuck later.
@@ -85,7 +89,10 @@ def warn_if_stuck(state: SamplerState, before: int) -> None:
         return
     rates = np.asarray(rates)
     stuck = ~(rates * steps >= 1)
+    runs_off = _runs_off(state, setup, rates)
     if not stuck.any():
+        if runs_off:
+            warn(f"{IS_IT_MINUS}. Acceptance is {np.mean(rates):.2g}", EnergyWarning)
         return
     (which,) = np.nonzero(stuck)
     shown = ", ".join(map(str, which[:5])) + ", …" * (len(which) > 5)
@@ -103,7 +110,33 @@ def warn_if_stuck(state: SamplerState, before: int) -> None:
     message += ". A smaller step size is the usual remedy, and warm_up finds one"
     if not stuck.all():
         message += ". Leave these chains out (run.info.acceptance_rate), or start them elsewhere"
+    if runs_off:
+        message += f". {IS_IT_MINUS}"
     warn(message, StuckWarning)
+
+
+def _runs_off(state: SamplerState, setup: Setup, rates: np.ndarray[Any, Any]) -> bool:
+    """Whether chains go where the energy falls without end: they stick there, or are far down."""
+    kernel = state.kernel
+    slopes, value = (getattr(kernel, name, None) for name in ("gradient", "energy"))
+    if slopes is None or value is None:
+        return False
+    temperature = next(
+        (
+            layer.temperature
+            for layer in layers(setup.kernel.whole)
+            if hasattr(layer, "temperature")
+        ),
+        1.0,
+    )
+    if callable(temperature):
+        return False
+    temperature = float(np.max(np.asarray(temperature)))
+    size = trees.size(trees.one_chain(kernel.position))
+    low = np.median(np.asarray(value, np.float64)) < -_LOW * size * temperature
+    if not low and np.mean(rates) >= _FEW:
+        return False
+    return falls_without_end(setup.energy.whole, kernel.position, slopes, temperature)
 
 
 def check_start(fault: jax.Array, state: SamplerState, stream_ids: Any) -> None:
@@ -153,7 +186,7 @@ def _diverged(found: Affected, health: Health, state: SamplerState, setup: Setup
         f"(run.info.first_bad_step has all of them){_cause(found, state, setup)}. Their later "
         "draws repeat that place and are still in run.draws; run.info.num_divergent == 0 selects "
         "the other chains. A smaller step size is the usual remedy; where the energy is steep far "
-        "out, tamed_ula or mala"
+        f"out, tamed_ula or mala{_sign_question(found, state, setup)}"
     )
 
 
@@ -164,6 +197,7 @@ def _outside(found: Affected, health: Health, state: SamplerState, setup: Setup)
         "gradient, so nothing kept its chains where the energy is defined, and their draws are of "
         "another law; run.info.num_divergent == 0 selects the other chains. Use a kernel that "
         "rejects (jlangevin.mala), or free coordinates (jlangevin.mirrored)"
+        f"{_sign_question(found, state, setup)}"
     )
 
 
@@ -213,14 +247,26 @@ def _cause(found: Affected, state: SamplerState, setup: Setup) -> str:
         resolve_schedules(setup.kernel.whole, jnp.int32(found.step))
     except ValueError as error:
         return f"; {error}"
-    place, position = int(found.chain), state.kernel.position
-    if not all(leaf.is_fully_addressable for leaf in jax.tree.leaves(position)):
-        return ""
-    there = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)[place]), position)
-    fault = int(_fault_at(setup.energy, there))
+    there = _place_of(found, state)
+    fault = -1 if there is None else int(_at(setup.energy, there)[0])
     if fault < 0:
         return ""
-    return f"; {_fault_names(position)[fault]} is not finite there"
+    return f"; {_fault_names(there)[fault]} is not finite there"
+
+
+def _sign_question(found: Affected, state: SamplerState, setup: Setup) -> str:
+    """Whether the sign of the energy is wrong, if that of the first chain is very low."""
+    there = _place_of(found, state)
+    value = None if there is None else _at(setup.energy, there)[1]
+    return f". {IS_IT_MINUS}" if value is not None and is_bottomless(value) else ""
+
+
+def _place_of(found: Affected, state: SamplerState) -> PyTree | None:
+    """Where the first chain is; None if that is not known to this process."""
+    place, position = int(found.chain), state.kernel.position
+    if not all(leaf.is_fully_addressable for leaf in jax.tree.leaves(position)):
+        return None
+    return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)[place]), position)
 
 
 @compiled
@@ -229,6 +275,8 @@ def _maximum(x: jax.Array) -> jax.Array:
 
 
 @compiled
-def _fault_at(energy: Parted, position: PyTree) -> jax.Array:
+def _at(energy: Parted, position: PyTree) -> tuple[jax.Array, jax.Array | None]:
+    """The number of the first fault there, and the energy if it is known."""
     value, slope = value_and_gradient(energy.whole, position)
-    return first_fault(jax.tree.map(lambda x: x[..., None], (position, value, slope)))[0]
+    parts = jax.tree.map(lambda x: x[..., None], (position, value, slope))
+    return first_fault(parts)[0], value

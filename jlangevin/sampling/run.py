@@ -106,7 +106,7 @@ class Run:
 
         Raises:
             ValueError: as `to_datatree`.
-            ImportError: ArviZ is not installed, or a version without `InferenceData`.
+            ImportError: ArviZ is not installed, or is version 1 or later.
         """
         from jlangevin.sampling import interop
 

@@ -1,5 +1,6 @@
 """Verification: test samples against their law, with stated false-alarm rate and power."""
 
+from jlangevin._core.listing import listing
 from jlangevin.verify.assertions import assert_no_recompilation, assert_streams_independent
 from jlangevin.verify.audit import AuditReport, Draw, Finding, Rule, audit, drawer
 from jlangevin.verify.invariance import Crossings, assert_invariant, invariance
@@ -23,3 +24,5 @@ __all__ = [
     "drawer",
     "invariance",
 ]
+
+__dir__ = listing(__all__)

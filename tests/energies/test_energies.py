@@ -348,6 +348,22 @@ def test_a_mixture_without_weights_has_equal_ones(dtype):
     np.testing.assert_allclose(energy.mean, MEANS.mean(axis=0), atol=1e-6)
 
 
+@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("covs", [COVS[0], 0.7])
+def test_a_mixture_with_one_covariance_or_variance_is_that_with_copies_of_it(covs, jit, dtype):
+    made = jax.jit(lambda covs: gaussian_mixture(MEANS, covs, WEIGHTS)) if jit else None
+    covs = jnp.asarray(covs)
+    one = made(covs) if jit else gaussian_mixture(MEANS, covs, WEIGHTS)
+    each = covs if covs.ndim else covs * jnp.eye(2)
+    many = jnp.broadcast_to(each, (3, 2, 2))
+    many = made(many) if jit else gaussian_mixture(MEANS, many, WEIGHTS)
+    chex.assert_trees_all_equal_shapes_and_dtypes(one, many)
+    chex.assert_trees_all_close(one, many, rtol=1e-6)
+    assert one.means.dtype == dtype
+    if jit:
+        assert np.isnan(made(-covs)(jnp.zeros(2)))
+
+
 def test_a_mixture_of_one_is_a_quadratic_energy_up_to_log_z(dtype):
     mixture = gaussian_mixture(MU[None], np.linalg.inv(A)[None])
     energy, x = quadratic(A, MU), jnp.array([0.3, 1.1])
@@ -746,7 +762,9 @@ ASYMMETRIC = [[1.0, 0.5], [0.0, 1.0]]
         (lambda: gaussian_mixture(np.zeros(2), COVS), "means: expected 2 dimension"),
         (lambda: gaussian_mixture(MEANS * NAN, COVS), "means: expected finite"),
         (lambda: gaussian_mixture(MEANS, COVS[:2]), "covs: expected shape"),
-        (lambda: gaussian_mixture(MEANS, COVS[0]), "covs: expected 3 dimension"),
+        (lambda: gaussian_mixture(MEANS, COVS[:, 0, 0]), "covs: expected shape"),
+        (lambda: gaussian_mixture(MEANS, ASYMMETRIC), "covs: not symmetric"),
+        (lambda: gaussian_mixture(MEANS, 0.0), "covs: expected values above zero"),
         (lambda: gaussian_mixture(np.zeros((2, 2)), [np.eye(2), ASYMMETRIC]), r"covs\[1\]: not sy"),
         (lambda: gaussian_mixture(np.zeros((1, 2)), [INDEFINITE]), r"covs\[0\]: not positive"),
         (lambda: gaussian_mixture(MEANS, COVS, [0.5, 0.5]), "weights: expected shape"),

@@ -438,6 +438,63 @@ def test_of_a_run_that_goes_on_in_parts_stuck_chains_are_said_once(chunk):
     assert spoken == [-(-100 // chunk) * chunk]
 
 
+# The wrong sign -----------------------------------------------------------------------------------
+
+
+def mixture():
+    means = jnp.array([[-3.0, 0.0, 0.0], [3.0, 0.0, 0.0]])
+    return jl.energies.gaussian_mixture(means, jnp.stack([jnp.eye(3)] * 2))
+
+
+SIGNED = {
+    "bowl": lambda x: 0.5 * jnp.sum(x**2),
+    "mixture": lambda x: mixture()(x),
+    "laplace": lambda x: jnp.sum(jnp.abs(x)),
+}
+
+
+@pytest.mark.parametrize(
+    "kernel", [jl.mala(0.5), jl.mala(0.05), jl.barker(0.5), jl.malt(0.5, 1, 3)]
+)
+@pytest.mark.parametrize("name", SIGNED)
+def test_a_log_density_for_an_energy_is_recognised_and_an_energy_is_not(name, kernel):
+    """Whether chains run off, as down the tails of a Laplace law, or stick."""
+    start = jax.random.normal(jax.random.key(1), (20, 3))
+    options = {"num_steps": 1_000, "observe": None}
+    _, words = said(lambda: jl.sample(key(), lambda x: -SIGNED[name](x), kernel, start, **options))
+    assert any("is E minus the log density?" in text for text in words.values())
+    assert not said(lambda: jl.sample(key(), SIGNED[name], kernel, start, **options))[1]
+
+
+@pytest.mark.parametrize(
+    "energy",
+    [
+        lambda x: x @ jnp.array([300.0, 0.0, 1.0]),  # which has no law, but no centre either
+        lambda x: 1e4 * jnp.sum((x**2 - 1) ** 2) - 1e6,  # from a hilltop, and far below zero
+        lambda x: -1e5 + 0.5 * jnp.sum(x**2),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::jlangevin.PrecisionWarning")
+def test_energies_far_below_zero_are_no_log_densities(energy):
+    start = 1e-3 * jax.random.normal(jax.random.key(1), (20, 3))
+    run = lambda: jl.sample(key(), energy, jl.mala(1e-5), start, num_steps=500)  # noqa: E731
+    assert "log density" not in str(said(run)[1])
+
+
+@pytest.mark.parametrize("kernel", [jl.ula(0.5), jl.underdamped(0.5, 1.0)])
+def test_chains_that_diverge_because_the_energy_has_no_floor_are_told_from_those_of_a_large_step(
+    kernel,
+):
+    start = jnp.ones((8, 2))
+    run = lambda sign: said(  # noqa: E731
+        lambda: jl.sample(key(), lambda x: 0.5 * sign * jnp.sum(x**2), kernel, start, num_steps=400)
+    )[1]
+    assert "is E minus the log density?" in run(-1)[DivergenceWarning]
+    steep = run(1e3)[DivergenceWarning]
+    assert "A smaller step size is the usual remedy" in steep
+    assert "log density" not in steep
+
+
 # Schedules --------------------------------------------------------------------------------------
 
 
