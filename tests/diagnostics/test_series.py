@@ -658,7 +658,7 @@ def test_what_is_no_array_of_draws_is_refused_with_what_to_give():
     ):
         with pytest.raises(TypeError, match=r"(x|draws): got a Run; pass run\.draws"):
             question(run)
-        with pytest.raises(TypeError, match=r"(x|draws): got None, .*observe=None"):
+        with pytest.raises(TypeError, match=r"(x|draws): got None; .*observe=None"):
             question(None)
         with pytest.raises(
             TypeError, match=r"(x|draws): expected one array, got \{'b': float32\[3, 8"

@@ -531,7 +531,7 @@ def test_a_run_is_refused_with_what_to_give():
     )  # fmt: skip
     with pytest.raises(TypeError, match=r"samples: got a Run; pass .* run\.position"):
         compare(run, standard(2))
-    with pytest.raises(TypeError, match=r"samples: got None, .*observe=None"):
+    with pytest.raises(TypeError, match=r"samples: got None; .*observe=None"):
         compare(run.draws, standard(2))
 
 
