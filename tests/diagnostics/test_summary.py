@@ -14,9 +14,13 @@ import pytest
 
 import jlangevin as jl
 from jlangevin import diagnostics
+from jlangevin.diagnostics.ess import _bulk_ess, effective_size, mean_ess, quantile_ess
+from jlangevin.diagnostics.mcse import _mean_error, sd_error_of_squares, unit_and_squares
+from jlangevin.diagnostics.rhat import _ranked_rhat, plain_rhat, rank_scores
+from jlangevin.diagnostics.series import normal_scores, quantile, split_chains, standard_deviation
 
 module = sys.modules["jlangevin.diagnostics.summary"]
-series = sys.modules["jlangevin.diagnostics.series"]
+report = sys.modules["jlangevin.diagnostics.summary_report"]
 
 
 def draws(shape=(4, 400, 2), dtype=jnp.float32):
@@ -126,11 +130,11 @@ def test_summary_under_jit():
 
 
 def of_one_chain(x):
-    return jnp.stack([series._quantile(x[:1], prob) for prob in (0.1, 0.9)])
+    return jnp.stack([quantile(x[:1], prob) for prob in (0.1, 0.9)])
 
 
 def error_of_sd(x, size):
-    return series._error_of_sd(*series._squares(x), size)
+    return sd_error_of_squares(*unit_and_squares(x), size)
 
 
 def nested_by_turns(x):
@@ -144,47 +148,47 @@ COLUMN_MUTANTS = {
     "quantiles of one chain": ("quantiles", of_one_chain),
     "error of the mean as if draws were independent": (
         "mcse_mean",
-        lambda x: series._sd(x) / x.size**0.5,
+        lambda x: standard_deviation(x) / x.size**0.5,
     ),
     "error of the mean by the bulk's ESS": (
         "mcse_mean",
-        lambda x: series._sd(x) / jnp.sqrt(series._ess_bulk(x)),
+        lambda x: standard_deviation(x) / jnp.sqrt(_bulk_ess(x)),
     ),
-    "error of the mean for that of the sd": ("mcse_sd", series._mcse_mean_one),
+    "error of the mean for that of the sd": ("mcse_sd", _mean_error),
     "error of the sd by the draws' ESS": (
         "mcse_sd",
-        lambda x: error_of_sd(x, series._ess_mean(x)),
+        lambda x: error_of_sd(x, mean_ess(x)),
     ),
-    "bulk ESS without ranks": ("ess_bulk", series._ess_mean),
+    "bulk ESS without ranks": ("ess_bulk", mean_ess),
     "bulk ESS of chains that are not split": (
         "ess_bulk",
-        lambda x: series._effective(series._normal_scores(x), x),
+        lambda x: effective_size(normal_scores(x), x),
     ),
-    "tail ESS of one tail": ("ess_tail", lambda x: series._ess_quantile(x, 0.05)),
-    "tail ESS of the other": ("ess_tail", lambda x: series._ess_quantile(x, 0.95)),
-    "R-hat without ranks": ("rhat", lambda x: series._rhat_plain(series._split(x))),
+    "tail ESS of one tail": ("ess_tail", lambda x: quantile_ess(x, 0.05)),
+    "tail ESS of the other": ("ess_tail", lambda x: quantile_ess(x, 0.95)),
+    "R-hat without ranks": ("rhat", lambda x: plain_rhat(split_chains(x))),
     "R-hat of chains that are not split": (
         "rhat",
-        lambda x: series._rhat_plain(series._normal_scores(x)),
+        lambda x: plain_rhat(normal_scores(x)),
     ),
     "R-hat of places alone": (
         "rhat",
-        lambda x: series._rhat_plain(series._normal_scores(series._split(x))),
+        lambda x: plain_rhat(normal_scores(split_chains(x))),
     ),
-    "R-hat of scales alone": ("rhat", lambda x: series._rhat_plain(series._scores(x)[1])),
-    "R-hat for nested R-hat": ("nested_rhat", series._rhat_one),
+    "R-hat of scales alone": ("rhat", lambda x: plain_rhat(rank_scores(x)[1])),
+    "R-hat for nested R-hat": ("nested_rhat", _ranked_rhat),
     "superchains by turns": ("nested_rhat", nested_by_turns),
 }
 
 
 def changed(monkeypatch, **columns):
     """`summary` with other columns, not compiled, as what is compiled stays as it is."""
-    right = series.all_of_one
+    right = module._series_columns
 
     def wrong(x, probs, superchains):
         return right(x, probs, superchains) | {name: f(x) for name, f in columns.items()}
 
-    monkeypatch.setattr(series, "all_of_one", wrong)
+    monkeypatch.setattr(module, "_series_columns", wrong)
     monkeypatch.setattr(module, "_columns", module._columns.__wrapped__)
 
 
@@ -260,7 +264,7 @@ def test_the_threshold_of_ess(which, ess, ok):
         ("num_faults", "at 3 proposals the energy or its gradient is NaN. Fix the energy."),
     ],
 )
-def test_faults_speak_against_a_run(fault, words):
+def test_faults_speak_objections_a_run(fault, words):
     found = dataclasses.replace(diagnostics.summary(draws()), **{fault: jnp.int32(3)})
     assert not found.ok
     assert found.verdict == f"Do not use these draws yet: {words}"
@@ -312,12 +316,12 @@ def test_nested_rhat_decides_for_many_short_chains():
 
 
 def mean_of_the_elements(found):
-    label, each = DISAGREEMENT(found)
+    label, each = DECIDING_RHAT(found)
     return label, np.full(each.shape, np.mean(each))
 
 
 def first_of_the_elements(found):
-    label, each = DISAGREEMENT(found)
+    label, each = DECIDING_RHAT(found)
     return label, np.full(each.shape, each[0])
 
 
@@ -331,44 +335,47 @@ def bulk_alone(found):
 
 def without_faults(found):
     nothing = {"num_divergent": None, "num_stuck": 0, "num_faults": None}
-    return AGAINST(dataclasses.replace(found, **nothing))
+    return OBJECTIONS(dataclasses.replace(found, **nothing))
 
 
-DISAGREEMENT, AGAINST = module.Summary._disagreement, module.Summary._against
+DECIDING_RHAT, OBJECTIONS = module.Summary._deciding_rhat, module.Summary._objections
 
 VERDICT_MUTANTS = {
     "mean R-hat": (
-        (module.Summary, "_disagreement", mean_of_the_elements),
+        (module.Summary, "_deciding_rhat", mean_of_the_elements),
         lambda: test_the_threshold_of_rhat(1.0101, False),
     ),
     "R-hat of the first element": (
-        (module.Summary, "_disagreement", first_of_the_elements),
+        (module.Summary, "_deciding_rhat", first_of_the_elements),
         lambda: test_the_threshold_of_rhat(1.0101, False),
     ),
     "R-hat where nested R-hat decides": (
-        (module.Summary, "_disagreement", lambda found: ("R-hat", np.asarray(found.rhat))),
+        (module.Summary, "_deciding_rhat", lambda found: ("R-hat", np.asarray(found.rhat))),
         test_nested_rhat_decides_for_many_short_chains,
     ),
     "largest ESS": (
-        (module.Summary, "_least", largest_ess),
+        (module.Summary, "_smallest_ess", largest_ess),
         lambda: test_the_threshold_of_ess("bulk", 399.9, False),
     ),
     "bulk ESS alone": (
-        (module.Summary, "_least", bulk_alone),
+        (module.Summary, "_smallest_ess", bulk_alone),
         lambda: test_the_threshold_of_ess("tail", 399.9, False),
     ),
     "R-hat up to 1.1": (
-        (module, "_RHAT", 1.1),
+        (report, "_MAX_RHAT", 1.1),
         lambda: test_the_threshold_of_rhat(1.0101, False),
     ),
     "R-hat up to 1.001": (
-        (module, "_RHAT", 1.001),
+        (report, "_MAX_RHAT", 1.001),
         lambda: test_the_threshold_of_rhat(1.0099, True),
     ),
-    "ESS of 100": ((module, "_ESS", 100), lambda: test_the_threshold_of_ess("bulk", 399.9, False)),
+    "ESS of 100": (
+        (report, "_MIN_ESS", 100),
+        lambda: test_the_threshold_of_ess("bulk", 399.9, False),
+    ),
     "faults forgotten": (
-        (module.Summary, "_against", without_faults),
-        lambda: test_faults_speak_against_a_run("num_stuck", "3 of 4 chains did not move."),
+        (module.Summary, "_objections", without_faults),
+        lambda: test_faults_speak_objections_a_run("num_stuck", "3 of 4 chains did not move."),
     ),
 }
 
