@@ -665,6 +665,20 @@ jl.scores.score(jl.scores.score(lambda x: -x))
     TypeError: function: got a Score, which stands for an energy already
 jl.scores.level_score(None, 1.0)
     TypeError: function: expected a score x -> s(x), got NoneType
+jl.scores.from_variance_preserving(3, [0.9])
+    TypeError: function: expected a score x -> s(x), got int
+jl.scores.from_variance_preserving(lambda x, t: x, [0.5, 0.9])
+    ValueError: alpha_bar: expected numbers in (0, 1) that fall, cumprod(1 - β), got [0.5 0.9]
+jl.scores.from_variance_preserving(lambda x, t: x, [1.0, 0.9])
+    ValueError: alpha_bar: expected numbers in (0, 1) that fall
+jl.scores.from_variance_preserving(lambda x, t: x, [])
+    ValueError: alpha_bar: expected at least one level
+jl.scores.from_variance_preserving(lambda x, t: x, [0.9, 0.5], predicts='data')
+    ValueError: predicts: expected "noise" or "score", got 'data'
+jl.scores.from_variance_preserving(lambda x, t: x, [0.9, 0.5], 0.5)
+    ValueError: sigma: expected a level of the model, one of its sigmas = sqrt((1 - ᾱ) / ᾱ) from 1 down to 0.333333, got 0.5; the nearest is 0.333333
+S(jl.scores.from_variance_preserving(lambda x, t: x, [0.9, 0.5]), jl.annealed([0.7, 0.3], 1, 0.1))
+    jl.DivergenceWarning: after 0 steps ... sigma: expected a level of the model ... got 0.7
 jl.scores.level_score(lambda x, s: -x, 0.0)
     ValueError: sigma: expected values above zero
 jl.scores.score(lambda x: -x)(X[0])
