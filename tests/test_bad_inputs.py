@@ -21,7 +21,7 @@ from jax.sharding import PartitionSpec as P
 
 import jlangevin as jl
 from jlangevin.__main__ import main
-from jlangevin.sampling import memory
+from jlangevin.sampling import memory, program
 
 TABLE = r"""
 # sample
@@ -104,6 +104,8 @@ S(lambda x: -jnp.sum(x**2), jl.ula(0.5), X, 200)
     jl.DivergenceWarning: 4 of 4 chains turned non-finite ... is E minus the log density?
 S(lambda x: -jnp.sum(x**2), jl.ula(1.0), X, 50)
     jl.EnergyWarning: the energy is not finite where 4 of 4 chains ended ... is E minus the log density?
+interrupted()
+    jl.InterruptedWarning: interrupted after 2 of 6 steps ... resume(run.state, …, num_steps=4) ... if run.interrupted: break
 unwatched(leaky)
     jax.errors.UnexpectedTracerError: the energy or the kernel has kept a value of an earlier call; let it depend only on its arguments
 jl.domains.confine('energy', BOX)
@@ -1540,6 +1542,20 @@ def names():
         with jax.debug_key_reuse(False):
             return sample(energy)
 
+    def interrupted():
+        """Ctrl-C in the second block."""
+        advance, calls = program.advance, []
+
+        def interrupt(*args, **options):
+            calls.append(None)
+            if len(calls) == 2:
+                raise KeyboardInterrupt
+            return advance(*args, **options)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(program, "advance", interrupt)
+            return sample(n=6, block_steps=2)
+
     def resume(state, energy=q, kernel=k, num_steps=2, **options):
         return jl.resume(state, energy, kernel, num_steps=num_steps, **options)
 
@@ -1603,6 +1619,7 @@ def names():
         "Pools": Pools,
         "leaky": leaky,
         "unwatched": unwatched,
+        "interrupted": interrupted,
         "Y": y,
         "MIX": jl.energies.gaussian_mixture(means, jnp.stack([jnp.eye(2)] * 2)),
         "BOX": jl.domains.box(0.0, 1.0),
