@@ -820,6 +820,16 @@ jl.domains.box(jnp.zeros(3), 1.0).contains(X[0])
     ValueError: lower: shape (3,) does not fit a position of shape (2,)
 S(Q, jl.projected(0.1, jl.domains.box({'a': 0.0}, {'b': 1.0})), X / 2)
     ValueError: lower: {'a': float32[]} does not fit a position that is float32[2]
+jl.domains.torus([1.0, 0.0])
+    ValueError: period: expected values above zero, inf for free coordinates; got [1. 0.]
+jl.domains.torus('a')
+    TypeError: period: expected an array of numbers, got str
+S(Q, jl.projected(0.1, jl.domains.torus(jnp.ones(3))))
+    ValueError: period: shape (3,) does not fit a position of shape (2,)
+jl.domains.torus(jnp.ones(3)).embed(DRAWS)
+    ValueError: draws: expected (…, 3) like the periods, got shape (4, 64, 2)
+jax.jit(lambda p: jl.domains.torus(p).embed(DRAWS))(1.0)
+    TypeError: period: its values are not known under jit, vmap or grad, but which coordinates are angles decides on shapes
 jl.domains.ball(0.0, -1.0)
     ValueError: radius: expected values above zero
 jl.domains.ball(jnp.nan, 1.0)

@@ -39,13 +39,14 @@ from jlangevin.adaptation.kernel import (
 from jlangevin.adaptation.length import FRICTIONS, STEPS, Trial, best, directions, untried
 from jlangevin.adaptation.metric import Metric
 from jlangevin.adaptation.moving import Moving
-from jlangevin.adaptation.settling import are_behind, is_falling, seen_in
+from jlangevin.adaptation.settling import are_behind, centred, is_falling, seen_in
 from jlangevin.adaptation.verdict import Verdict
 from jlangevin.distribution import Drawable
 from jlangevin.energies.base import Energy
 from jlangevin.errors import AdaptationError, WarmUpWarning
 from jlangevin.kernels.base import check_kernel
 from jlangevin.kernels.mala import mala
+from jlangevin.kernels.mirrored import Mirrored, MirroredState
 from jlangevin.sampling import SamplerState, sample
 from jlangevin.sampling.start import as_start
 from jlangevin.sampling.wrong_sign import IS_IT_MINUS, falls_without_end
@@ -138,7 +139,8 @@ def warm_up(
     Warm up the one inside by itself, on the energy that it is run on, and wrap `found.kernel`; the
     run that counts starts from positions, as `found.state` is that of the kernel inside. For
     `mirrored` that energy is W(u) = energy(domain.primal(u)) - T * domain.log_det(u), and positions
-    are domain.primal(u).
+    are domain.primal(u). On a `domains.torus`, `mirrored` is taken whole: so is what is found, and
+    angles are seen around their mean direction, not as far as they have wound.
 
     Args:
         key: a typed Threefry key. The run that follows by `resume` goes on in its streams.
@@ -191,6 +193,9 @@ def warm_up(
     if precondition not in (None, *FORMS):
         names = ", ".join(f'"{form}"' for form in FORMS)
         raise ValueError(f"precondition: expected {names} or None, got {precondition!r}")
+    around = kernel if isinstance(kernel, Mirrored) and hasattr(kernel.domain, "wraps") else None
+    if around is not None:
+        kernel, energy = around.kernel, around.dual_energy(energy)
     check(kernel, precondition)
     if longest_trajectory is not None:
         longest_trajectory = check_count("longest_trajectory", longest_trajectory, minimum=1)
@@ -227,7 +232,9 @@ def warm_up(
             key, energy, scout, init,
             num_steps=PIECE, num_chains=num_chains, observe=None, sharding=sharding,
         )  # fmt: skip
-    search = _Search(Ensemble.begun(energy, scout, run.state), metric, like, num_steps // PIECE)
+    periods = None if around is None else around.domain.raveled(like)
+    chains = Ensemble.begun(energy, scout, run.state)
+    search = _Search(chains, metric, like, num_steps // PIECE, periods)
     search.come_in()
     if scout is not moving:
         search.take_over(key, moving)
@@ -245,10 +252,15 @@ def warm_up(
         warn(f"warm-up has not settled: {'; '.join(verdict.problems)}", WarmUpWarning)
     if verdict.stayed_behind:
         warn(verdict.stayed_behind, WarmUpWarning)
-    chains = search.chains
+    kernel, state = chains.found(), chains.given_back()
+    if around is not None:
+        kernel = dataclasses.replace(around, kernel=kernel)
+        wrapped = jax.vmap(around.domain.project)(state.kernel.position)
+        dual = state.kernel._replace(position=wrapped)
+        state = state._replace(kernel=MirroredState(wrapped, dual))
     return WarmUp(
-        chains.found(),
-        chains.given_back(),
+        kernel,
+        state,
         verdict,
         np.array(chains.step_sizes),
         np.array(chains.acceptance),
@@ -263,6 +275,7 @@ class _Search:
     metric: Metric | None
     like: PyTree  # a position of one chain, as shapes
     pieces: int  # at most, in all
+    periods: np.ndarray[Any, Any] | None  # (d,), if there are coordinates that wrap
     changed: float = 1.0  # by what factor the metric's scales did, at its last update
     length: int = _FIRST_WINDOW  # of the window that is next
     problems: list[str] = dataclasses.field(default_factory=list)  # of the last window
@@ -354,7 +367,8 @@ class _Search:
         """The length and friction by which trajectories are best, at what has settled."""
         chains = self.chains
         kernel = chains.moving.kernel
-        rows = np.concatenate([look.positions for look in chains.looks])
+        looks = centred(chains.looks, self.periods)
+        rows = np.concatenate([look.positions for look in looks])
         metric = metric_of(kernel, self.like) if self.metric is None else self.metric
         centre, axes, widest = directions(rows, metric)
         trial = trial.along(centre, axes).cut(kernel.trajectory_length)
@@ -412,6 +426,7 @@ class _Search:
         or `must` be."""
         if self.metric is None:
             return
+        looks = centred(looks, self.periods)
         energies = np.concatenate([look.energies_seen for look in looks])
         lower, upper = np.quantile(energies, [0.25, 0.75])
         usual = energies <= upper + 3 * (upper - lower)
@@ -448,7 +463,7 @@ class _Search:
         problems = []
         if is_falling(looks):
             problems.append(f"the energy still falls; {more}, or start nearer")
-        window = seen_in(looks, self.metric)
+        window = seen_in(centred(looks, self.periods), self.metric)
         self.rhat = float(np.max(window.rhat))
         if window.disagrees:
             problems.append(
