@@ -10,6 +10,7 @@ __all__ = [
     "DivergenceError",
     "DivergenceWarning",
     "EnergyWarning",
+    "InterruptedWarning",
     "MiscompiledWarning",
     "NoClosedFormError",
     "NoEnergyError",
@@ -72,6 +73,10 @@ class PrecisionWarning(RuntimeWarning):
 
 class StuckWarning(RuntimeWarning):
     """A kernel that accepts or rejects has rejected everything, or nearly, in some chains."""
+
+
+class InterruptedWarning(UserWarning):
+    """Ctrl-C ended a run between its blocks; what it had done is returned."""
 
 
 class MiscompiledWarning(RuntimeWarning):

@@ -6,19 +6,31 @@ instance to accept or reject, is refused with a named error while it is traced.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from jlangevin._core.checks import check_made, check_scalar
+from jlangevin._core import trees
+from jlangevin._core.checks import as_array, check_made, check_scalar, or_nan
 from jlangevin._core.listing import listing
-from jlangevin._core.trees import PyTree, pytree_dataclass
+from jlangevin._core.trees import PyTree, pytree_dataclass, static_field
 from jlangevin.energies.base import GivenGradient
 
-__all__ = ["GivenGradient", "LevelScore", "Score", "level_score", "score"]
+__all__ = [
+    "GivenGradient",
+    "LevelScore",
+    "Score",
+    "VariancePreserving",
+    "from_variance_preserving",
+    "level_score",
+    "score",
+]
 
 __dir__ = listing(__all__)
+
+Predicts = Literal["noise", "score"]
 
 
 @pytree_dataclass
@@ -100,6 +112,127 @@ def level_score(function: Any, sigma: Any) -> LevelScore:
     """
     _check_callable(function)
     return LevelScore(function, check_scalar("sigma", sigma, positive=True))
+
+
+@pytree_dataclass
+class VariancePreserving(GivenGradient):
+    """See `from_variance_preserving`."""
+
+    function: Any
+    rising: jax.Array  # σ_t of every t
+    sigma: Any
+    predicts: str = static_field()
+
+    @property
+    def sigmas(self) -> jax.Array:
+        """All levels of the model, from the highest down, as `annealed` takes them."""
+        return self.rising[::-1]
+
+    def gradient(self, position: PyTree) -> PyTree:
+        t = jnp.argmin(jnp.abs(self.rising - self.sigma)).astype(jnp.int32)
+        kept = 1 / jnp.sqrt(1 + self.sigma**2)  # sqrt(ᾱ)
+        factor = 1 / self.sigma if self.predicts == "noise" else -kept
+
+        def times(scale: jax.Array, tree: PyTree) -> PyTree:
+            return jax.tree.map(lambda leaf: scale.astype(leaf.dtype) * leaf, tree)
+
+        return times(factor, self.function(times(kept, position), t))
+
+    def at(self, sigma: Any) -> VariancePreserving:
+        """The same at another level, which has to be one of the model's."""
+        level = jnp.asarray(sigma, self.rising.dtype)
+
+        def is_one(xp: Any, given: Any) -> Any:
+            level, levels = given
+            return xp.min(xp.abs(levels - level)) <= _SAME_LEVEL * level
+
+        def refusal() -> Exception:
+            nearest = self.rising[jnp.argmin(jnp.abs(self.rising - level))]
+            return ValueError(
+                f"sigma: expected a level of the model, one of its sigmas = sqrt((1 - ᾱ) / ᾱ) from "
+                f"{float(self.rising[-1]):.6g} down to {float(self.rising[0]):.6g}, got "
+                f"{float(level):.6g}; the nearest is {float(nearest):.6g}"
+            )
+
+        level, _ = or_nan((level, self.rising), is_one, refusal)
+        return VariancePreserving(self.function, self.rising, level, self.predicts)
+
+
+_SAME_LEVEL = 1e-5  # relative; levels of a model are about 1e-2 apart
+
+
+def from_variance_preserving(
+    function: Any, alpha_bar: Any, sigma: Any = None, *, predicts: Predicts = "noise"
+) -> VariancePreserving:
+    """A `level_score` made of a model that was trained on data whose variance is preserved.
+
+    Such models (DDPM: Ho, Jain and Abbeel 2020; the VP SDE of Song et al. 2021) see
+
+        x_t = sqrt(ᾱ_t) x_0 + sqrt(1 - ᾱ_t) ε,    ε ~ N(0, I)
+
+    while the kernels here run on y = x_t / sqrt(ᾱ_t) = x_0 + σ_t ε, of exploding variance:
+
+        σ_t = sqrt((1 - ᾱ_t) / ᾱ_t)
+        s(y, σ_t) = -ε(x_t, t) / σ_t  =  sqrt(ᾱ_t) s_t(x_t),    x_t = sqrt(ᾱ_t) y
+
+    Positions are y throughout. At the last level they are data and noise σ_0 ε, in the units of the
+    data; a start at the first is σ_T times standard normals, about. The levels of a kernel have to
+    be levels of the model, all of them or some: `annealed(made.sigmas[::10], …)`. The noise's own
+    scale, sqrt(1 - ᾱ_t), is none of them.
+
+    Args:
+        function: what was trained, from one x_t and t, an int32 scalar from 0, to a pytree like
+            x_t. A model in continuous time is `lambda x, t: model(x, times[t])`.
+        alpha_bar: ᾱ_0 > ᾱ_1 > … in (0, 1), shape (number of levels,), `cumprod(1 - β)`. In float32
+            1 - ᾱ loses digits at the first of them; NumPy's float64 is taken as it is.
+        sigma: one of the levels, at which it stands for all kernels that do not choose their own;
+            the lowest by default.
+        predicts: "noise" if the model gives ε, "score" if it gives s_t.
+
+    Raises:
+        TypeError: `function` cannot be called.
+        ValueError: ᾱ does not fall, or is not between 0 and 1; `predicts` is neither; σ is no level
+            of the model. Levels of a kernel that are none turn its chains to NaN, and the warning
+            names them.
+        NoEnergyError: later, where the energy's value is asked for.
+
+    Example:
+        >>> import jax.numpy as jnp, numpy as np, jlangevin as jl
+        >>> alpha_bar = np.cumprod(1 - np.linspace(1e-3, 0.1, 100))
+        >>> noise = lambda x, t: jnp.sqrt(1 - jnp.array(alpha_bar)[t]) * x  # of data from N(0, 1)
+        >>> made = jl.scores.from_variance_preserving(noise, alpha_bar)
+        >>> kernel = jl.annealed(made.sigmas, 50, 1e-4)
+        >>> start = jl.Gaussian(jnp.zeros(1), made.sigmas[0] ** 2 * jnp.eye(1))
+        >>> round(float(jl.exact.law(kernel, made, start, 5_000).cov[0, 0]), 1)
+        1.0
+    """
+    _check_callable(function)
+    if predicts not in get_args(Predicts):
+        raise ValueError(f'predicts: expected "noise" or "score", got {predicts!r}')
+    if trees.is_concrete(alpha_bar):
+        as_array("alpha_bar", alpha_bar, ndim=1)
+        dtype = trees.common_dtype(alpha_bar)
+        kept = np.asarray(alpha_bar, np.float64)
+        kept = _check_alpha_bar(kept)
+        rising = jnp.asarray(np.sqrt((1 - kept) / kept), dtype)
+    else:
+        kept = _check_alpha_bar(as_array("alpha_bar", alpha_bar, ndim=1))
+        rising = jnp.sqrt((1 - kept) / kept)
+    made = VariancePreserving(function, rising, rising[0], predicts)
+    return made if sigma is None else made.at(check_scalar("sigma", sigma, positive=True))
+
+
+def _check_alpha_bar(values: Any) -> Any:
+    if len(values) == 0:
+        raise ValueError("alpha_bar: expected at least one level")
+    return or_nan(
+        values,
+        lambda xp, kept: xp.all(xp.diff(kept) < 0) & xp.all((kept > 0) & (kept < 1)),
+        lambda: ValueError(
+            "alpha_bar: expected numbers in (0, 1) that fall, cumprod(1 - β), got "
+            f"{np.array2string(np.asarray(values), threshold=8)}"
+        ),
+    )
 
 
 def _check_callable(function: Any) -> None:

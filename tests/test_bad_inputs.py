@@ -21,7 +21,7 @@ from jax.sharding import PartitionSpec as P
 
 import jlangevin as jl
 from jlangevin.__main__ import main
-from jlangevin.sampling import memory
+from jlangevin.sampling import memory, program
 
 TABLE = r"""
 # sample
@@ -104,6 +104,8 @@ S(lambda x: -jnp.sum(x**2), jl.ula(0.5), X, 200)
     jl.DivergenceWarning: 4 of 4 chains turned non-finite ... is E minus the log density?
 S(lambda x: -jnp.sum(x**2), jl.ula(1.0), X, 50)
     jl.EnergyWarning: the energy is not finite where 4 of 4 chains ended ... is E minus the log density?
+interrupted()
+    jl.InterruptedWarning: interrupted after 2 of 6 steps ... resume(run.state, …, num_steps=4) ... if run.interrupted: break
 unwatched(leaky)
     jax.errors.UnexpectedTracerError: the energy or the kernel has kept a value of an earlier call; let it depend only on its arguments
 jl.domains.confine('energy', BOX)
@@ -665,6 +667,20 @@ jl.scores.score(jl.scores.score(lambda x: -x))
     TypeError: function: got a Score, which already stands for an energy
 jl.scores.level_score(None, 1.0)
     TypeError: function: expected a score x -> s(x), got NoneType
+jl.scores.from_variance_preserving(3, [0.9])
+    TypeError: function: expected a score x -> s(x), got int
+jl.scores.from_variance_preserving(lambda x, t: x, [0.5, 0.9])
+    ValueError: alpha_bar: expected numbers in (0, 1) that fall, cumprod(1 - β), got [0.5 0.9]
+jl.scores.from_variance_preserving(lambda x, t: x, [1.0, 0.9])
+    ValueError: alpha_bar: expected numbers in (0, 1) that fall
+jl.scores.from_variance_preserving(lambda x, t: x, [])
+    ValueError: alpha_bar: expected at least one level
+jl.scores.from_variance_preserving(lambda x, t: x, [0.9, 0.5], predicts='data')
+    ValueError: predicts: expected "noise" or "score", got 'data'
+jl.scores.from_variance_preserving(lambda x, t: x, [0.9, 0.5], 0.5)
+    ValueError: sigma: expected a level of the model, one of its sigmas = sqrt((1 - ᾱ) / ᾱ) from 1 down to 0.333333, got 0.5; the nearest is 0.333333
+S(jl.scores.from_variance_preserving(lambda x, t: x, [0.9, 0.5]), jl.annealed([0.7, 0.3], 1, 0.1))
+    jl.DivergenceWarning: after 0 steps ... sigma: expected a level of the model ... got 0.7
 jl.scores.level_score(lambda x, s: -x, 0.0)
     ValueError: sigma: expected values above zero
 jl.scores.score(lambda x: -x)(X[0])
@@ -804,6 +820,16 @@ jl.domains.box(jnp.zeros(3), 1.0).contains(X[0])
     ValueError: lower: shape (3,) does not fit a position of shape (2,)
 S(Q, jl.projected(0.1, jl.domains.box({'a': 0.0}, {'b': 1.0})), X / 2)
     ValueError: lower: {'a': float32[]} does not fit a position that is float32[2]
+jl.domains.torus([1.0, 0.0])
+    ValueError: period: expected values above zero, inf for free coordinates; got [1. 0.]
+jl.domains.torus('a')
+    TypeError: period: expected an array of numbers, got str
+S(Q, jl.projected(0.1, jl.domains.torus(jnp.ones(3))))
+    ValueError: period: shape (3,) does not fit a position of shape (2,)
+jl.domains.torus(jnp.ones(3)).embed(DRAWS)
+    ValueError: draws: expected (…, 3) like the periods, got shape (4, 64, 2)
+jax.jit(lambda p: jl.domains.torus(p).embed(DRAWS))(1.0)
+    TypeError: period: its values are not known under jit, vmap or grad, but which coordinates are angles decides on shapes
 jl.domains.ball(0.0, -1.0)
     ValueError: radius: expected values above zero
 jl.domains.ball(jnp.nan, 1.0)
@@ -1526,6 +1552,20 @@ def names():
         with jax.debug_key_reuse(False):
             return sample(energy)
 
+    def interrupted():
+        """Ctrl-C in the second block."""
+        advance, calls = program.advance, []
+
+        def interrupt(*args, **options):
+            calls.append(None)
+            if len(calls) == 2:
+                raise KeyboardInterrupt
+            return advance(*args, **options)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(program, "advance", interrupt)
+            return sample(n=6, block_steps=2)
+
     def resume(state, energy=q, kernel=k, num_steps=2, **options):
         return jl.resume(state, energy, kernel, num_steps=num_steps, **options)
 
@@ -1589,6 +1629,7 @@ def names():
         "Pools": Pools,
         "leaky": leaky,
         "unwatched": unwatched,
+        "interrupted": interrupted,
         "Y": y,
         "MIX": jl.energies.gaussian_mixture(means, jnp.stack([jnp.eye(2)] * 2)),
         "BOX": jl.domains.box(0.0, 1.0),

@@ -331,8 +331,8 @@ def test_a_box_around_a_pytree_is_one_around_each_leaf(dtype):
         (lambda: domains.ball(jnp.inf, 1.0), "center: expected finite values"),
         (lambda: domains.half_space([0.0, 0.0], 1.0), "normal: expected a direction"),
         (lambda: domains.half_space([1.0, 0.0], jnp.nan), "offset: expected finite values"),
-        (lambda: domains.box([0.0, 0.0], 1.0).project(jnp.zeros(3)), "lower: of shape"),
-        (lambda: domains.ball([0.0, 0.0], 1.0).project(jnp.zeros(3)), "center: of shape"),
+        (lambda: domains.box([0.0, 0.0], 1.0).project(jnp.zeros(3)), "lower: shape"),
+        (lambda: domains.ball([0.0, 0.0], 1.0).project(jnp.zeros(3)), "center: shape"),
     ],
 )
 def test_bad_parameters_are_refused(make, message):

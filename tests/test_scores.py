@@ -199,3 +199,96 @@ def test_a_score_is_confined_as_an_energy_is():
 def test_a_score_is_callable(make):
     with pytest.raises(TypeError, match="function: expected a score"):
         make(jnp.ones(2))
+
+
+# Scores of preserved variance ---------------------------------------------------------------------
+
+ALPHA_BAR = tuple(map(float, np.cumprod(1 - np.linspace(1e-3, 0.1, 60))))
+MEAN, COV = [1.0, -2.0], [[1.0, 0.4], [0.4, 0.5]]
+
+
+def trained(predicts, x, t):
+    """What a model of these Gaussian data would have learned: of x_t the score, or the noise."""
+    kept = jnp.array(ALPHA_BAR)[t]
+    mean, cov = jnp.sqrt(kept) * jnp.array(MEAN), kept * jnp.array(COV) + (1 - kept) * jnp.eye(2)
+    found = -jnp.linalg.solve(cov, x - mean)
+    return found if predicts == "score" else -jnp.sqrt(1 - kept) * found
+
+
+def exploding(x, sigma):
+    return -jnp.linalg.solve(jnp.array(COV) + sigma**2 * jnp.eye(2), x - jnp.array(MEAN))
+
+
+def preserving(predicts):
+    return jl.scores.from_variance_preserving(
+        Partial(trained, predicts), np.array(ALPHA_BAR), predicts=predicts
+    )
+
+
+@pytest.mark.parametrize("predicts", ["noise", "score"])
+@pytest.mark.parametrize("every", [1, 7])
+def test_the_law_of_a_converted_score_is_that_of_the_smoothed_data(predicts, every, dtype):
+    """By the whole laws of an anneal and of a reverse diffusion, over all its levels or some."""
+    energy = preserving(predicts)
+    sigmas = energy.sigmas[::every]
+    kept = np.array(ALPHA_BAR)
+    wanted = np.sqrt((1 - kept) / kept)[::-1][::every]
+    np.testing.assert_allclose(sigmas, wanted, rtol=4 * float(jnp.finfo(dtype).eps))
+    assert sigmas.dtype == dtype
+    start = jl.Gaussian(jnp.zeros(2), sigmas[0] ** 2 * jnp.eye(2))
+    smoothed = jl.scores.level_score(exploding, sigmas[-1])
+    tolerance = 1e4 * float(jnp.finfo(dtype).eps)
+    for kernel in (jl.annealed(sigmas, 3, 1e-4), jl.predictor_corrector(sigmas, 1e-4)):
+        found, direct = (
+            jl.exact.law(kernel, on, start, 3 * len(sigmas)) for on in (energy, smoothed)
+        )
+        np.testing.assert_allclose(found.mean, direct.mean, rtol=tolerance)
+        np.testing.assert_allclose(found.cov, direct.cov, rtol=tolerance, atol=tolerance)
+
+
+def test_an_anneal_down_the_levels_of_a_converted_score_ends_at_the_data():
+    energy = preserving("noise")
+    kernel, start = jl.annealed(energy.sigmas, 100, 1e-4), jl.Gaussian(jnp.zeros(2), jnp.eye(2))
+    law = jl.exact.law(kernel, energy, start, 6_000)
+    np.testing.assert_allclose(law.mean, MEAN, atol=0.02)
+    np.testing.assert_allclose(
+        law.cov, np.array(COV) + float(energy.sigma) ** 2 * np.eye(2), atol=0.1
+    )
+    target = jl.exact.target(energy, jnp.zeros(2))
+    np.testing.assert_allclose(
+        target.cov, np.array(COV) + float(energy.sigma) ** 2 * np.eye(2), rtol=1e-3
+    )
+
+
+def test_positions_of_a_converted_score_are_pytrees_too():
+    noise = lambda x, t: jax.tree.map(lambda leaf: 0.5 * leaf, x)  # noqa: E731
+    energy = jl.scores.from_variance_preserving(noise, [0.9, 0.5])
+    start = {"a": jnp.ones((3, 2)), "b": (jnp.ones(3),)}
+    run = jl.sample(
+        jax.random.key(0), energy, jl.annealed(energy.sigmas, 2, 0.01), start, num_steps=4
+    )
+    assert run.position["a"].shape == (3, 2)
+
+
+def test_levels_that_are_none_of_the_models_are_named():
+    """The noise's own scales, which are below 1, among them."""
+    energy = preserving("noise")
+    kernel = jl.annealed(jnp.sqrt(1 - jnp.array(ALPHA_BAR))[::-1], 2, 1e-4)
+    for around in (kernel, jl.gradient_noise(kernel, jnp.eye(2))):
+        with pytest.warns(jl.DivergenceWarning, match="sigma: expected a level of the model, one"):
+            jl.sample(jax.random.key(0), energy, around, jnp.zeros((3, 2)), num_steps=4)
+    make = lambda kept: jl.scores.from_variance_preserving(jnp.add, kept).sigmas  # noqa: E731
+    np.testing.assert_allclose(jax.jit(make)(jnp.array([0.8, 0.5])), [1.0, 0.5], rtol=1e-6)
+    assert np.isnan(jax.jit(make)(jnp.array([0.5, 0.9]))).all()
+
+
+def test_a_converted_score_whose_input_is_not_scaled_is_told(x64):
+    """A mutant: the model is given y where it was trained on x_t."""
+
+    def slip(x, t):
+        return trained("noise", x / jnp.sqrt(jnp.array(ALPHA_BAR)[t]), t)
+
+    wrong = jl.scores.from_variance_preserving(slip, np.array(ALPHA_BAR))
+    target = jl.exact.target(wrong.at(wrong.sigmas[20]), jnp.zeros(2))
+    right = jl.exact.target(preserving("noise").at(wrong.sigmas[20]), jnp.zeros(2))
+    assert not np.allclose(target.cov, right.cov, rtol=0.1)

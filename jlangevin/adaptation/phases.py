@@ -23,7 +23,7 @@ from jlangevin.adaptation.kernel import (
 from jlangevin.adaptation.length import FRICTIONS, STEPS, Trial, best, directions
 from jlangevin.adaptation.metric import Metric
 from jlangevin.adaptation.moving import Moving
-from jlangevin.adaptation.settling import are_behind, is_falling, seen_in
+from jlangevin.adaptation.settling import are_behind, centred, is_falling, seen_in
 from jlangevin.adaptation.verdict import Verdict
 from jlangevin.errors import AdaptationError
 from jlangevin.sampling import sample
@@ -50,6 +50,7 @@ class Search:
     metric: Metric | None
     like: PyTree  # a position of one chain, as shapes
     pieces: int  # at most, in all
+    periods: np.ndarray[Any, Any] | None  # (d,), if there are coordinates that wrap
     changed: float = 1.0  # the factor by which the metric's scales changed at its last update
     length: int = FIRST_WINDOW  # of the next window
     problems: list[str] = dataclasses.field(default_factory=list)  # in the last window
@@ -141,7 +142,8 @@ class Search:
         """Find the best length and friction of trajectories, once chains have settled."""
         chains = self.chains
         kernel = chains.moving.kernel
-        rows = np.concatenate([look.positions for look in chains.looks])
+        looks = centred(chains.looks, self.periods)
+        rows = np.concatenate([look.positions for look in looks])
         metric = metric_of(kernel, self.like) if self.metric is None else self.metric
         centre, axes, widest = directions(rows, metric)
         trial = trial.along(centre, axes).cut(kernel.trajectory_length)
@@ -198,6 +200,7 @@ class Search:
         if it `must` be done."""
         if self.metric is None:
             return
+        looks = centred(looks, self.periods)
         energies = np.concatenate([look.energies_seen for look in looks])
         lower, upper = np.quantile(energies, [0.25, 0.75])
         usual = energies <= upper + 3 * (upper - lower)
@@ -234,7 +237,7 @@ class Search:
         problems = []
         if is_falling(looks):
             problems.append(f"the energy still falls; {more}, or start nearer")
-        window = seen_in(looks, self.metric)
+        window = seen_in(centred(looks, self.periods), self.metric)
         self.rhat = float(np.max(window.rhat))
         if window.disagrees:
             problems.append(

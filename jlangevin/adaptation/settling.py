@@ -14,7 +14,7 @@ from scipy.special import stdtrit
 from jlangevin.adaptation.ensemble import Look
 from jlangevin.adaptation.metric import Metric
 
-__all__ = ["Window", "are_behind", "is_falling", "seen_in"]
+__all__ = ["Window", "are_behind", "centred", "is_falling", "seen_in"]
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -57,6 +57,24 @@ def are_behind(looks: list[Look], temperature: float) -> np.ndarray[Any, Any]:
     fell = np.min(energies[:half], axis=0) - least
     behind: np.ndarray[Any, Any] = (height > 10 * temperature + 8 * within) & (fell < height)
     return behind
+
+
+def centred(looks: list[Look], periods: Array | None) -> list[Look]:
+    """Looks with the coordinates that wrap seen around their mean direction, from half a period
+    below it to half a period above. The periods of others are inf."""
+    if periods is None:
+        return looks
+    turns = np.isfinite(periods)
+    period = periods[turns]
+    angles = np.concatenate([look.positions[:, turns] for look in looks]) * (2 * np.pi / period)
+    middle = np.angle(np.mean(np.exp(1j * angles), axis=0)) * period / (2 * np.pi)
+
+    def seen(positions: Array) -> Array:
+        x = positions.copy()
+        x[:, turns] -= period * np.round((x[:, turns] - middle) / period)
+        return x
+
+    return [look._replace(positions=seen(look.positions)) for look in looks]
 
 
 class Window(NamedTuple):

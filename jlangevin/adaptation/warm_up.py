@@ -40,6 +40,7 @@ from jlangevin.energies.base import Energy
 from jlangevin.errors import WarmUpWarning
 from jlangevin.kernels.base import check_kernel
 from jlangevin.kernels.mala import mala
+from jlangevin.kernels.mirrored import Mirrored, MirroredState
 from jlangevin.sampling import SamplerState, sample
 from jlangevin.sampling.start import as_start
 
@@ -121,7 +122,8 @@ def warm_up(
     Warm up the inner kernel alone, on the energy that it runs on, and wrap `found.kernel`. Start
     the run that counts from positions, as `found.state` is the state of the inner kernel. For
     `mirrored` that energy is W(u) = energy(domain.primal(u)) - T * domain.log_det(u), and positions
-    are domain.primal(u).
+    are domain.primal(u). On a `domains.torus`, pass `mirrored` itself: what is found is whole, and
+    angles are measured around their mean direction.
 
     Args:
         key: a typed Threefry key. The run that follows by `resume` continues its streams.
@@ -175,6 +177,9 @@ def warm_up(
     if precondition not in (None, *FORMS):
         names = ", ".join(f'"{form}"' for form in FORMS)
         raise ValueError(f"precondition: expected {names} or None, got {precondition!r}")
+    around = kernel if isinstance(kernel, Mirrored) and hasattr(kernel.domain, "wraps") else None
+    if around is not None:
+        kernel, energy = around.kernel, around.dual_energy(energy)
     check(kernel, precondition)
     if longest_trajectory is not None:
         longest_trajectory = check_count("longest_trajectory", longest_trajectory, minimum=1)
@@ -211,7 +216,9 @@ def warm_up(
             key, energy, scout, init,
             num_steps=PIECE, num_chains=num_chains, observe=None, sharding=sharding,
         )  # fmt: skip
-    search = Search(Ensemble.begun(energy, scout, run.state), metric, like, num_steps // PIECE)
+    periods = None if around is None else around.domain.raveled(like)
+    chains = Ensemble.begun(energy, scout, run.state)
+    search = Search(chains, metric, like, num_steps // PIECE, periods)
     search.come_in()
     if scout is not moving:
         search.take_over(key, moving)
@@ -229,10 +236,15 @@ def warm_up(
         warn(f"warm-up has not settled: {'; '.join(verdict.problems)}", WarmUpWarning)
     if verdict.stayed_behind:
         warn(verdict.stayed_behind, WarmUpWarning)
-    chains = search.chains
+    kernel, state = chains.found(), chains.given_back()
+    if around is not None:
+        kernel = dataclasses.replace(around, kernel=kernel)
+        wrapped = jax.vmap(around.domain.project)(state.kernel.position)
+        dual = state.kernel._replace(position=wrapped)
+        state = state._replace(kernel=MirroredState(wrapped, dual))
     return WarmUp(
-        chains.found(),
-        chains.given_back(),
+        kernel,
+        state,
         verdict,
         np.array(chains.step_sizes),
         np.array(chains.acceptance),

@@ -1,4 +1,5 @@
-"""Closed convex sets that positions are confined to, and the maps that keep them there.
+"""Closed convex sets that positions are confined to, and the maps that keep them there; and tori,
+which have no walls.
 
 Each domain is a frozen dataclass whose parameters are pytree leaves. Its methods, for one position,
 are
@@ -31,6 +32,7 @@ from jlangevin.domains.box import Box, box
 from jlangevin.domains.confined import Confined, confine
 from jlangevin.domains.half_space import HalfSpace, half_space
 from jlangevin.domains.simplex import Simplex, simplex
+from jlangevin.domains.torus import Torus, torus
 
 __all__ = [
     "Ball",
@@ -39,11 +41,13 @@ __all__ = [
     "Domain",
     "HalfSpace",
     "Simplex",
+    "Torus",
     "ball",
     "box",
     "confine",
     "half_space",
     "simplex",
+    "torus",
 ]
 
 __dir__ = listing(__all__)

@@ -40,7 +40,10 @@ def check_domain(domain: Any) -> None:
 
 
 def admit(domain: Domain, position: PyTree) -> PyTree:
-    """`position` if it is inside, else NaN, which the driver refuses as the start of a chain."""
+    """`position` if it is inside, else NaN, which the driver refuses as the start of a chain; on a
+    domain that wraps, where it is wrapped to."""
+    if getattr(domain, "wraps", False):
+        return domain.project(position)
     inside = domain.contains(position)
     return jax.tree.map(lambda x: jnp.where(inside, x, jnp.nan), position)
 

@@ -66,16 +66,18 @@ class Mirrored(Around):
         inner, spare = noise
         u = self.domain.dual(position, spare)
         return MirroredState(
-            admit(self.domain, position), self.kernel.init(self._dual(energy), u, inner)
+            admit(self.domain, position), self.kernel.init(self.dual_energy(energy), u, inner)
         )
 
-    def step(
-        self, energy: Energy, state: MirroredState, noise: Noise
-    ) -> tuple[MirroredState, Info]:
-        moved, info = self.kernel.step(self._dual(energy), state.dual, noise)
-        return MirroredState(self.domain.primal(moved.position), moved), info
+    def step(self, energy: Energy, state: MirroredState, noise: Any) -> tuple[MirroredState, Info]:
+        moved, info = self.kernel.step(self.dual_energy(energy), state.dual, noise)
+        position = self.domain.primal(moved.position)
+        if getattr(self.domain, "wraps", False) and hasattr(moved, "_replace"):
+            moved = moved._replace(position=position)  # u does not wind away
+        return MirroredState(position, moved), info
 
-    def _dual(self, energy: Energy) -> DualEnergy:
+    def dual_energy(self, energy: Energy) -> DualEnergy:
+        """W, on which the kernel inside is run."""
         return DualEnergy(energy, self.domain, self.kernel.temperature)
 
 

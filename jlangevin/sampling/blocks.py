@@ -15,6 +15,7 @@ from jax import lax
 from jlangevin._core import trees, xla
 from jlangevin._core.trees import PyTree
 from jlangevin._core.warn import warn
+from jlangevin.errors import InterruptedWarning
 from jlangevin.kernels.base import Info
 from jlangevin.sampling import program, report
 from jlangevin.sampling.arguments import BlockOptions
@@ -79,7 +80,7 @@ def run(
     if not options.ignores:
         report.warn_or_raise(out.state, out.health, setup, raising=options.raises)
     report.warn_if_stuck(out.state, setup, counted)
-    return _as_run(out._replace(draws=_concatenate_draws(kept)), setup, plan)
+    return _as_run(out._replace(draws=_concatenate_draws(kept)), setup, plan, interrupted)
 
 
 def _program_arguments(
@@ -142,19 +143,20 @@ def _warn_of_what_is_left(plan: Plan, done: int) -> None:
     rest = f"burn_in={burn_in}, " * (burn_in > 0) + f"num_steps={total - done - burn_in}"
     warn(
         f"interrupted after {done} of {total} steps, which are in the Run returned; "
-        f"resume(run.state, …, {rest}) continues from there",
-        UserWarning,
+        f"resume(run.state, …, {rest}) continues from there. A loop over runs goes on: stop it by "
+        "`if run.interrupted: break`, or by making jlangevin.InterruptedWarning an error",
+        InterruptedWarning,
     )
 
 
-def _as_run(out: Outcome, setup: Setup, plan: Plan) -> Run:
+def _as_run(out: Outcome, setup: Setup, plan: Plan, interrupted: bool = False) -> Run:
     tally = out.state.tally
     lost = out.health.num_divergent
     info = Info(tally.acceptance, tally.rejections, lost, tally.first_bad_step)
     summary = None
     if jax.tree.leaves(out.state.reducers):
         summary = program.summarise(out.state, lost, setup.reducers)
-    return Run(out.draws, info, summary, out.state, plan.thin)
+    return Run(out.draws, info, summary, out.state, plan.thin, interrupted)
 
 
 def _pieces(plan: Plan, options: BlockOptions, done: int) -> Iterator[tuple[Plan, bool]]:

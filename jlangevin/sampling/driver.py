@@ -86,7 +86,8 @@ def sample(
         progress: a bar on stderr with rate, acceptance and divergences, if that is a terminal;
             "always" for any stderr. Needs the extra `progress`.
         block_steps: run in blocks of about this many steps; Ctrl-C then returns the steps done so
-            far. By default a hundredth of the run with `progress`, and all of it without.
+            far, with `run.interrupted` and an `InterruptedWarning`. By default a hundredth of the
+            run with `progress`, and all of it without.
         checkpoint: a directory (~ is the home folder). A run continues from its checkpoints there,
             and saves its state and draws every `every` steps. Needs the extra `checkpoint`.
         every: about how many steps lie between checkpoints; by default a tenth of the run.

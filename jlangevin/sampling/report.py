@@ -15,7 +15,7 @@ from jlangevin._core import trees
 from jlangevin._core.compiling import compiled
 from jlangevin._core.trees import Parted, PyTree
 from jlangevin._core.warn import warn
-from jlangevin.energies.base import value_and_gradient
+from jlangevin.energies.base import level, value_and_gradient
 from jlangevin.errors import (
     DivergenceError,
     DivergenceWarning,
@@ -244,7 +244,10 @@ def _count_of(found: Affected, health: Health) -> str:
 def _cause(found: Affected, state: SamplerState, setup: Setup) -> str:
     """What was not finite where the first chain was frozen: a schedule, energy or gradient."""
     try:
-        resolve_schedules(setup.kernel.whole, jnp.int32(found.step))
+        kernel = resolve_schedules(setup.kernel.whole, jnp.int32(found.step))
+        for layer in layers(kernel):
+            if hasattr(layer, "sigma"):
+                level(setup.energy.whole, layer.sigma)  # raises where the energy lacks that level
     except ValueError as error:
         return f"; {error}"
     there = _place_of(found, state)

@@ -25,6 +25,7 @@ class Run:
         summary: the results of the reducers, in the structure they were given in; None without.
         state: the state from which `resume` continues.
         thin: steps from one draw to the next.
+        interrupted: whether Ctrl-C ended it before its last step; a loop over runs asks this.
     """
 
     draws: Any
@@ -32,6 +33,7 @@ class Run:
     summary: Any
     state: SamplerState
     thin: int = static_field(default=1)
+    interrupted: bool = static_field(default=False)
 
     def __repr__(self) -> str:
         """The contents, with shapes and dtypes instead of arrays."""
@@ -47,7 +49,8 @@ class Run:
         parts = {"draws": self.draws, "position": self.position, "summary": self.summary}
         lines = [f"{name}: {trees.shown(tree)}" for name, tree in parts.items()]
         if known(self.state.step):
-            lines.append(f"steps: {int(self.state.step):,}")
+            early = ", interrupted" * self.interrupted
+            lines.append(f"steps: {int(self.state.step):,}{early}")
         if known(self.info.num_divergent):
             lines.append(f"divergent chains: {int(self.info.num_divergent.sum()):,}")
         if self.info.rejections is not None and known(self.info.rejections.faults):

@@ -91,7 +91,7 @@ def test_a_start_on_the_boundary_is_refused():
         (domains.simplex(), [0.0, 1.0]),
     ):
         kernel = jl.mirrored(jl.ula(0.1), domain)
-        with pytest.raises(ValueError, match="inside of the kernel's domain"):
+        with pytest.raises(ValueError, match="inside the kernel's domain"):
             jl.sample(jax.random.key(0), jnp.sum, kernel, jnp.array([x]), num_steps=1)
 
 

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import warnings
 
 import chex
 import hypothesis
@@ -355,11 +356,36 @@ def interrupted_after(monkeypatch, blocks):
 def test_ctrl_c_hands_back_what_is_done(monkeypatch, blocks):
     whole = run()
     interrupted_after(monkeypatch, blocks)
-    with pytest.warns(UserWarning, match=f"interrupted after {10 * blocks} of 60 steps"):
+    with pytest.warns(jl.InterruptedWarning, match=f"interrupted after {10 * blocks} of 60 steps"):
         part = run(block_steps=10)
+    assert part.interrupted
+    assert "interrupted" in repr(part)
+    assert not whole.interrupted
     assert_same(part.draws, whole.draws[:, : 10 * blocks])
     rest = resume(part.state, 60 - 10 * blocks)
     assert_same(rest.summary, whole.summary)
+
+
+def test_a_loop_over_runs_can_be_stopped_by_ctrl_c(monkeypatch):
+    """By what the run says, or by a warning that is made an error; the message names both."""
+    done = []
+
+    def loop():
+        for _ in range(3):
+            done.append(run(block_steps=10))
+            if done[-1].interrupted:
+                break
+
+    interrupted_after(monkeypatch, 1)
+    with pytest.warns(jl.InterruptedWarning, match="if run.interrupted: break"):
+        loop()
+    assert len(done) == 1
+    interrupted_after(monkeypatch, 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", jl.InterruptedWarning)
+        with pytest.raises(jl.InterruptedWarning):
+            loop()
+    assert len(done) == 1
 
 
 def test_without_blocks_ctrl_c_is_an_interrupt(monkeypatch):
@@ -381,7 +407,7 @@ def test_a_run_interrupted_goes_on_from_its_checkpoint(monkeypatch, tmp_path, ob
     options = {"checkpoint": tmp_path / "run", "every": 10, "observe": observe, "burn_in": 6}
     with monkeypatch.context() as patch:
         interrupted_after(patch, 4)
-        with pytest.warns(UserWarning, match="interrupted after 36 of 66"):
+        with pytest.warns(jl.InterruptedWarning, match="interrupted after 36 of 66"):
             run(**options)
     assert steps_in(tmp_path / "run")[-1] == 36
     calls = []
