@@ -14,6 +14,7 @@ __all__ = [
     "MiscompiledWarning",
     "NoClosedFormError",
     "NoEnergyError",
+    "NoGridLawError",
     "NoStationaryLawError",
     "NotAModeError",
     "NotAffineError",
@@ -48,6 +49,10 @@ class NotAModeError(ValueError):
 
 class UnstableStepError(ValueError):
     """The step size is beyond the stability limit: the chain grows without bound."""
+
+
+class NoGridLawError(ValueError):
+    """The chain's law cannot be had on a grid, or not to the accuracy asked for."""
 
 
 class NoStationaryLawError(ValueError):

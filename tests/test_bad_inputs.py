@@ -903,6 +903,32 @@ jl.adaptation.step_size_for(jl.energies.linear([1.0, 1.0]), X[0], bias=0.1)
     jl.NotNormalizableError: energy: the largest eigenvalue of its Hessian is 0 ... exact.law
 jl.adaptation.step_size_for(Q, X[0], bias=0.0)
     ValueError: bias: expected values above zero
+jl.exact.grid_law(K, Q, G, 3)
+    jl.NoGridLawError: start: a grid is for positions of one element ... has 2 ... ask for the law of one
+jl.exact.grid_law(K, lambda x: jnp.sum(x**4), X[0], 3)
+    TypeError: start: expected a jlangevin.Gaussian ... exact.grid_target
+jl.exact.grid_law(K, lambda x: x[0]**2, G1, -1)
+    ValueError: num_steps: expected at least 0, got -1
+jl.exact.grid_law(K, lambda x: x[0]**2, G1, 3, tolerance=1e-9)
+    jl.NoGridLawError: tolerance: 1e-09 ... float32 ... jax_enable_x64
+jl.exact.grid_law(K, lambda x: x[0]**2, G1, 3, within=(2.0, 1.0))
+    ValueError: within: expected finite low < high, got 2.0 and 1.0
+jl.exact.grid_law(K, lambda x: x[0]**2, G1, 3, within=3)
+    TypeError: within: expected two numbers, low and high, got 3
+jl.exact.grid_law(jl.reflected(0.1, jl.domains.box(-1.0, 1.0)), lambda x: x[0]**2, G1, 3)
+    ValueError: start: some of it is beyond the walls, -1.0 and 1.0; start at a point within them
+jl.exact.grid_stationary(jl.ula(lambda t: 0.1), lambda x: x[0]**2, jnp.zeros(1))
+    jl.NoGridLawError: kernel: this ULA has a schedule
+jl.exact.grid_stationary(jl.underdamped(0.1, 1.0), lambda x: x[0]**2, jnp.zeros(1))
+    jl.NoGridLawError: kernel: Underdamped starts with noise of its own ... ula, tamed_ula, mala
+jl.exact.grid_stationary(jl.coupled(jl.mala(0.1), 1), lambda x: x[0]**2, jnp.zeros(1))
+    jl.NoGridLawError: kernel: Coupled asks for
+jl.exact.grid_stationary(K, lambda x: x[0]**2, jnp.full(1, jnp.nan))
+    ValueError: position: expected a finite one, got nan
+jl.exact.grid_target(jl.energies.linear([1.0]), jnp.zeros(1))
+    jl.NotNormalizableError: energy: it does not rise on both sides ... within
+jl.exact.grid_target(lambda x: x[0]**2, jnp.zeros(1), temperature=0.0)
+    ValueError: temperature: expected values above zero
 jl.exact.wasserstein2(G, 3)
     TypeError: q: expected a jlangevin.Gaussian, got int
 jl.exact.wasserstein2(jl.Gaussian, G)
@@ -1611,6 +1637,7 @@ def names():
         "K": k,
         "X": x,
         "G": g,
+        "G1": jl.Gaussian(jnp.zeros(1), jnp.eye(1)),
         "X64": x64,
         "Q64": q64,
         "G64": g64,

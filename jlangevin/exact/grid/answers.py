@@ -1,0 +1,261 @@
+"""The laws of a chain that a user asks for, on a grid that is chosen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from jlangevin._core.checks import check_count
+from jlangevin._core.trees import PyTree
+from jlangevin.distribution import Gaussian
+from jlangevin.energies.base import Energy
+from jlangevin.errors import NoGridLawError, NoStationaryLawError, UnstableStepError
+from jlangevin.exact.grid.arguments import Start, center_of, default_tolerance, given_region
+from jlangevin.exact.grid.law import GridLaw, made_law
+from jlangevin.exact.grid.operator import Operator
+from jlangevin.exact.grid.panels import Floats
+from jlangevin.exact.grid.regions import Region, bulk, temperature_of, walls_of
+from jlangevin.exact.grid.solve import Solution, after, roughly, settled, solve, step_scale
+from jlangevin.exact.grid.steps import Steps
+from jlangevin.kernels.base import Kernel
+
+__all__ = ["grid_law", "grid_stationary", "settle"]
+
+_LEAVES = 1e-4  # a share of chains that leave, above which a law is refused
+_LEAVES_A_STEP = 1e-6  # likewise of a stationary law, in one step
+_GROSS = 1e-3  # above which no more than a rough law is needed, to say so
+_WIDENINGS = 24
+_ENOUGH = 1e-5  # of the tolerance: what may leave
+
+
+def grid_law(
+    kernel: Kernel,
+    energy: Energy,
+    start: Gaussian | GridLaw,
+    num_steps: int,
+    *,
+    tolerance: Any = None,
+    within: Any = None,
+) -> GridLaw:
+    """The exact law of a chain in one dimension after `num_steps` steps, on any energy.
+
+        (K g)(x) = ∫ φ(ξ) [a(x, ξ) g(y(x, ξ)) + (1 - a(x, ξ)) g(x)] dξ,    E g(X_N) = p_0 K^N g
+
+    with the proposal y and the acceptance rate a of the kernel's own step; nothing about a kernel
+    is known here but its code. The integral is Nyström's on Gauss-Legendre panels, cut where a
+    reaches 1 and where the chain needs it.
+
+    Args:
+        kernel: one whose state is its position and whose step is affine in its normals, piece by
+            piece: `ula`, `tamed_ula`, `mala`, `barker`, `projected`, `reflected`,
+            `reflected_mala`, `gradient_noise` around one that accepts, your own; no schedules.
+        energy: any energy or score of a position of one element.
+        start: the law of the first position: a `Gaussian`, of no variance for a point, or a
+            `GridLaw`.
+        num_steps: N ≥ 0. Above some thousands the matrix is squared, O(log N).
+        tolerance: of `GridLaw.error`; 1e-8 for positions in float64, 1e-4 in float32, for which
+            steps are no better.
+        within: the interval (low, high) to look at, outside of which chains count as having left.
+            Else it is widened until what leaves is below 1e-5 of `tolerance`, or does not shrink.
+
+    Returns:
+        A `GridLaw`, of the chains that have not left.
+
+    Raises:
+        NoGridLawError: the position has more than one element; the kernel is none of those above;
+            the tolerance cannot be reached.
+        UnstableStepError: more than 1e-4 of the chains leave whatever the interval, and none is
+            given.
+        TypeError, ValueError: arguments that are none.
+
+    References: Nyström (1930); Roberts and Tweedie (1996).
+
+    Example:
+        >>> import jax.numpy as jnp, jlangevin as jl
+        >>> energy, start = jl.energies.double_well(), jl.Gaussian(jnp.ones(1), jnp.eye(1) / 4)
+        >>> law = jl.exact.grid_law(jl.mala(0.1), energy, start, num_steps=20)
+        >>> [round(float(v), 3) for v in (law.mean[0], law.cov[0, 0], law.cdf(0.0))]
+        [0.27, 0.782, 0.356]
+    """
+    num_steps = check_count("num_steps", num_steps, minimum=0)
+    first = Start.of(start)
+    steps = Steps(kernel, energy, first.law.mean)
+    tolerance = default_tolerance(steps.dtype, tolerance)
+    walls = walls_of(steps, first.mean)
+    region = given_region(within, walls)
+    low, high = first.ends
+    if low < walls[0] or high > walls[1]:
+        raise ValueError(
+            f"start: some of it is beyond the walls, {walls[0]} and {walls[1]}; start at a point "
+            "within them, Gaussian(x, zeros), or from exact.grid_target"
+        )
+    if region is not None and not region.low <= first.mean <= region.high:
+        raise ValueError(f"within: the start's mean, {first.mean:.6g}, is not in it")
+
+    def measure(made: Operator) -> Floats:
+        return after(made, first.on(made), num_steps)
+
+    def solved(region: Region, tolerance: float) -> Solution:
+        finest = 2 * first.deviation if first.deviation > 0 else np.inf
+        return solve(
+            steps, region, measure, first.on, first.points, tolerance=tolerance, finest=finest
+        )
+
+    if region is None:
+        spread = float(np.max(step_scale(steps, np.array([low, first.mean, high])), initial=0))
+        reach = 9 * spread if num_steps else 0.0
+        region = Region.between(low - reach, high + reach, walls)
+        region, found = _widened(
+            solved,
+            lambda region: roughly(steps, region, measure, first.points),
+            _lost,
+            region,
+            tolerance,
+        )
+    else:
+        found = solved(region, tolerance)
+    left = _lost(found)
+    if within is None and left > _LEAVES:
+        raise UnstableStepError(
+            f"step_size: {left:.2g} of the chains leave the interval from {region.low:.4g} to "
+            f"{region.high:.4g} within {num_steps} steps, and one twice as wide as well: far out "
+            "the step is unstable. Take a smaller step, a kernel such as tamed_ula, or say by "
+            "`within` which interval counts"
+        )
+    return _law(steps, found, left)
+
+
+def _law(steps: Steps, found: Solution, left: float) -> GridLaw:
+    made, measure = found.operator, found.measure
+    n = len(made.panels.nodes)
+    keep = measure[n:] > 1e-15
+    measure = np.concatenate([measure[:n], measure[n:][keep]])
+    rounding = 10 * float(np.finfo(steps.dtype).eps)
+    errors = max(found.error, rounding), max(found.cdf_error, rounding)
+    return made_law(made.panels, measure, made.atoms[keep], steps.like, errors, left)
+
+
+def _lost(found: Solution) -> float:
+    """The share of chains that have left, up to rounding."""
+    return _above_rounding(1 - float(found.measure.sum()))
+
+
+def _lost_a_step(found: Solution) -> float:
+    return _above_rounding(float(np.dot(found.measure, found.operator.leaving)))
+
+
+def _above_rounding(share: float) -> float:
+    return share if share > 1e-13 else 0.0
+
+
+def _widened(
+    solved: Callable[[Region, float], Solution],
+    rough: Callable[[Region], Solution],
+    leaving: Callable[[Solution], float],
+    region: Region,
+    tolerance: float,
+) -> tuple[Region, Solution]:
+    """Until little leaves, or a region twice as wide has not halved what does.
+
+    What is returned where that is gross is rough, and for an earlier region."""
+    enough = max(_ENOUGH * tolerance, 1e-13)
+    best, found = region, rough(region)
+    if leaving(found) < _GROSS:
+        found = solved(region, tolerance)
+        if leaving(found) < enough:
+            return best, found
+    least = leaving(found)
+    for _ in range(_WIDENINGS):
+        region = region.wider()
+        try:
+            left = leaving(rough(region))
+        except NoGridLawError:
+            break  # too wide to be held
+        if left < 0.5 * least:
+            best, least = region, left
+        elif region.high - region.low > 2 * (best.high - best.low):
+            break
+        if left < enough:
+            break
+    return best, found if least > _GROSS else solved(best, tolerance)
+
+
+def settle(steps: Steps, center: float, tolerance: float, within: Any) -> tuple[Region, Solution]:
+    """The law that a step keeps, and the region that it is in, or a refusal."""
+    walls = walls_of(steps, center)
+    region = given_region(within, walls)
+
+    def solved(region: Region, tolerance: float) -> Solution:
+        return solve(steps, region, settled, None, np.zeros(0), tolerance=tolerance)
+
+    if region is not None:
+        return region, solved(region, tolerance)
+    scale = float(np.max(step_scale(steps, np.full(1, center))))
+    depth = math.log(1 / tolerance) + 20
+    hull = bulk(steps, center, max(scale, 1e-300) / 30, temperature_of(steps.kernel), depth)
+    low, high = hull if hull is not None else (center - 20 * scale, center + 20 * scale)
+    region, found = _widened(
+        solved,
+        lambda region: roughly(steps, region, settled, np.zeros(0)),
+        _lost_a_step,
+        Region.between(low, high, walls),
+        tolerance,
+    )
+    rate = _lost_a_step(found)
+    if rate > _LEAVES_A_STEP:
+        raise NoStationaryLawError(
+            f"energy: of the chains between {region.low:.4g} and {region.high:.4g} a share of "
+            f"{rate:.2g} leaves in every step, and one twice as wide is left as well: this chain "
+            "has no stationary law. Either exp(-E) has no finite integral, or the step is unstable "
+            "far out; exact.grid_law gives the law after a number of steps, and `within` that "
+            "which is kept in an interval"
+        )
+    return region, found
+
+
+def grid_stationary(
+    kernel: Kernel,
+    energy: Energy,
+    position: PyTree,
+    *,
+    tolerance: Any = None,
+    within: Any = None,
+) -> GridLaw:
+    """The law that a chain in one dimension tends to, on any energy: p K = p, see `grid_law`.
+
+    A chain of `ula` on an energy steeper than a quadratic has none in the strict sense: from far
+    enough out it explodes, and sooner or later it gets there. What is given is the law that chains
+    keep while they are within the grid, p K = (1 - left) p, and `GridLaw.left` says what share of
+    them leaves in one step.
+
+    Args:
+        kernel, energy, tolerance: as for `grid_law`.
+        position: one position, with its structure, shapes and dtypes; around it modes are looked
+            for, within 10⁶ times what one step spreads over.
+        within: the interval (low, high) to look at. Else it is where E is low, widened until what
+            leaves in a step is below 1e-5 of `tolerance`, or does not shrink.
+
+    Returns:
+        A `GridLaw`.
+
+    Raises:
+        NoGridLawError, TypeError, ValueError: as `grid_law`.
+        NoStationaryLawError: more than 1e-6 of the chains leave in every step, and no interval is
+            given.
+
+    References: Nyström (1930); Roberts and Tweedie (1996).
+
+    Example:
+        >>> import jax.numpy as jnp, jlangevin as jl
+        >>> law = jl.exact.grid_stationary(jl.ula(0.05), jl.energies.double_well(), jnp.zeros(1))
+        >>> wanted = jl.exact.grid_target(jl.energies.double_well(), jnp.zeros(1))
+        >>> [round(float(each.cov[0, 0]), 3) for each in (law, wanted)]
+        [0.789, 0.833]
+    """
+    steps = Steps(kernel, energy, position)
+    tolerance = default_tolerance(steps.dtype, tolerance)
+    _, found = settle(steps, center_of(steps, position), tolerance, within)
+    return _law(steps, found, _lost_a_step(found))

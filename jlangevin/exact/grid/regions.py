@@ -1,0 +1,128 @@
+"""Where a chain can be: between the walls of a domain, where exp(-E/T) is, or around a start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jlangevin._core import trees
+from jlangevin._core.compiling import compiled
+from jlangevin._core.trees import Parted, PyTree
+from jlangevin.errors import NoEnergyError
+from jlangevin.exact.grid.panels import Flags, Floats
+from jlangevin.exact.grid.steps import Steps
+from jlangevin.kernels.base import layers
+
+__all__ = ["Region", "bulk", "temperature_of", "walls_of"]
+
+_POINTS = 8193  # at which an energy is looked at
+_FAR = 1e8  # times the least distance that counts: how far out
+_HALVINGS = 60
+
+
+class Region(NamedTuple):
+    """An interval, and which of its ends are walls."""
+
+    low: float
+    high: float
+    walls: tuple[float, ...] = ()
+
+    def wider(self) -> Region:
+        """Half as wide again, up to the walls."""
+        reach = (self.high - self.low) / 4
+        low = self.low if self.low in self.walls else self.low - reach
+        high = self.high if self.high in self.walls else self.high + reach
+        return self._replace(low=low, high=high)
+
+    @classmethod
+    def between(cls, low: float, high: float, walls: tuple[float, float]) -> Region:
+        """As far as the walls allow."""
+        low, high = max(low, walls[0]), min(high, walls[1])
+        return cls(low, high, tuple(end for end in (low, high) if end in walls))
+
+
+def temperature_of(kernel: Any) -> float:
+    """The first temperature that a kernel, or one that it is around, has; else 1."""
+    for layer in layers(kernel):
+        if hasattr(layer, "temperature"):
+            return float(layer.temperature)
+    return 1.0
+
+
+def walls_of(steps: Steps, center: float) -> tuple[float, float]:
+    """The ends of the domain that the kernel or the energy has; infinite where there is none."""
+    low, high = -np.inf, np.inf
+    for one in (*layers(steps.kernel), steps.energy):
+        if hasattr(domain := getattr(one, "domain", None), "contains"):
+            inside = partial(_inside, domain, steps.like)
+            ends = (_end(inside, center, sign) for sign in (-1, 1))
+            bottom, top = (float(np.asarray(end, steps.dtype)) for end in ends)
+            low, high = max(low, bottom), min(high, top)
+    return low, high
+
+
+def _inside(domain: Any, like: PyTree, x: Floats) -> Flags:
+    at = np.asarray(x, trees.float_dtype(like))
+    return np.asarray(_contained(Parted.of(domain), like, at), bool)
+
+
+@compiled
+def _contained(domain: Parted, like: PyTree, x: Any) -> jax.Array:
+    place = trees.unraveler(like)
+    return jax.vmap(lambda x: jnp.asarray(domain.whole.contains(place(x[None]))))(x)
+
+
+def _end(inside: Callable[[Floats], Flags], center: float, sign: int) -> float:
+    """Where, going from the center, what is inside ends; infinite if it does not."""
+    away = np.exp2(np.arange(-40, 60, dtype=np.float64))
+    out = ~inside(center + sign * away)
+    if not out.any():
+        return float(sign * np.inf)
+    first = int(np.argmax(out))
+    near, far = (away[first - 1] if first else 0.0), away[first]
+    for _ in range(_HALVINGS):
+        middle = (near + far) / 2
+        still = bool(inside(np.full(len(away), center + sign * middle))[0])
+        near, far = (middle, far) if still else (near, middle)
+    return float(center + sign * near)
+
+
+def bulk(
+    steps: Steps, center: float, scale: float, temperature: float, depth: float
+) -> tuple[float, float] | None:
+    """The hull of what is seen of E < min E + depth T; None if it does not end, or there is no E.
+
+    Looked at are 8,193 points, closer to each other near the center, out to 10⁸ times `scale`.
+    """
+    reach = np.arcsinh(_FAR)
+    x = center + scale * np.sinh(np.linspace(-reach, reach, _POINTS))
+    try:
+        energy = steps.energies(x) / temperature
+    except NoEnergyError:
+        return None
+    energy = np.where(np.isnan(energy), np.inf, energy)
+    level = energy.min() + depth
+    if not np.isfinite(level):
+        return None
+    here = np.nonzero(energy <= level)[0]
+    first, last = int(here[0]), int(here[-1])
+    if first == 0 or last == len(x) - 1:
+        return None
+
+    def between(inner: float, outer: float) -> float:
+        """Where the energy is infinite from, if it is; else the outer point will do."""
+        if np.isfinite(steps.energies(np.full(1, outer))[0]):
+            return outer
+        for _ in range(_HALVINGS):
+            middle = (inner + outer) / 2
+            finite = steps.energies(np.full(1, middle))[0] / temperature < np.inf
+            inner, outer = (middle, outer) if finite else (inner, middle)
+        return inner
+
+    low = between(float(x[first]), float(x[first - 1]))
+    return low, between(float(x[last]), float(x[last + 1]))

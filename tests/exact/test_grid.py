@@ -1,0 +1,339 @@
+"""Laws on a grid: against recorded ones, affine ones, formulas, and chains that run."""
+
+import json
+import pathlib
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from exact_laws import arr, gaussian
+from jax.tree_util import Partial
+
+import jlangevin as jl
+from jlangevin import exact
+from jlangevin.exact.grid.crossings import crossings
+from jlangevin.exact.grid.panels import Panels
+from jlangevin.exact.grid.steps import Steps
+from jlangevin.noise import Want
+
+CASES = json.loads((pathlib.Path(__file__).parents[1] / "grid_laws.json").read_text())["cases"]
+
+# The ends of the grids that the recorded laws were computed on, where what is beyond them counts:
+# of the double well by the mass that has left, of MALA where it moves with probability 1e-4.
+ENDS = {"ula": 4.2, "tamed_ula": 4.2, ("mala", 0.05): 3.5575, ("mala", 0.15): 2.3985}
+
+
+def polynomial(coefficients, x):
+    return jnp.polyval(coefficients, x[0])
+
+
+def from_case(case):
+    energy = Partial(polynomial, arr(case["coefficients_low_to_high"][::-1]))
+    kernel = getattr(jl, case["kernel"])(case["step_size"], temperature=case["temperature"])
+    within = None
+    if "double" in case["energy"]:
+        name = case["kernel"]
+        end = ENDS.get(name, ENDS.get((name, case["step_size"])))
+        within = None if end is None else (-end, end)
+    return kernel, energy, within
+
+
+def case_id(case):
+    return f"{case['energy'].split()[0]}-{case['kernel']}-{case['step_size']}"
+
+
+def moments(law):
+    return [float(np.dot(law.measure, law.states**k)) for k in range(5)]
+
+
+@pytest.mark.parametrize("case", CASES, ids=case_id)
+def test_laws_are_the_recorded_ones(case, x64):
+    kernel, energy, within = from_case(case)
+    start = gaussian([case["start_mean"]], [[case["start_var"]]])
+    options = {"within": within, "tolerance": 1e-9}
+    for num_steps, recorded in case["after"].items():
+        law = exact.grid_law(kernel, energy, start, int(num_steps), **options)
+        # MALA's start was made to have mass 1 on the grid; other chains' mass was seen to leave.
+        share = 1 if case["kernel"] == "mala" else 1 - law.left
+        np.testing.assert_allclose(
+            share * np.array(moments(law)), recorded, rtol=0, atol=tolerance(case)
+        )
+    settled = exact.grid_stationary(kernel, energy, jnp.zeros(1), **options)
+    np.testing.assert_allclose(moments(settled), case["stationary"], rtol=0, atol=tolerance(case))
+    assert abs(settled.left - (1 - case["leading"])) <= 2e-12
+    target = exact.grid_target(energy, jnp.zeros(1), case["temperature"])
+    np.testing.assert_allclose(moments(target), case["target"], rtol=0, atol=1e-9)
+
+
+def tolerance(case):
+    """The recorded grids have 2,001 and 3,001 points: an error of first order, as that of a grid's
+    ends is, is twice their difference on the finer one. And 1e-8 for a tolerance of 1e-9 here, as
+    fourth moments are larger than 1 and made by the tails."""
+    return 2 * case["two_grids_differ_by"] + 1e-8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES[::4], ids=case_id)
+def test_in_float32_laws_are_as_good_as_they_say(case):
+    kernel, energy, within = from_case(case)
+    start = gaussian([case["start_mean"]], [[case["start_var"]]])
+    law = exact.grid_law(kernel, energy, start, 5, within=within)
+    share = 1 if case["kernel"] == "mala" else 1 - law.left
+    assert law.error >= 1e-6
+    assert law.mean.dtype == jnp.float32
+    recorded = np.array(case["after"]["5"])
+    gap = np.max(np.abs(share * np.array(moments(law)) - recorded))
+    assert gap <= 10 * law.error + case["two_grids_differ_by"]
+
+
+@pytest.mark.parametrize("num_steps", [0, 1, 7, 20_000])
+@pytest.mark.parametrize("step_size", [0.02, 0.3])
+def test_affine_laws_are_those_of_gaussians(step_size, num_steps, x64):
+    kernel, energy = jl.ula(step_size, temperature=1.3), jl.energies.quadratic(2.0 * jnp.eye(1))
+    start = gaussian([1.0], [[0.3]])
+    law, wanted = (f(kernel, energy, start, num_steps) for f in (exact.grid_law, exact.law))
+    assert abs(float(law.mean[0] - wanted.mean[0])) <= 1e-9
+    assert abs(float(law.cov[0, 0] - wanted.cov[0, 0])) <= 1e-9
+    x = jnp.linspace(-2, 2, 9)[:, None] + wanted.mean[None]
+    ours, theirs = jax.vmap(law.log_prob)(x), jax.vmap(wanted.log_prob)(x)
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-7)
+
+
+def test_stationary_affine_laws_are_those_of_gaussians(x64):
+    energy = jl.energies.quadratic(2.0 * jnp.eye(1), jnp.ones(1))
+    for kernel in (jl.ula(0.3), jl.gradient_noise(jl.ula(0.3), 2.0 * jnp.eye(1))):
+        law = exact.grid_stationary(kernel, energy, jnp.zeros(1))
+        wanted = exact.stationary(kernel, energy, jnp.zeros(1))
+        assert abs(float(law.mean[0] - wanted.mean[0])) <= 1e-9
+        assert abs(float(law.cov[0, 0] - wanted.cov[0, 0])) <= 1e-9
+
+
+def test_a_linear_energy_is_followed_as_far_as_it_goes(x64):
+    law = exact.grid_law(jl.ula(0.01), jl.energies.linear([1.0]), gaussian([0.0], [[1.0]]), 100)
+    assert abs(float(law.mean[0]) + 1) <= 1e-9
+    assert abs(float(law.cov[0, 0]) - 3) <= 1e-8
+
+
+WALLS = jl.domains.box(0.0, 1.5)
+
+
+@pytest.mark.parametrize("make", [jl.mala, jl.barker, jl.reflected_mala])
+def test_what_accepts_or_rejects_keeps_the_target(make, x64):
+    """The law exp(-E) on the interval, by its formula; a wall is where the energy is infinite."""
+    energy = jl.energies.linear([1.0])
+    if make is jl.reflected_mala:
+        kernel = make(0.05, WALLS)
+    else:
+        kernel, energy = make(0.05), jl.domains.confine(energy, WALLS)
+    law = exact.grid_stationary(kernel, energy, jnp.full(1, 0.5))
+    x = np.linspace(0, 1.5, 31)
+    cdf = np.expm1(-x) / np.expm1(-1.5)
+    np.testing.assert_allclose(law.cdf(x), cdf, rtol=0, atol=1e-6)
+    mean = 1 - 1.5 / np.expm1(1.5)
+    assert abs(float(law.mean[0]) - mean) <= 1e-8
+    low, high = law.support
+    assert abs(low) <= 1e-12
+    assert abs(high - 1.5) <= 1e-12
+
+
+def projected_by_hand(eta, n=4000):
+    """A fine grid of cells, and both walls, from the formula x' = clip(x - η + sqrt(2η) ξ)."""
+    from scipy.stats import norm
+
+    edges = np.linspace(0, 1.5, n + 1)
+    x = np.concatenate([[0.0], (edges[1:] + edges[:-1]) / 2, [1.5]])
+    below = norm.cdf((edges - (x - eta)[:, None]) / np.sqrt(2 * eta))
+    matrix = np.concatenate([below[:, :1], np.diff(below, axis=1), 1 - below[:, -1:]], axis=1)
+    measure = np.full(n + 2, 1 / (n + 2))
+    for _ in range(300):
+        measure = np.dot(measure, matrix)
+    return x, measure
+
+
+def test_projection_has_atoms_at_the_walls(x64):
+    law = exact.grid_stationary(
+        jl.projected(0.05, WALLS), jl.energies.linear([1.0]), jnp.full(1, 0.5)
+    )
+    x, measure = projected_by_hand(0.05)
+    np.testing.assert_array_equal(law.atoms, [0.0, 1.5])
+    np.testing.assert_allclose(law.masses, measure[[0, -1]], rtol=0, atol=1e-6)
+    assert abs(float(law.mean[0]) - np.dot(measure, x)) <= 1e-6
+    assert float(law.cdf(0.0)) == pytest.approx(float(law.masses[0]), abs=1e-12)
+    assert float(law.quantile(0.1)) == pytest.approx(0.0, abs=1e-9)
+    assert float(law.quantile(1.0)) == 1.5
+
+
+# What runs ------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ula", "tamed_ula", "mala", "barker", "reflected", "projected"])
+def test_chains_have_the_law(name):
+    """With 50,000 chains at a false-alarm rate of 1e-6 the band of Dvoretzky, Kiefer and Wolfowitz
+    has a half width of 0.012; where a chain still is at its start point the law has an atom."""
+    walls = name in ("reflected", "projected")
+    kernel = getattr(jl, name)(0.05, WALLS) if walls else getattr(jl, name)(0.05)
+    energy = jl.energies.double_well()
+    start = gaussian([0.5], [[0.0]])
+    law = exact.grid_law(kernel, energy, start, 5, within=None if walls else (-4.0, 4.0))
+    run = jl.sample(
+        jax.random.key(0), energy, kernel, start, num_steps=5, num_chains=50_000, observe=None
+    )
+    assert_in_band(np.asarray(run.position, np.float64)[:, 0], law)
+    assert_in_band(np.asarray(law.sample(jax.random.key(1), 50_000), np.float64)[:, 0], law)
+
+
+def assert_in_band(x, law):
+    x = np.sort(x)
+    above, below = np.arange(1, len(x) + 1) / len(x), np.arange(len(x)) / len(x)
+    radius = jl.verify.dkw_radius(len(x), 1e-6) + law.cdf_error
+    just_below = law.cdf(np.nextafter(x, -np.inf))
+    last = np.append(x[1:] != x[:-1], True)
+    first = np.append(True, x[1:] != x[:-1])
+    assert np.max(np.abs(above - law.cdf(x))[last]) <= radius
+    assert np.max(np.abs(below - just_below)[first]) <= radius
+
+
+def test_chains_start_from_a_law(x64):
+    energy = jl.energies.double_well()
+    law = exact.grid_target(energy, jnp.zeros(1))
+    run = jl.sample(jax.random.key(0), energy, jl.mala(0.1), law, num_steps=3, num_chains=20_000)
+    assert_in_band(np.asarray(run.position)[:, 0], law)
+    after = exact.grid_law(jl.mala(0.1), energy, law, 3)
+    assert abs(float(after.cov[0, 0] - law.cov[0, 0])) <= 1e-8
+    one_by_one = law
+    for _ in range(2):
+        one_by_one = exact.grid_law(jl.ula(0.05), energy, one_by_one, 2)
+    at_once = exact.grid_law(jl.ula(0.05), energy, law, 4)
+    assert abs(float(one_by_one.cov[0, 0] - at_once.cov[0, 0])) <= 1e-8
+
+
+# What it knows --------------------------------------------------------------------------------
+
+
+def test_a_law_knows_its_parts(x64):
+    law = exact.grid_target(jl.energies.quadratic(jnp.eye(1)), jnp.zeros(1))
+    p = np.array([0.01, 0.3, 0.5, 0.99])
+    np.testing.assert_allclose(law.cdf(law.quantile(p)), p, rtol=0, atol=1e-9)
+    assert float(law.expectation(lambda x: jnp.cos(x[0]))) == pytest.approx(np.exp(-0.5), abs=1e-9)
+    assert law.expectation(lambda x: jnp.stack([x[0], x[0] ** 4])).shape == (2,)
+    assert float(law.density(7.9)) < 1e-12
+    assert float(law.log_prob(jnp.full(1, 50.0))) == -np.inf
+    again = jax.tree.map(lambda leaf: leaf, law)
+    np.testing.assert_array_equal(again.values, law.values)
+
+
+def test_panels_hold_polynomials():
+    panels = Panels(np.array([-1.0, 0.2, 0.5, 2.0, 2.0]), 6)
+    values = panels.nodes**5 - 2 * panels.nodes
+    x = np.linspace(-1, 2, 31)
+    np.testing.assert_allclose(panels.at(values, x), x**5 - 2 * x, atol=1e-12)
+    whole = x**6 / 6 - x**2 - (1 / 6 - 1)
+    np.testing.assert_allclose(panels.integral(values, x), whole, atol=1e-12)
+    assert panels.at(values, 2.5) == 0
+    assert panels.split(np.array([True, False, False, False])).num == 5
+
+
+def test_panels_end_where_kinks_cross(x64):
+    """On (x² - 1)², where E' or E'' is 0 another curve on which all is just accepted crosses y = x:
+    there ¼ η (E'(y)² - E'(x)²) turns."""
+    steps = Steps(jl.mala(0.05), jl.energies.double_well(), jnp.zeros(1))
+    found = crossings(steps, -2.5, 2.5)
+    for wanted in (-1.0, -np.sqrt(1 / 3), 0.0, np.sqrt(1 / 3), 1.0):
+        assert np.min(np.abs(found - wanted)) <= 1e-4
+
+
+def test_nothing_compiles_for_other_parameters():
+    def go(step_size, height):
+        energy = jl.energies.double_well(height=height)
+        start = gaussian([0.5], [[0.25]])
+        return exact.grid_law(jl.mala(step_size), energy, start, 3)
+
+    go(0.1, 1.0)
+    with jl.verify.assert_no_recompilation():
+        go(0.12, 1.1)
+
+
+# Refusals -------------------------------------------------------------------------------------
+
+
+class Own(NamedTuple):
+    """ULA as a user may write it, with what is wrong with it."""
+
+    step_size: Any
+    wrong: str = ""
+
+    init_noise = None
+
+    @property
+    def step_noise(self):
+        return (Want.NORMAL, Want.UNIFORM) if "uniform" in self.wrong else Want.NORMAL
+
+    def init(self, energy, position, noise):
+        return jl.kernels.ULAState(position) if self.wrong != "state" else Counted(position, 0.0)
+
+    def step(self, energy, state, noise):
+        info = jl.Info()
+        if "uniform" in self.wrong:
+            noise, uniform = noise
+            info = jl.Info(acceptance_rate=jnp.asarray(0.5, uniform.dtype))
+        x = state.position
+        y = x - self.step_size * jax.grad(energy)(x) + jnp.sqrt(2 * self.step_size) * noise
+        if self.wrong == "cubic":
+            y = x + 0.1 * noise**3
+        if self.wrong == "uniform at another rate":
+            y = jnp.where(uniform < 0.2, y, x)
+        if self.wrong == "uniform":
+            y = jnp.where(uniform < 0.5, y, x)
+        if self.wrong == "state":
+            return Counted(y, state.count + 1.0), info
+        return jl.kernels.ULAState(y), info
+
+
+class Counted(NamedTuple):
+    position: Any
+    count: Any
+
+
+def test_a_kernel_of_ones_own_has_a_law():
+    energy, start = jl.energies.double_well(), gaussian([0.5], [[0.25]])
+    ours, theirs = (
+        exact.grid_law(k, energy, start, 4, within=(-4, 4)) for k in (Own(0.05), jl.ula(0.05))
+    )
+    assert float(ours.cov[0, 0]) == pytest.approx(float(theirs.cov[0, 0]), abs=1e-5)
+    half = exact.grid_law(Own(0.05, "uniform"), energy, start, 1, within=(-4, 4))
+    one = exact.grid_law(Own(0.05), energy, start, 1, within=(-4, 4))
+    assert float(half.mean[0]) == pytest.approx((0.5 + float(one.mean[0])) / 2, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ("cubic", "not affine in its normals"),
+        ("uniform at another rate", "does not move where its uniform is below"),
+        ("state", "more than its position"),
+    ],
+)
+def test_a_kernel_that_a_grid_cannot_hold_is_refused(wrong, words):
+    with pytest.raises(jl.NoGridLawError, match=words):
+        exact.grid_law(Own(0.05, wrong), jl.energies.double_well(), gaussian([0.5], [[0.25]]), 2)
+
+
+def test_a_chain_that_leaves_is_refused_with_its_rate(x64):
+    for kernel, energy in (
+        (jl.ula(0.5), jl.energies.double_well()),
+        (jl.ula(0.01), jl.energies.linear([1.0])),
+        (jl.mala(0.1), jl.energies.linear([1.0])),
+    ):
+        with pytest.raises(
+            jl.NoStationaryLawError, match=r"a share of [\d.e-]+ leaves in every step"
+        ):
+            exact.grid_stationary(kernel, energy, jnp.zeros(1))
+    with pytest.raises(jl.UnstableStepError, match="of the chains leave"):
+        exact.grid_law(jl.ula(0.5), jl.energies.double_well(), gaussian([0.0], [[1.0]]), 10)
+    kept = exact.grid_law(
+        jl.ula(0.5), jl.energies.double_well(), gaussian([0.0], [[1.0]]), 10, within=(-2, 2)
+    )
+    assert 0.9 < kept.left < 1
