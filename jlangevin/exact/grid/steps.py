@@ -18,12 +18,12 @@ from jax import lax
 from jlangevin import noise
 from jlangevin._core import trees
 from jlangevin._core.checks import check_known, check_tree, check_width
-from jlangevin._core.compiling import compiled, shapes
+from jlangevin._core.compiling import compiled, result_shapes
 from jlangevin._core.trees import Parted, PyTree
 from jlangevin.energies.base import Energy, check_energy
 from jlangevin.errors import NoGridLawError
 from jlangevin.exact.grid.panels import Floats
-from jlangevin.kernels.base import Kernel, at_step, check_kernel, check_step, has_schedule
+from jlangevin.kernels.base import Kernel, check_kernel, check_step, has_schedule, resolve_schedules
 from jlangevin.noise import Want
 
 __all__ = ["Steps", "one_element"]
@@ -72,7 +72,7 @@ class Steps:
         self._given = Parted.of(kernel), Parted.of(energy), self.like
         kinds = self._kinds(kernel)
         self.num_normals = sum(kind is Want.NORMAL for kind in kinds)
-        _, info = shapes(_checked_shapes, *self._given)
+        _, info = result_shapes(_checked_shapes, *self._given)
         self.rejects = Want.UNIFORM in kinds
         if self.rejects and info.acceptance_rate is None:
             raise NoGridLawError(
@@ -84,7 +84,7 @@ class Steps:
         init = jax.tree.leaves(kernel.init_noise)
         wants = jax.tree.leaves(kernel.step_noise)
         single = all(isinstance(want, Want) for want in wants)
-        kinds = [noise.kind(want) for want in wants]
+        kinds = [noise.kind_of_want(want) for want in wants]
         if init or not single or Want.KEY in kinds or kinds.count(Want.UNIFORM) > 1:
             has = "starts with noise of its own, and so has more of a state than the position"
             if not init:
@@ -153,12 +153,12 @@ class Steps:
 
 
 def _checked_shapes(of: Parted, on: Parted, like: PyTree) -> Any:
-    return check_step(at_step(of.whole, jnp.int32(0)), on.whole, like)
+    return check_step(resolve_schedules(of.whole, jnp.int32(0)), on.whole, like)
 
 
 def _one(of: Parted, on: Parted, like: PyTree, x: Any, z: Any, u: Any) -> tuple[Any, Any, Any]:
     """A step from x with normals z and the uniform u: the state, where it is, and the rate."""
-    kernel, energy = at_step(of.whole, jnp.int32(0)), on.whole
+    kernel, energy = resolve_schedules(of.whole, jnp.int32(0)), on.whole
     place = trees.unraveler(like)
     normals = iter([place(z[k][None]) for k in range(len(z))])
     made = jax.tree.map(lambda want: next(normals) if want is Want.NORMAL else u, kernel.step_noise)
@@ -201,7 +201,7 @@ def _energies(of: Parted, on: Parted, like: PyTree, x: Any) -> tuple[Any]:
 def _state_gap(of: Parted, on: Parted, like: PyTree, x: Any, z: Any, u: Any) -> tuple[Any]:
     def one(x: Any, z: Any, u: Any) -> Any:
         state, _, _ = _one(of, on, like, x, z, u)
-        again = at_step(of.whole, jnp.int32(0)).init(on.whole, state.position, None)
+        again = resolve_schedules(of.whole, jnp.int32(0)).init(on.whole, state.position, None)
         gap = jnp.zeros_like(x)
         for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(again), strict=True):
             a, b = jnp.asarray(a).astype(x.dtype), jnp.asarray(b).astype(x.dtype)
