@@ -872,7 +872,7 @@ jl.exact.law(K, Q, G, -1)
 jl.exact.law(K, Q, G, 2.5)
     TypeError: num_steps: expected an integer, got 2.5
 jl.exact.trajectory(K, Q, G, 10**10)
-    ValueError: num_steps: ... at most 2147483647, got 10000000000; exact.law returns
+    ValueError: num_steps: ... at most 2147483647 ... got 10000000000; exact.law returns
 jl.exact.law(jl.mala(0.1), Q, G, 3)
     jl.NotAffineError: kernel: it asks for Want.UNIFORM ... verify.invariance
 jl.exact.law(jl.barker(0.1), Q, G, 3)
