@@ -10,6 +10,10 @@ must be n draws of N(0, I). Three families of tests share the false-alarm rate e
                  band of Dvoretzky, Kiefer and Wolfowitz (Massart 1990), Bonferroni  (a bound)
 
 so a correct sampler is rejected with a probability of at most `false_alarm`, at any n and d.
+For a law on a grid, which has one coordinate, u = Φ⁻¹(F(x)) by its distribution function F; the tests
+are then the same, and as exact. A fourth family counts the draws off the grid, which are at most a
+share `left` of them.
+
 The tests run on the host in float64, whatever the dtype of the draws. Probabilities come from
 SciPy, on which JAX itself depends.
 """
@@ -36,6 +40,8 @@ from jlangevin._core.checks import (
 )
 from jlangevin._core.trees import PyTree
 from jlangevin.distribution import Gaussian, check_gaussian
+from jlangevin.exact.grid.law import GridLaw
+from jlangevin.verify._scores import inside, normal_scores
 from jlangevin.verify._statistics import POWER, ROWS, Floats
 
 __all__ = ["Check", "Report", "assert_law", "compare", "dkw_radius"]
@@ -48,14 +54,16 @@ class Check:
     """One family of tests, by its most extreme member.
 
     Attributes:
-        name: "mean", "covariance" or "shape", or "finite" if draws were not.
+        name: "mean", "covariance" or "shape"; "off the grid" for a law on one; or "finite" if
+            draws were not.
         worst: the most extreme member and what it measured, in words. Direction i is the residual
             of coordinate i after prediction by the coordinates before it, in standard deviations.
         p_value: corrected for the number of members.
         threshold: the check fails if `p_value` is below it.
         detectable: the smallest error of its kind that is found with probability 0.99: for the
             mean a shift in standard deviations; for the covariance a relative error of a
-            variance; for the shape a gap between distribution functions. Infinite if none is found.
+            variance; for the shape a gap between distribution functions; off the grid a share of the
+            draws. Infinite if none is found. For a law on a grid, deviations are those of u.
     """
 
     name: str
@@ -140,6 +148,7 @@ class Report:
             "mean": "a shift of {:.2g} sd",
             "covariance": "a variance off by {:.2g} of itself",
             "shape": "a gap of {:.2g} in a cdf",
+            "off the grid": "a share of {:.2g}",
         }
         for check in self.checks:
             found = finds.get(check.name, "").format(check.detectable)
@@ -173,22 +182,24 @@ class Report:
         return "\n".join(lines)
 
 
-def compare(samples: PyTree, law: Gaussian, *, false_alarm: float = 1e-6) -> Report:
-    """Test independent draws against a Gaussian law.
+def compare(samples: PyTree, law: Gaussian | GridLaw, *, false_alarm: float = 1e-6) -> Report:
+    """Test independent draws against a Gaussian law, or one on a grid.
 
     Args:
         samples: one draw per chain, (n, d), or a pytree like `law.mean` with a leading axis of n.
             The draws must be independent: take one position per chain, not one chain's history.
-        law: the law they should have, with a regular covariance.
+        law: the law they should have: a `Gaussian` with a regular covariance, or a law from
+            `exact.grid_law`, `exact.grid_stationary` or `exact.grid_target`.
         false_alarm: the largest probability with which a correct sampler fails.
 
     Returns:
         A `Report`. Draws that are not finite fail it, and are left out of the other checks.
 
     Raises:
-        TypeError: `law` is not a `Gaussian`, or `false_alarm` is not a number.
-        ValueError: `samples` do not fit the law or are fewer than 2; the covariance is singular;
-            `false_alarm` is not between 0 and 1.
+        TypeError: `law` is not a `Gaussian` or a `GridLaw`, or `false_alarm` is not a number.
+        ValueError: `samples` do not fit the law or are fewer than 2; the covariance is singular; a
+            law on a grid is not known well enough for this many draws; `false_alarm` is not
+            between 0 and 1.
 
     Example:
         >>> import jax, jax.numpy as jnp, jlangevin as jl
@@ -204,17 +215,28 @@ def compare(samples: PyTree, law: Gaussian, *, false_alarm: float = 1e-6) -> Rep
     num_nonfinite = int(np.sum(~finite))
     x = x[finite]
     n, d = x.shape
-    threshold = false_alarm / _FAMILIES
+    on_grid = isinstance(law, GridLaw)
+    threshold = false_alarm / (_FAMILIES + on_grid)
+    others = []
+    if isinstance(law, GridLaw):
+        held = inside(law, x[:, 0])
+        others.append(_check_left(law, int(np.sum(~held)), n, threshold))
+        x = x[held]
+        n = len(x)
     if n < 2:
         raise ValueError(f"samples: {n} finite draws are left of {len(finite)}; give at least 2")
     deviation = x - mean
-    whitened = scipy.linalg.solve_triangular(_cholesky(cov), deviation.T, lower=True).T
+    if isinstance(law, GridLaw):
+        whitened = normal_scores(law, x[:, 0])[:, None]
+    else:
+        whitened = scipy.linalg.solve_triangular(_cholesky(cov), deviation.T, lower=True).T
     # Squares of finite draws may overflow; an infinite statistic has p = 0.
     with np.errstate(over="ignore", invalid="ignore"):
         checks = [
             _check_mean(whitened, threshold),
             _check_covariance(whitened, threshold),
             _check_shape(whitened, threshold),
+            *others,
         ]
         sample_mean, sample_cov = x.mean(axis=0), np.dot(deviation.T, deviation) / n
         variance = np.diagonal(cov)
@@ -241,7 +263,7 @@ def compare(samples: PyTree, law: Gaussian, *, false_alarm: float = 1e-6) -> Rep
     )
 
 
-def assert_law(samples: PyTree, law: Gaussian, *, false_alarm: float = 1e-6) -> None:
+def assert_law(samples: PyTree, law: Gaussian | GridLaw, *, false_alarm: float = 1e-6) -> None:
     """Raise AssertionError, with the report of `compare`, if the draws do not have the law.
 
     Args:
@@ -297,8 +319,9 @@ def as_matrix(samples: PyTree) -> Floats:
 
 def _checked_arrays(samples: PyTree, law: Any) -> tuple[Floats, Floats, Floats]:
     """Draws (n, d), mean (d,) and covariance (d, d) in float64 on the host."""
-    check_gaussian("law", law, "exact.law gives the law of a chain after a number of steps")
-    law.check_single("law")
+    if not isinstance(law, GridLaw):
+        check_gaussian("law", law, "exact.law gives the law of a chain after a number of steps")
+        law.check_single("law")
     check_no_run("samples", samples, "one position per chain, for instance run.position")
     check_known("the tests are made on the host", samples=samples, law=law)
     samples = trees.as_position("samples", samples) if isinstance(samples, list) else samples
@@ -352,6 +375,17 @@ def _cholesky(cov: Floats) -> Floats:
             "compare after at least one step, or over the coordinates that vary"
         ) from None
     return scale[:, None] * lower
+
+
+def _check_left(law: GridLaw, num_left: int, n: int, threshold: float) -> Check:
+    """Of n draws those off the grid, which are as many as chains leave, or as it is wrong by."""
+    share = float(law.left) + float(law.cdf_error)
+    p = float(scipy.stats.binom.sf(num_left - 1, n, share)) if num_left else 1.0
+    fails = int(scipy.stats.binom.isf(threshold, n, share)) + 1
+    # The share with which so many are found with the power: Clopper and Pearson's bound.
+    found = float(scipy.stats.beta.isf(1 - POWER, fails, n - fails + 1)) if fails <= n else math.inf
+    worst = f"{num_left} of {n}, {law.left:.1g} of all expected"
+    return Check("off the grid", worst, p, threshold, found)
 
 
 def _check_mean(u: Floats, threshold: float) -> Check:
