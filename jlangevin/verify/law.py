@@ -10,9 +10,9 @@ must be n draws of N(0, I). Three families of tests share the false-alarm rate e
                  band of Dvoretzky, Kiefer and Wolfowitz (Massart 1990), Bonferroni  (a bound)
 
 so a correct sampler is rejected with a probability of at most `false_alarm`, at any n and d.
-For a law on a grid, which has one coordinate, u = Φ⁻¹(F(x)) by its distribution function F; the tests
-are then the same, and as exact. A fourth family counts the draws off the grid, which are at most a
-share `left` of them.
+For a law on a grid, which has one coordinate, u = Φ⁻¹(F(x)) by its distribution function F; the
+tests are then the same, and as exact. A fourth family counts the draws off the grid, which are at
+most a share `left` of them.
 
 The tests run on the host in float64, whatever the dtype of the draws. Probabilities come from
 SciPy, on which JAX itself depends.
@@ -62,8 +62,8 @@ class Check:
         threshold: the check fails if `p_value` is below it.
         detectable: the smallest error of its kind that is found with probability 0.99: for the
             mean a shift in standard deviations; for the covariance a relative error of a
-            variance; for the shape a gap between distribution functions; off the grid a share of the
-            draws. Infinite if none is found. For a law on a grid, deviations are those of u.
+            variance; for the shape a gap between distribution functions; off the grid a share of
+            the draws. Infinite if none is found. For a law on a grid, deviations are those of u.
     """
 
     name: str
