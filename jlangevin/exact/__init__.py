@@ -16,7 +16,14 @@ the law's relative error is about eps / (ηλ). Enable x64 for laws to be relied
 from jlangevin._core.deprecation import renamed
 from jlangevin.exact.affine import AffineMap, affine_map
 from jlangevin.exact.distances import kl, wasserstein2
-from jlangevin.exact.grid import GridLaw, grid_law, grid_stationary, grid_target
+from jlangevin.exact.grid import (
+    GridLaw,
+    grid_autocorrelation_time,
+    grid_law,
+    grid_relaxation_time,
+    grid_stationary,
+    grid_target,
+)
 from jlangevin.exact.law import law, stationary, trajectory
 from jlangevin.exact.target import target
 
@@ -24,7 +31,9 @@ __all__ = [
     "AffineMap",
     "GridLaw",
     "affine_map",
+    "grid_autocorrelation_time",
     "grid_law",
+    "grid_relaxation_time",
     "grid_stationary",
     "grid_target",
     "kl",
