@@ -925,6 +925,12 @@ jl.exact.grid_stationary(jl.coupled(jl.mala(0.1), 1), lambda x: x[0]**2, jnp.zer
     jl.NoGridLawError: kernel: Coupled asks for
 jl.exact.grid_stationary(K, lambda x: x[0]**2, jnp.full(1, jnp.nan))
     ValueError: position: expected a finite one, got nan
+jl.exact.grid_autocorrelation_time(jl.ula(0.05), lambda x: x[0]**2, jnp.zeros(1), 3)
+    TypeError: function: expected a function of one position, got int
+jl.exact.grid_autocorrelation_time(jl.ula(0.05), lambda x: x[0]**2, jnp.zeros(1), lambda x: x)
+    ValueError: function: expected a scalar for one position, got shape (1,)
+jl.exact.grid_relaxation_time(jl.mala(0.1), lambda x: x[0]**4, jnp.zeros(1))
+    jl.NoGridLawError: kernel: MALA has no spectral gap ... rejects a share ... grid_autocorrelation_time
 jl.exact.grid_target(jl.energies.linear([1.0]), jnp.zeros(1))
     jl.NotNormalizableError: energy: it does not rise on both sides ... within
 jl.exact.grid_target(lambda x: x[0]**2, jnp.zeros(1), temperature=0.0)

@@ -17,7 +17,14 @@ from jlangevin._core.deprecation import renamed
 from jlangevin._core.listing import listing
 from jlangevin.exact.affine import AffineMap, affine_map
 from jlangevin.exact.distances import kl, wasserstein2
-from jlangevin.exact.grid import GridLaw, grid_law, grid_stationary, grid_target
+from jlangevin.exact.grid import (
+    GridLaw,
+    grid_autocorrelation_time,
+    grid_law,
+    grid_relaxation_time,
+    grid_stationary,
+    grid_target,
+)
 from jlangevin.exact.law import law, stationary, trajectory
 from jlangevin.exact.target import target
 
@@ -25,7 +32,9 @@ __all__ = [
     "AffineMap",
     "GridLaw",
     "affine_map",
+    "grid_autocorrelation_time",
     "grid_law",
+    "grid_relaxation_time",
     "grid_stationary",
     "grid_target",
     "kl",

@@ -337,3 +337,39 @@ def test_a_chain_that_leaves_is_refused_with_its_rate(x64):
         jl.ula(0.5), jl.energies.double_well(), gaussian([0.0], [[1.0]]), 10, within=(-2, 2)
     )
     assert 0.9 < kept.left < 1
+
+
+# How fast a chain forgets ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", CASES, ids=case_id)
+def test_times_are_the_recorded_ones(case, x64):
+    kernel, energy, _ = from_case(case)
+    time = exact.grid_autocorrelation_time(kernel, energy, jnp.zeros(1))
+    assert time == pytest.approx(case["autocorrelation_time_of_x"], rel=5e-6)
+    if case["kernel"] == "mala":
+        with pytest.raises(jl.NoGridLawError, match="no spectral gap on this energy"):
+            exact.grid_relaxation_time(kernel, energy, jnp.zeros(1))
+    else:
+        relaxation = exact.grid_relaxation_time(kernel, energy, jnp.zeros(1))
+        assert np.exp(-1 / relaxation) == pytest.approx(case["second_eigenvalue"], rel=1e-6)
+
+
+def test_times_of_an_affine_chain_are_those_of_its_formula(x64):
+    """With r = 1 - ηλ the eigenvalues are r^k, and that of x² has the time (1 + r²)/(1 - r²)."""
+    energy, x, r = jl.energies.quadratic(jnp.eye(1)), jnp.zeros(1), 0.7
+    relaxation = exact.grid_relaxation_time(jl.ula(0.3), energy, x)
+    assert relaxation == pytest.approx(-1 / np.log(r), abs=1e-9)
+    time = exact.grid_autocorrelation_time(jl.ula(0.3), energy, x)
+    assert time == pytest.approx((1 + r) / (1 - r), abs=1e-9)
+    square = exact.grid_autocorrelation_time(jl.ula(0.3), energy, x, lambda x: x[0] ** 2)
+    assert square == pytest.approx((1 + r * r) / (1 - r * r), abs=1e-8)
+
+
+def test_mala_has_a_gap_on_a_quadratic_energy_and_none_on_a_steeper_one(x64):
+    x = jnp.zeros(1)
+    assert exact.grid_relaxation_time(jl.mala(0.3), jl.energies.quadratic(jnp.eye(1)), x) > 0
+    with pytest.raises(jl.NoGridLawError, match=r"rejects a share of .* of its proposals"):
+        exact.grid_relaxation_time(jl.mala(0.1), lambda x: x[0] ** 4, x)
+    with pytest.raises(jl.NoGridLawError, match="depends on how far out one looks"):
+        exact.grid_autocorrelation_time(jl.mala(0.3), lambda x: x[0] ** 4, x, tolerance=1e-4)

@@ -95,8 +95,8 @@ def solve(
 
 
 def roughly(steps: Steps, region: Region, measure: Measure, start: Floats) -> Solution:
-    """A law on the first panels, with half the nodes: good enough to see what leaves."""
-    panels = _first_panels(steps, region, np.inf, np.zeros(0)).of_order(FINE // 2)
+    """A law on the first panels: good enough to see what leaves."""
+    panels = _first_panels(steps, region, np.inf, np.zeros(0))
     made = operator(steps, panels, np.asarray(region.walls, np.float64), start)
     return Solution(made, measure(made), np.nan, np.nan)
 

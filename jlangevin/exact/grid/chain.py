@@ -1,0 +1,200 @@
+"""How fast a chain in one dimension forgets, exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import scipy
+
+from jlangevin._core.trees import PyTree
+from jlangevin.energies.base import Energy
+from jlangevin.errors import NoGridLawError
+from jlangevin.exact.grid.answers import settle
+from jlangevin.exact.grid.arguments import center_of, default_tolerance
+from jlangevin.exact.grid.law import values_at
+from jlangevin.exact.grid.moves import REACH, moves
+from jlangevin.exact.grid.panels import Floats
+from jlangevin.exact.grid.regions import Region
+from jlangevin.exact.grid.solve import Solution
+from jlangevin.exact.grid.steps import Steps
+from jlangevin.kernels.base import Kernel
+
+__all__ = ["grid_autocorrelation_time", "grid_relaxation_time"]
+
+_FARTHER = (1.0, 1.3, 1.7, 2.2, 3.0)  # times the grid, where rejections are looked at
+_OUTSIDE = (1e-6, 1e-8, 1e-10)  # the mass of what is left out
+_MOVES_BY = 1e-3  # of itself: a number that changes by less holds for all of them
+
+
+def grid_relaxation_time(
+    kernel: Kernel,
+    energy: Energy,
+    position: PyTree,
+    *,
+    tolerance: Any = None,
+    within: Any = None,
+) -> float:
+    """The steps in which what is slowest to be forgotten shrinks by e, of a chain in one dimension.
+
+        -1 / log |λ₂|
+
+    with λ₂ the second largest eigenvalue of the step, by size; 1 - |λ₂| is its spectral gap.
+
+    Args:
+        kernel, energy, position, tolerance, within: as for `grid_stationary`.
+
+    Raises:
+        NoGridLawError: the chain has no spectral gap, as `mala` has none on energies steeper than
+            a quadratic (Roberts and Tweedie 1996): far out it rejects nearly everything, and stays
+            there for longer than any given time. What is seen of that is a position at which a
+            larger share than |λ₂| is rejected. And as `grid_stationary`.
+        NoStationaryLawError, TypeError, ValueError: as `grid_stationary`.
+
+    References: Nyström (1930); Roberts and Tweedie (1996).
+
+    Example:
+        >>> import jax.numpy as jnp, jlangevin as jl
+        >>> well, x = jl.energies.double_well(), jnp.zeros(1)
+        >>> round(jl.exact.grid_relaxation_time(jl.ula(0.05), well, x), 1)
+        22.8
+    """
+    steps, region, found = _settled(kernel, energy, position, tolerance, within)
+    second = _second_eigenvalue(found)
+    stuck, where = _most_rejected(steps, region, found)
+    if stuck >= second - 1e-3:
+        raise NoGridLawError(
+            f"kernel: {steps.name} has no spectral gap on this energy, and so no relaxation time: "
+            f"at {where:.4g} it rejects a share of {stuck:.6g} of its proposals. "
+            "exact.grid_autocorrelation_time says how it mixes where its mass is"
+        )
+    return float(-1 / np.log(second)) if second > 0 else 0.0
+
+
+def grid_autocorrelation_time(
+    kernel: Kernel,
+    energy: Energy,
+    position: PyTree,
+    function: Callable[[PyTree], Any] | None = None,
+    *,
+    tolerance: Any = None,
+    within: Any = None,
+) -> float:
+    """The integrated autocorrelation time of a chain in one dimension: steps for one draw's worth.
+
+        τ = 1 + 2 Σ_k ρ_k = (2 ⟨f, h⟩ - ⟨f, f⟩) / ⟨f, f⟩,    (I - K) h = f - E f
+
+    with ρ_k the autocorrelation of f(x) at lag k and ⟨·,·⟩ under the stationary law: n steps are
+    worth n / τ independent draws for the mean of f.
+
+    Where a kernel has no spectral gap (see `grid_relaxation_time`) τ may be infinite in exact
+    arithmetic, for what happens where no chain ever gets. Then it is that of the chain that is kept
+    within the interval which holds all of the stationary law but 10⁻¹⁰, and it is given only if
+    intervals that leave out 10⁻⁶ and 10⁻⁸ have the same, to a thousandth.
+
+    Args:
+        kernel, energy, position, tolerance, within: as for `grid_stationary`.
+        function: f, of one position, a scalar; None for the position itself.
+
+    Raises:
+        NoGridLawError: τ depends on how far out one looks; and as `grid_stationary`.
+        NoStationaryLawError, TypeError, ValueError: as `grid_stationary`.
+
+    References: Nyström (1930); Roberts and Tweedie (1996).
+
+    Example:
+        >>> import jax.numpy as jnp, jlangevin as jl
+        >>> well, x = jl.energies.double_well(), jnp.zeros(1)
+        >>> round(jl.exact.grid_autocorrelation_time(jl.mala(0.05), well, x), 1)
+        57.5
+    """
+    if function is not None:
+        _check_function(function)
+    steps, region, found = _settled(kernel, energy, position, tolerance, within)
+    made, measure = found.operator, found.measure
+    values = made.states
+    if function is not None:
+        values = values_at(function, made.states, steps.like)
+        if values.shape != made.states.shape:
+            raise ValueError(
+                f"function: expected a scalar for one position, got shape {values.shape[1:]}"
+            )
+    whole = _time(found, values, np.ones(len(measure), bool))
+    if _most_rejected(steps, region, found)[0] < _second_eigenvalue(found) - 1e-3:
+        return whole
+    order = np.argsort(made.states)
+    below = np.empty(len(order))
+    below[order] = np.cumsum(measure[order])
+    times = [_time(found, values, (below > e / 2) & (below < 1 - e / 2)) for e in _OUTSIDE]
+    if max(times) - min(times) > _MOVES_BY * min(times):
+        shown = ", ".join(f"{t:.4g}" for t in times)
+        raise NoGridLawError(
+            f"kernel: the autocorrelation time of {steps.name} on this energy depends on how far "
+            f"out one looks: it is {shown} where all but 1e-6, 1e-8 and 1e-10 of the law is. Far "
+            "out nearly all is rejected; take a smaller step, or jlangevin.barker"
+        )
+    return times[-1]
+
+
+def _check_function(function: Any) -> None:
+    if not callable(function):
+        raise TypeError(
+            f"function: expected a function of one position, got {type(function).__name__}"
+        )
+
+
+def _settled(
+    kernel: Kernel, energy: Energy, position: PyTree, tolerance: Any, within: Any
+) -> tuple[Steps, Region, Solution]:
+    steps = Steps(kernel, energy, position)
+    tolerance = default_tolerance(steps.dtype, tolerance)
+    return steps, *settle(steps, center_of(steps, position), tolerance, within)
+
+
+def _second_eigenvalue(found: Solution) -> float:
+    """The second largest by size, of states that a chain leaves now and then."""
+    made = found.operator
+    held = found.measure > 1e-13 * found.measure.max()
+    values = np.abs(scipy.linalg.eigvals(made.matrix[np.ix_(held, held)], check_finite=False))
+    return float(np.sort(values)[-2])
+
+
+def _most_rejected(steps: Steps, region: Region, found: Solution) -> tuple[float, float]:
+    """The largest share of rejections, on the grid and some way beyond it, and where."""
+    if not steps.rejects:
+        return 0.0, region.low
+    center, half = (region.low + region.high) / 2, (region.high - region.low) / 2
+    far = np.array([center + sign * k * half for k in _FARTHER for sign in (-1, 1)])
+    beyond = [end for end in far if region.low <= end <= region.high or not region.walls]
+    x = np.concatenate([np.linspace(region.low, region.high, 66)[1:-1], beyond])
+    energies = steps.energies(x)
+    x = x[np.isfinite(energies)]
+    xi, width = np.linspace(-REACH, REACH, 901, retstep=True)
+    rows, normal = np.repeat(np.arange(len(x)), len(xi)), np.tile(xi, len(x))
+    accepted = np.zeros(len(x))
+    for branch in moves(steps, x):
+        weight = np.exp(-0.5 * normal**2) / np.sqrt(2 * np.pi) * width
+        if branch.odds is not None:
+            weight *= branch.odds.probability(rows, normal)
+        rate = steps(x[rows], branch.normals(rows, normal))[1]
+        accepted += (weight * rate).reshape(len(x), -1).sum(axis=1)
+    most = int(np.argmin(accepted))
+    return float(np.clip(1 - accepted[most], 0, 1)), float(x[most])
+
+
+def _time(found: Solution, values: Floats, kept: Any) -> float:
+    """Of the chain on some of the states, to which one that rejects is kept by rejecting moves to
+    others; what leaves by an unadjusted step does not come back."""
+    made = found.operator
+    leaves = np.ones(int(kept.sum()))
+    if np.any(made.moving < 1):
+        # Not of states from which no step leads to the others: no chain is there.
+        kept = kept & (made.accepted[:, kept].sum(axis=1) > 1e-12)
+        leaves = made.accepted[np.ix_(kept, kept)].sum(axis=1)
+    measure = found.measure[kept] / found.measure[kept].sum()
+    f = values[kept] - np.dot(measure, values[kept])
+    generator = np.diag(leaves) - made.accepted[np.ix_(kept, kept)] + measure
+    h = scipy.linalg.solve(generator, f, check_finite=False)
+    square = np.dot(measure, f * f)
+    return float((2 * np.dot(measure, f * h) - square) / square)
