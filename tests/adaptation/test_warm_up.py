@@ -239,7 +239,7 @@ class Bare(NamedTuple):
         (
             {"kernel": jl.coupled(jl.mala(0.1), lag=1)},
             TypeError,
-            "kernel: Coupled has no step size of its own to adapt; warm up MALA, the kernel inside",
+            "kernel: Coupled has no step size of its own to adapt; warm up MALA, the inner kernel",
         ),
         ({"kernel": jl.mala(lambda t: 0.1)}, ValueError, "kernel: a scheduled"),
     ],

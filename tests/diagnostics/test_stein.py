@@ -97,7 +97,7 @@ def test_memory_is_that_of_a_block():
     points = jax.ShapeDtypeStruct((n, d), real)
     number = jax.ShapeDtypeStruct((), real)
     signs = jax.ShapeDtypeStruct((n, 1), jnp.int8)
-    lowered = stein._forms.lower(points, points, signs, number, number, block=256)
+    lowered = stein._quadratic_forms.lower(points, points, signs, number, number, block=256)
     assert lowered.compile().memory_analysis().temp_size_in_bytes < 40e6
 
 

@@ -13,7 +13,7 @@ from every_kernel import CASES, START, UNIT
 
 import jlangevin as jl
 from jlangevin._core.arithmetic import hidden_zero, separately_rounded
-from jlangevin.kernels.base import Traits, at_step, check_step, has_schedule
+from jlangevin.kernels.base import Traits, check_step, has_schedule, resolve_schedules
 from jlangevin.noise import Want
 
 
@@ -100,7 +100,7 @@ def test_kernel_and_state_are_pytrees_that_come_back_as_they_were(name):
 
 @pytest.mark.parametrize("name", CASES)
 def test_shapes_and_dtypes_come_out_as_they_went_in(name, dtype):
-    kernel = at_step(CASES[name].make(), jnp.int32(0))
+    kernel = resolve_schedules(CASES[name].make(), jnp.int32(0))
     state, info = check_step(kernel, BOWL, jax.ShapeDtypeStruct((2,), dtype))  # raises
     assert {leaf.dtype for leaf in jax.tree.leaves(state.position)} == {dtype}
     floating = [leaf.dtype for leaf in jax.tree.leaves(state) if leaf.dtype.kind == "f"]

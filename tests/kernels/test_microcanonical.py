@@ -15,6 +15,7 @@ import pytest
 from scipy import integrate
 
 import jlangevin as jl
+from jlangevin._core.trees import pytree_dataclass
 from jlangevin.kernels import AdjustedMicrocanonical, Microcanonical
 
 NUM_CHAINS = 50_000
@@ -258,7 +259,7 @@ class NoiseOfOneSign:
 
 def mutated(slip, kind):
     """`kind` with a slip, as a class that JAX knows."""
-    return jl.trees.pytree_dataclass(
+    return pytree_dataclass(
         type(f"{slip.__name__}{kind.__name__}", (slip, kind), {"__doc__": None})
     )
 
