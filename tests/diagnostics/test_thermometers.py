@@ -98,7 +98,7 @@ def test_the_kinetic_temperature_averages_no_chains_in_silence(mass, state, opti
 def test_the_kinetic_temperature_is_of_velocities_and_of_their_kernel():
     kernel = jl.underdamped(0.1, 1.0)
     with pytest.raises(
-        TypeError, match="state: expected one with a velocity, got PositionState; take"
+        TypeError, match="state: expected one with a velocity, got PositionState; use"
     ):
         kinetic_temperature(kernel, jl.ula(0.1).init(jnp.sum, jnp.zeros(2), None))
     with pytest.raises(TypeError, match="kernel: expected one with a mass, got ULA"):
