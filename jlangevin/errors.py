@@ -36,7 +36,7 @@ class NoClosedFormError(ValueError):
 
 
 class NoEnergyError(ValueError):
-    """Only a score is known, or not even an energy of which it is the gradient."""
+    """Only a score is known, or it is not the gradient of any energy."""
 
 
 class NotAffineError(ValueError):
@@ -44,7 +44,7 @@ class NotAffineError(ValueError):
 
 
 class NotAModeError(ValueError):
-    """The point is no minimum of the energy."""
+    """The point is not a minimum of the energy."""
 
 
 class UnstableStepError(ValueError):
@@ -89,7 +89,7 @@ class MiscompiledWarning(RuntimeWarning):
 
 
 class RecompilationWarning(RuntimeWarning):
-    """One piece of code is compiled again and again, as its parameters are no leaves."""
+    """One piece of code is compiled again and again, because its parameters are not leaves."""
 
 
 class AxesWarning(UserWarning):

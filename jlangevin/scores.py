@@ -1,4 +1,4 @@
-"""Scores s(x) = -∇E(x): stand-ins for an energy of which only the gradient is known.
+"""Scores s(x) = -∇E(x): stand-ins for an energy whose gradient alone is known.
 
 A kernel that needs only gradients runs on a score as on an energy. Whatever needs the value, for
 instance to accept or reject, is refused with a named error while it is traced.
@@ -44,7 +44,7 @@ class Score(GivenGradient):
 
 
 def score(function: Any) -> Score:
-    """A stand-in for an energy E of which only the score is known.
+    """A stand-in for an energy E whose score alone is known.
 
         s(x) = ∇ log p(x) = -∇E(x)
 

@@ -119,7 +119,7 @@ def torus(period: Any) -> Torus:
             pytree like the position.
 
     Raises:
-        TypeError: it is no numbers.
+        TypeError: it is not made of numbers.
         ValueError: a period is not above zero.
 
     Example:

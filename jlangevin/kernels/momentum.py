@@ -54,7 +54,7 @@ def ornstein_uhlenbeck(
     """The move O for t = h/parts, exact: e^{-γt} v + sqrt((1 - e^{-2γt}) T) L ξ, L Lᵀ = M⁻¹.
 
     As in `diffuse` the increment comes first, so that a small γt is not lost in e^{-γt} ≈ 1, and no
-    sum has two products, of which compilers may contract either.
+    sum has two products: compilers could contract either.
     """
 
     def move(v: jax.Array, xi: jax.Array, scale: jax.Array) -> jax.Array:

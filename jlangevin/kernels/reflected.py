@@ -46,7 +46,7 @@ def free_step(
 
 
 def reflected(step_size: Any, domain: Domain, *, temperature: Any = 1.0) -> Reflected:
-    """Reflected Langevin: a step of `ula` of which the walls are mirrors.
+    """Reflected Langevin: a step of `ula` with walls that are mirrors.
 
         x' = R(x, x - η ∇E(x) + sqrt(2 η T) ξ),    ξ ~ N(0, I)
 

@@ -59,7 +59,7 @@ class ReflectedMALA(Metropolis):
 
 
 def reflected_mala(step_size: Any, domain: Domain, *, temperature: Any = 1.0) -> ReflectedMALA:
-    """MALA of which the walls are mirrors, after the reflected leapfrog of Afshar and Domke (2015).
+    """MALA with walls that are mirrors, after the reflected leapfrog of Afshar and Domke (2015).
 
         d = -η ∇E(x) + sqrt(2 η T) ξ,    ξ ~ N(0, I)
         y, d' = the end of the straight move d from x with every wall on its way reflecting it, and

@@ -26,7 +26,7 @@ class Course(NamedTuple):
 
 
 class Trajectory(Metropolis):
-    """A kernel whose step is `trajectory_length` moves, of which the end is accepted or the start
+    """A kernel whose step is `trajectory_length` moves, whose end is accepted or the start
     kept. Wherever a trajectory is cut off, the step so made leaves p as it is."""
 
     temperature: Any

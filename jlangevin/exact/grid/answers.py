@@ -58,18 +58,18 @@ def grid_law(
         num_steps: N ≥ 0. Above some thousands the matrix is squared, O(log N).
         tolerance: of `GridLaw.error`; 1e-8 for positions in float64, 1e-4 in float32, for which
             steps are no better.
-        within: the interval (low, high) to look at, outside of which chains count as having left.
+        within: the interval (low, high) to look at, outside which chains count as having left.
             Else it is widened until what leaves is below 1e-5 of `tolerance`, or does not shrink.
 
     Returns:
         A `GridLaw`, of the chains that have not left.
 
     Raises:
-        NoGridLawError: the position has more than one element; the kernel is none of those above;
+        NoGridLawError: the position has more than one element; the kernel is not one of those above;
             the tolerance cannot be reached.
         UnstableStepError: more than 1e-4 of the chains leave whatever the interval, and none is
             given.
-        TypeError, ValueError: arguments that are none.
+        TypeError, ValueError: arguments that do not fit.
 
     References: Nyström (1930); Roberts and Tweedie (1996).
 

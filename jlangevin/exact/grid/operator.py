@@ -125,7 +125,7 @@ def operator(steps: Steps, panels: Panels, walls: Floats, start: Floats) -> Oper
 
 
 def _ghosts(row: _Row, panels: Panels, walls: Floats) -> list[Panels]:
-    """Panels beyond those ends that are no walls."""
+    """Panels beyond the ends that are not walls."""
     scale = max(
         (
             float(np.max(np.abs(piece.slope), initial=0))
@@ -188,7 +188,7 @@ def _reaching(
 
 
 def _resolve(row: _Row, panels: Panels, breaks: list[tuple[Ints, Floats]], made: Floats) -> None:
-    """Integrate anew, between the breaks, what rows have in panels that have some inside."""
+    """Integrate again, between the breaks, what rows have in panels that have some inside."""
     if not breaks:
         return
     q, num = panels.order, panels.num
