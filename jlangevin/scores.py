@@ -178,7 +178,7 @@ def from_variance_preserving(
     Positions are y throughout. At the last level they are data and noise σ_0 ε, in the units of the
     data; a start at the first is σ_T times standard normals, about. The levels of a kernel have to
     be levels of the model, all of them or some: `annealed(made.sigmas[::10], …)`. The noise's own
-    scale, sqrt(1 - ᾱ_t), is none of them.
+    scale, sqrt(1 - ᾱ_t), is not a level.
 
     Args:
         function: what was trained, from one x_t and t, an int32 scalar from 0, to a pytree like
@@ -191,9 +191,9 @@ def from_variance_preserving(
 
     Raises:
         TypeError: `function` cannot be called.
-        ValueError: ᾱ does not fall, or is not between 0 and 1; `predicts` is neither; σ is no level
-            of the model. Levels of a kernel that are none turn its chains to NaN, and the warning
-            names them.
+        ValueError: ᾱ does not fall, or is not between 0 and 1; `predicts` is neither; σ is not a
+            level of the model. A kernel's levels that are not the model's turn its chains to NaN,
+            and the warning names them.
         NoEnergyError: later, where the energy's value is asked for.
 
     Example:

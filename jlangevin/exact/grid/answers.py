@@ -65,8 +65,8 @@ def grid_law(
         A `GridLaw`, of the chains that have not left.
 
     Raises:
-        NoGridLawError: the position has more than one element; the kernel is not one of those above;
-            the tolerance cannot be reached.
+        NoGridLawError: the position has more than one element; the kernel is not one of those
+            above; the tolerance cannot be reached.
         UnstableStepError: more than 1e-4 of the chains leave whatever the interval, and none is
             given.
         TypeError, ValueError: arguments that do not fit.
