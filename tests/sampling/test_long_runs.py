@@ -668,7 +668,7 @@ def test_what_is_no_folder_is_refused_by_name(checkpoint, error, message):
 
 
 def test_every_without_checkpoint_is_refused():
-    with pytest.raises(ValueError, match="every: steps between checkpoints"):
+    with pytest.raises(ValueError, match="every: needs checkpoint="):
         run(every=10)
 
 
