@@ -67,7 +67,7 @@ def test_json_and_picture_are_written(tmp_path, capsys):
         (["--steps", "ten"], "--steps"),
         (["--steps", "1", "2", "--chains", "5", "6", "7"], "--chains: expected 1 or 2 numbers"),
         (["--chains", "1"], "at least 2 chains"),
-        (["--steps", "10", "10"], "--steps: each number once"),
+        (["--steps", "10", "10"], "--steps: expected each number only once"),
         (["--steps", "3000000000"], "--steps: a stream has"),
         (["--plot", "nowhere/a.png"], "--plot: there is no folder"),
         (["--plot", "a.txt"], "--plot: expected a name that ends in"),
