@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import jlangevin as jl
+from jlangevin._core.arithmetic import product
 from jlangevin.adaptation import phases
 from jlangevin.adaptation.length import Seen, Trial, best, directions
 from jlangevin.adaptation.metric import DenseMetric, DiagonalMetric, LowRankMetric
@@ -36,7 +37,7 @@ def test_a_trajectory_tells_what_each_shorter_one_would_have_done(name):
     state = kernel.init(energy, jnp.array([0.9, -1.2]), None)
 
     def f(position):
-        u = axes @ (position - centre)
+        u = product(axes, position - centre)
         return jnp.concatenate([u, u**2 - 1])
 
     trial = Trial(np.int32(6), centre, axes)
