@@ -46,6 +46,8 @@ def test_any_number_of_steps_is_one_program(name, reducers):
 
 
 def test_blocks_and_checkpoints_compile_no_more(tmp_path):
+    # Importing Orbax changes what JAX 0.12 keys its programs on, so all are compiled again once.
+    pytest.importorskip("orbax.checkpoint")
     whole = sample(num_steps=101, observe=None)
     sample(num_steps=10, observe=None, checkpoint=tmp_path / "one", every=3)
     with jl.verify.assert_no_recompilation():
