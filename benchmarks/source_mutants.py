@@ -1,4 +1,4 @@
-"""Slips in the library's own source, each of which the tests have to notice.
+"""Slips in the library's own source. The tests have to notice each one.
 
     python benchmarks/source_mutants.py             # all of them, about an hour on two cores
     python benchmarks/source_mutants.py driver      # those whose name contains a word

@@ -153,7 +153,7 @@ def check_count(name: str, value: Any, *, minimum: int) -> int:
 
 
 def check_flag(name: str, value: Any, *, also: str = "") -> bool:
-    """`value` as a bool; strings and numbers are refused, most of which Python would call true."""
+    """`value` as a bool; strings and numbers are refused, as Python calls most of them true."""
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"{name}: expected True or False{also}, got {value!r}")
     return bool(value)

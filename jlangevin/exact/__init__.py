@@ -1,4 +1,4 @@
-"""Exact laws of affine chains, derived from the code that runs.
+"""Exact laws, derived from the code that runs: of affine chains, and on a grid in one dimension.
 
 If a kernel's step is affine in state and noise, z' = F z + c + G ξ, a Gaussian start stays
 Gaussian: m' = F m + c and S' = F S Fᵀ + G Gᵀ. F and G come from `kernel.step` by `jax.jacfwd`, over
@@ -11,6 +11,8 @@ raised, and the law is NaN instead.
 
 The precision is that of the position's dtype. Where ηλ is small, F = I - ηA loses digits to
 rounding, and the law's relative error is about eps / (ηλ). Enable x64 for laws with many digits.
+
+`grid` has the laws of chains in one dimension on any energy, with their own errors.
 """
 
 from jlangevin._core.deprecation import renamed

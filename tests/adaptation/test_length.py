@@ -1,14 +1,12 @@
 """How long trajectories should be: what is seen of all lengths, which is best, what is found."""
 
 import dataclasses
-import subprocess
-import sys
-import textwrap
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from warm_up_programs import traced_and_compiled
 
 import jlangevin as jl
 from jlangevin._core.arithmetic import product
@@ -359,39 +357,10 @@ def test_the_same_problem_in_other_units_has_the_same_trajectories(form):
 
 # Programs ---------------------------------------------------------------------------------------
 
-CHILD = """
-    import jax, jax.numpy as jnp, numpy as np, jlangevin as jl
-
-    jl.warm_up  # imports what it needs
-    compiled, traced = [], 0
-
-    def listen(event, seconds, **details):
-        if event == "/jax/core/compile/backend_compile_duration":
-            compiled.append(details.get("fun_name"))
-
-    def energy(x):
-        global traced
-        traced += 1
-        return 0.5 * jnp.sum(x**2) + jnp.sum(x**4)
-
-    key, law = jax.random.key(0), jl.starts.uniform(-2, 2, like=np.zeros(3, np.float32))
-    jax.block_until_ready((key, law))
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    kernel = jl.malt(0.1, 1.0, 4)
-    found = jl.warm_up(key, energy, kernel, law, num_chains=64, longest_trajectory=6)
-    run = jl.resume(found.state, energy, found.kernel, num_steps=100)
-    jax.block_until_ready(run)
-    print(traced, *compiled)
-"""
-
 
 @pytest.mark.slow
 def test_lengths_are_tried_by_the_program_that_there_is():
     """The starts, the first state, the steps that adapt, and the steps that count."""
-    found = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(CHILD)],
-        capture_output=True, text=True, check=True, timeout=300,
-    )  # fmt: skip
-    traced, *programs = found.stdout.split()
+    traced, programs = traced_and_compiled(longest_trajectory=6)
     assert programs == ["jit(_drawn)", "jit(begin)", "jit(advance)", "jit(advance)"]
-    assert int(traced) <= 6
+    assert traced <= 6

@@ -1,14 +1,12 @@
 """Warm-up: what it finds from where, that it is frozen, what it says, and what it refuses."""
 
-import subprocess
-import sys
-import textwrap
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from warm_up_programs import traced_and_compiled
 
 import jlangevin as jl
 
@@ -567,37 +565,8 @@ def test_microcanonical_kernels_have_their_lengths_found(kernel):
     np.testing.assert_allclose(jnp.mean(scaled), 1 + bias, atol=0.012)
 
 
-CHILD = """
-    import jax, jax.numpy as jnp, numpy as np, jlangevin as jl
-
-    jl.warm_up  # imports what it needs
-    compiled, traced = [], 0
-
-    def listen(event, seconds, **details):
-        if event == "/jax/core/compile/backend_compile_duration":
-            compiled.append(details.get("fun_name"))
-
-    def energy(x):
-        global traced
-        traced += 1
-        return 0.5 * jnp.sum(x**2) + jnp.sum(x**4)
-
-    key, law = jax.random.key(0), jl.starts.uniform(-2, 2, like=np.zeros(3, np.float32))
-    jax.block_until_ready((key, law))
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    found = jl.warm_up(key, energy, jl.malt(0.1, 1.0, 4), law, num_chains=64)
-    run = jl.resume(found.state, energy, found.kernel, num_steps=100)
-    jax.block_until_ready(run)
-    print(traced, *compiled)
-"""
-
-
 def test_with_the_run_after_it_four_programs_are_compiled():
     """The starts, the first state, the steps that adapt, and the steps that count."""
-    found = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(CHILD)],
-        capture_output=True, text=True, check=True, timeout=300,
-    )  # fmt: skip
-    traced, *programs = found.stdout.split()
+    traced, programs = traced_and_compiled()
     assert programs == ["jit(_drawn)", "jit(begin)", "jit(advance)", "jit(advance)"]
-    assert int(traced) <= 6
+    assert traced <= 6

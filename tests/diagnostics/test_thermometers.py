@@ -4,22 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from masses import MASSES, mass_of, matrix_of
 
 import jlangevin as jl
 from jlangevin.diagnostics import configurational_temperature, kinetic_temperature
 from jlangevin.kernels import UnderdampedState
-
-M = [[2.0, 0.4], [0.4, 1.2]]
-MASSES = {"number": 1.4, "diagonal": [0.5, 2.0], "dense": M}
-
-
-def mass_of(form):
-    return 1.4 if form == "number" else jnp.array(MASSES[form])
-
-
-def matrix_of(form):
-    given = np.array(MASSES[form])
-    return given if given.ndim == 2 else np.diag(np.broadcast_to(given, 2))
 
 
 @pytest.mark.parametrize("form", MASSES)

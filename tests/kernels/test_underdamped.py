@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from masses import MASSES, mass_of, matrix_of
 
 import jlangevin as jl
 from jlangevin.kernels import Diagonal, LeimkuhlerMatthewsState, UnderdampedState
@@ -11,17 +12,6 @@ from jlangevin.noise import Want
 
 SYMMETRIC = ("BAOAB", "OBABO", "ABOBA", "OABAO")
 WORDS = (*SYMMETRIC, "ABO", "BAO", "BOA", "BABO", "AOBABOA", "OBBAAO", "ABABO")
-M = [[2.0, 0.4], [0.4, 1.2]]
-MASSES = {"number": 1.4, "diagonal": [0.5, 2.0], "dense": M}
-
-
-def mass_of(form):
-    return 1.4 if form == "number" else jnp.array(MASSES[form])
-
-
-def matrix_of(form):
-    given = np.array(MASSES[form])
-    return given if given.ndim == 2 else np.diag(np.broadcast_to(given, 2))
 
 
 def setting():

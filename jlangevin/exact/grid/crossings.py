@@ -1,6 +1,6 @@
 """Where the law of one step is not smooth in the position that it is from.
 
-A rate min(1, r) has kinks on curves r(x, y) = 1, of which y = x is one. An integral over y is
+A rate min(1, r) has kinks on the curves r(x, y) = 1. One of them is y = x. An integral over y is
 smooth in x all the same, but where two of the curves cross or one turns back: there it is |x - c|³
 or |x - c|^{3/2}. Those are the positions at which the number of kinks on the left or on the right
 of x changes, and panels should end there.
