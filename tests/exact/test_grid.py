@@ -15,7 +15,7 @@ import jlangevin as jl
 from jlangevin import exact
 from jlangevin.exact.grid.crossings import crossings
 from jlangevin.exact.grid.panels import Panels
-from jlangevin.exact.grid.steps import Steps
+from jlangevin.exact.grid.steps import StepFunction
 from jlangevin.noise import Want
 
 CASES = json.loads((pathlib.Path(__file__).parents[1] / "grid_laws.json").read_text())["cases"]
@@ -239,7 +239,7 @@ def test_panels_hold_polynomials():
 def test_panels_end_where_kinks_cross(x64):
     """On (x² - 1)², where E' or E'' is 0 another curve on which all is just accepted crosses y = x:
     there ¼ η (E'(y)² - E'(x)²) turns."""
-    steps = Steps(jl.mala(0.05), jl.energies.double_well(), jnp.zeros(1))
+    steps = StepFunction(jl.mala(0.05), jl.energies.double_well(), jnp.zeros(1))
     found = crossings(steps, -2.5, 2.5)
     for wanted in (-1.0, -np.sqrt(1 / 3), 0.0, np.sqrt(1 / 3), 1.0):
         assert np.min(np.abs(found - wanted)) <= 1e-4

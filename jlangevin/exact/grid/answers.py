@@ -19,7 +19,7 @@ from jlangevin.exact.grid.operator import Operator
 from jlangevin.exact.grid.panels import Floats
 from jlangevin.exact.grid.regions import Region, bulk, temperature_of, walls_of
 from jlangevin.exact.grid.solve import Solution, after, roughly, settled, solve, step_scale
-from jlangevin.exact.grid.steps import Steps
+from jlangevin.exact.grid.steps import StepFunction
 from jlangevin.kernels.base import Kernel
 
 __all__ = ["grid_law", "grid_stationary", "settle"]
@@ -82,7 +82,7 @@ def grid_law(
     """
     num_steps = check_count("num_steps", num_steps, minimum=0)
     first = Start.of(start)
-    steps = Steps(kernel, energy, first.law.mean)
+    steps = StepFunction(kernel, energy, first.law.mean)
     tolerance = default_tolerance(steps.dtype, tolerance)
     walls = walls_of(steps, first.mean)
     region = given_region(within, walls)
@@ -128,7 +128,7 @@ def grid_law(
     return _law(steps, found, left)
 
 
-def _law(steps: Steps, found: Solution, left: float) -> GridLaw:
+def _law(steps: StepFunction, found: Solution, left: float) -> GridLaw:
     made, measure = found.operator, found.measure
     n = len(made.panels.nodes)
     keep = measure[n:] > 1e-15
@@ -183,7 +183,9 @@ def _widened(
     return best, found if least > _GROSS else solved(best, tolerance)
 
 
-def settle(steps: Steps, center: float, tolerance: float, within: Any) -> tuple[Region, Solution]:
+def settle(
+    steps: StepFunction, center: float, tolerance: float, within: Any
+) -> tuple[Region, Solution]:
     """The law that a step keeps, and the region that it is in, or a refusal."""
     walls = walls_of(steps, center)
     region = given_region(within, walls)
@@ -255,7 +257,7 @@ def grid_stationary(
         >>> [round(float(each.cov[0, 0]), 3) for each in (law, wanted)]
         [0.789, 0.833]
     """
-    steps = Steps(kernel, energy, position)
+    steps = StepFunction(kernel, energy, position)
     tolerance = default_tolerance(steps.dtype, tolerance)
     _, found = settle(steps, center_of(steps, position), tolerance, within)
     return _law(steps, found, _lost_a_step(found))

@@ -16,7 +16,7 @@ from jlangevin.exact.grid.law import GridLaw
 from jlangevin.exact.grid.operator import Operator
 from jlangevin.exact.grid.panels import Floats
 from jlangevin.exact.grid.regions import Region
-from jlangevin.exact.grid.steps import Steps, one_element
+from jlangevin.exact.grid.steps import StepFunction, one_element
 
 __all__ = ["Start", "center_of", "default_tolerance", "given_region"]
 
@@ -103,7 +103,7 @@ def given_region(within: Any, walls: tuple[float, float]) -> Region | None:
     return region
 
 
-def center_of(steps: Steps, position: PyTree) -> float:
+def center_of(steps: StepFunction, position: PyTree) -> float:
     """The position as a number."""
     check_known("a grid is made on the host", position=position)
     center = float(np.asarray(trees.ravel(trees.as_position("position", position)), np.float64)[0])

@@ -18,7 +18,7 @@ from jlangevin.exact.grid.moves import REACH, moves
 from jlangevin.exact.grid.panels import Floats
 from jlangevin.exact.grid.regions import Region
 from jlangevin.exact.grid.solve import Solution
-from jlangevin.exact.grid.steps import Steps
+from jlangevin.exact.grid.steps import StepFunction
 from jlangevin.kernels.base import Kernel
 
 __all__ = ["grid_autocorrelation_time", "grid_relaxation_time"]
@@ -146,8 +146,8 @@ def _check_function(function: Any) -> None:
 
 def _settled(
     kernel: Kernel, energy: Energy, position: PyTree, tolerance: Any, within: Any
-) -> tuple[Steps, Region, Solution]:
-    steps = Steps(kernel, energy, position)
+) -> tuple[StepFunction, Region, Solution]:
+    steps = StepFunction(kernel, energy, position)
     tolerance = default_tolerance(steps.dtype, tolerance)
     return steps, *settle(steps, center_of(steps, position), tolerance, within)
 
@@ -160,7 +160,7 @@ def _second_eigenvalue(found: Solution) -> float:
     return float(np.sort(values)[-2])
 
 
-def _most_rejected(steps: Steps, region: Region, found: Solution) -> tuple[float, float]:
+def _most_rejected(steps: StepFunction, region: Region, found: Solution) -> tuple[float, float]:
     """The largest share of rejections, on the grid and some way beyond it, and where."""
     if not steps.rejects:
         return 0.0, region.low

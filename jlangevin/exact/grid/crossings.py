@@ -12,7 +12,7 @@ import numpy as np
 
 from jlangevin.exact.grid.moves import REACH, moves
 from jlangevin.exact.grid.panels import Floats, Ints
-from jlangevin.exact.grid.steps import Steps
+from jlangevin.exact.grid.steps import StepFunction
 
 __all__ = ["crossings"]
 
@@ -26,7 +26,7 @@ _NEAREST = 1e-3
 _AWAY = np.concatenate([np.geomspace(_NEAREST, 0.02, 12), np.linspace(0.03, 1, 50)])
 
 
-def crossings(steps: Steps, low: float, high: float) -> Floats:
+def crossings(steps: StepFunction, low: float, high: float) -> Floats:
     """The positions between `low` and `high` at which the number of kinks changes."""
     if not steps.rejects:
         return np.zeros(0)
@@ -61,7 +61,7 @@ def _paired(x: Floats, near: float) -> Floats:
     return np.array([group.mean() for group in groups if len(group)])
 
 
-def _kinks(steps: Steps, x: Floats) -> tuple[Ints, float]:
+def _kinks(steps: StepFunction, x: Floats) -> tuple[Ints, float]:
     """One number for each position, of kinks on its left and 1000 times those on its right; and
     how far proposals were looked at."""
     n, found = len(x), np.zeros(len(x), np.intp)

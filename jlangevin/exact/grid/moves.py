@@ -26,7 +26,7 @@ from jlangevin.exact.grid.pieces import (
     scattered,
     some_of,
 )
-from jlangevin.exact.grid.steps import Steps
+from jlangevin.exact.grid.steps import StepFunction
 
 __all__ = ["REACH", "Branch", "Piece", "moves"]
 
@@ -47,7 +47,7 @@ class Branch(NamedTuple):
         return self.base[:, rows] + self.direction[:, rows] * xi
 
 
-def moves(steps: Steps, x: Floats, *, with_odds: bool = True) -> tuple[Branch, ...]:
+def moves(steps: StepFunction, x: Floats, *, with_odds: bool = True) -> tuple[Branch, ...]:
     """The branches of a step from each of the positions `x`, or a refusal.
 
     Without odds, it is not asked how often a step takes which.
@@ -76,7 +76,7 @@ def moves(steps: Steps, x: Floats, *, with_odds: bool = True) -> tuple[Branch, .
     raise refusal(steps)
 
 
-def _check_state(steps: Steps, x: Floats) -> None:
+def _check_state(steps: StepFunction, x: Floats) -> None:
     some = x[some_of(len(x))]
     gap = steps.states(some, scattered(steps.num_normals, len(some), 0.1))
     if np.nanmax(gap) > 1e4 * np.finfo(steps.dtype).eps:
@@ -86,7 +86,7 @@ def _check_state(steps: Steps, x: Floats) -> None:
         )
 
 
-def _check_rate(steps: Steps, x: Floats) -> None:
+def _check_rate(steps: StepFunction, x: Floats) -> None:
     """Whether the uniform accepts if it is below the reported rate, and only then."""
     some = x[some_of(len(x))].astype(steps.dtype).astype(np.float64)
     z = scattered(steps.num_normals, len(some), 0.4)
@@ -101,7 +101,7 @@ def _check_rate(steps: Steps, x: Floats) -> None:
         )
 
 
-def _joint_direction(steps: Steps, x: Floats) -> Floats | None:
+def _joint_direction(steps: StepFunction, x: Floats) -> Floats | None:
     """Along which all normals enter as one, a unit vector for each position; None if they do
     not."""
     k, n = steps.num_normals, len(x)
@@ -116,7 +116,7 @@ def _joint_direction(steps: Steps, x: Floats) -> Floats | None:
     return np.asarray(slope / np.where(norm > 0, norm, 1))
 
 
-def _branch(steps: Steps, x: Floats, normals: Normals, odds: Odds | None = None) -> Branch:
+def _branch(steps: StepFunction, x: Floats, normals: Normals, odds: Odds | None = None) -> Branch:
     found, times = pieces(steps, x, normals), 1.0
     if normals.other is not None and is_even(steps, x, normals):
         times = 2.0

@@ -18,7 +18,7 @@ from jlangevin.exact.grid.pieces import (
     rounding,
     some_of,
 )
-from jlangevin.exact.grid.steps import Steps
+from jlangevin.exact.grid.steps import StepFunction
 
 __all__ = ["Odds", "decides", "find_odds", "two_ways"]
 
@@ -50,7 +50,7 @@ class Odds(NamedTuple):
         return np.asarray(second if self.of_second else 1 - second)
 
 
-def decides(steps: Steps, x: Floats, deciding: int) -> bool:
+def decides(steps: StepFunction, x: Floats, deciding: int) -> bool:
     """Whether a normal makes the step one of two, and no other, whatever it is."""
     some = some_of(len(x))
     for xi in (-1.3, 0.7):
@@ -72,7 +72,7 @@ def two_ways(n: int, deciding: int) -> tuple[Normals, Normals]:
     return Normals(small, direction, large), Normals(large, direction, small)
 
 
-def find_odds(steps: Steps, x: Floats, deciding: int) -> Odds:
+def find_odds(steps: StepFunction, x: Floats, deciding: int) -> Odds:
     """Of the way that a large deciding normal takes, by its square or with its sign."""
     n = len(x)
     reach, coefficients = np.zeros((2, n)), np.zeros((2, n, _DEGREE))
@@ -84,7 +84,7 @@ def find_odds(steps: Steps, x: Floats, deciding: int) -> Odds:
     return Odds(reach, coefficients, of_second=True)
 
 
-def _odds_of(steps: Steps, x: Floats, deciding: int, sign: float) -> tuple[Floats, Floats]:
+def _odds_of(steps: StepFunction, x: Floats, deciding: int, sign: float) -> tuple[Floats, Floats]:
     """For ξ of a sign: how far the odds reach, and their log's Chebyshev coefficients."""
     n = len(x)
 
@@ -118,7 +118,7 @@ def _odds_of(steps: Steps, x: Floats, deciding: int, sign: float) -> tuple[Float
     return reach, coefficients
 
 
-def _log_odds(steps: Steps, x: Floats, xi: Floats, pairs: Any) -> Floats:
+def _log_odds(steps: StepFunction, x: Floats, xi: Floats, pairs: Any) -> Floats:
     """log P(second) - log P(first), given ξ: on each side of 0 the deciding normal turns once."""
     first, second = steps(x, pairs(xi, 0.0))[0], steps(x, pairs(xi, _DECIDES))[0]
     at = _DECIDES * steps.turning(x, pairs(xi, 0.0), pairs(xi, _DECIDES), by_rate=False)

@@ -20,7 +20,7 @@ from scipy.special import ndtr
 from jlangevin.errors import NoGridLawError
 from jlangevin.exact.grid.moves import REACH, Branch, Piece, moves
 from jlangevin.exact.grid.panels import Flags, Floats, Ints, Panels, basis, gauss
-from jlangevin.exact.grid.steps import Steps
+from jlangevin.exact.grid.steps import StepFunction
 
 __all__ = ["Operator", "operator"]
 
@@ -57,7 +57,7 @@ class Operator(NamedTuple):
 class _Row(NamedTuple):
     """Steps from all states of a grid."""
 
-    steps: Steps
+    steps: StepFunction
     x: Floats
     branches: tuple[Branch, ...]
 
@@ -92,7 +92,7 @@ class _Row(NamedTuple):
         return total
 
 
-def operator(steps: Steps, panels: Panels, walls: Floats, start: Floats) -> Operator:
+def operator(steps: StepFunction, panels: Panels, walls: Floats, start: Floats) -> Operator:
     """The matrix of a step.
 
     Args:

@@ -8,7 +8,7 @@ import numpy as np
 
 from jlangevin.errors import NoGridLawError
 from jlangevin.exact.grid.panels import Flags, Floats, Ints
-from jlangevin.exact.grid.steps import Steps
+from jlangevin.exact.grid.steps import StepFunction
 
 __all__ = [
     "REACH",
@@ -47,7 +47,7 @@ class Normals(NamedTuple):
     other: Floats | None
 
     def outcome(
-        self, steps: Steps, x: Floats, rows: Ints, xi: Floats
+        self, steps: StepFunction, x: Floats, rows: Ints, xi: Floats
     ) -> tuple[Floats, Floats, Flags]:
         """Where steps from x[rows] lead, the slope there, and whether that is of any matter: it is
         not where nothing is accepted, nor where the other branch leads there, too."""
@@ -59,18 +59,18 @@ class Normals(NamedTuple):
         return y, np.asarray(np.sum(slopes * self.direction[:, rows], axis=0)), known
 
 
-def pieces(steps: Steps, x: Floats, normals: Normals) -> tuple[Piece, ...]:
+def pieces(steps: StepFunction, x: Floats, normals: Normals) -> tuple[Piece, ...]:
     """The pieces of a step from each of `x`, or a refusal of one that has none."""
     spacing = _SPACING if normals.other is None else _GRADED
     n, g = len(x), len(spacing)
     found = normals.outcome(steps, x, np.repeat(np.arange(n), g), np.tile(spacing, n))
     y, slope, known = found[0].reshape(n, g), found[1].reshape(n, g), found[2].reshape(n, g)
     made = _runs(steps, spacing, y, slope, known)
-    _checkfind_pieces(steps, x, normals, made)
+    _check_pieces(steps, x, normals, made)
     return made
 
 
-def is_even(steps: Steps, x: Floats, normals: Normals) -> bool:
+def is_even(steps: StepFunction, x: Floats, normals: Normals) -> bool:
     """Whether ξ and -ξ lead to the same, at the same rate."""
     some = some_of(len(x))
     for xi in (0.02, 0.4, 1.3, 3.1):
@@ -81,7 +81,9 @@ def is_even(steps: Steps, x: Floats, normals: Normals) -> bool:
     return True
 
 
-def _runs(steps: Steps, spacing: Floats, y: Floats, d: Floats, known: Flags) -> tuple[Piece, ...]:
+def _runs(
+    steps: StepFunction, spacing: Floats, y: Floats, d: Floats, known: Flags
+) -> tuple[Piece, ...]:
     """Runs of normals with one intercept and slope, from one to the next of which y is continuous,
     so that their lines cross where they meet."""
     n, g = y.shape
@@ -122,7 +124,9 @@ def _runs(steps: Steps, spacing: Floats, y: Floats, d: Floats, known: Flags) -> 
     return tuple(made)
 
 
-def _checkfind_pieces(steps: Steps, x: Floats, normals: Normals, pieces: tuple[Piece, ...]) -> None:
+def _check_pieces(
+    steps: StepFunction, x: Floats, normals: Normals, pieces: tuple[Piece, ...]
+) -> None:
     """At other normals the step is what its pieces say."""
     rows = np.arange(len(x))
     for phase in (0.05, 0.55):
@@ -138,7 +142,7 @@ def _checkfind_pieces(steps: Steps, x: Floats, normals: Normals, pieces: tuple[P
             raise refusal(steps)
 
 
-def refusal(steps: Steps) -> NoGridLawError:
+def refusal(steps: StepFunction) -> NoGridLawError:
     return NoGridLawError(
         f"kernel: the step of {steps.name} is not affine in its normals on this energy, piece by "
         "piece, nor decided between two such moves by one of them; a grid is for ula, tamed_ula, "
@@ -157,5 +161,5 @@ def scattered(k: int, n: int, phase: float) -> Floats:
     return np.asarray(2.2 * np.cos(2 * np.pi * ((np.sqrt(5) - 1) / 2 * index + phase)))
 
 
-def rounding(steps: Steps) -> float:
+def rounding(steps: StepFunction) -> float:
     return 1e3 * float(np.finfo(steps.dtype).eps)

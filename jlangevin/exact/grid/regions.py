@@ -15,7 +15,7 @@ from jlangevin._core.compiling import compiled
 from jlangevin._core.trees import Parted, PyTree
 from jlangevin.errors import NoEnergyError
 from jlangevin.exact.grid.panels import Flags, Floats
-from jlangevin.exact.grid.steps import Steps
+from jlangevin.exact.grid.steps import StepFunction
 from jlangevin.kernels.base import layers
 
 __all__ = ["Region", "bulk", "temperature_of", "walls_of"]
@@ -54,7 +54,7 @@ def temperature_of(kernel: Any) -> float:
     return 1.0
 
 
-def walls_of(steps: Steps, center: float) -> tuple[float, float]:
+def walls_of(steps: StepFunction, center: float) -> tuple[float, float]:
     """The ends of the domain that the kernel or the energy has; infinite where there is none."""
     low, high = -np.inf, np.inf
     for one in (*layers(steps.kernel), steps.energy):
@@ -93,7 +93,7 @@ def _end(inside: Callable[[Floats], Flags], center: float, sign: int) -> float:
 
 
 def bulk(
-    steps: Steps, center: float, scale: float, temperature: float, depth: float
+    steps: StepFunction, center: float, scale: float, temperature: float, depth: float
 ) -> tuple[float, float] | None:
     """The hull of what is seen of E < min E + depth T; None if it does not end, or there is no E.
 

@@ -19,7 +19,7 @@ from jlangevin.exact.grid.crossings import crossings
 from jlangevin.exact.grid.operator import Operator, operator
 from jlangevin.exact.grid.panels import Floats, Panels
 from jlangevin.exact.grid.regions import Region
-from jlangevin.exact.grid.steps import Steps
+from jlangevin.exact.grid.steps import StepFunction
 
 __all__ = ["Solution", "after", "roughly", "settled", "solve", "step_scale"]
 
@@ -42,7 +42,7 @@ class Solution(NamedTuple):
     cdf_error: float
 
 
-def step_scale(steps: Steps, x: Floats) -> Floats:
+def step_scale(steps: StepFunction, x: Floats) -> Floats:
     """How far a normal moves the step from each x, the largest of a few; 0 where nothing does."""
     size = np.zeros(len(x))
     for xi in (-1.1, -0.2, 0.3, 1.3):
@@ -53,7 +53,7 @@ def step_scale(steps: Steps, x: Floats) -> Floats:
 
 
 def solve(
-    steps: Steps,
+    steps: StepFunction,
     region: Region,
     measure: Measure,
     first: Measure | None,
@@ -94,14 +94,14 @@ def solve(
     )
 
 
-def roughly(steps: Steps, region: Region, measure: Measure, start: Floats) -> Solution:
+def roughly(steps: StepFunction, region: Region, measure: Measure, start: Floats) -> Solution:
     """A law on the first panels: good enough to see what leaves."""
     panels = _first_panels(steps, region, np.inf, np.zeros(0))
     made = operator(steps, panels, np.asarray(region.walls, np.float64), start)
     return Solution(made, measure(made), np.nan, np.nan)
 
 
-def _first_panels(steps: Steps, region: Region, finest: float, wanted: Floats) -> Panels:
+def _first_panels(steps: StepFunction, region: Region, finest: float, wanted: Floats) -> Panels:
     """As narrow as a step spreads, and ending where `wanted`, in place of ends that are close."""
     x = np.linspace(region.low, region.high, 101)
     x[0], x[-1] = x[0] + 1e-9 * (x[1] - x[0]), x[-1] - 1e-9 * (x[1] - x[0])

@@ -26,7 +26,7 @@ from jlangevin.exact.grid.panels import Floats
 from jlangevin.kernels.base import Kernel, check_kernel, check_step, has_schedule, resolve_schedules
 from jlangevin.noise import Want
 
-__all__ = ["Steps", "one_element"]
+__all__ = ["StepFunction", "one_element"]
 
 _CHUNK, _FEW = 1 << 14, 1 << 12  # positions at a time
 _HALVINGS = {True: 32, False: 48}  # of a way to where all is accepted, and to another outcome
@@ -45,7 +45,7 @@ def one_element(name: str, position: PyTree) -> PyTree:
     return position
 
 
-class Steps:
+class StepFunction:
     """The step of a chain in one dimension.
 
     Attributes:

@@ -16,7 +16,7 @@ from jlangevin.exact.grid.law import GridLaw, made_law
 from jlangevin.exact.grid.panels import Floats, Panels
 from jlangevin.exact.grid.regions import Region, bulk, walls_of
 from jlangevin.exact.grid.solve import COARSE, FINE, MOST_NODES
-from jlangevin.exact.grid.steps import Steps
+from jlangevin.exact.grid.steps import StepFunction
 from jlangevin.kernels.ula import ula
 
 __all__ = ["grid_target"]
@@ -54,7 +54,7 @@ def grid_target(
         20.09
     """
     temperature = float(check_scalar("temperature", temperature, positive=True))
-    steps = Steps(ula(1.0), energy, position)
+    steps = StepFunction(ula(1.0), energy, position)
     tolerance = default_tolerance(steps.dtype, tolerance)
     center = center_of(steps, position)
     steps.energies(np.full(1, center))  # or NoEnergyError
