@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
 from jlangevin import domains, energies, kernels, noise, reducers, scores
+from jlangevin._core.each import each
 from jlangevin._core.listing import listing as _listing
 from jlangevin.distribution import Gaussian
 from jlangevin.errors import (
@@ -114,6 +115,7 @@ __all__ = [
     "coupled",
     "diagnostics",
     "domains",
+    "each",
     "energies",
     "estimators",
     "exact",

@@ -114,6 +114,22 @@ def test_starts_drawn_from_a_law_have_the_noise_of_one_device():
     np.testing.assert_allclose(go(sharding=mesh()).position, go().position, rtol=1e-4, atol=1e-6)
 
 
+def test_values_of_a_chain_go_where_the_chain_goes():
+    _, _, start = setting()
+
+    def go(**options):
+        rows = np.arange(640, dtype=np.float32)
+        energy = jax.tree_util.Partial(lambda a, x: jnp.sum((x - a) ** 2), jl.each(rows / 640))
+        kernel = jl.mala(jl.each((rows + 1) / 6400))
+        return jl.sample(key(), energy, kernel, start, num_steps=9, **options)
+
+    spread = go(sharding=mesh())
+    assert_close(spread.draws, go().draws)
+    np.testing.assert_allclose(
+        spread.info.acceptance_rate, go().info.acceptance_rate, rtol=1e-3, atol=1e-3
+    )
+
+
 def test_results_stay_where_the_chains_are():
     result = run(sharding=mesh())
     expected = NamedSharding(mesh(), PartitionSpec("chains"))

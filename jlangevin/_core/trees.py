@@ -181,11 +181,7 @@ class Parted:
 
     @classmethod
     def of(cls, tree: PyTree) -> Parted:
-        leaves, treedef = jax.tree.flatten(tree)
-        if any(isinstance(leaf, MethodType) for leaf in leaves):
-            leaves, treedef = jax.tree.flatten(
-                jax.tree.unflatten(treedef, map(_method_as_partial, leaves))
-            )
+        leaves, treedef = jax.tree.flatten(methods_as_partials(tree))
         arrays = [own("parameters", leaf) for leaf in leaves if is_array(leaf)]
         rest = tuple(ARRAY if is_array(leaf) else leaf for leaf in leaves)
         return cls(
@@ -217,11 +213,18 @@ def _static_leaves(rest: tuple[Any, ...]) -> list[Any]:
     return [None if leaf is ARRAY else leaf for leaf in rest]
 
 
-def _method_as_partial(leaf: Any) -> Any:
-    """A method of a pytree as a `Partial`, so that the pytree's arrays are leaves."""
-    if isinstance(leaf, MethodType) and contents.is_node(leaf.__self__):
-        return jax.tree_util.Partial(leaf.__func__, leaf.__self__)
-    return leaf
+def methods_as_partials(tree: PyTree) -> PyTree:
+    """`tree` with methods of pytrees as `Partial`s, so that the pytrees' arrays are leaves."""
+
+    def one(leaf: Any) -> Any:
+        if isinstance(leaf, MethodType) and contents.is_node(leaf.__self__):
+            return jax.tree_util.Partial(leaf.__func__, leaf.__self__)
+        return leaf
+
+    leaves, treedef = jax.tree.flatten(tree)
+    if not any(isinstance(leaf, MethodType) for leaf in leaves):
+        return tree
+    return jax.tree.unflatten(treedef, map(one, leaves))
 
 
 def is_concrete(*trees: PyTree) -> bool:

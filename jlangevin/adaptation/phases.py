@@ -25,6 +25,7 @@ from jlangevin.adaptation.metric import Metric
 from jlangevin.adaptation.moving import Moving
 from jlangevin.adaptation.settling import are_behind, centred, is_falling, seen_in
 from jlangevin.adaptation.verdict import Verdict
+from jlangevin.energies.traced import energy_values
 from jlangevin.errors import AdaptationError
 from jlangevin.sampling import sample
 from jlangevin.sampling.wrong_sign import IS_IT_MINUS, falls_without_end
@@ -269,7 +270,11 @@ class Search:
         if getattr(chain, "gradient", None) is None:
             return False
         position, gradient = jax.tree.map(host, (chain.position, chain.gradient))
-        return falls_without_end(self.chains.energy, position, gradient, self.temperature)
+
+        def energies(points: Any, chains: Any) -> jax.Array:
+            return energy_values(self.chains.energy, points)
+
+        return falls_without_end(energies, position, gradient, self.temperature)
 
     @staticmethod
     def _rate(looks: list[Look]) -> float:

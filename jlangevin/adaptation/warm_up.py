@@ -17,6 +17,7 @@ from jlangevin._core.checks import (
     check_probability,
     check_scalar,
 )
+from jlangevin._core.each import refuse_each
 from jlangevin._core.warn import warn
 from jlangevin.adaptation.ensemble import PIECE, Ensemble, quiet
 from jlangevin.adaptation.kernel import (
@@ -172,6 +173,11 @@ def warm_up(
     check_key("key", key)
     check_kernel(kernel)
     check_known("warm-up decides on the host", key=key, energy=energy, kernel=kernel, init=init)
+    refuse_each(
+        "warm_up learns one step from all chains together; call it for one value, or in a loop",
+        energy=energy,
+        kernel=kernel,
+    )
     least = 200 if longest_trajectory is None else 600
     num_steps = check_count("num_steps", num_steps, minimum=least)
     if precondition not in (None, *FORMS):

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from jlangevin._core import trees
 from jlangevin._core.checks import check_made
+from jlangevin._core.each import refuse_each
 from jlangevin._core.trees import PyTree, pytree_dataclass
 from jlangevin._core.user_code import shapes_of
 from jlangevin.errors import NoEnergyError
@@ -109,6 +110,7 @@ def check_energy(energy: Any, position: PyTree) -> None:
     missing then.
     """
     check_callable(energy)
+    refuse_each("here it is evaluated without a chain; put in the value of one", energy=energy)
     with contextlib.suppress(NoEnergyError):
         _check_value(energy, position)
     if isinstance(energy, GivenGradient):

@@ -23,12 +23,14 @@ from jlangevin.errors import (
     UnstableStepError,
 )
 from jlangevin.exact.affine import AffineMap, ChainMaps, derive_maps, linearised, nan_unless
+from jlangevin.exact.per_chain import per_chain
 from jlangevin.kernels.base import Kernel, has_schedule
 from jlangevin.noise import MAX_STEPS
 
 __all__ = ["law", "stationary", "trajectory"]
 
 
+@per_chain
 def law(
     kernel: Kernel,
     energy: Energy,
@@ -79,6 +81,7 @@ def law(
     return _by_doubling(maps, start, num_steps, full)
 
 
+@per_chain
 def trajectory(
     kernel: Kernel, energy: Energy, start: Gaussian, num_steps: int, *, full: bool = False
 ) -> Gaussian:
@@ -112,6 +115,7 @@ def trajectory(
     return _step_by_step(kernel, energy, start, num_steps, full=full, keep=True)
 
 
+@per_chain
 def stationary(kernel: Kernel, energy: Energy, position: PyTree, *, full: bool = False) -> Gaussian:
     """The law that the chain tends to: m = F m + c, S = F S Fᵀ + Q.
 

@@ -17,10 +17,12 @@ from jlangevin.errors import (
     NotNormalizableError,
 )
 from jlangevin.exact.affine import derive_gradient, refuse_not_affine
+from jlangevin.exact.per_chain import per_chain
 
 __all__ = ["quadratic_form", "target"]
 
 
+@per_chain
 def target(energy: Energy, position: PyTree, temperature: Any = 1.0) -> Gaussian:
     """The law p ∝ exp(-E/T) of a quadratic energy: N(-A⁻¹ b, T A⁻¹).
 

@@ -13,8 +13,16 @@ import numpy as np
 
 from jlangevin import noise
 from jlangevin._core import trees
-from jlangevin._core.checks import check_made, check_not_negative, check_number, check_scalar
+from jlangevin._core.checks import (
+    as_array,
+    check_made,
+    check_not_negative,
+    check_number,
+    check_positive,
+    check_scalar,
+)
 from jlangevin._core.deprecation import deprecated, warn_deprecated
+from jlangevin._core.each import Each, each, refuse_each
 from jlangevin._core.trees import PyTree, pytree_dataclass, static_field
 from jlangevin._core.user_code import check_returned, note_on_errors
 from jlangevin.energies.base import Energy
@@ -289,9 +297,10 @@ def hyperparameter(name: str, value: Any, *, zero: bool = False) -> Any:
         raise TypeError(f"{name}: expected a number or a function of the step, got {value!r}")
     if callable(function):
         return CheckedSchedule(function, name)
-    if zero:
-        return check_not_negative(name, check_scalar(name, value))
-    return check_scalar(name, value, positive=True)
+    check = check_not_negative if zero else check_positive
+    if isinstance(value, Each):
+        return each(check(name, as_array(name, value.rows, ndim=1)))
+    return check(name, check_scalar(name, value))
 
 
 def resolve_schedules(kernel: K, step: Any) -> K:
@@ -344,6 +353,7 @@ def check_kernel(kernel: Any, position: PyTree = None) -> None:
     dtypes = {leaf.dtype for leaf in jax.tree.leaves(position)}
     for layer, name in itertools.product(layers(kernel), ("step_size", "temperature")):
         value = getattr(layer, name, None)
+        value = value.rows if isinstance(value, Each) else value
         if trees.is_array(value) and trees.is_concrete(value):
             for dtype in dtypes:
                 _check_in_range(name, value, dtype)
@@ -383,6 +393,7 @@ def check_step(kernel: Kernel, energy: Energy, position: PyTree) -> tuple[Any, I
             it was made from; a step that does not return a pair of a state like the one it was
             given and an `Info`. Errors of the kernel's own have a note that says what it was given.
     """
+    refuse_each("here it runs without a chain; put in the value of one", kernel=kernel)
     wants = kernel.init_noise, kernel.step_noise
     made = [noise.shapes(want, position) for want in wants]
 

@@ -6,11 +6,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from jlangevin._core.checks import (
-    check_made,
-)
-from jlangevin._core.trees import pytree_dataclass
+from jlangevin._core.checks import check_known, check_made
+from jlangevin._core.trees import pytree_dataclass, static_field
 from jlangevin.reducers.base import (
     Reducer,
 )
@@ -25,12 +24,16 @@ class Pooled(NamedTuple):
     num_chains: jax.Array  # chains that it is computed from
     num_left_out: jax.Array  # chains that were left out as they diverged
 
+    # With groups, each has a leading axis of groups.
+
 
 @pytree_dataclass
 class PooledReducer:
     """See `pooled`."""
 
     reducer: Any
+    by: Any = None  # int32 (chain,), the group of each chain
+    num_groups: int = static_field(default=1)
 
     def init(self, state: Any) -> Any:
         return self.reducer.init(state)
@@ -42,13 +45,21 @@ class PooledReducer:
         return self.reducer.finish(accumulator, n)
 
     def pool(self, accumulator: Any, keep: jax.Array, n: jax.Array) -> Pooled:
-        value = self.reducer.pool(accumulator, keep, n)
-        left_out = jnp.sum((~keep).astype(jnp.int32))
-        return Pooled(value, keep.shape[0] - left_out, left_out)
+        def of(members: jax.Array) -> Pooled:
+            kept, left_out = members & keep, members & ~keep
+            value = self.reducer.pool(accumulator, kept, n)
+            return Pooled(value, *(jnp.sum(x.astype(jnp.int32)) for x in (kept, left_out)))
+
+        if self.by is None:
+            return of(jnp.ones_like(keep))
+        groups: Pooled = jax.lax.map(
+            lambda group: of(self.by == group), jnp.arange(self.num_groups, dtype=self.by.dtype)
+        )
+        return groups
 
 
-def pooled(reducer: Any) -> PooledReducer:
-    """One result for all chains that did not diverge, instead of one for each.
+def pooled(reducer: Any, by: Any = None) -> PooledReducer:
+    """One result for all chains that did not diverge, or for each group of them.
 
     Chains keep their own accumulators while they run, and are combined once, at the end: with
     chains on many devices, nothing is sent between them before. The reducer needs a fourth
@@ -57,9 +68,13 @@ def pooled(reducer: Any) -> PooledReducer:
 
     Args:
         reducer: any reducer of this module, or another with `pool`.
+        by: integers (chain,), the group of each chain of the run, from 0 on; one group if None.
+            Results then have a leading axis of groups. It is passed over once for each group.
 
     Raises:
-        TypeError: the reducer cannot be pooled.
+        TypeError: the reducer cannot be pooled, or `by` is not an array of integers.
+        ValueError: `by` has another shape, or a negative number; in `sample`, another number of
+            chains.
 
     Example:
         >>> import jax, jax.numpy as jnp, jlangevin as jl
@@ -68,6 +83,11 @@ def pooled(reducer: Any) -> PooledReducer:
         ...                 jnp.ones((5, 1)), num_steps=100, observe=None, reducers=widest)
         >>> run.summary.value.maximum.shape, int(run.summary.num_chains)
         ((1,), 5)
+        >>> means = jl.reducers.pooled(jl.reducers.moments(), by=[0, 0, 1, 1, 1])
+        >>> run = jl.sample(jax.random.key(0), jl.energies.double_well(), jl.ula(0.01),
+        ...                 jnp.ones((5, 1)), num_steps=100, observe=None, reducers=means)
+        >>> run.summary.value.mean.shape, run.summary.num_chains.tolist()
+        ((2, 1), [2, 3])
     """
     check_made("reducer", reducer)
     if not isinstance(reducer, Reducer) or not hasattr(reducer, "pool"):
@@ -75,4 +95,17 @@ def pooled(reducer: Any) -> PooledReducer:
             f"reducer: {type(reducer).__name__} cannot be pooled; it needs "
             "pool(accumulators, keep, n) beside init, update and finish"
         )
-    return PooledReducer(reducer)
+    if by is None:
+        return PooledReducer(reducer)
+    check_known("the number of groups is a shape", by=by)
+    groups = np.asarray(by)
+    if not np.issubdtype(groups.dtype, np.integer):
+        raise TypeError(f"by: expected integers, the group of each chain, got {groups.dtype}")
+    if groups.ndim != 1 or groups.size == 0:
+        raise ValueError(f"by: expected shape (chain,), got {groups.shape}")
+    if groups.min() < 0 or groups.max() > np.iinfo(np.int32).max:
+        raise ValueError(
+            f"by: expected groups 0, 1, …, got {groups.min()} to {groups.max()}; numpy.unique(…, "
+            "return_inverse=True) numbers them"
+        )
+    return PooledReducer(reducer, jnp.asarray(groups, jnp.int32), int(groups.max()) + 1)

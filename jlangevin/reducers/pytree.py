@@ -22,6 +22,7 @@ from jlangevin.reducers.split_rhat import SplitRhat
 
 __all__ = [
     "check_functions",
+    "check_groups",
     "check_num_draws",
     "check_reducers",
     "finish_reducers",
@@ -69,6 +70,17 @@ def check_num_draws(reducers: Any, num_draws: int) -> None:
             raise ValueError(
                 f"reducers: split_rhat({inner.num_draws}) expects {inner.num_draws} draws, but "
                 f"there will be {num_draws}, num_steps / thin; pass split_rhat({num_draws})"
+            )
+
+
+def check_groups(reducers: Any, num_chains: int) -> None:
+    """Raise ValueError if a reducer has groups for another number of chains."""
+    for reducer in jax.tree.leaves(reducers, is_leaf=is_reducer):
+        by = reducer.by if isinstance(reducer, PooledReducer) else None
+        if by is not None and by.shape[0] != num_chains:
+            raise ValueError(
+                f"reducers: pooled(by=…) has the groups of {by.shape[0]} chains, but the run has "
+                f"{num_chains}"
             )
 
 

@@ -14,10 +14,16 @@ from jlangevin import noise
 from jlangevin._core import trees
 from jlangevin._core.checks import check_key, check_width
 from jlangevin._core.compiling import result_shapes
+from jlangevin._core.each import check_rows
 from jlangevin._core.trees import Parted, PyTree
 from jlangevin.energies.base import Energy, check_callable
 from jlangevin.kernels.base import Kernel, check_kernel, position
-from jlangevin.reducers.pytree import check_functions, check_num_draws, check_reducers
+from jlangevin.reducers.pytree import (
+    check_functions,
+    check_groups,
+    check_num_draws,
+    check_reducers,
+)
 from jlangevin.sampling import blocks, memory, program, report
 from jlangevin.sampling.arguments import OnDivergence, as_block_options, as_plan, check_observe
 from jlangevin.sampling.layout import as_layout
@@ -132,7 +138,9 @@ def sample(
     check_kernel(kernel, start.template())
     layout = as_layout(sharding, start.positions, count)
     check_width(energy=energy, kernel=kernel, init=init)
-    setup = layout.place(Setup.of(energy, kernel, reducers, observe))
+    check_rows(count, energy=energy, kernel=kernel)
+    check_groups(reducers, count)
+    setup = layout.place_setup(Setup.of(energy, kernel, reducers, observe))
     begun = layout.place(Parted.of(start), chains=start.chained)
     key = layout.place(key)
     unobserved = setup._replace(observe=Parted.of(None))  # one program serves any `observe`
@@ -219,10 +227,13 @@ def resume(
     if options.ignores:
         failed = state.tally.first_bad_step
         state = state._replace(tally=state.tally._replace(first_bad_step=jnp.minimum(failed, -1)))
-    layout = as_layout(None, state.streams.high, state.streams.high.shape[0])
+    count = state.streams.high.shape[0]
+    layout = as_layout(None, state.streams.high, count)
     state = _continue_reducers(state, reducers)
     check_width(energy=energy, kernel=kernel)
-    setup = layout.place(Setup.of(energy, kernel, reducers, observe))
+    check_rows(count, energy=energy, kernel=kernel)
+    check_groups(reducers, count)
+    setup = layout.place_setup(Setup.of(energy, kernel, reducers, observe))
     if trees.is_concrete(state, setup):
         memory.check_fits(state, setup, plan, layout, layout.device(state.streams.high))
     return blocks.run(state, setup, plan, options, layout)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -114,15 +115,21 @@ class Health(NamedTuple):
     blur: Any  # eps |E| / T where the kernel weighs energies, else None
 
 
-def examine(kernel: Any, energy: Any, state: Any, tally: Tally, weighs_energies: bool) -> Health:
-    """The health of the chains in `state`. Their energy is evaluated if the state has none."""
+def examine(
+    kernel: Any,
+    energies: Callable[[PyTree], jax.Array],
+    state: Any,
+    tally: Tally,
+    weighs_energies: bool,
+) -> Health:
+    """The health of the chains in `state`. Their energies are evaluated if the state has none."""
     diverged = ~chains_finite(state) | (tally.first_bad_step >= 0)
     found = {Sign.DIVERGED: diverged}
     blur = None
     with contextlib.suppress(NoEnergyError):
         values = getattr(state, "energy", None)
         if values is None:
-            values = jax.vmap(energy, in_axes=-1, out_axes=-1)(state.position)
+            values = energies(state.position)
         found[Sign.OUTSIDE] = ~diverged & ~jnp.isfinite(values)
         blur = _blur(kernel, values, ~diverged) if weighs_energies else None
     if tally.rejections is not None:

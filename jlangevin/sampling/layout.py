@@ -13,7 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jlangevin._core import trees
 from jlangevin._core.trees import PyTree
-from jlangevin.sampling.state import SamplerState, Tally
+from jlangevin.sampling.state import SamplerState, Setup, Tally
 
 __all__ = ["Layout", "as_layout"]
 
@@ -44,6 +44,24 @@ class Layout(NamedTuple):
         each: Any = self.each
         whole: Any = self.whole
         return SamplerState(each, whole, each, Tally(whole, whole, each, each, each), each)
+
+    @property
+    def setup(self) -> Setup:
+        """The specifications of the leaves of a setup."""
+        each: Any = self.each
+        whole: Any = self.whole
+        return Setup(whole, whole, whole, whole, each)
+
+    def place_setup(self, setup: Setup) -> Setup:
+        """`setup` on the devices, with the rows of each chain where the chain is."""
+        rows = self.place(setup.rows, chains=True)
+        return setup._replace(
+            energy=self.place(setup.energy),
+            kernel=self.place(setup.kernel),
+            reducers=self.place(setup.reducers),
+            observe=self.place(setup.observe),
+            rows=rows,
+        )
 
     def spread(self, function: Callable[..., Any], in_specs: Any, out_specs: Any) -> Any:
         """`function` on every device with its own chains, without communication."""

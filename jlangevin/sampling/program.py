@@ -16,16 +16,17 @@ import jax.numpy as jnp
 from jlangevin import noise
 from jlangevin._core import trees
 from jlangevin._core.compiling import compiled
+from jlangevin._core.each import filled
 from jlangevin._core.trees import Parted, PyTree
-from jlangevin.energies.base import check_energy, value_and_gradient
-from jlangevin.energies.traced import traced_once
-from jlangevin.kernels.base import Rejections, check_step, resolve_schedules
+from jlangevin.energies.base import value_and_gradient
+from jlangevin.kernels.base import Rejections, resolve_schedules
 from jlangevin.reducers.pytree import check_functions, finish_reducers, map_reducers
 from jlangevin.sampling.counted import CountedSpec
 from jlangevin.sampling.fixed import FixedSpec
 from jlangevin.sampling.health import Health, first_fault
 from jlangevin.sampling.layout import Layout
 from jlangevin.sampling.state import SamplerState, Setup, StepRange, Tally
+from jlangevin.sampling.steps import check_on_shapes
 
 __all__ = ["Outcome", "accumulators", "advance", "begin", "frozen", "summarise"]
 
@@ -40,7 +41,9 @@ def begin(
     """
     each, whole = layout.each, layout.whole
     placed = each if start.whole.chained else whole
-    spread = layout.spread(_begin_on_device, (whole, each, placed, whole), (layout.state, each))
+    spread = layout.spread(
+        _begin_on_device, (whole, each, placed, layout.setup), (layout.state, each)
+    )
     begun: tuple[SamplerState, jax.Array] = spread(key, stream_ids, start, setup)
     return begun
 
@@ -51,19 +54,19 @@ def _begin_on_device(
     streams = noise.streams(key, stream_ids)
     positions = start.whole.of(streams)
     like = trees.one_chain(positions, -1)
-    check_energy(setup.energy.whole, like)
-    energy = traced_once(setup.energy)
     kernel, reduce = resolve_schedules(setup.kernel.whole, jnp.int32(0)), setup.reducers.whole
-    shapes, info = check_step(kernel, energy, like)
+    shapes, info = check_on_shapes(setup, like)
     check_functions(reduce, shapes)
     made = noise.at_step(streams, kernel.init_noise, like, 0, noise.Purpose.INIT)
 
-    def one(x: PyTree, z: PyTree) -> tuple[Any, Any, Any]:
-        state = kernel.init(energy, x, z)
+    def one(rows: PyTree, x: PyTree, z: PyTree) -> tuple[Any, Any, Any]:
+        energy = setup.energy_for(rows)
+        state = filled(kernel, rows).init(energy, x, z)
         sums = map_reducers(lambda r: r.init(state), reduce)
         return state, sums, value_and_gradient(energy, x)
 
-    state, sums, values = jax.vmap(one, in_axes=-1, out_axes=-1)(positions, made)
+    rows = trees.chains_last(setup.rows.whole)
+    state, sums, values = jax.vmap(one, in_axes=-1, out_axes=-1)(rows, positions, made)
     fault = first_fault((positions, *values), state)
     state, sums = trees.chains_first((state, sums))
     return SamplerState(streams, jnp.int32(0), state, _nothing_yet(info, fault), sums), fault
@@ -102,7 +105,7 @@ def advance(
     loop: Any = how.loop
     run = partial(loop.run, how=how, careful=careful)
     each, whole, state_spec = layout.each, layout.whole, layout.state
-    spread = layout.spread(run, (state_spec, whole, whole), (each, state_spec, each))
+    spread = layout.spread(run, (state_spec, layout.setup, whole), (each, state_spec, each))
     return Outcome(*spread(state, setup, step_range))
 
 

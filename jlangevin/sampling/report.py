@@ -13,6 +13,7 @@ import numpy as np
 
 from jlangevin._core import trees
 from jlangevin._core.compiling import compiled
+from jlangevin._core.each import filled
 from jlangevin._core.trees import Parted, PyTree
 from jlangevin._core.warn import warn
 from jlangevin.energies.base import level, value_and_gradient
@@ -124,7 +125,7 @@ def _runs_off(state: SamplerState, setup: Setup, rates: np.ndarray[Any, Any]) ->
     temperature = next(
         (
             layer.temperature
-            for layer in layers(setup.kernel.whole)
+            for layer in layers(filled(setup.kernel.whole, setup.rows.whole))
             if hasattr(layer, "temperature")
         ),
         1.0,
@@ -136,7 +137,7 @@ def _runs_off(state: SamplerState, setup: Setup, rates: np.ndarray[Any, Any]) ->
     low = np.median(np.asarray(value, np.float64)) < -_LOW * size * temperature
     if not low and np.mean(rates) >= _FEW:
         return False
-    return falls_without_end(setup.energy.whole, kernel.position, slopes, temperature)
+    return falls_without_end(setup.energies_at, kernel.position, slopes, temperature)
 
 
 def check_start(fault: jax.Array, state: SamplerState, stream_ids: Any) -> None:
@@ -244,14 +245,14 @@ def _count_of(found: Affected, health: Health) -> str:
 def _cause(found: Affected, state: SamplerState, setup: Setup) -> str:
     """What was not finite where the first chain was frozen: a schedule, energy or gradient."""
     try:
-        kernel = resolve_schedules(setup.kernel.whole, jnp.int32(found.step))
-        for layer in layers(kernel):
+        energy, kernel = setup.of_chain(int(found.chain))
+        for layer in layers(resolve_schedules(kernel, jnp.int32(found.step))):
             if hasattr(layer, "sigma"):
-                level(setup.energy.whole, layer.sigma)  # raises where the energy lacks that level
+                level(energy, layer.sigma)  # raises where the energy lacks that level
     except ValueError as error:
         return f"; {error}"
     there = _place_of(found, state)
-    fault = -1 if there is None else int(_at(setup.energy, there)[0])
+    fault = -1 if there is None else int(_at(Parted.of(energy), there)[0])
     if fault < 0:
         return ""
     return f"; {_fault_names(there)[fault]} is not finite there"
@@ -260,7 +261,8 @@ def _cause(found: Affected, state: SamplerState, setup: Setup) -> str:
 def _sign_question(found: Affected, state: SamplerState, setup: Setup) -> str:
     """Whether the sign of the energy is wrong, if that of the first chain is very low."""
     there = _place_of(found, state)
-    value = None if there is None else _at(setup.energy, there)[1]
+    energy = Parted.of(setup.of_chain(int(found.chain))[0])
+    value = None if there is None else _at(energy, there)[1]
     return f". {IS_IT_MINUS}" if value is not None and is_bottomless(value) else ""
 
 

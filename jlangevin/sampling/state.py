@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 import jax
 
 from jlangevin import noise
+from jlangevin._core.each import filled, split
 from jlangevin._core.trees import Parted
+from jlangevin.energies.traced import mapped, traced_once
 
 __all__ = ["Plan", "SamplerState", "Setup", "StepRange", "Tally"]
 
@@ -64,11 +66,34 @@ class StepRange(NamedTuple):
 class Setup(NamedTuple):
     """What to run, each part split into what is traced and what is static."""
 
-    energy: Parted
+    energy: Parted  # with a `Slot` in place of what differs from chain to chain
     kernel: Parted
     reducers: Parted
     observe: Parted
+    rows: Parted  # what belongs into the slots, (chain, …)
 
     @classmethod
     def of(cls, energy: Any, kernel: Any, reducers: Any = None, observe: Any = None) -> Setup:
-        return cls(*map(Parted.of, (energy, kernel, reducers, observe)))
+        (energy, kernel), rows = split(energy, kernel)
+        return cls(*map(Parted.of, (energy, kernel, reducers, observe, rows)))
+
+    def of_chain(self, number: int) -> tuple[Any, Any]:
+        """The energy and the kernel of one chain, by its place in the run."""
+        rows = jax.tree.map(lambda leaf: leaf[number], self.rows.whole)
+        return filled(self.energy.whole, rows), filled(self.kernel.whole, rows)
+
+    def energies_at(self, points: Any, chains: Any) -> jax.Array:
+        """The energies at points (n, …), in the chains of these n places in the run."""
+        rows = jax.tree.map(lambda leaf: leaf[chains], self.rows.whole)
+        found: jax.Array = mapped(_energy_at, self.energy.whole, (rows, points))
+        return found
+
+    def energy_for(self, rows: Any) -> Any:
+        """The energy of a chain with these rows, with its Python code traced once."""
+        return traced_once(Parted.of(filled(self.energy.whole, rows)) if rows else self.energy)
+
+
+def _energy_at(energy: Any, given: tuple[Any, Any]) -> jax.Array:
+    rows, point = given
+    value: jax.Array = filled(energy, rows)(point)
+    return value

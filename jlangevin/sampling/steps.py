@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, NamedTuple, Self
 
 import jax
@@ -22,7 +22,8 @@ import jax.numpy as jnp
 
 from jlangevin import noise
 from jlangevin._core import trees
-from jlangevin._core.trees import PyTree
+from jlangevin._core.each import filled
+from jlangevin._core.trees import Parted, PyTree
 from jlangevin._core.user_code import shapes_of
 from jlangevin.energies.base import check_energy
 from jlangevin.energies.traced import traced_once
@@ -39,7 +40,7 @@ from jlangevin.reducers.pytree import map_reducers
 from jlangevin.sampling.health import Health, chains_finite, examine
 from jlangevin.sampling.state import SamplerState, Setup, StepRange, Tally
 
-__all__ = ["MIN_BLOCK_STEPS", "Carry", "Steps", "check_observed"]
+__all__ = ["MIN_BLOCK_STEPS", "Carry", "Steps", "check_observed", "check_on_shapes"]
 
 # Measured optima; results do not depend on them.
 _BLOCK_NUMBERS = 2**17
@@ -63,10 +64,8 @@ class Carry(NamedTuple):
 class Steps:
     """The constants of the loop over steps."""
 
-    energy: Any
-    kernel: Any
-    reducers: Any
-    observe: Any
+    setup: Setup
+    rows: Any  # what differs from chain to chain in energy and kernel, chains last
     streams: noise.Streams
     like: PyTree  # the position of a single chain, as shapes and dtypes
     records: bool  # whether states on the way are observed or reduced
@@ -80,12 +79,9 @@ class Steps:
         cls, state: SamplerState, setup: Setup, step_range: StepRange, **own: Any
     ) -> tuple[Self, Carry]:
         """The constants and the first variables of the loop, checked against each other."""
-        kernel = setup.kernel.whole
         current = trees.chains_last(state.kernel)
         like = trees.one_chain(current.position, -1)
-        check_energy(setup.energy.whole, like)
-        energy = traced_once(setup.energy)
-        made, reported = check_step(resolve_schedules(kernel, jnp.int32(0)), energy, like)
+        made, reported = check_on_shapes(setup, like)
         trees.assert_like(
             "state",
             trees.one_chain(current, -1),
@@ -96,16 +92,14 @@ class Steps:
         observe = setup.observe.whole
         if observe is not None:
             check_observed(observe, made)
-        weighs_energies = reported.acceptance_rate is not None or Traits.of(kernel).by_value
+        by_value = Traits.of(setup.kernel.whole).by_value
         steps = cls(
-            energy=energy,
-            kernel=kernel,
-            reducers=setup.reducers.whole,
-            observe=observe,
+            setup=setup,
+            rows=trees.chains_last(setup.rows.whole),
             streams=state.streams,
             like=like,
             records=observe is not None or bool(jax.tree.leaves(state.reducers)),
-            weighs_energies=weighs_energies,
+            weighs_energies=reported.acceptance_rate is not None or by_value,
             step_range=step_range,
             **own,
         )
@@ -116,9 +110,28 @@ class Steps:
     def end(self, carry: Carry) -> tuple[SamplerState, Health]:
         """The state to return, and the chains' health."""
         last = resolve_schedules(self.kernel, jnp.maximum(self.step_range.ends - 1, 0))
-        health = examine(last, self.energy, carry.kernel, carry.tally, self.weighs_energies)
+        last = filled(last, self.rows)  # numbers of all chains
+        health = examine(last, self.energies, carry.kernel, carry.tally, self.weighs_energies)
         kernel, sums = trees.chains_first((carry.kernel, carry.reducers))
         return SamplerState(self.streams, self.step_range.ends, kernel, carry.tally, sums), health
+
+    @property
+    def kernel(self) -> Any:
+        """With slots, if it differs from chain to chain."""
+        return self.setup.kernel.whole
+
+    @property
+    def reducers(self) -> Any:
+        return self.setup.reducers.whole
+
+    def energies(self, positions: PyTree) -> jax.Array:
+        """The energy of each chain, (chain,)."""
+
+        def one(rows: PyTree, x: PyTree) -> jax.Array:
+            value: jax.Array = self.setup.energy_for(rows)(x)
+            return value
+
+        return jax.vmap(one, in_axes=-1, out_axes=-1)(self.rows, positions)
 
     @cached_property
     def block_steps(self) -> int:
@@ -139,8 +152,12 @@ class Steps:
         step. Without, they are found later: a state that is not finite must stay so (`Kernel`).
         """
         kernel = resolve_schedules(self.kernel, carry.step)
-        each = jax.vmap(partial(kernel.step, self.energy), in_axes=-1, out_axes=-1)
-        moved, info = each(carry.kernel, made.at(carry.step - first))
+
+        def one(rows: PyTree, state: Any, xi: PyTree) -> tuple[Any, Info]:
+            return filled(kernel, rows).step(self.setup.energy_for(rows), state, xi)
+
+        each = jax.vmap(one, in_axes=-1, out_axes=-1)
+        moved, info = each(self.rows, carry.kernel, made.at(carry.step - first))
         if has_schedule(self.kernel):
             moved = if_sound(kernel, moved)
         tally, counted = carry.tally, carry.step >= self.step_range.begins
@@ -181,9 +198,16 @@ class Steps:
 
     def observed(self, state: Any) -> PyTree:
         """What is observed of the states."""
-        if self.observe is None:
-            return None
-        return jax.vmap(self.observe, in_axes=-1, out_axes=-1)(state)
+        observe = self.setup.observe.whole
+        return None if observe is None else jax.vmap(observe, in_axes=-1, out_axes=-1)(state)
+
+
+def check_on_shapes(setup: Setup, like: PyTree) -> tuple[Any, Info]:
+    """See `check_step`; the first chain serves for all."""
+    energy, kernel = setup.of_chain(0)
+    check_energy(energy, like)
+    traced = setup.energy if not setup.rows.arrays else Parted.of(energy)
+    return check_step(resolve_schedules(kernel, jnp.int32(0)), traced_once(traced), like)
 
 
 def check_observed(observe: Callable[[Any], PyTree], state: Any) -> None:

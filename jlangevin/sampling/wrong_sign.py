@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -9,8 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jlangevin._core.trees import PyTree
-from jlangevin.energies.base import Energy
-from jlangevin.energies.traced import energy_values
 
 __all__ = ["IS_IT_MINUS", "falls_without_end", "is_bottomless"]
 
@@ -25,13 +24,13 @@ _FURTHER = (1, 4, 16, 64)  # times as far from the chains' common mean
 
 
 def falls_without_end(
-    energy: Energy, position: PyTree, gradient: PyTree, temperature: float
+    energies: Callable[[PyTree, Any], Any], position: PyTree, gradient: PyTree, temperature: float
 ) -> bool:
     """Whether the energy falls away from the chains' common mean, and further out still.
 
     Over draws of a law the virial (x - E x)·∇E has the mean d T. With the sign of E wrong it is
     negative, and grows as chains run off. `position` and `gradient` have leaves (chain, …) on the
-    host.
+    host; `energies(points, chains)` are those at points, in the chains of these places in the run.
     """
     x, slope = (_rows(tree) for tree in (position, gradient))
     num_chains, size = x.shape
@@ -47,7 +46,8 @@ def falls_without_end(
         points = [mean + times * (leaf[:_MOST] - mean) for times in _FURTHER]
         return jnp.asarray(np.concatenate(points).astype(leaf.dtype))
 
-    values = np.asarray(energy_values(energy, jax.tree.map(stretched, position)), np.float64)
+    chains = np.tile(np.arange(min(num_chains, _MOST)), len(_FURTHER))
+    values = np.asarray(energies(jax.tree.map(stretched, position), chains), np.float64)
     values = values.reshape(len(_FURTHER), -1)
     deeper = (values[1:] < values[:-1]) | np.isneginf(values[1:])
     return bool(np.mean(np.all(deeper, axis=0)) >= 0.95)

@@ -26,6 +26,7 @@ from typing import Any
 
 import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 import scipy  # its parts are imported when first used: scipy.stats takes as long as JAX
 from numpy.typing import NDArray
@@ -39,7 +40,7 @@ from jlangevin._core.checks import (
     check_probability,
 )
 from jlangevin._core.trees import PyTree
-from jlangevin.distribution import Gaussian, check_gaussian
+from jlangevin.distribution import Gaussian, check_gaussian, unchecked_gaussian
 from jlangevin.exact.grid.law import GridLaw
 from jlangevin.verify._scores import inside, normal_scores
 from jlangevin.verify._statistics import POWER, ROWS, Floats
@@ -189,7 +190,10 @@ def compare(samples: PyTree, law: Gaussian | GridLaw, *, false_alarm: float = 1e
         samples: one draw per chain, (n, d), or a pytree like `law.mean` with a leading axis of n.
             The draws must be independent: take one position per chain, not one chain's history.
         law: the law they should have: a `Gaussian` with a regular covariance, or a law from
-            `exact.grid_law`, `exact.grid_stationary` or `exact.grid_target`.
+            `exact.grid_law`, `exact.grid_stationary` or `exact.grid_target`. Or a batch of n
+            Gaussians, one for each draw, as `exact.law` makes of chains that differ (`each`): then
+            each draw is brought to N(0, I) by its own mean and Cholesky's root, and the report is
+            on these.
         false_alarm: the largest probability with which a correct sampler fails.
 
     Returns:
@@ -210,6 +214,8 @@ def compare(samples: PyTree, law: Gaussian | GridLaw, *, false_alarm: float = 1e
         False
     """
     false_alarm = check_probability("false_alarm", false_alarm)
+    if isinstance(law, Gaussian) and jnp.ndim(law.cov) == 3:
+        samples, law = _standardised(samples, law)
     x, mean, cov = _checked_arrays(samples, law)
     finite: NDArray[np.bool_] = np.all(np.isfinite(x), axis=1)
     num_nonfinite = int(np.sum(~finite))
@@ -348,6 +354,34 @@ def _checked_arrays(samples: PyTree, law: Any) -> tuple[Floats, Floats, Floats]:
             )
     mean = np.asarray(trees.ravel(law.mean), np.float64)
     return as_matrix(samples), mean, np.asarray(law.cov, np.float64)
+
+
+def _standardised(samples: PyTree, laws: Gaussian) -> tuple[PyTree, Gaussian]:
+    """Each draw by its own law, in units in which that is N(0, I); and N(0, I)."""
+    first = jax.tree.map(lambda leaf: leaf[0], laws)
+    x, _, _ = _checked_arrays(samples, first)
+    if len(x) != len(laws.cov):
+        raise ValueError(
+            f"samples: there are {len(laws.cov)} laws, and so as many draws are expected, one of "
+            f"each; got {len(x)}. Of a trajectory of laws take one, "
+            "jax.tree.map(lambda leaf: leaf[k], law)"
+        )
+    covs = np.asarray(laws.cov, np.float64)
+    try:
+        lower = np.linalg.cholesky(covs)
+    except np.linalg.LinAlgError:
+        raise ValueError("law: one of the covariances is singular") from None
+    gaps = (x - as_matrix(laws.mean))[:, :, None]
+    z = np.linalg.solve(lower, gaps)[:, :, 0]
+    d = z.shape[1]
+    mean = jax.tree.map(lambda leaf: np.zeros(leaf.shape), first.mean)
+    starts = np.cumsum([0] + [leaf.size for leaf in jax.tree.leaves(mean)])
+    parts = [
+        z[:, a:b].reshape(-1, *leaf.shape)
+        for a, b, leaf in zip(starts, starts[1:], jax.tree.leaves(mean), strict=False)
+    ]
+    like = jax.tree.structure(mean)
+    return jax.tree.unflatten(like, parts), unchecked_gaussian(mean, jnp.asarray(np.eye(d)))
 
 
 def _coordinate_names(mean: PyTree) -> tuple[str, ...]:
