@@ -476,8 +476,10 @@ jl.ula(0.1, preconditioner=-1.0)
     ValueError: preconditioner: expected values above zero
 jl.ula(0.1, preconditioner='eye')
     TypeError: preconditioner
-jl.ula(0.1, preconditioner=jnp.ones((2, 3)))
-    ValueError: preconditioner: ... (2, 3) ... jlangevin.kernels.Diagonal
+S(Q, jl.ula(0.1, preconditioner=jnp.ones((2, 3))))
+    ValueError: preconditioner: expected float32[2], like the position, got float32[2, 3]
+S(Q, jl.ula(0.1, preconditioner=jnp.ones((2, 2))))
+    ValueError: preconditioner: as a matrix, an array of shape (2, 2) has to be symmetric and positive definite
 jl.ula(0.1, preconditioner=-jnp.eye(2))
     ValueError: preconditioner: not positive definite (smallest eigenvalue -1)
 jl.ula(0.1, preconditioner=jnp.array([[1.0, 1.0], [0.0, 1.0]]))

@@ -332,6 +332,18 @@ def test_occupancies_are_fractions_beside_weights():
     assert dashed == [0.75, 0.25]
 
 
+def test_occupancies_of_many_modes_are_colours():
+    means = np.stack(np.meshgrid(np.arange(5.0), np.arange(5.0)), -1).reshape(25, 2) * 10
+    law = jl.energies.gaussian_mixture(means, 0.1 * np.stack([np.eye(2)] * 25))
+    x = np.stack([means, means[::-1], np.broadcast_to(means[3], means.shape)], axis=1)
+    ax = plot.occupancy(x.astype(np.float32), law, steps=[1, 2, 3])
+    (mesh,) = ax.collections
+    ratio = np.asarray(mesh.get_array()).reshape(25, 3)
+    np.testing.assert_allclose(ratio[:, :2], 0, atol=1e-5)
+    np.testing.assert_allclose(ratio[3, 2], np.log2(25), atol=1e-5)
+    assert ratio[4, 2] == -2
+
+
 def test_discrepancies_are_roots_and_their_level_is_that_of_exact_draws(dtype):
     x, exact = draws(30, 4, 2), draws(70, 2, seed=1)
     ax = plot.ksd(x, bowl(), steps=[1, 10, 100, 1000], exact=exact)

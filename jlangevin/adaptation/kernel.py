@@ -13,7 +13,7 @@ from jlangevin._core import trees
 from jlangevin._core.trees import PyTree
 from jlangevin.adaptation.metric import DenseMetric, DiagonalMetric, LowRankMetric, Metric
 from jlangevin.kernels.base import Traits, has_schedule
-from jlangevin.kernels.preconditioner import Dense, Diagonal, LowRank
+from jlangevin.kernels.preconditioner import Dense, Diagonal, LowRank, Square
 from jlangevin.kernels.trajectory import Trajectory
 
 __all__ = [
@@ -72,7 +72,7 @@ def first_metric(kernel: Any, like: PyTree, form: Form) -> Metric:
     """The kernel's own, in the form that is to be found. Only the diagonal of a matrix is kept:
     correlations show soon."""
     d = trees.size(like)
-    given = getattr(kernel, str(_field(kernel)))
+    given = _given(kernel, like)
     if isinstance(given, Dense):
         scale = np.sqrt(np.sum(np.asarray(given.lower, np.float64) ** 2, axis=1))
     elif isinstance(given, LowRank):
@@ -98,13 +98,19 @@ def first_metric(kernel: Any, like: PyTree, form: Form) -> Metric:
 
 def metric_of(kernel: Any, like: PyTree) -> Metric:
     """The kernel's own."""
-    given = getattr(kernel, str(_field(kernel)), None)
+    given = _given(kernel, like)
     if isinstance(given, Dense):
         return DenseMetric.of(np.asarray(given.lower, np.float64))
     if isinstance(given, LowRank):
         parts = given.scale, given.vectors, given.roots
         return LowRankMetric(*(np.asarray(part, np.float64) for part in parts))
     return first_metric(kernel, like, "diagonal")
+
+
+def _given(kernel: Any, like: PyTree) -> Any:
+    """Its preconditioner or inverse mass, for positions like `like`; None if it has neither."""
+    given = getattr(kernel, str(_field(kernel)), None)
+    return given.of(like) if isinstance(given, Square) else given
 
 
 def with_metric(kernel: Any, metric: Metric | None, like: PyTree) -> Any:

@@ -53,11 +53,11 @@ class Identities(NamedTuple):
     num_flat: jax.Array  # the number of these directions
 
     def __str__(self) -> str:
-        lines = [f"{'identity':<24}{'estimate':>12}{'expected':>12}{'ratio':>9}{'z':>9}"]
+        lines = [f"{'identity':<24} {'estimate':>12} {'expected':>12} {'ratio':>10} {'z':>9}"]
         names = ("E[(x - a)·∇E] = d T", "E[|∇E|²] = T E[ΔE]")
         for name, each in zip(names, (self.virial, self.gradient), strict=True):
             estimate, expected, ratio, z = map(float, each)
-            lines.append(f"{name:<24}{estimate:>12.5g}{expected:>12.5g}{ratio:>9.4f}{z:>9.2f}")
+            lines.append(f"{name:<24} {estimate:>12.5g} {expected:>12.5g} {ratio:>10.4g} {z:>9.3g}")
         if flat := int(self.num_flat):
             d = int(self.num_dimensions)
             lines.append(

@@ -6,19 +6,54 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jlangevin._core.checks import as_draws, check_flag, check_made
+from jlangevin._core.compiling import compiled
+from jlangevin.diagnostics.mcse import mcse_of_mean
 from jlangevin.energies import GaussianMixture
 from jlangevin.energies.traced import mapped
 
 __all__ = ["ModeOccupancy", "mode_occupancy"]
 
 
+_SHOWN = 20  # modes that are printed, so that the table fits a screen
+
+
 class ModeOccupancy(NamedTuple):
-    """The result of `mode_occupancy`, both (k,)."""
+    """The result of `mode_occupancy`, arrays of shape (k,); printed, a table."""
 
     fractions: jax.Array  # of the draws in each component; they sum to 1
     weights: jax.Array  # what they should be
+    errors: jax.Array  # the standard errors of the fractions
+
+    @property
+    def z_scores(self) -> jax.Array:
+        """(fractions - weights) / errors."""
+        return (self.fractions - self.weights) / self.errors
+
+    @property
+    def p_value(self) -> jax.Array:
+        """The probability of a z-score as large as the largest, if the weights are right.
+
+        By the normal law of many draws, and Bonferroni's bound over the components.
+        """
+        tail = 2 * jax.scipy.stats.norm.sf(jnp.max(jnp.abs(self.z_scores)))
+        return jnp.minimum(1, len(self.weights) * tail)
+
+    def __str__(self) -> str:
+        fractions, weights, errors = (np.asarray(part, np.float64) for part in self)
+        z = np.asarray(self.z_scores, np.float64)
+        chosen = np.sort(np.argsort(-np.abs(z), kind="stable")[:_SHOWN])
+        lines = [f"{'mode':>6} {'fraction':>10} {'error':>9} {'weight':>10} {'z':>8}"]
+        for j in chosen:
+            lines.append(
+                f"{j:>6} {fractions[j]:>10.4f} {errors[j]:>9.2g} {weights[j]:>10.4f} {z[j]:>8.2f}"
+            )
+        if len(chosen) < len(z):
+            lines.append(f"the {_SHOWN} of {len(z)} modes with the largest |z|")
+        lines.append(f"p = {float(self.p_value):.2g} that all weights are right")
+        return "\n".join(lines)
 
 
 def mode_occupancy(x: Any, mixture: GaussianMixture, *, hard: bool = False) -> ModeOccupancy:
@@ -32,6 +67,10 @@ def mode_occupancy(x: Any, mixture: GaussianMixture, *, hard: bool = False) -> M
     each draw counts for the component with the largest responsibility. Its fraction is then that of
     a region of space, which is w_j only if the components are far apart.
 
+    The error of a fraction is its `mcse` for draws (chain, draw, d), and sd / sqrt(n) for draws
+    (draw, d), which must be independent. Where no draw ever leaves or enters a component, it is
+    that of chains which count as one draw each, sqrt(w (1 - w) / chains).
+
     Args:
         x: draws, (draw, d) or (chain, draw, d), pooled; for each chain alone, `jax.vmap` over
             chains.
@@ -39,7 +78,7 @@ def mode_occupancy(x: Any, mixture: GaussianMixture, *, hard: bool = False) -> M
         hard: count draws instead of averaging responsibilities.
 
     Returns:
-        A `ModeOccupancy`: fractions and weights.
+        A `ModeOccupancy`: fractions, weights and errors, and with these z-scores and a p-value.
 
     Raises:
         TypeError: `mixture` is not a `GaussianMixture`.
@@ -71,7 +110,22 @@ def mode_occupancy(x: Any, mixture: GaussianMixture, *, hard: bool = False) -> M
         mixture,
         points.astype(mixture.means.dtype),
     )
-    return ModeOccupancy(jnp.mean(responsibilities, axis=0), mixture.weights)
+    shares = responsibilities.reshape(*draws.shape[:-1], -1)
+    return _occupancy(shares, mixture.weights)
+
+
+@compiled
+def _occupancy(shares: jax.Array, weights: jax.Array) -> ModeOccupancy:
+    """From responsibilities (draw, k) or (chain, draw, k)."""
+    pooled = shares.reshape(-1, shares.shape[-1])
+    if shares.ndim == 3 and shares.shape[1] >= 4:
+        count, errors = len(shares), mcse_of_mean(shares)
+    else:
+        each = jnp.mean(shares, axis=1) if shares.ndim == 3 else shares
+        count, errors = len(each), jnp.std(each, axis=0) / jnp.sqrt(max(len(each) - 1.0, 1.0))
+    still = (jnp.ptp(pooled, axis=0) <= 1e-6) | (len(pooled) == 1)
+    errors = jnp.where(still, jnp.sqrt(weights * (1 - weights) / count), errors)
+    return ModeOccupancy(jnp.mean(pooled, axis=0), weights, errors.astype(weights.dtype))
 
 
 def _responsibilities(mixture: GaussianMixture, point: jax.Array) -> jax.Array:

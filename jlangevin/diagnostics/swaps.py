@@ -16,13 +16,35 @@ from jlangevin.kernels.tempered import TemperedState, as_ladder
 
 __all__ = ["SwapReport", "equalized", "swap_report"]
 
+_A_LINE, _LINES = 10, 4  # rates on a line, and lines, so that a report fits a screen
+
 
 class SwapReport(NamedTuple):
-    """The result of `swap_report`."""
+    """The result of `swap_report`; printed, a few lines."""
 
     acceptance: jax.Array  # (chain, K - 1), the mean probability of a swap of each pair
     round_trips: jax.Array  # (chain,), by all replicas of a chain
     barrier: jax.Array  # Λ, the sum of the pairs' rejection rates
+
+    def __str__(self) -> str:
+        acceptance = np.asarray(self.acceptance, np.float64)
+        rates = acceptance.reshape(-1, acceptance.shape[-1]).mean(axis=0)
+        trips, worst = np.asarray(self.round_trips), int(np.argmin(rates))
+        few = f"{trips.min()} to {trips.max()}" if trips.min() < trips.max() else f"{trips.min()}"
+        rows = [rates[i : i + _A_LINE] for i in range(0, len(rates), _A_LINE)]
+        shown = [" ".join(f"{rate:5.2f}" for rate in row) for row in rows[:_LINES]]
+        hidden = len(rates) - sum(map(len, rows[:_LINES]))
+        if hidden:
+            shown.append(f"and of {hidden} more")
+        return "\n".join(
+            [
+                f"swaps accepted   {shown[0]}",
+                *(f"{'':17}{row}" for row in shown[1:]),
+                f"least            {rates[worst]:.2f}, of temperatures {worst + 1} and {worst + 2}",
+                f"round trips      {few} a chain, {trips.sum():,} in all",
+                f"barrier Λ        {float(self.barrier):.3g}; 2Λ + 1 temperatures are about right",
+            ]
+        )
 
 
 def swap_report(state: TemperedState) -> SwapReport:

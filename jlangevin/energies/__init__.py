@@ -16,6 +16,7 @@ from jlangevin.energies.analytic import Analytic
 from jlangevin.energies.double_well import DoubleWell, double_well
 from jlangevin.energies.funnel import Funnel, funnel
 from jlangevin.energies.gaussian_mixture import GaussianMixture, gaussian_mixture
+from jlangevin.energies.gradient_check import GradientCheck, check
 from jlangevin.energies.linear import Linear, linear
 from jlangevin.energies.quadratic import Quadratic, quadratic
 from jlangevin.energies.ring import Ring, ring
@@ -26,10 +27,12 @@ __all__ = [
     "DoubleWell",
     "Funnel",
     "GaussianMixture",
+    "GradientCheck",
     "Linear",
     "Quadratic",
     "Ring",
     "Rosenbrock",
+    "check",
     "double_well",
     "funnel",
     "gaussian_mixture",

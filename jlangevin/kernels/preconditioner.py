@@ -28,6 +28,7 @@ __all__ = [
     "LowRank",
     "Preconditioner",
     "Scalar",
+    "Square",
     "as_mass",
     "as_preconditioner",
 ]
@@ -84,9 +85,6 @@ class Scalar(_Root):
 @pytree_dataclass
 class Diagonal(_Root):
     """P = diag(scale²). `scale` is a pytree like the position.
-
-    Where a preconditioner or a mass is asked for, this is the diagonal of a position that is one
-    two-dimensional array, which would be taken for a matrix.
 
     Example:
         >>> import jax.numpy as jnp, jlangevin as jl
@@ -158,7 +156,8 @@ class Dense(_Root):
         if self.lower.shape != (flat.size, flat.size):
             raise ValueError(
                 f"{self.name}: a dense one of shape {self.lower.shape} does not fit a "
-                f"position of {flat.size} elements"
+                f"position of {flat.size} elements; for the diagonal p of a position of this shape "
+                "give jlangevin.kernels.Diagonal(sqrt(p))"
             )
         return unravel(function(self.lower.astype(flat.dtype), flat))
 
@@ -219,14 +218,62 @@ class LowRank(_Root):
         return unravel(function(flat, scale, turn))
 
 
-Preconditioner = Diagonal | Dense | LowRank
+@pytree_dataclass
+class Square(_Root):
+    """P by a square array: its diagonal where the position has the array's shape, else the matrix.
+
+    No array can be both, as a matrix for a position of shape (n, n) has n² rows.
+    """
+
+    matrix: Dense | None  # None if it is not positive definite
+    diagonal: Diagonal
+
+    def of(self, vector: PyTree) -> Dense | Diagonal:
+        """What it is for positions like `vector`."""
+        (shape,) = (leaf.shape for leaf in jax.tree.leaves(self.diagonal))
+        name = self.diagonal.name
+        if trees.is_array(vector) and jnp.shape(vector) == shape:
+            return self.diagonal
+        if self.matrix is None:
+            raise ValueError(
+                f"{name}: as a matrix, an array of shape {shape} has to be symmetric and positive "
+                "definite, and this one is not; as a diagonal it has to have the shape of the "
+                f"position, which is {trees.shown(vector)}"
+            )
+        return self.matrix
+
+    def apply(self, vector: PyTree) -> PyTree:
+        """P vector."""
+        return self.of(vector).apply(vector)
+
+    def factor(self, vector: PyTree) -> PyTree:
+        """L vector."""
+        return self.of(vector).factor(vector)
+
+    def transposed(self, vector: PyTree) -> PyTree:
+        """Lᵀ vector."""
+        return self.of(vector).transposed(vector)
+
+    def solve(self, vector: PyTree) -> PyTree:
+        """L⁻¹ vector."""
+        return self.of(vector).solve(vector)
+
+    def inverse(self) -> Square:
+        """P⁻¹."""
+        return Square(self.matrix and self.matrix.inverse(), self.diagonal.inverse())
+
+    def unmultiplied(self, vector: PyTree) -> tuple[PyTree, PyTree]:
+        return self.of(vector).unmultiplied(vector)
+
+
+Preconditioner = Diagonal | Dense | LowRank | Square
 
 
 def as_preconditioner(value: Any, name: str = "preconditioner") -> Preconditioner | None:
-    """None; one of the above; a square matrix over the raveled position; or its diagonal, a pytree.
+    """None; one of the above; the diagonal, a pytree like the position; or a matrix.
 
-    A two-dimensional array is a matrix. For the diagonal of a position that is itself
-    two-dimensional, build `Diagonal(sqrt of the diagonal)`.
+    A matrix is over the elements of the position in `ravel_pytree` order. A square array is one
+    unless the position has its shape; where it is traced it always is.
     """
     if value is None:
         return None
@@ -236,17 +283,22 @@ def as_preconditioner(value: Any, name: str = "preconditioner") -> Preconditione
         return Dense(_root(f"{name}.lower", value.lower), name)
     if isinstance(value, LowRank):
         return _low_rank(name, value)
-    value = trees.as_position(name, value)
-    if not isinstance(value, jax.Array) or value.ndim != 2:
-        return Diagonal(jax.tree.map(jnp.sqrt, check_positive(name, _arrays(name, value))), name)
-    matrix = as_array(name, value)
-    if matrix.shape[0] != matrix.shape[1]:
-        raise ValueError(
-            f"{name}: expected a square matrix over the elements of the position, got shape "
-            f"{matrix.shape}; for the diagonal p of a two-dimensional position give "
-            "jlangevin.kernels.Diagonal(sqrt(p))"
-        )
-    return Dense(jnp.linalg.cholesky(check_spd(name, matrix)), name)
+    value = _arrays(name, value)
+    if isinstance(value, jax.Array) and value.ndim == 2 and value.shape[0] == value.shape[1]:
+        return _square(name, value)
+    return Diagonal(jax.tree.map(jnp.sqrt, check_positive(name, value)), name)
+
+
+def _square(name: str, array: jax.Array) -> Dense | Square:
+    """A matrix if it is traced, or an element is not positive; else the position decides."""
+    if not trees.is_concrete(array) or not (np.asarray(array) > 0).all():
+        return Dense(jnp.linalg.cholesky(check_spd(name, array)), name)
+    diagonal = Diagonal(jnp.sqrt(check_positive(name, array)), name)
+    try:
+        matrix = Dense(jnp.linalg.cholesky(check_spd(name, array)), name)
+    except ValueError:
+        return Square(None, diagonal)
+    return Square(matrix, diagonal)
 
 
 def _arrays(name: str, value: PyTree) -> PyTree:

@@ -15,6 +15,7 @@ from jlangevin.energies.draws import as_positions
 from jlangevin.plot._figure import (
     COLORS,
     ON_HOST,
+    Array,
     as_chain_array,
     as_coordinates,
     as_steps,
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["autocorrelation", "energy_trace", "ksd", "occupancy"]
+
+_OCTAVES = 2  # factors of two that the colours of a mode show, in both directions
 
 
 def energy_trace(
@@ -156,12 +159,13 @@ def occupancy(
 ) -> Axes:
     """The fraction of the chains in each mode of a mixture against the number of steps.
 
-    Fractions are by responsibilities, as in `diagnostics.mode_occupancy`. Dashed lines are the
-    modes' weights, to which the fractions converge.
+    Fractions are by responsibilities, as in `diagnostics.mode_occupancy`. For up to six modes there
+    is a line each, and a dashed line at the weight to which it converges. For more, each mode is a
+    row, coloured by fraction / weight: white where they are equal.
 
     Args:
         draws: (draw, d) or (chain, draw, d).
-        mixture: made by `energies.gaussian_mixture`, with at most six components.
+        mixture: made by `energies.gaussian_mixture`.
         steps: the number of steps after which each draw was taken; 1, 2, … if None.
         ax: where to draw.
 
@@ -170,8 +174,7 @@ def occupancy(
 
     Raises:
         TypeError: `mixture` is not a `GaussianMixture`.
-        ValueError: the draws have another dimension than the mixture, steps are out of range, or
-            there are more components than colours.
+        ValueError: the draws have another dimension than the mixture, or steps are out of range.
 
     Example:
         >>> import jax, jax.numpy as jnp, jlangevin as jl
@@ -188,17 +191,30 @@ def occupancy(
         return diagnostics.mode_occupancy(x, mixture).fractions
 
     found = np.asarray(jax.vmap(fractions, in_axes=1)(jnp.asarray(chains)))
-    if found.shape[1] > len(COLORS):
-        raise ValueError(
-            f"mixture: a picture shows at most {len(COLORS)} components, got {found.shape[1]}"
-        )
     ax = axes_or_new(ax)
+    if found.shape[1] > len(COLORS):
+        return _occupancy_map(at, found, np.asarray(mixture.weights), ax)
     for j, color in zip(range(found.shape[1]), COLORS, strict=False):
         ax.plot(at, found[:, j], color=color, lw=1.2, label=f"mode {j}")
         ax.axhline(float(mixture.weights[j]), color=color, ls="--", lw=1)
     ax.set(xlabel="steps $N$", ylabel="fraction of chains", ylim=(0, 1))
     ax.set_title("dashed: the modes' weights", fontsize=9)
     legend(ax)
+    return ax
+
+
+def _occupancy_map(at: Array, fractions: Array, weights: Array, ax: Axes) -> Axes:
+    """Fractions (step, mode) as colours, on a scale from a quarter of the weight to four times."""
+    ratio = np.log2(np.maximum(fractions / weights, 2.0**-_OCTAVES)).T
+    image = ax.pcolormesh(
+        at, np.arange(len(weights)), ratio, cmap="RdBu_r", vmin=-_OCTAVES, vmax=_OCTAVES
+    )
+    ax.set(xlabel="steps $N$", ylabel="mode")
+    ax.set_title("fraction of chains / the mode's weight", fontsize=9)
+    bar = ax.figure.colorbar(image, ax=ax)
+    ticks = list(range(-_OCTAVES, _OCTAVES + 1))
+    bar.set_ticks(ticks, labels=[f"{2.0**tick:g}" for tick in ticks])
+    bar.ax.tick_params(labelsize=8)
     return ax
 
 

@@ -1,7 +1,8 @@
-"""A progress bar on stderr, by tqdm."""
+"""A progress bar by tqdm: on stderr, or in the cell of a notebook."""
 
 from __future__ import annotations
 
+import sys
 from types import TracebackType
 from typing import Any
 
@@ -14,18 +15,20 @@ __all__ = ["Progress"]
 
 
 class Progress:
-    """A progress bar over the steps of a run, if `wanted`; True shows it only on a terminal."""
+    """A progress bar over the steps of a run, if `wanted`; True shows it only on a terminal, or in
+    a notebook."""
 
     def __init__(self, wanted: bool | str, total: int, done: int) -> None:
         self._bar: Any = None
         if wanted:
             try:
-                from tqdm import tqdm
+                from tqdm.auto import tqdm
             except ImportError as error:
                 raise ImportError(
                     "progress needs tqdm, the extra progress: pip install tqdm"
                 ) from error
-            hidden = False if wanted == "always" else None  # None: hidden unless on a terminal
+            shown = wanted == "always" or _in_notebook()
+            hidden = False if shown else None  # None: hidden unless on a terminal
             self._bar = tqdm(
                 total=total, initial=done, unit="step", unit_scale=True, disable=hidden
             )
@@ -52,3 +55,10 @@ class Progress:
             shown["acceptance"] = f"{float(np.mean(tally.acceptance)):.2f}"
         self._bar.set_postfix(shown, refresh=False)
         self._bar.update(steps)
+
+
+def _in_notebook() -> bool:
+    """Whether this is a kernel of Jupyter, whose output is no terminal and is seen all the same."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return shell is not None and "IPKernelApp" in shell.config

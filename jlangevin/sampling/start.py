@@ -59,12 +59,14 @@ class Given:
         return trees.chains_last(self.positions)
 
     def note_on_errors(self) -> contextlib.AbstractContextManager[None]:
-        """If a single position may have been meant, errors inside say how `init` was read."""
-        if all(leaf.ndim != 1 for leaf in jax.tree.leaves(self.positions)):
-            return _noting("")
+        """Errors inside say how `init` was read, as a single position may have been meant."""
+        leaves = jax.tree.leaves(self.positions)
+        single = isinstance(self.positions, jax.Array)
+        instead = "x[None]" if single else "jax.tree.map(lambda leaf: leaf[None], x)"
         return _noting(
-            f"init is {trees.shown(self.positions)}; its first axis counts chains, so the "
-            "position of each chain is a scalar; for one chain at x pass x[None]"
+            f"init is {trees.shown(self.positions)}; its first axis counts chains, so there are "
+            f"{len(leaves[0])}, each at a position {trees.shown(trees.one_chain(self.positions))}; "
+            f"for one chain at x pass {instead}"
         )
 
 

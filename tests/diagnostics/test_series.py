@@ -420,6 +420,45 @@ def test_chains_stuck_in_a_mode_are_seen_one_by_one():
     assert float(each[1, 1]) > 0.95
 
 
+def test_an_occupancy_has_the_error_of_its_draws(dtype):
+    law = mixture(dtype)
+    x = law.sample(jax.random.key(0), 4_000)
+    alone = diagnostics.mode_occupancy(x, law, hard=True)
+    f, n = np.asarray(alone.fractions, np.float64), len(x)
+    np.testing.assert_allclose(alone.errors, np.sqrt(f * (1 - f) / (n - 1)), rtol=1e-3)
+    # Each draw twice in a row: as many draws, the error of half as many.
+    twice = jnp.repeat(x.reshape(4, -1, 2)[:, :500], 2, axis=1)
+    chains = diagnostics.mode_occupancy(twice, law, hard=True)
+    np.testing.assert_allclose(chains.errors, alone.errors * np.sqrt(2), rtol=0.25)
+
+
+def test_wrong_weights_are_seen_by_the_p_value():
+    # The z-scores of right draws are below 5.5 with a probability of 1 - 2e-7; at n = 20,000 a
+    # weight of 0.2 that is 0.25 in the draws is 17 errors off.
+    right = mixture()
+    wrong = jl.energies.gaussian_mixture(right.means, right.covs, [0.25, 0.45, 0.3])
+    x = right.sample(jax.random.key(0), 20_000)
+    assert float(diagnostics.mode_occupancy(x, right).p_value) > 1e-6
+    assert float(diagnostics.mode_occupancy(x, wrong).p_value) < 1e-6
+
+
+def test_chains_that_never_change_modes_count_as_one_draw_each():
+    law = mixture()
+    stuck = jnp.broadcast_to(law.means[0], (9, 50, 2))
+    found = diagnostics.mode_occupancy(stuck, law, hard=True)
+    w = np.asarray(law.weights)
+    np.testing.assert_allclose(found.errors, np.sqrt(w * (1 - w) / 9), rtol=1e-5)
+    assert "p = " in str(found)
+
+
+def test_an_occupancy_of_many_modes_fits_a_screen():
+    means = 10 * np.stack(np.meshgrid(np.arange(5.0), np.arange(5.0)), -1).reshape(25, 2)
+    law = jl.energies.gaussian_mixture(means, np.full(25, 0.1)[:, None, None] * np.eye(2))
+    printed = str(diagnostics.mode_occupancy(law.sample(jax.random.key(0), 500), law))
+    assert "the 20 of 25 modes with the largest |z|" in printed
+    assert len(printed.splitlines()) <= 24
+
+
 def test_mode_occupancy_refuses_by_name():
     with pytest.raises(TypeError, match="mixture: expected a GaussianMixture"):
         diagnostics.mode_occupancy(jnp.ones((3, 2)), jl.energies.ring())

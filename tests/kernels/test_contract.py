@@ -77,6 +77,17 @@ def test_every_public_kernel_is_in_the_list():
     assert all(getattr(jl, name) is getattr(jl.kernels, name) for name in made)
 
 
+@pytest.mark.parametrize("name", [name for name in CASES if name != "gradient_noise"])
+def test_the_page_on_kernels_names_the_fields_of_the_state(name):
+    page = (Path(__file__).parents[2] / "docs/pages/kernels.md").read_text()
+    table = page.split("| fields of the state |")[1]
+    rows = [line.split("|") for line in table.splitlines() if line.startswith("| `")]
+    (holds,) = (holds for _, names, holds, _ in rows if f"`{name}`" in names)
+    state = crowd(name, "float32").state.kernel
+    fields = getattr(state, "_fields", None) or tuple(vars(state))
+    assert set(fields) <= set(re.findall(r"`(\w+)`", holds))
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_the_pages_tell_of_every_kernel(name):
     pages = (Path(__file__).parents[2] / "docs" / "pages").rglob("*.md")

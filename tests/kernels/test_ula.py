@@ -1,5 +1,7 @@
 """ULA and what goes into it: hyper-parameters, preconditioners, gradient noise."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -113,8 +115,8 @@ def test_a_vector_of_step_sizes_is_refused_with_the_way_out():
     ("p", "message"),
     [
         (jnp.array([[1.0, 0.5], [0.0, 1.0]]), "preconditioner: not symmetric"),
-        (jnp.array([[1.0, 2.0], [2.0, 1.0]]), "preconditioner: not positive definite"),
-        (jnp.ones((2, 3)), "preconditioner: expected a square matrix"),
+        (jnp.array([[1.0, -2.0], [-2.0, 1.0]]), "preconditioner: not positive definite"),
+        (jnp.array([[1.0, 2.0, 0.0], [2.0, 1.0, 0.5]]), "preconditioner: expected values above"),
         (jnp.array([1.0, 0.0]), "preconditioner: expected values above zero"),
         (jnp.array([1.0, jnp.nan]), "preconditioner: expected finite values"),
     ],
@@ -159,9 +161,48 @@ def test_dense_and_diagonal_agree_with_their_matrices():
     np.testing.assert_allclose(Diagonal(jnp.array([2.0, 3.0])).apply(v), [4.0, 18.0])
 
 
-def test_what_is_neither_a_diagonal_nor_a_square_matrix_is_refused_with_the_way_out():
-    with pytest.raises(ValueError, match=r"square matrix .*\(3, 5\).*kernels\.Diagonal\(sqrt"):
-        jl.ula(0.1, preconditioner=jnp.ones((3, 5)))
+@pytest.mark.parametrize("shape", [(3, 5), (4, 4), (2, 3, 2)])
+def test_an_array_like_the_position_is_its_diagonal(shape):
+    """Positive definite as a matrix or not."""
+    d = int(np.prod(shape))
+    widths = jnp.arange(1.0, d + 1).reshape(shape)
+    near_identity = 0.1 + jnp.broadcast_to(jnp.eye(*shape[-2:]), shape)
+    x = jax.random.normal(jax.random.key(0), (3, *shape))
+    for p in (widths, near_identity, jnp.ones(shape)):
+
+        def moved(p):
+            kernel = jl.mala(0.1, preconditioner=p)
+            return jl.sample(
+                jax.random.key(1), lambda x: 0.5 * jnp.sum(x**2), kernel, x, num_steps=3
+            ).position
+
+        flat = jl.sample(
+            jax.random.key(1),
+            lambda x: 0.5 * jnp.sum(x**2),
+            jl.mala(0.1, preconditioner=p.ravel()),
+            x.reshape(3, d),
+            num_steps=3,
+        ).position
+        np.testing.assert_allclose(moved(p).reshape(3, d), flat, rtol=1e-5, atol=1e-6)
+
+
+def test_a_square_array_is_a_matrix_where_it_fits_and_refused_by_name_where_it_does_not():
+    spd = jnp.array([[1.0, 0.5], [0.5, 1.0]])
+    bowl = jl.energies.quadratic(jnp.eye(2))
+    run = functools.partial(jl.sample, jax.random.key(0), bowl, num_steps=2)
+    moved = run(jl.ula(0.1, preconditioner=spd), jnp.ones((4, 2))).position
+    root = jl.kernels.Dense(jnp.linalg.cholesky(spd))
+    np.testing.assert_array_equal(
+        moved, run(jl.ula(0.1, preconditioner=root), jnp.ones((4, 2))).position
+    )
+    with pytest.raises(ValueError, match=r"preconditioner: as a matrix, .*\(2, 2\) has to be"):
+        run(jl.ula(0.1, preconditioner=jnp.ones((2, 2))), jnp.ones((4, 2)))
+    # Under jit it is not known what it is.
+    with pytest.raises(ValueError, match=r"does not fit .* give jlangevin\.kernels\.Diagonal"):
+        jax.jit(lambda p: run(jl.ula(0.1, preconditioner=p), jnp.ones((4, 2))))(jnp.ones((3, 3)))
+
+
+def test_a_root_that_is_not_finite_is_refused():
     with pytest.raises(ValueError, match=r"preconditioner.scale: expected finite"):
         jl.ula(0.1, preconditioner=jl.kernels.Diagonal(jnp.array([jnp.nan])))
 

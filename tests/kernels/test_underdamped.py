@@ -238,7 +238,7 @@ def test_a_mass_that_does_not_fit_the_position_is_refused(mass):
     [
         (0.0, ValueError, "mass: expected values above zero"),
         (-jnp.ones(2), ValueError, "mass: expected values above zero"),
-        (jnp.array([[1.0, 2.0], [2.0, 1.0]]), ValueError, "mass: not positive definite"),
+        (jnp.array([[1.0, -2.0], [-2.0, 1.0]]), ValueError, "mass: not positive definite"),
         (jnp.array([[1.0, 0.5], [0.0, 1.0]]), ValueError, "mass: not symmetric"),
         (None, TypeError, "mass: expected a number, a diagonal or a matrix"),
     ],

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import types
 import warnings
 
 import chex
@@ -334,6 +335,14 @@ def test_progress_is_quiet_where_there_is_no_terminal_and_shown_if_asked(capfd):
     assert "60.0/60.0" in shown
     assert "step/s" in shown
     assert "divergent=0" in shown
+
+
+def test_a_notebook_is_shown_progress_although_it_is_no_terminal(monkeypatch, capfd):
+    shell = types.SimpleNamespace(config={"IPKernelApp": {}})
+    ipython = types.SimpleNamespace(get_ipython=lambda: shell)
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    run(progress=True)
+    assert "60.0/60.0" in capfd.readouterr().err
 
 
 def test_progress_changes_no_bit():

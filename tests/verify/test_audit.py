@@ -159,8 +159,8 @@ ULA_MUTANTS = {
     "noise repeated": ({"fresh": 0}, "linear energy", ""),
     "one step too many": ({"further": 1}, "finite N", ""),
     "start ignored": ({"stays": 0.0}, "finite N", ""),
-    "does not move": ({"drift": 0.0, "noise": 0.0}, "finite and moving", "0.0% of the chains"),
-    "not finite": ({"noise": np.nan}, "finite and moving", "not finite"),
+    "does not move": ({"drift": 0.0, "noise": 0.0}, "frozen", "0.0% of the chains"),
+    "not finite": ({"noise": np.nan}, "finite", "not finite"),
     "noise shared by all": ({"shared": 10**6}, "independent chains", "share their noise"),
     "noise shared by two": ({"shared": 1}, "independent chains", "share their noise"),
     "antithetic pairs": ({"mirrored": 1.0}, "independent chains", "not independent"),
@@ -268,6 +268,75 @@ def test_keys_count():
     assert audit(forgetful)["seeds"].says == "the same key gave other draws"
 
 
+def still_on_mixtures(key, energy, *rest):
+    known = isinstance(energy, jl.energies.Linear | jl.energies.Quadratic)
+    return sampler()(key, energy, *rest) if known else rest[2]
+
+
+def one_coordinate(key, energy, step_size, temperature, init, num_steps):
+    moved = sampler()(key, energy, step_size, temperature, init, num_steps)
+    return moved.at[:, -1].set(init[:, -1])
+
+
+def jitter(key, energy, step_size, temperature, init, num_steps):
+    return init + 1e-3 * jax.random.normal(key, init.shape, init.dtype)
+
+
+@pytest.mark.parametrize(
+    ("draw", "says"),
+    [
+        (still_on_mixtures, "0.0% of the chains moved along one coordinate"),
+        (one_coordinate, "0.0% of the chains moved along one coordinate"),
+        (jitter, "a correlation of 1.00: chains hardly move"),
+    ],
+)
+def test_what_stands_still_is_found_though_it_keeps_its_targets(draw, says):
+    report = audit(draw)
+    assert "frozen" in report.failures, report
+    assert says in report["frozen"].says
+    if draw is jitter:
+        assert report["invariance: Gaussian"].verdict == "pass"
+
+
+def test_a_bound_with_a_unit_is_found_in_other_units():
+    def clipped(key, energy, step_size, temperature, init, num_steps):
+        def slope(x):
+            g = jax.grad(energy)(x)
+            return g * jnp.minimum(1, 25 / jnp.linalg.norm(g))
+
+        def move(t, x):
+            xi = jax.random.normal(jax.random.fold_in(key, t), x.shape, x.dtype)
+            noise = jnp.asarray(np.sqrt(2 * step_size * temperature), x.dtype)
+            return x - jnp.asarray(step_size, x.dtype) * jax.vmap(slope)(x) + noise * xi
+
+        return jax.lax.fori_loop(0, num_steps, move, init)
+
+    assert audit(clipped).failures == ("units",)
+
+
+def test_kinetic_steps_have_the_unit_of_x():
+    report = audit(jl.verify.drawer(underdamped), rules={"BAOAB": underdamped}, step_size=1.2)
+    assert report["units"].says == "E(x/c) at the step ch is the same chain"
+    assert report["units"].verdict == "pass"
+
+
+def test_a_law_that_depends_on_the_batch_is_found_among_few():
+    def centered(key, energy, step_size, temperature, init, num_steps):
+        """ULA with noise whose mean over the chains is subtracted."""
+
+        def move(t, x):
+            xi = jax.random.normal(jax.random.fold_in(key, t), x.shape, x.dtype)
+            xi = xi - jnp.mean(xi, axis=0, keepdims=True)
+            noise = jnp.asarray(np.sqrt(2 * step_size * temperature), x.dtype)
+            return x - jnp.asarray(step_size, x.dtype) * jax.vmap(jax.grad(energy))(x) + noise * xi
+
+        return jax.lax.fori_loop(0, num_steps, move, init)
+
+    report = audit(centered)
+    assert report.failures == ("batch size",), report
+    assert "one chain alone has another law than many" in report["batch size"].says
+
+
 def test_a_batch_that_matters_is_told_and_is_no_fault():
     def batched(key, energy, step_size, temperature, init, num_steps):
         key = jax.random.fold_in(key, len(init))
@@ -275,7 +344,7 @@ def test_a_batch_that_matters_is_told_and_is_no_fault():
 
     report = audit(batched)
     assert report.passed, report
-    assert "change with the number of chains" in report["batch size"].says
+    assert "change with the number of chains, their law does not" in report["batch size"].says
 
 
 def test_velocities_alone_can_be_wrong():

@@ -23,21 +23,24 @@ from jlangevin.verify.audit.rules import temperature_factors
 from jlangevin.verify.audit.sampler import Draw, Rule
 from jlangevin.verify.audit.stream_findings import (
     batch_size,
-    finite_and_moving,
+    finite,
+    frozen,
     independent_chains,
     seeds,
 )
-from jlangevin.verify.audit.symmetry_findings import detailed_balance, temperature_scaling
+from jlangevin.verify.audit.symmetry_findings import detailed_balance, temperature_scaling, units
 from jlangevin.verify.audit.trials import Settings, run_trials
 
 __all__ = ["audit"]
 
-# Five laws, a velocity, two invariances, two balances, temperature, chains (two pairings), seeds.
-_TESTS = 14
+# Five laws, a velocity, two invariances, two balances, temperature, units, chains (two pairings),
+# seeds, batch size.
+_TESTS = 16
 
 # In the order of the report. Each is a function of the trials and of the conclusion.
 _FINDINGS = (
-    finite_and_moving,
+    finite,
+    frozen,
     linear_energy,
     finite_steps,
     stationary,
@@ -45,6 +48,7 @@ _FINDINGS = (
     mixture_invariance,
     detailed_balance,
     temperature_scaling,
+    units,
     velocity,
     independent_chains,
     seeds,
@@ -73,8 +77,9 @@ def audit(
             typed key and positions `init`, (n, d), of chains that target
             exp(-energy(x)/temperature), it returns the positions after `num_steps` steps, (n, d),
             or a pair of positions and velocities (of mass 1). The energy is a function of one
-            position (d,), and a pytree. It may raise NotImplementedError for an energy that it does
-            not support: the checks that need that energy are marked "n/a".
+            position (d,), and a pytree. It may raise NotImplementedError for an energy, or a
+            number of chains, that it does not support: the checks that need it are marked "n/a".
+            n is `num_chains`, half of it, 2 and 1.
         key: for the starts and the draws; `jax.random.key(0)` if None.
         claim: "exact": the target is invariant at any step; "reversible": in detailed balance too.
             A sampler that breaks its claim has a fault.

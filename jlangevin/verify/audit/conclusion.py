@@ -43,8 +43,7 @@ def settle(trials: Trials, rules: Mapping[str, Rule]) -> Conclusion:
     quadratic = _known(trials.quadratic_once, trials.quadratic_few, trials.quadratic_many)
     first_seen = _known(trials.linear_once, trials.linear_many) or quadratic
     fits = [
-        fit_reading(reading, first_seen, level)
-        for reading in readings(rules, settings.step_size, settings.temperature)
+        fit_reading(reading, first_seen, level) for reading in readings(rules, settings.temperature)
     ]
     # The true reading is among those that are left.
     pairs = [

@@ -17,14 +17,19 @@ __all__ = [
     "CENTER",
     "FEW_STEPS",
     "MANY_STEPS",
+    "NUM_REPEATS",
     "PRECISION",
     "SLOPE",
+    "UNITS",
     "Problems",
+    "in_units",
     "normal_quantiles",
     "problems_at",
 ]
 
 FEW_STEPS, MANY_STEPS = 8, 100
+NUM_REPEATS = 48  # runs of one chain, and of two
+UNITS = 16.0  # by what x is multiplied, and divided, in other units
 SLOPE = np.array([3.0, 4.0])  # of the linear energy
 PRECISION = np.array([[1.4, 0.6], [0.6, 1.0]])  # eigenvalues 0.57 and 1.83
 CENTER = np.array([1.0, -2.0])
@@ -60,6 +65,14 @@ def problems_at(temperature: float) -> Problems:
         point=Gaussian(_START, np.zeros((2, 2))),
         spread=Gaussian(_START, _START_COV),
         target=exact.target(quadratic, jnp.zeros(2), temperature),
+    )
+
+
+def in_units(scale: float) -> tuple[energies.Quadratic, Gaussian]:
+    """The quadratic energy as E(x / scale), and the law to start from as it is in these units."""
+    return (
+        energies.quadratic(PRECISION / scale**2, CENTER * scale),
+        Gaussian(_START * scale, _START_COV * scale**2),
     )
 
 

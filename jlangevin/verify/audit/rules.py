@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -38,7 +39,7 @@ class Reading(NamedTuple):
     empty."""
 
     name: str
-    kernel: Kernel
+    kernel: Callable[[float], Kernel]  # at a step size, as the sampler is given it
     fault: str
 
 
@@ -63,26 +64,38 @@ def likely_cause(factor: float, tolerance: float, temperature: float) -> str:
     return f"{factor:.3g} T"
 
 
-def readings(rules: Mapping[str, Rule], step_size: float, temperature: float) -> list[Reading]:
+def readings(rules: Mapping[str, Rule], temperature: float) -> list[Reading]:
     """All readings to try: those of two rules of the library, and those of `rules`."""
-    steps = {
-        "step η": step_size,
-        "step h = 2η": step_size / 2,
-        "step η/T (it multiplies the score -∇E/T)": step_size / temperature,
-        "step h = 2η/T (half of it multiplies the score -∇E/T)": step_size / (2 * temperature),
+    units = {  # η, in units of the step
+        "step η": 1.0,
+        "step h = 2η": 1 / 2,
+        "step η/T (it multiplies the score -∇E/T)": 1 / temperature,
+        "step h = 2η/T (half of it multiplies the score -∇E/T)": 1 / (2 * temperature),
     }
     overdamped: dict[str, Rule] = {
         "ULA": lambda eta, heat: ula(eta, temperature=heat),
         "Leimkuhler-Matthews": lambda eta, heat: leimkuhler_matthews(eta, temperature=heat),
     }
+    noise_scale = "σ²/(2η): the argument is the scale σ of the noise, not T"
+
+    def at(rule: Rule, unit: float, factor: float | None) -> Callable[[float], Kernel]:
+        """The rule at T times a factor, or at the T of a noise whose scale is σ = T."""
+
+        @functools.cache
+        def kernel(step: float) -> Kernel:
+            eta = step * unit
+            heat = temperature**2 / (2 * eta) if factor is None else factor * temperature
+            return rule(eta, heat)
+
+        return kernel
+
     made = []
-    for (name, rule), (reading, eta) in itertools.product(overdamped.items(), steps.items()):
-        scale = temperature / (2 * eta), "σ²/(2η): the argument is the scale σ of the noise, not T"
-        for factor, fault in [*temperature_factors(temperature), scale]:
-            made.append(Reading(f"{name}, {reading}", rule(eta, factor * temperature), fault))
+    for (name, rule), (reading, unit) in itertools.product(overdamped.items(), units.items()):
+        for factor, fault in [*temperature_factors(temperature), (None, noise_scale)]:
+            made.append(Reading(f"{name}, {reading}", at(rule, unit, factor), fault))
     for name, rule in rules.items():
         for factor, fault in temperature_factors(temperature):
-            made.append(Reading(name, rule(step_size, factor * temperature), fault))
+            made.append(Reading(name, at(rule, 1.0, factor), fault))
     return made
 
 
@@ -117,7 +130,7 @@ def exact_law(reading: Reading, trial: Trial) -> Gaussian | None:
         return None
     try:
         law = exact.law(
-            reading.kernel,
+            reading.kernel(trial.step_size),
             trial.energy,
             trial.start_law,
             trial.num_steps,

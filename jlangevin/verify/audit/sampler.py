@@ -31,6 +31,7 @@ class Trial(NamedTuple):
 
     energy: Any
     start_law: Gaussian | None  # None if the chains do not start from a Gaussian
+    step_size: float
     num_steps: int
     start: Floats  # (n, d)
     position: Floats  # (n, d)
@@ -53,7 +54,7 @@ def run_once(
     num_steps: int,
     start_law: Gaussian | None = None,
 ) -> Trial | None:
-    """One run of a sampler; None if it does not support the energy."""
+    """One run of a sampler; None if it does not support the energy, or so few chains."""
     given = trees.shown((key, energy, step_size, temperature, init, num_steps))
     try:
         with note_on_errors(
@@ -70,7 +71,7 @@ def run_once(
     position = _on_host("positions", pair[0], init.shape)
     velocity = None if pair[1] is None else _on_host("velocities", pair[1], init.shape)
     start = np.asarray(init, np.float64)
-    return Trial(energy, start_law, num_steps, start, position, velocity)
+    return Trial(energy, start_law, step_size, num_steps, start, position, velocity)
 
 
 def _on_host(name: str, given: Any, shape: tuple[int, ...]) -> Floats:

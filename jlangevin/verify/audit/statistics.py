@@ -11,7 +11,15 @@ import scipy
 from jlangevin.verify._statistics import Floats, fisher_test
 from jlangevin.verify.audit.sampler import Trial
 
-__all__ = ["independence_test", "repeated_share", "sign_test", "two_sample_test"]
+__all__ = [
+    "few_sample_test",
+    "independence_test",
+    "repeated_share",
+    "sign_test",
+    "two_sample_test",
+]
+
+_MANY = 2_000  # draws of the larger sample in an exact test
 
 
 def sign_test(values: Sequence[Floats]) -> float:
@@ -33,16 +41,28 @@ def independence_test(x: Floats, y: Floats) -> float:
 
 def two_sample_test(x: Floats, y: Floats, center: Floats) -> float:
     """Wei and Dudley's bound for samples of equal size, for each coordinate and the distance."""
-
-    def with_distance(z: Floats) -> Floats:
-        return np.column_stack([z, np.sum((z - center) ** 2, axis=1)])
-
     gaps = [
         scipy.stats.ks_2samp(a, b, method="asymp").statistic
-        for a, b in zip(with_distance(x).T, with_distance(y).T, strict=True)
+        for a, b in zip(_with_distance(x, center), _with_distance(y, center), strict=True)
     ]
     n = min(len(x), len(y))
     return float(min(1.0, len(gaps) * 2 * math.exp(-n * max(gaps) ** 2)))
+
+
+def few_sample_test(few: Floats, many: Floats, center: Floats) -> float:
+    """The exact test of Kolmogorov and Smirnov, for each coordinate and the distance."""
+    p_values = [
+        scipy.stats.ks_2samp(a, b, method="exact").pvalue
+        for a, b in zip(
+            _with_distance(few, center), _with_distance(many[:_MANY], center), strict=True
+        )
+    ]
+    return float(min(1.0, len(p_values) * min(p_values)))
+
+
+def _with_distance(x: Floats, center: Floats) -> Floats:
+    """The coordinates, and the squared distance from the center, (d + 1, n)."""
+    return np.vstack([x.T, np.sum((x - center) ** 2, axis=1)])
 
 
 def repeated_share(trial: Trial) -> float:

@@ -10,27 +10,54 @@ import scipy
 
 from jlangevin.verify._statistics import POWER
 from jlangevin.verify.audit.conclusion import Conclusion
+from jlangevin.verify.audit.problems import CENTER, MANY_STEPS
 from jlangevin.verify.audit.report import NO_QUADRATIC, Finding
-from jlangevin.verify.audit.statistics import independence_test, repeated_share
+from jlangevin.verify.audit.statistics import (
+    few_sample_test,
+    independence_test,
+    repeated_share,
+)
 from jlangevin.verify.audit.trials import Trials
 
-__all__ = ["batch_size", "finite_and_moving", "independent_chains", "seeds"]
+__all__ = ["batch_size", "finite", "frozen", "independent_chains", "seeds"]
+
+_FROZEN = 0.999  # the correlation of start and end from which on a chain hardly moves
 
 
-def finite_and_moving(trials: Trials, conclusion: Conclusion) -> Finding:
-    """Whether all draws are finite, and chains move."""
-    name, completed = "finite and moving", trials.completed
+def finite(trials: Trials, conclusion: Conclusion) -> Finding:
+    """Whether all draws are finite."""
+    completed = trials.completed
     number = sum(len(trial.start) for trial in completed)
     bad = sum(int((~trial.finite).sum()) for trial in completed)
-    one_step = trials.linear_once or trials.quadratic_once
-    moved = 0.0
-    if one_step is not None:
-        moved = float((one_step.position != one_step.start).any(axis=1).mean())
     if bad:
-        return Finding(name, "FAIL", f"{bad} of {number} draws are not finite")
-    if moved < 0.01:
-        return Finding(name, "FAIL", f"{moved:.1%} of the chains move in a step")
-    return Finding(name, "pass", f"all are; {moved:.0%} move in the first step")
+        return Finding("finite", "FAIL", f"{bad} of {number} draws are not finite")
+    return Finding("finite", "pass", "all draws are")
+
+
+def frozen(trials: Trials, conclusion: Conclusion) -> Finding:
+    """Whether every coordinate moves in every run, and chains forget where they started.
+
+    From exact starts, chains that stand still pass every test of invariance.
+    """
+    name = "frozen"
+    moved = [
+        float((trial.position != trial.start)[trial.finite].mean(axis=0).min())
+        for trial in trials.completed
+        if trial.finite.any()
+    ]
+    if moved and min(moved) < 0.01:
+        says = f"in one of the runs, {min(moved):.1%} of the chains moved along one coordinate"
+        return Finding(name, "FAIL", says)
+    far = trials.quadratic_many
+    if far is None or far.finite.sum() < 2:
+        return Finding(name, "pass", "chains move in all runs")
+    x, y = far.start[far.finite], far.position[far.finite]
+    pairs = [(a, b) for a, b in zip(x.T, y.T, strict=True) if np.ptp(a) > 0 and np.ptp(b) > 0]
+    memory = max((abs(float(np.corrcoef(a, b)[0, 1])) for a, b in pairs), default=0.0)
+    says = f"after {MANY_STEPS} steps, start and end have a correlation of {memory:.2f}"
+    if memory > _FROZEN:
+        return Finding(name, "FAIL", f"{says}: chains hardly move")
+    return Finding(name, "pass", f"chains move in all runs; {says}")
 
 
 def independent_chains(trials: Trials, conclusion: Conclusion) -> Finding:
@@ -71,15 +98,30 @@ def seeds(trials: Trials, conclusion: Conclusion) -> Finding:
 
 
 def batch_size(trials: Trials, conclusion: Conclusion) -> Finding:
-    """Whether a chain depends on how many chains there are."""
-    name, whole, part = "batch size", trials.same_key, trials.half_of_the_chains
-    if whole is None or part is None:
+    """Whether a chain has another law among few than among many.
+
+    If draws are the same however many there are, so is the law. If not, draws of many runs of one
+    chain, and of two, are compared with those of all chains together.
+    """
+    name, whole, level = "batch size", trials.same_key, trials.settings.level
+    if whole is None:
         return Finding(name, "n/a", NO_QUADRATIC)
-    n = len(part.position)
-    rounding = 1e-4 * float(np.nanmax(np.abs(part.position), initial=0))
-    if np.allclose(whole.position[:n], part.position, 0, rounding, equal_nan=True):
-        return Finding(name, "info", "a chain's draws do not depend on how many there are")
-    return Finding(name, "info", "a chain's draws change with the number of chains")
+    if not trials.draws_depend_on_batch:
+        says = "a chain's draws do not depend on how many there are"
+        return Finding(name, "pass", says)
+    p_values = {
+        number: few_sample_test(few.position, whole.position, CENTER) if few.finite.all() else 0.0
+        for number, few in ((1, trials.in_ones), (2, trials.in_twos))
+        if few is not None
+    }
+    says = "a chain's draws change with the number of chains"
+    if not p_values:
+        return Finding(name, "info", says)
+    p_value = min(1.0, len(p_values) * min(p_values.values()))
+    if p_value >= level:
+        return Finding(name, "pass", f"{says}, their law does not", p_value)
+    among = "one chain alone" if min(p_values, key=p_values.__getitem__) == 1 else "two chains"
+    return Finding(name, "FAIL", f"{says}, and {among} has another law than many", p_value)
 
 
 def _detectable_dependence(level: float, num_pairs: int) -> str:

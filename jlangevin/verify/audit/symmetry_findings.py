@@ -1,4 +1,4 @@
-"""Findings on symmetries: reversing time, and scaling energy and temperature together."""
+"""Findings on symmetries: reversing time, scaling energy and temperature together, and units."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import scipy
 
 from jlangevin.verify._statistics import POWER, Floats
 from jlangevin.verify.audit.conclusion import Conclusion
-from jlangevin.verify.audit.problems import CENTER
+from jlangevin.verify.audit.problems import CENTER, UNITS
 from jlangevin.verify.audit.report import NO_QUADRATIC, Finding
+from jlangevin.verify.audit.rules import compare_trial, exact_law
+from jlangevin.verify.audit.sampler import Trial
 from jlangevin.verify.audit.statistics import sign_test, two_sample_test
 from jlangevin.verify.audit.trials import Trials
 
-__all__ = ["detailed_balance", "temperature_scaling"]
+__all__ = ["detailed_balance", "temperature_scaling", "units"]
 
 
 def detailed_balance(trials: Trials, conclusion: Conclusion) -> Finding:
@@ -74,3 +76,41 @@ def temperature_scaling(trials: Trials, conclusion: Conclusion) -> Finding:
     gap = critical + scipy.stats.norm.isf(1 - POWER) / math.sqrt(2 * n)
     finds = f"a gap of {gap:.2g} in a distribution function"
     return Finding(name, "pass", f"E at T is {energy}", p_value, finds)
+
+
+def units(trials: Trials, conclusion: Conclusion) -> Finding:
+    """Whether x in other units is the same chain: E(x/c) at the step c²η, or ch.
+
+    A bound on the gradient, or a constant beside it, shows here and nowhere else.
+    """
+    name, here = "units", trials.quadratic_few
+    if here is None:
+        return Finding(name, "n/a", NO_QUADRATIC)
+    if not conclusion.follows_rule and not conclusion.exact:
+        return Finding(name, "n/a", "which chain it is in these units is not known")
+    level, unit = trials.settings.level, trials.unit
+    p_values = [
+        _same_chain(trial, here, scale, conclusion, level)
+        for trial, scale in ((trials.in_small_units, 1 / UNITS), (trials.in_large_units, UNITS))
+        if trial is not None
+    ]
+    p_value = min(1.0, len(p_values) * min(p_values, default=1.0))
+    if p_value >= level:
+        return Finding(name, "pass", f"E(x/c) at the step {unit} is the same chain", p_value)
+    says = "E(x/c) is another chain, at the step c²η and at ch: a constant has a unit"
+    verdict: Literal["FAIL", "info"] = "FAIL" if conclusion.follows_rule else "info"
+    return Finding(name, verdict, says, p_value)
+
+
+def _same_chain(
+    trial: Trial, here: Trial, scale: float, conclusion: Conclusion, level: float
+) -> float:
+    """The p-value that a trial in other units is that of the rule, or else the chain seen here."""
+    if not trial.finite.all() or not here.finite.all():
+        return 0.0
+    if conclusion.explanation is not None and conclusion.follows_rule:
+        law = exact_law(conclusion.explanation.reading, trial)
+        if law is not None:
+            report = compare_trial(trial, law, level)
+            return 0.0 if report is None else report.p_value
+    return two_sample_test(trial.position / scale, here.position, CENTER)

@@ -7,11 +7,19 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jlangevin.distribution import Gaussian
 from jlangevin.energies import GaussianMixture
 from jlangevin.energies.base import Energy
-from jlangevin.verify.audit.problems import FEW_STEPS, MANY_STEPS, problems_at
+from jlangevin.verify.audit.problems import (
+    FEW_STEPS,
+    MANY_STEPS,
+    NUM_REPEATS,
+    UNITS,
+    in_units,
+    problems_at,
+)
 from jlangevin.verify.audit.sampler import Draw, Trial, run_once
 
 __all__ = ["Settings", "Trials", "run_trials"]
@@ -57,11 +65,32 @@ class Trials(NamedTuple):
     same_key_again: Trial | None
     other_key: Trial | None
     half_of_the_chains: Trial | None
+    two_chains: Trial | None
+    one_chain: Trial | None
+
+    # From a point, many runs of so few chains; None if the draws above are the same anyway.
+    in_twos: Trial | None
+    in_ones: Trial | None
+
+    # From a Gaussian, with x divided, and multiplied, by c; the step size by c², or by c if that
+    # comes nearer to the same chain.
+    unit: str
+    in_small_units: Trial | None
+    in_large_units: Trial | None
 
     @property
     def completed(self) -> list[Trial]:
         """The runs on energies that the sampler supports."""
         return [each for each in self if isinstance(each, Trial)]
+
+    @property
+    def draws_depend_on_batch(self) -> bool:
+        """Whether the same key gives a chain other draws if there are fewer chains."""
+        whole = self.same_key
+        parts = (self.half_of_the_chains, self.two_chains, self.one_chain)
+        return whole is not None and any(
+            part is not None and not _same_draws(part, whole) for part in parts
+        )
 
 
 def run_trials(draw: Draw, key: jax.Array, settings: Settings) -> Trials:
@@ -87,11 +116,10 @@ def run_trials(draw: Draw, key: jax.Array, settings: Settings) -> Trials:
         start_law: Gaussian | None = None,
         at_temperature: float = temperature,
         old_key: jax.Array | None = None,
+        step_size: float = settings.step_size,
     ) -> Trial | None:
         key = next(keys) if old_key is None else jax.random.clone(old_key)
-        return run_once(
-            draw, key, energy, settings.step_size, at_temperature, init, num_steps, start_law
-        )
+        return run_once(draw, key, energy, step_size, at_temperature, init, num_steps, start_law)
 
     def from_law(energy: Energy, law: Gaussian, num_steps: int) -> Trial | None:
         return trial(energy, starts(law), num_steps, law)
@@ -99,8 +127,28 @@ def run_trials(draw: Draw, key: jax.Array, settings: Settings) -> Trials:
     def repeat(old_key: jax.Array, num_chains: int = n) -> Trial | None:
         return trial(problems.quadratic, at_point[:num_chains], FEW_STEPS, old_key=old_key)
 
+    def many_runs(num_chains: int) -> Trial | None:
+        """The chains of many runs, as if they were of one."""
+        few = [
+            trial(problems.quadratic, at_point[:num_chains], FEW_STEPS, old_key=each)
+            for each in jax.random.split(next(keys), NUM_REPEATS)
+        ]
+        known = [each for each in few if each is not None]
+        if not known:
+            return None
+        start, position = (
+            np.concatenate([getattr(each, part) for each in known])
+            for part in ("start", "position")
+        )
+        return known[0]._replace(start=start, position=position, velocity=None)
+
+    def elsewhere(scale: float, unit: float) -> Trial | None:
+        """The quadratic energy with x multiplied by `scale`, and the step size by `unit`."""
+        energy, law = in_units(scale)
+        return trial(energy, starts(law), FEW_STEPS, law, step_size=settings.step_size * unit)
+
     # Each run takes the next keys, so the order of these lines decides the draws.
-    return Trials(
+    made = Trials(
         settings=settings,
         target=target,
         linear_once=trial(problems.linear, at_point, 1, point),
@@ -118,7 +166,41 @@ def run_trials(draw: Draw, key: jax.Array, settings: Settings) -> Trials:
         same_key_again=repeat(repeated_key),
         other_key=repeat(next(keys)),
         half_of_the_chains=repeat(repeated_key, n // 2),
+        two_chains=repeat(repeated_key, 2),
+        one_chain=repeat(repeated_key, 1),
+        in_twos=None,
+        in_ones=None,
+        unit="",
+        in_small_units=None,
+        in_large_units=None,
     )
+    if made.draws_depend_on_batch:
+        made = made._replace(in_twos=many_runs(2), in_ones=many_runs(1))
+    if made.quadratic_few is None:
+        return made
+    tried = {unit: elsewhere(1 / UNITS, UNITS**-power) for unit, power in (("c²η", 2), ("ch", 1))}
+    spread_here = _spread(made.quadratic_few)
+    unit = min(tried, key=lambda unit: abs(math.log(_spread(tried[unit]) * UNITS / spread_here)))
+    return made._replace(
+        unit=unit,
+        in_small_units=tried[unit],
+        in_large_units=elsewhere(UNITS, UNITS ** (2 if unit == "c²η" else 1)),
+    )
+
+
+def _spread(trial: Trial | None) -> float:
+    """The root mean square distance from the mean, above 0 and finite."""
+    if trial is None or not trial.finite.any():
+        return 1e300
+    x = trial.position[trial.finite]
+    found = float(np.sqrt(np.mean(np.sum((x - x.mean(axis=0)) ** 2, axis=1))))
+    return min(max(found, 1e-300), 1e300)
+
+
+def _same_draws(part: Trial, whole: Trial) -> bool:
+    n = len(part.position)
+    rounding = 1e-4 * float(np.nanmax(np.abs(part.position), initial=0))
+    return np.allclose(whole.position[:n], part.position, 0, rounding, equal_nan=True)
 
 
 def _scaled(energy: Energy, factor: jax.Array, x: jax.Array) -> jax.Array:
