@@ -37,6 +37,12 @@ class Mutant(NamedTuple):
 SAMPLING = "tests/sampling -m 'not slow'"
 METROPOLIS = "tests/kernels/test_metropolis.py tests/kernels/test_mala.py -m 'not slow'"
 
+
+def fast(*names: str) -> str:
+    """The fast tests of these modules of tests/kernels."""
+    return " ".join(f"tests/kernels/test_{name}.py" for name in names) + " -m 'not slow'"
+
+
 MUTANTS = [
     Mutant(
         "driver: the acceptance rate of the last step for the mean",
@@ -149,6 +155,97 @@ MUTANTS = [
         "(count / (draws * count - 1))",
         "(1 / draws)",
         "tests/test_reducers.py -m 'not slow'",
+    ),
+    Mutant(
+        "kernels: malt's friction halved",
+        "kernels/malt.py",
+        "            self.friction,\n",
+        "            0.5 * self.friction,\n",
+        fast("malt"),
+    ),
+    Mutant(
+        "kernels: malt's work without the mass",
+        "kernels/malt.py",
+        "langevin_work(state, moved, 0.5 * h**2, self.inverse_mass)",
+        "langevin_work(state, moved, 0.5 * h**2)",
+        fast("malt"),
+    ),
+    Mutant(
+        "kernels: malt's work of the last leapfrog only",
+        "kernels/malt.py",
+        "course.work + more",
+        "more",
+        fast("malt"),
+    ),
+    Mutant(
+        "kernels: barker's uniform from another normal",
+        "kernels/barker.py",
+        "jnp.abs(zeta) * math.sqrt(0.5)",
+        "jnp.abs(zeta) * 0.75",
+        fast("barker"),
+    ),
+    Mutant(
+        "kernels: barker's work without T",
+        "kernels/barker.py",
+        "rise, rise_back = w * g / temperature, -w * h / temperature",
+        "rise, rise_back = w * g, -w * h",
+        fast("barker"),
+    ),
+    Mutant(
+        "kernels: acceptance 3% low",
+        "kernels/metropolis.py",
+        "accepted = uniform < rate",
+        "accepted = uniform < 0.97 * rate",
+        METROPOLIS,
+    ),
+    Mutant(
+        "kernels: a proposal that cannot be weighed is let through",
+        "kernels/metropolis.py",
+        "possible = (cause == 0) & ~jnp.isnan(log_ratio)",
+        "possible = ~jnp.isnan(log_ratio)",
+        METROPOLIS,
+    ),
+    Mutant(
+        "kernels: leimkuhler_matthews is not shifted at a swap",
+        "kernels/leimkuhler_matthews.py",
+        "return xi + separately_rounded((now - before) * g, hidden_zero(now))",
+        "return xi",
+        fast("leimkuhler_matthews", "tempered"),
+    ),
+    Mutant(
+        "kernels: underdamped is not rescaled at a swap",
+        "kernels/underdamped.py",
+        "return state._replace(velocity=velocity)",
+        "return state",
+        fast("underdamped", "tempered"),
+    ),
+    Mutant(
+        "kernels: the exponent of a swap with T squared",
+        "kernels/tempered.py",
+        "((hot - cold) / (cold * hot))",
+        "((hot - cold) / (cold * hot) ** 2)",
+        fast("tempered"),
+    ),
+    Mutant(
+        "kernels: coupled chains meet if one of them accepts",
+        "kernels/coupled.py",
+        "jnp.minimum(info.acceptance_rate, report.acceptance_rate)",
+        "info.acceptance_rate",
+        fast("coupled"),
+    ),
+    Mutant(
+        "kernels: a reflection by half",
+        "kernels/coupled.py",
+        "times = -2 * along",
+        "times = -along",
+        fast("coupled"),
+    ),
+    Mutant(
+        "warm-up: the covariance doubled",
+        "adaptation/metric.py",
+        "cov = x.T @ x / n",
+        "cov = 2 * x.T @ x / n",
+        "tests/adaptation -m 'not slow'",
     ),
 ]
 
