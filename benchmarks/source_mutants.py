@@ -138,8 +138,8 @@ MUTANTS = [
     Mutant(
         "noise: a uniform that can be 0",
         "noise.py",
-        "return (cell + wide(0.5)) * wide(2.0**-bits)",
-        "return cell * wide(2.0**-bits)",
+        "return (cell + float_type(0.5)) * float_type(2.0**-bits)",
+        "return cell * float_type(2.0**-bits)",
         "tests/test_noise.py -m 'not slow'",
     ),
     Mutant(
