@@ -1,8 +1,8 @@
-"""The audit of this library's samplers and of others': `python benchmarks/audit.py`.
+"""Audit this library's samplers and those of others: `python benchmarks/audit.py`.
 
-An adapter makes `draw(key, energy, step_size, temperature, init, num_steps)` of a sampler, with
-what it has: where there is no temperature it is given E/T. Peers that are not installed are named
-as such. `pip install ".[bench]"` installs most; SGMCMCJax, `pip install --no-deps sgmcmcjax`.
+An adapter turns a sampler into `draw(key, energy, step_size, temperature, init, num_steps)`. A
+sampler without a temperature is given E/T. Peers that are not installed are named as such.
+`pip install ".[bench]"` installs most of them, `pip install --no-deps sgmcmcjax` SGMCMCJax.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class Case:
 
 
 def chains(make: Callable[[Any, Any, Any], tuple[Any, Any, Any]]) -> jl.verify.Draw:
-    """A sampler of one chain, `make(energy, step_size, temperature) -> (init, step, read)`, for
-    many: `init(key, position)`, `step(key, state, t)` and `read(state)`, one key a chain and step.
-    """
+    """Turn a sampler of one chain, `make(energy, step_size, temperature) -> (init, step, read)`,
+    into one of many. It calls `init(key, position)`, `step(key, state, t)` and `read(state)`, with
+    a key for each chain and step."""
 
     @jax.jit
     def draw(key: Any, energy: Any, step: Any, heat: Any, init: Any, num_steps: Any) -> Any:
@@ -87,7 +87,7 @@ def blackjax_sghmc() -> jl.verify.Draw:
 
 
 def blackjax_adjusted(name: str) -> Callable[[], jl.verify.Draw]:
-    """On log p = -E/T: there is no temperature."""
+    """These sample log p = -E/T, as they have no temperature."""
 
     def load() -> jl.verify.Draw:
         import blackjax
@@ -268,9 +268,9 @@ def thermox_ou() -> jl.verify.Draw:
 
 
 def thermox_drift(num_draws: int) -> dict[str, Any]:
-    """One transition of dx = -A x dt + dW from 0 over a time of 1, A not normal.
+    """One transition of dx = -A x dt + dW from 0 over a time of 1, where A is not normal.
 
-    The covariance of the exact one is ∫_0^1 e^{-As} e^{-Aᵀs} ds (Van Loan 1978).
+    Its exact covariance is ∫_0^1 e^{-As} e^{-Aᵀs} ds (Van Loan 1978).
     """
     import thermox
 
@@ -300,7 +300,7 @@ def thermox_drift(num_draws: int) -> dict[str, Any]:
 
 
 def torchebm_langevin() -> jl.verify.Draw:
-    """Written by the source of 0.8.9, whose noise_scale² is the temperature; not yet run."""
+    """Written from the source of 0.8.9, where noise_scale² is the temperature; not yet run."""
     import torch
     from torchebm.core import BaseModel
     from torchebm.samplers import LangevinDynamics
@@ -330,14 +330,14 @@ def torchebm_langevin() -> jl.verify.Draw:
 
 
 def not_importable() -> jl.verify.Draw:
-    raise ImportError("the module can be imported, for which there is no adapter yet")
+    raise ImportError("the module can be imported, but there is no adapter for it yet")
 
 
 # The table ------------------------------------------------------------------------------------
 
 
 def half_square(h: Any, temperature: Any) -> jl.kernels.ULA:
-    """The proposal of a leapfrog on E/T, or of noise of scale h."""
+    """ULA that proposes as a leapfrog on E/T does, or with noise of scale h."""
     return jl.ula(h**2 / (2 * temperature), temperature=temperature)
 
 

@@ -1,15 +1,15 @@
 """Seconds to the first result in a fresh Python: `python benchmarks/first_call.py`.
 
-The double well in ten dimensions, 100 chains × 100 steps, float32. Each kernel is run in a process
-of its own, in which none of its programs has been compiled. The clock starts when the library is
-imported and the key and the start positions are there, and stops when the result is; it counts the
-programs that XLA compiled meanwhile. Timed next, in the same process, is a run of 101 steps. Runs
-that keep their draws, which then have another shape, are in processes of their own.
+The double well in ten dimensions, 100 chains × 100 steps, float32. Each kernel runs in a process of
+its own, where none of its programs has been compiled yet. The clock starts when the library is
+imported and the key and the start positions exist, and stops when the result is ready; XLA's
+compilations in between are counted. Then a run of 101 steps is timed in the same process. Runs that
+keep their draws have processes of their own, as 101 draws have another shape.
 
-Beside it BlackJAX as its documentation shows it: a `scan` over keys of a kernel under `vmap`, in
-one `jit`, with nothing kept. `init` makes its states before the `jit` or inside, the faster one.
-`ula` has `sgld` with the full gradient beside it, `malt` Hamiltonian Monte Carlo with as many
-leapfrogs.
+Beside it runs BlackJAX as its documentation shows it: a `scan` over keys of a kernel under `vmap`,
+in one `jit`, with nothing kept. `init` makes its states before the `jit` or inside it, whichever is
+faster. `ula` is compared with `sgld` on the full gradient, `malt` with Hamiltonian Monte Carlo of
+as many leapfrogs.
 
 The processes take turns, so that a slow minute falls on all alike; the figures are medians. A
 second table says where the first call's time went.
@@ -66,8 +66,8 @@ class Case:
 
 @dataclasses.dataclass(frozen=True)
 class Call:
-    """Seconds of one call in all, the programs compiled, and the seconds of three of its parts,
-    which do not overlap."""
+    """The seconds that one call took, the number of programs compiled, and the seconds of three of
+    its parts, which do not overlap."""
 
     seconds: float
     programs: int
@@ -103,14 +103,14 @@ def ours(kernel: str, keep: bool) -> Callable[..., Run]:
 
 
 def blackjaxs(kernel: str, init_inside: bool) -> Callable[..., Run]:
-    """Nothing is kept but the final states."""
+    """A run that keeps only the final states."""
     import blackjax
 
     def log_density(x: jax.Array) -> jax.Array:
         return -jnp.sum((x**2 - 1) ** 2)
 
     def algorithm() -> tuple[Callable[..., Any], Callable[..., Any]]:
-        """`init` of one position and `step` of a key and a state."""
+        """`init`, a function of a position, and `step`, a function of a key and a state."""
         if PEERS[kernel] == "sgld":
             sgld = blackjax.sgld(lambda position, _: jax.grad(log_density)(position))
             return sgld.init, lambda key, x: sgld.step(key, x, None, ETA)
@@ -179,7 +179,7 @@ def covered(spans: Iterable[tuple[float, float]]) -> float:
 
 
 def measure(case: Case) -> list[Call]:
-    """Of the first call and of the one with another number of steps."""
+    """Time the first call, and one with another number of steps."""
     build = BUILDERS[case.by](case.kernel)
     inputs = jax.random.key(0), jnp.asarray(np.ones((CHAINS, DIM), np.float32))
     jax.block_until_ready(inputs)
@@ -207,7 +207,7 @@ def in_a_fresh_process(case: Case) -> list[Call]:
 
 
 def median(calls: Iterable[Call]) -> Call:
-    """Of each figure by itself."""
+    """The median of each figure by itself."""
     columns = zip(*map(dataclasses.astuple, calls), strict=True)
     seconds, programs, *parts = map(statistics.median, columns)
     return Call(seconds, int(programs), *parts)
@@ -273,7 +273,7 @@ def main() -> None:
     if args.child:
         print(json.dumps([dataclasses.asdict(call) for call in measure(Case(*args.child))]))
         return
-    # Else this process would take most of a card's memory, which the others need.
+    # Otherwise this process would take most of a card's memory, which the others need.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     harness.print_environment()
     found = first_calls(args.only, args.repeats)

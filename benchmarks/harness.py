@@ -33,7 +33,7 @@ PACKAGES = (
 
 @dataclasses.dataclass(frozen=True)
 class Timing:
-    """Seconds: of the first call, which compiles, and of each repeat after it."""
+    """The seconds of the first call, which compiles, and of each repeat after it."""
 
     first: float
     repeats: tuple[float, ...]
@@ -44,7 +44,7 @@ class Timing:
 
     @property
     def compile(self) -> float:
-        """What the first call took beyond a later one."""
+        """How much longer the first call took than a later one."""
         return max(self.first - self.median, 0.0)
 
 
@@ -102,7 +102,7 @@ def print_environment() -> None:
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """The first column to the left, the others to the right."""
+    """Print the first column left-aligned and the others right-aligned."""
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
     for row in [header, ["-" * width for width in widths], *rows]:
         cells = [row[0].ljust(widths[0])]

@@ -50,7 +50,8 @@ class State(NamedTuple):
 
 @pytree_dataclass
 class Rule:
-    """A kernel by its rule (∇E, x, second, ξ) -> (x, second), and the scale of the first second."""
+    """A kernel given by its rule (∇E, x, second, ξ) -> (x, second); `scale` is that of the initial
+    `second`."""
 
     rule: Any
     scale: float = 1.0
@@ -67,7 +68,7 @@ class Rule:
 
 
 def steps_to_see(name: str) -> int:
-    """What is wrong with the first state alone is soon forgotten."""
+    """A slip in the first state alone is soon forgotten."""
     return 1 if "first" in name else NUM_STEPS
 
 
@@ -83,7 +84,7 @@ class ForgetsStart(Around):
 
 
 def update(rule: Callable[..., Any]) -> Rule:
-    """A kernel without a second state by its rule (∇E, x, ξ) -> x."""
+    """A kernel without a second state, given by its rule (∇E, x, ξ) -> x."""
     return Rule(lambda g, x, second, xi: (rule(g, x, xi), second), scale=0.0)
 
 
@@ -252,7 +253,7 @@ DRIVERS: dict[str, Callable[[Streams, int], Any]] = {
 class Accepting(Around):
     """An adjusted kernel whose next state is rule(state, proposed, rate, uniform).
 
-    The rule is the right one or one of `RULES`, by its number, so that one program has them all.
+    A number picks the right rule or one of `RULES`, so that one program serves them all.
     """
 
     number: Any
@@ -267,7 +268,7 @@ class Accepting(Around):
 
 
 def accepting(kernel: Any, rule: str | None) -> Accepting:
-    """By the name of the rule; the right one if None."""
+    """The kernel with the rule of this name, or with the right one if None."""
     return Accepting(kernel, 0 if rule is None else 1 + list(RULES).index(rule))
 
 

@@ -1,18 +1,18 @@
-"""The normals held against their law, 10⁸ of them: `python benchmarks/noise_quality.py [--x64]`.
+"""Test 10⁸ normals against their law: `python benchmarks/noise_quality.py [--x64]`.
 
 They are made as a run makes them, by `noise.pairs` and `Pairs.at`, in five layouts with streams of
 their own. Chunk by chunk they go into counts and sums in float64, so memory does not grow. All
 tests together reject a perfect generator with probability 1e-6: each is held to 1e-6 over their
 number.
 
-The law is that of the continuous normal. What 32 bits and float32 make of it is too little to see.
-Box-Muller on the centres of 2³² cells of radius and as many of angle moves the distribution
+The law is the continuous normal. The effect of 32 bits and of float32 is too small to see.
+Box-Muller on the centres of 2³² cells of radius and 2³² cells of angle moves the distribution
 function by less than 2⁻³¹: one cell for an arc of angles, half a cell for an interval of radii.
 Relative errors of 6.5 roundings, which the tests allow a normal, move it by less than
 6.5 · 2⁻²⁴ · max |x| φ(x) < 1e-7. The standard error of a distribution function from 10⁸ draws is
-5e-5. Only bins hardly wider than the spacing of floats would see it: of a million equiprobable,
-those near x = 1 hold some 35 floats each, and the χ² of all was 3.1 standard errors too large in
-float32, 0.4 in float64.
+5e-5. Only bins hardly wider than the spacing of floats would see it: of a million equiprobable
+bins, those near x = 1 hold some 35 floats each, and the χ² of all bins was 3.1 standard errors too
+large in float32, 0.4 in float64.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Layout:
 
     name: str
     chains: int
-    leaves: tuple[tuple[int, ...], ...]  # the shapes of the position's
+    leaves: tuple[tuple[int, ...], ...]  # their shapes
     steps: int  # an even number
     other_chains: bool = False
     crossed: bool = False  # also against other purposes and another key
@@ -116,7 +116,7 @@ def draw(
 
 
 def flipped(key: jax.Array, bit: int) -> jax.Array:
-    """The key that differs in one of 64 bits."""
+    """The key with one of its 64 bits flipped."""
     mask = np.zeros(2, np.uint32)
     mask[bit // 32] = np.uint32(1) << np.uint32(bit % 32)
     return jax.random.wrap_key_data(jax.random.key_data(key) ^ mask, impl="threefry2x32")
@@ -126,11 +126,11 @@ def flipped(key: jax.Array, bit: int) -> jax.Array:
 
 
 class Tally:
-    """Of draws that each have the standard normal law."""
+    """Counts and sums of draws that each have the standard normal law."""
 
     def __init__(self, bound: float) -> None:
         self.bound = bound
-        self.size = 0  # of the finite ones
+        self.size = 0  # finite draws
         self.not_finite = 0
         self.beyond = 0
         self.largest = 0.0
@@ -149,7 +149,7 @@ class Tally:
         self.largest = max(self.largest, float(np.max(size)))
         self.beyond += int(np.sum(size > self.bound))
         self.tails += [[np.sum(sign * x > s) for s in SIGMAS] for sign in (-1, 1)]
-        # The bin follows from the distribution function: right but for draws within a rounding,
+        # The distribution function gives the bin, rightly except for draws within a rounding,
         # 1e-16, of a quantile.
         cells = np.minimum((special.ndtr(x) * GRID).astype(np.int64), GRID - 1)
         np.add.at(self.grid, cells, 1)
@@ -160,8 +160,8 @@ class Tally:
 
 
 class Products:
-    """Of independent pairs of standard normals: x y, and (x² - 1)(y² - 1)/2. Both have mean 0 and
-    variance 1, and those of overlapping pairs, x y and y z, are uncorrelated."""
+    """Sums of x y and of (x² - 1)(y² - 1)/2 over independent pairs of standard normals. Both terms
+    have mean 0 and variance 1; those of overlapping pairs, x y and y z, are uncorrelated."""
 
     def __init__(self) -> None:
         self.sums: dict[str, Array] = {}
@@ -195,9 +195,9 @@ def _of_z(group: str, name: str, statistic: float, expected: float, error: float
 
 
 def check_moments(tally: Tally) -> list[Check]:
-    """A mean of x**k has variance (E x**2k - (E x**k)²) / n. It is normal enough: for k = 8, the
-    worst, of 10⁸ draws, skewness 0.011 and excess kurtosis 5e-4 change the probability of going
-    beyond 5.6 standard errors by less than a tenth."""
+    """A mean of x**k has variance (E x**2k - (E x**k)²) / n. It is normal enough: in the worst
+    case, k = 8 and 10⁸ draws, a skewness of 0.011 and an excess kurtosis of 5e-4 change the
+    probability of exceeding 5.6 standard errors by less than a tenth."""
     return [
         _of_z(
             "moments",
@@ -214,8 +214,8 @@ def check_distribution(tally: Tally) -> list[Check]:
     """Kolmogorov-Smirnov and χ².
 
     The largest gap at the quantiles of the grid is at most 1/GRID short of the largest gap
-    anywhere, so the p-value, from the asymptotic law of the latter, is never too small.
-    The χ² is held to both sides: numbers can be too evenly spread.
+    anywhere. The p-value is from the asymptotic law of the latter, so it is never too small. The χ²
+    test is two-sided: numbers can be too evenly spread.
     """
     edges = np.arange(1, GRID + 1) / GRID
     gap = float(np.max(np.abs(np.cumsum(tally.grid) / tally.size - edges)))
@@ -234,7 +234,7 @@ def check_distribution(tally: Tally) -> list[Check]:
 
 
 def check_tails(tally: Tally) -> list[Check]:
-    """Numbers of draws beyond so many sigma on either side, binomial."""
+    """The numbers of draws beyond each of `SIGMAS`, on either side, are binomial."""
     checks = []
     for sign, counts in zip("<>", tally.tails, strict=True):
         for sigmas, count in zip(SIGMAS, counts, strict=True):
@@ -254,11 +254,9 @@ def largest_normal(dtype: Any) -> float:
 
 
 def check_extremes(tally: Tally) -> list[Check]:
-    """What must never be, and the largest of all, two-sided, as of a continuous normal.
-
-    The latter's upper p-value is 1e-3 still at the bound of float32, for 10⁸ draws: there it is
-    the former that rejects.
-    """
+    """Values that must never occur, and the largest |x|, two-sided under a continuous normal. For
+    10⁸ draws the upper p-value of the second is still 1e-3 at the bound of float32; beyond the
+    bound the first rejects."""
     never = tally.not_finite + tally.beyond
     log_within = tally.size * math.log1p(-2 * float(special.ndtr(-tally.largest)))
     both = 2 * min(math.exp(log_within), -math.expm1(log_within))
@@ -271,7 +269,7 @@ def check_extremes(tally: Tally) -> list[Check]:
 
 
 def check_correlations(products: Products) -> list[Check]:
-    """Correlations with the mean and variance that are known, hence exact standard errors."""
+    """Correlations: mean and variance are known, so the standard errors are exact."""
     checks = []
     for name, (size, *totals) in products.sums.items():
         for what, total in zip(("", ", squares"), totals, strict=True):
@@ -284,7 +282,7 @@ def study(
     every: tuple[Layout, ...], chunks: int, seed: int, dtype: Any, make: Draw = draw
 ) -> tuple[int, list[Check]]:
     """The number of draws, and all tests of `chunks` chunks of every layout."""
-    # With room for a few roundings.
+    # The bound leaves room for a few roundings.
     tally, products = Tally(largest_normal(dtype) * (1 + 1e-6)), Products()
     for number, layout in enumerate(every):
         key = jax.random.fold_in(jax.random.key(seed), number)
@@ -314,8 +312,7 @@ def study(
 
 
 def rejected(checks: list[Check], rate: float = RATE) -> list[Check]:
-    """The tests that a perfect generator fails, any of them, with probability `rate` at most.
-
+    """The tests that reject; with a perfect generator any does so with probability at most `rate`.
     A NaN rejects, whatever made it."""
     return [check for check in checks if not check.p >= rate / len(checks)]
 

@@ -1,9 +1,9 @@
 """The notebook's own computation beside jlangevin: `python benchmarks/notebook.py`.
 
-E(x) = θ·x in R², x_0 ~ N(0, I), 100,000 steps of x' = x - η ∇log p + sqrt(2η) ξ. The NumPy part
-is written afresh. It draws as the notebook did, so that with seed 999 it ends where the notebook
-ended. What NumPy's `multivariate_normal` draws here is what `randn` draws, ten times as slowly;
-the loop is timed with either.
+E(x) = θ·x in R², x_0 ~ N(0, I), 100,000 steps of x' = x - η ∇log p + sqrt(2η) ξ. The NumPy part is
+newly written. It draws as the notebook did, so that with seed 999 it ends where the notebook ended.
+NumPy's `multivariate_normal` draws the same numbers here as `randn`, ten times as slowly; the loop
+is timed with either.
 """
 
 from __future__ import annotations

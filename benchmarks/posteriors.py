@@ -1,17 +1,17 @@
 """Effective samples a second on posteriors of real data: `python benchmarks/posteriors.py`.
 
-One warm-up of ours a posterior (timed apart) settles the chains and finds the covariance; every
-sampler starts from these chains, peers in coordinates that the covariance makes round, and each
-finds its own step size: ours by `warm_up`, NUTS by its library's window adaptation, MCLMC by its
-own tuning, and BlackJAX's MALA, which has none, is given ours. All run the same number of chains.
+For each posterior, one warm-up of ours (timed apart) settles the chains and finds the covariance.
+Every sampler starts from these chains; peers run in coordinates that the covariance makes round.
+Each finds its own step size: ours by `warm_up`, NUTS by its library's window adaptation, MCLMC by
+its own tuning. BlackJAX's MALA has no tuning and is given ours. All run the same number of chains.
 
-All are judged by one rule: of m independent chains, the effective sample size of a quantity is its
-variance over the squared Monte Carlo error, which is the variance of the m chain means over m. What
-is reported is the least over all quantities, a second and a gradient, the repeats (under different
-keys) taken together, time by its median. Beside it stands the largest deviation of a mean or a mean
-square from the reference in combined Monte Carlo errors, and in posterior standard deviations,
-which shows the bias of those that accept everything. The reference is posteriordb's draws, or for
-the logistic regression a long run of BlackJAX's NUTS.
+All are judged by one rule. The effective sample size of a quantity is its variance over the squared
+Monte Carlo error, and with m independent chains that is the variance of the m chain means over m.
+The table shows the least over all quantities, per second and per gradient. Repeats under different
+keys are taken together; time is their median. Beside it stands the largest deviation of a mean or a
+mean square from the reference, in combined Monte Carlo errors and in posterior standard deviations;
+the latter shows the bias of samplers that accept everything. The reference is posteriordb's draws
+or, for the logistic regression, a long run of BlackJAX's NUTS.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ MAKES = (
     models.logistic_regression,
 )
 
-Step = Callable[[jax.Array, Any], tuple[Any, Any]]  # key and state to state and gradients taken
+Step = Callable[[jax.Array, Any], tuple[Any, Any]]  # (key, state) -> (state, gradients taken)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,8 +56,8 @@ class Settled:
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """An adapted sampler. `run(key)`: each chain's means of the quantities and of their squares,
-    (chains, 2, k), and the gradients a chain took."""
+    """An adapted sampler. `run(key)` gives each chain's means of the quantities and of their
+    squares, (chains, 2, k), and the number of gradients that a chain took."""
 
     run: Callable[[jax.Array], tuple[Any, Any]]
     chains: int
@@ -108,7 +108,7 @@ def tuned(settled: Settled, kernel: Any, target: float, **options: Any) -> Any:
 
 
 def ours(settled: Settled, kernel: Any, gradients: int) -> Program:
-    """`kernel` for as many steps as take `gradients`."""
+    """`kernel`, run for as many steps as take `gradients`."""
     posterior, starts = settled.posterior, settled.positions @ settled.lower.T
     reducer = jl.reducers.expectation(lambda state: observed(posterior, state.position))
     per_step = getattr(kernel, "trajectory_length", 1)

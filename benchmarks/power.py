@@ -1,9 +1,9 @@
 """How many draws it takes to catch a slip: `python benchmarks/power.py`.
 
-Every mutant of `mutants.py` against every battery at 100, 200, 400, … independent draws: the first
-number of them at which it is caught under every seed. The rows "right" are of kernels without a
-slip: batteries that know the chain's own law must never catch them; those that know the target
-alone catch the bias of a step size, too.
+Every battery tests every mutant of `mutants.py` at 100, 200, 400, … independent draws. The table
+shows the first number at which the mutant is caught under every seed. The rows "right" are kernels
+without a slip. Batteries that know the chain's own law must never catch them; those that know only
+the target also catch the bias of a step size.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from jlangevin.noise import Want
 FALSE_ALARM = 1e-6
 SETTLED = 40  # steps, after which the start is forgotten
 KEPT = 10  # steps of a kernel that should keep the law it starts from
-FEW = 3_200  # chains that are run at first; the largest number only where those do not do
+FEW = 3_200  # chains at first; the largest number is run only where these are too few
 KSD_DRAWS, KSD_BOOTSTRAP = 1_600, 199  # the least p-value is 0.005
 Z_SCORE = 5.03  # of either identity: 1e-6 for both
 
-Draws = Callable[[int, int], Any]  # of a seed, so many
-Caught = Callable[[int, int], bool]  # under a seed, with so many draws
+Draws = Callable[[int, int], Any]  # (seed, number of draws) -> draws
+Caught = Callable[[int, int], bool]  # (seed, number of draws) -> whether it is caught
 
 
 @pytree_dataclass
 class Unnamed:
-    """A Gaussian that `invariance` does not know for one, so that it counts crossings."""
+    """A Gaussian that `invariance` does not recognise as one, so that it counts crossings."""
 
     law: jl.Gaussian
     draw_noise: ClassVar[Want] = Want.NORMAL
@@ -49,7 +49,7 @@ class Unnamed:
 
 
 def prefixes(make: Callable[[int, int], Any], largest: int) -> Draws:
-    """The first n chains, of a run that is large enough: chain i is the same in all of them."""
+    """The first n chains of a run that is large enough, as chain i is the same in every run."""
     kept: dict[int, Any] = {}
 
     def draws(seed: int, n: int) -> Any:

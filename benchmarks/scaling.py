@@ -1,10 +1,10 @@
 """How time and memory grow: `python benchmarks/scaling.py --plot scaling.png`.
 
-Time against the number of element-steps, chains × steps × dimensions, over three decades of each
-factor with the others fixed; the process's peak memory against the number of steps and of chains,
-with nothing kept but the final state, each in a process of its own; what each reducer and a
-checkpoint add; and the time of one run over virtual devices and over processes. Where these share
-the cores of one machine, what can be seen is that spreading costs nothing, not that it gains.
+It measures time against the number of element-steps, chains × steps × dimensions, over three
+decades of each factor with the others fixed; peak memory against the number of steps and of chains,
+with only the final state kept, each in a process of its own; what each reducer and a checkpoint
+add; and the time of one run over virtual devices and over processes. Where these share the cores of
+one machine, the figures can show that spreading costs nothing, but not that it gains.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def peak_memory(size: Size) -> float:
 
 
 def _peak_of_this_process() -> float:
-    """In MB. On Linux getrusage would count the parent's memory before `exec` in."""
+    """In MB. On Linux getrusage would include the parent's memory before `exec`."""
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:
@@ -135,7 +135,7 @@ def memory() -> list[dict[str, Any]]:
 
 
 def reducing(repeats: int) -> list[dict[str, Any]]:
-    """Of a cheap energy, so that what is added shows."""
+    """On a cheap energy, so that the cost of a reducer shows."""
     of = jl.reducers
     given = {
         "nothing": None,
@@ -169,7 +169,7 @@ def reducing(repeats: int) -> list[dict[str, Any]]:
 
 
 def saving(repeats: int) -> list[dict[str, Any]]:
-    """A checkpoint of 100,000 chains: ten of them in a run, and none."""
+    """The time of a checkpoint of 100,000 chains: a run with ten of them against one with none."""
     size = (100_000, 1_000, 2)
 
     def checkpointed() -> Any:
@@ -217,7 +217,7 @@ def spread(repeats: int) -> list[dict[str, Any]]:
 
 
 def _children(calls: list[list[str]], flags: str) -> list[float]:
-    """What the calls of this script print, which run at the same time."""
+    """What several calls of this script print, run at the same time."""
     started = [
         subprocess.Popen(
             [sys.executable, __file__, *call],

@@ -1,21 +1,21 @@
 """Seconds from nothing to 1,000 effective draws: `python benchmarks/time_to_draws.py`.
 
-Each sampler begins in a process of its own, in which none of its programs has been compiled, with
+Each sampler begins in a process of its own, where none of its programs has been compiled yet, with
 a posterior of `models` and chains that start uniformly on (-2, 2). The clock starts when the
-library is imported and the posterior and the key are there. It runs while a sampler compiles, warms
-up and draws, and stands while its draws are judged, which is done for all alike. Draws come in
-chunks, until the bulk effective sample size of the worst quantity is 1,000, or a chain has 20,000.
+library is imported and the posterior and the key exist. It runs while a sampler compiles, warms up
+and draws. It stops while the draws are judged, by the same rule for all. Draws come in chunks,
+until the bulk effective sample size of the worst quantity is 1,000, or a chain has 20,000.
 
-Ours is `malt` with 64 chains, its warm-up as it is by default, and 50 steps a chunk. Beside it are
-NumPyro's and BlackJAX's NUTS with a dense mass, 4 chains, 1,000 steps of warm-up and 250 a chunk,
-all else as it is by default. Their starts are drawn, and are finite, before the clock starts; ours
-are drawn while it runs. NumPyro's own driver compiles anew in every call, so its kernel is scanned
-instead, and one program serves warm-up and draws. BlackJAX has a program for each, as its
-documentation shows it. No later chunk compiles anything.
+Ours is `malt` with 64 chains, its default warm-up, and 50 steps a chunk. Beside it are NumPyro's
+and BlackJAX's NUTS with a dense mass, 4 chains, 1,000 steps of warm-up, 250 steps a chunk, and
+defaults otherwise. Their finite starts are drawn before the clock starts; ours are drawn while it
+runs. NumPyro's own driver compiles again in every call, so its kernel is scanned instead, and one
+program serves warm-up and draws. BlackJAX has a program for each, as its documentation shows it. No
+later chunk compiles anything.
 
 "Off by sd" is the largest deviation of a quantity's mean from its reference, in standard deviations
-of the reference: by chance 0.03 to 0.1, and more where a sampler was fast and wrong. "Refused" is a
-warm-up of ours that says that chains have not settled; the run goes on all the same.
+of the reference: by chance 0.03 to 0.1, and more where a sampler was fast and wrong. "Refused"
+marks a warm-up of ours which says that chains have not settled; the run goes on nevertheless.
 
 The processes take turns, so that a slow minute falls on all alike; the figures are medians.
 """
@@ -53,12 +53,12 @@ WARM_UP = 1_000  # steps of the peers'
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What one process found, or the medians of several; by default that of one that failed."""
+    """What one process found, or the medians of several. The defaults are those of a failure."""
 
     note: str = ""
     seconds: float = math.inf
-    warm_up: float = math.inf  # seconds of these, with what was compiled there
-    compiling: float = math.inf  # seconds of these, tracing and lowering too
+    warm_up: float = math.inf  # of these seconds, with what it compiled
+    compiling: float = math.inf  # of these seconds, with tracing and lowering
     late_programs: float = 0  # compiled after the first chunk
     draws: float = 0  # of a chain
     ess: float = 0
@@ -71,9 +71,9 @@ class Outcome:
 
 # Samplers -----------------------------------------------------------------------------------------
 
-# Each takes key, posterior and law to start from, prepares what does not count, and returns what
-# does: a function that warms up, and returns what is to be said of that and how to draw a chunk of
-# positions, (chain, draw, element).
+# Each takes a key, a posterior and a law to start from, prepares what is not timed, and returns
+# what is: a function that warms up. That one returns a note on the warm-up and a function that
+# draws a chunk of positions, (chain, draw, element).
 More = Callable[[], jax.Array]
 Begin = Callable[[], tuple[str, More]]
 
@@ -137,7 +137,7 @@ def blackjaxs(key: jax.Array, posterior: Posterior, law: Any) -> Begin:
     @jax.jit
     @jax.vmap
     def adapt(key: jax.Array, start: jax.Array) -> Any:
-        """Each chain for itself, as NumPyro's do."""
+        """Each chain adapts by itself, as NumPyro's chains do."""
         adaptation = blackjax.window_adaptation(
             blackjax.nuts,
             log_density,
@@ -204,7 +204,7 @@ def measure(name: str, by: str, seed: int) -> Outcome:
     except jl.errors.AdaptationError:
         return Outcome("refused")
     chunks: list[Any] = []
-    due, ess = 1, math.nan  # how many chunks the next judgement needs, and the last one
+    due, ess = 1, math.nan  # the number of chunks at the next judgement; the last result
     while not ess >= TARGET:
         chunks.append(np.asarray(quantities_of(timed(more)), float))
         draws = len(chunks) * chunks[0].shape[1]
@@ -253,7 +253,7 @@ def in_a_fresh_process(name: str, by: str, seed: int, x64: bool, limit: float) -
 
 
 def median(outcomes: list[Outcome]) -> Outcome:
-    """Of each figure by itself, and how many have which note."""
+    """The median of each figure by itself, and how many outcomes have each note."""
     notes, *figures = zip(*map(dataclasses.astuple, outcomes), strict=True)
     counts = collections.Counter(filter(None, notes))
     note = ", ".join(f"{note} {count} of {len(notes)}" for note, count in counts.items())
@@ -276,7 +276,7 @@ def outcomes(args: argparse.Namespace) -> Found:
 
 
 def ratio(medians: dict[str, Outcome]) -> str:
-    """Of the seconds of the best peer that got there to ours."""
+    """The seconds of the best peer that reached the target, over ours."""
     mine, *peers = medians.values()
     reached = [peer.seconds for peer in peers if peer.reached]
     if not mine.reached or not reached:
@@ -299,13 +299,13 @@ def tables(found: dict[str, dict[str, Outcome]]) -> None:
     print(f"\nseconds to {TARGET:,} effective draws, (to fewer)\n")
     harness.print_table(["posterior", *SAMPLERS, "best peer / ours", "notes"], rows)
     print()
-    header = ["of which seconds", "warm-up", "compiling", "draws of a chain", "ESS", "off by sd"]
+    header = ["seconds spent", "warm-up", "compiling", "draws of a chain", "ESS", "off by sd"]
     harness.print_table(header, details)
 
 
 def main() -> None:
     parser = harness.parser(__doc__.splitlines()[0], repeats=3)
-    parser.add_argument("--only", metavar="NAME", default="", help="posteriors with NAME in theirs")
+    parser.add_argument("--only", metavar="NAME", default="", help="posteriors whose name has NAME")
     parser.add_argument("--x64", action="store_true", help="all in float64")
     parser.add_argument("--limit", type=float, default=900, help="seconds of a process at most")
     parser.add_argument("--child", nargs=3, help="print one sampler's figures on one posterior")
@@ -315,7 +315,7 @@ def main() -> None:
         name, by, seed = args.child
         print(json.dumps(dataclasses.asdict(measure(name, by, int(seed)))))
         return
-    # Else this process would take most of a card's memory, which the others need.
+    # Otherwise this process would take most of a card's memory, which the others need.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     harness.print_environment()
     every = outcomes(args)

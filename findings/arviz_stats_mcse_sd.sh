@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # The Monte Carlo standard error of the sd differs between versions of ArviZ, by a factor of 2 either way.
-# Guess: mcse(method="sd") is the same in arviz 0.23 and in arviz-stats, which replaces it, and goes with
+# Guess: mcse(method="sd") is the same in arviz 0.23 and in arviz-stats, which replaces it, and uses
 # ess(method="sd"), the effective size of the squared deviations from the mean.
-# Real: arviz 0.23 and arviz-stats from 1.3.2 on take that size; arviz-stats 0.8 to 1.3.1 takes the one of
-# the draws themselves. Mean, median, quantiles, ess and nested R-hat are the same in all of them. What
-# pip installs on Python 3.11 is 0.8.
+# Real: arviz 0.23 and arviz-stats from 1.3.2 on use that size; arviz-stats 0.8 to 1.3.1 uses the effective
+# size of the draws themselves. Mean, median, quantiles, ess and nested R-hat are the same in all of them. On
+# Python 3.11 pip installs 0.8.
 # Versions: arviz 0.23.4 with arviz-stats 0.8.0, arviz-stats 1.3.1 and 1.3.2; Python 3.11 and 3.13.
-# Seen: draws that wander slowly 0.0375, 0.0605, 0.0605, 0.0375; that alternate 0.0173, 0.0112, 0.0112, 0.0173.
+# Seen: slowly wandering draws 0.0375, 0.0605, 0.0605, 0.0375; alternating draws 0.0173, 0.0112, 0.0112,
+# 0.0173.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

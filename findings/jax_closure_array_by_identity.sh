@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# JAX knows a NumPy array of float64 or int64 that a compiled program closed over by its identity.
+# JAX recognises a NumPy array of float64 or int64 by its identity if a compiled program closed over it.
 # Guess: jnp.asarray(x), or x given as an argument, reads what x holds now.
-# Real: as long as a program that closed over x lives, both give what x held when that was compiled,
-# also in other programs; once it is gone they give what x holds. A float32 array is read anew.
+# Real: as long as a program that closed over x lives, both give what x held when it was compiled, in other
+# programs too; once it is gone they give what x holds. A float32 array is read each time.
 # Versions: jax and jaxlib 0.10.2, NumPy 2.4.6, Python 3.11.
-# Seen: [1. 4.] for [4. 16.], as an argument and by jnp.asarray; [4. 16.] after the program is deleted.
+# Seen: [1. 4.] in place of [4. 16.], as an argument and by jnp.asarray; [4. 16.] after the program is
+# deleted.
 # Matters to: loops that change parameters in place and sample again.
 set -euo pipefail
 folder=$(mktemp -d)

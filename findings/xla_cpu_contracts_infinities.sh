@@ -2,7 +2,7 @@
 # A guard by isnan against inf - inf does not hold in a program that XLA compiled for the CPU.
 # Guess: sum(a * b) with one product +inf and the other -inf is NaN, compiled or not.
 # Real: operation by operation it is NaN; compiled, product and sum are one fused operation, which
-# rounds once: fma(1e30, -1e30, +inf) is +inf. Accept steps that reject NaN alone then accept.
+# rounds once: fma(1e30, -1e30, +inf) is +inf. An accept step that rejects only NaN then accepts.
 # Versions: jax and jaxlib 0.10.2, Python 3.11, x86-64 CPUs that have fused multiply-add.
 # Seen: nan by itself and inf under jax.jit for a = [1e20, 1e30], b = [1e20, -1e30] in float32; the
 # same in float64 with 1e200 and 1e250.

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Integers that are spread over devices cannot be reduced by "or", "and" or "xor" on the CPU.
-# Guess: what is reduced on one device is on several, or in several processes.
-# Real: XLA's collectives on the CPU, those between the devices of a process and Gloo's between
-# processes, refuse these when the program runs. They take sums and maxima, and "or" and "and" of
-# booleans. Bits that any device has can be had by maxima, a bit at a time.
+# Guess: a reduction that works on one device works on several, and in several processes.
+# Real: XLA's collectives on the CPU, both those between the devices of a process and Gloo's between
+# processes, refuse these when the program runs. They do sums and maxima, and "or" and "and" of booleans.
+# Maxima, a bit at a time, give the bits that any device has.
 # Versions: jax and jaxlib 0.10.2, NumPy 2.4.6, Python 3.11.
 # Seen: UNIMPLEMENTED: Unsupported reduction computation, for reduce_or, reduce_and and reduce_xor of
 # int32 over two devices of a process and over two processes; one device gives 7, 1 and 6. any, all, sum

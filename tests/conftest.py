@@ -3,8 +3,8 @@
 import os
 import resource
 
-# Before NumPy is loaded: a test process for each core leaves none for more threads of OpenBLAS,
-# which would wait for each other by spinning.
+# Before NumPy is loaded: with a test process for each core, more threads of OpenBLAS would only
+# spin while they wait for each other.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import jax
@@ -30,8 +30,8 @@ def pytest_configure(config):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Slow are, beside what is marked so where it stands, what asks for x64, and examples of
-    docstrings: no mark can be put on a fixture, nor on a docstring."""
+    """Mark as slow what asks for x64, and the examples of docstrings: neither a fixture nor a
+    docstring can carry a mark."""
     for item in items:
         under_x64 = "x64" in getattr(item, "fixturenames", ())
         if under_x64 or isinstance(item, pytest.DoctestItem):
@@ -40,7 +40,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="module", autouse=True)
 def forget_compiled_programs():
-    """Where they take gigabytes; until then a module may have use for those of another."""
+    """Where they take gigabytes; until then a module may reuse those of another."""
     yield
     if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > 3_000_000:  # kB
         jax.clear_caches()

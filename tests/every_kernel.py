@@ -47,8 +47,8 @@ def noisy(key, x):
 class Case(NamedTuple):
     """A kernel's constructor with example arguments, and what is known of its chains' law."""
 
-    make: Callable[..., Any]  # (step_size=…, domain=…) of which others have defaults
-    law: Literal["affine", "kept", "ula"] | None  # exact.law's; p is kept; that of ula; other
+    make: Callable[..., Any]  # (h, domain=…, estimator=…), all with defaults
+    law: Literal["affine", "kept", "ula"] | None  # by exact.law; p is kept; that of ula; another
 
 
 CASES = {

@@ -1,4 +1,4 @@
-"""What the tests of exact laws share: problems, laws as NumPy has them, and how far off one is."""
+"""What the tests of exact laws share: problems, laws by NumPy, and the error of a law."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Networks of every library of models as energies, with a quadratic bowl that keeps them in."""
+"""Networks of each model library as energies, with a quadratic bowl that confines them."""
 
 import os
 import signal
@@ -67,7 +67,7 @@ def sample(energy, **options):
 
 
 def run_until_killed(library, checkpoint):
-    """By itself, as soon as there is a checkpoint."""
+    """It kills itself as soon as there is a checkpoint."""
     from jlangevin.sampling.checkpoint import Store
 
     save = Store.save

@@ -34,7 +34,7 @@ def mesh(shape=(8,), names=("chains",)):
 
 
 def setting():
-    """Starts are numbers, as a law's matrix product is rounded by its number of columns."""
+    """Starts are arrays: a law's matrix product is rounded according to its number of columns."""
     energy = jl.energies.double_well(dim=2)
     starts = np.random.default_rng(0).normal(size=(640, 2)).astype(np.float32)
     return energy, jl.ula(0.02), 0.4 * starts
@@ -52,10 +52,8 @@ def assert_same(a, b):
 
 
 def assert_close(a, b):
-    """To a few roundings: loops of other lengths contract products and sums otherwise.
-
-    Of a sum in two parts, the second holds what the first is rounded by.
-    """
+    """Equal to a few roundings, as loops of other lengths contract products and sums differently.
+    In a sum of two parts, the second holds the rounding error of the first."""
     chex.assert_trees_all_equal_structs(a, b)
 
     def is_sum(node):

@@ -3,7 +3,7 @@
     python process_child.py PORT NUM_PROCESSES PROCESS OUT [CHECKPOINT [DIES_AFTER]]
 
 It writes its own chains' draws and the pooled moments to OUT. With DIES_AFTER, it kills itself as
-soon as there are so many checkpoints.
+soon as there are that many checkpoints.
 """
 
 import os

@@ -1,7 +1,8 @@
 """What is refused, and in which words: each error names the argument, what was given, what to do.
 
-A case is code to be run, the kind of error, and parts of its text with its notes, in this order,
-between which there may be more. Words are those that a user needs; the rest may change.
+A case is code to be run, the kind of error, and parts of its text and notes. The parts come in this
+order, and there may be other text between them. They are the words that a user needs; the rest may
+change.
 """
 
 import contextlib
@@ -1490,7 +1491,7 @@ class State(typing.NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Own:
-    """A kernel of a user's own, of which parts can be replaced."""
+    """A user's own kernel, whose parts can be replaced."""
 
     init: typing.Any = State
     step: typing.Any = lambda state, noise: (state, jl.Info())
@@ -1555,7 +1556,7 @@ def custom(init=lambda s: 0.0, update=lambda a, s, n: a, finish=lambda a, n: a):
 
 
 def cli(line):
-    """Run the command; what it says on leaving is the error."""
+    """Run the command; the error has what it prints on leaving."""
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
@@ -1566,7 +1567,7 @@ def cli(line):
 
 @functools.cache
 def names():
-    """What the cases are written in, but for what each has of its own."""
+    """The names that cases use, except those that each case has for itself."""
     key = jax.random.key(0)
     q, k, x = jl.energies.quadratic(jnp.eye(2)), jl.ula(0.1), jnp.ones((4, 2))
     g = jl.Gaussian(jnp.zeros(2), jnp.eye(2))
@@ -1582,7 +1583,7 @@ def names():
         return jax.random.clone(key) if is_one else key
 
     def unwatched(energy):
-        """Run it without JAX's watch over keys, which such an energy breaks before we see it."""
+        """Run it without JAX's check of keys, which would refuse such an energy before ours."""
         with jax.debug_key_reuse(False):
             return sample(energy)
 

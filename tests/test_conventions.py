@@ -50,7 +50,7 @@ def test_proposal_scale():
         (lambda bad: conventions.from_proposal_scale(1.0, bad), "temperature"),
     ],
 )
-def test_what_is_no_positive_number_is_refused_by_name(convert, name):
+def test_what_is_not_a_positive_number_is_refused_by_name(convert, name):
     for bad in (0.0, -1.0, float("nan")):
         with pytest.raises(ValueError, match=f"^{name}: "):
             convert(bad)

@@ -59,7 +59,7 @@ def test_a_wrong_mean_or_covariance_is_refused_by_its_name(mean, cov, message):
         jl.Gaussian(mean, cov)
 
 
-def test_what_is_no_array_is_refused_by_its_name():
+def test_what_is_not_an_array_is_refused_by_its_name():
     with pytest.raises(TypeError, match=r"^mean: expected an array"):
         jl.Gaussian("zero", np.eye(2))
     with pytest.raises(TypeError, match=r"^cov: expected an array"):
@@ -321,8 +321,8 @@ def test_the_gradient_of_log_prob_is_the_score(dtype):
 
 
 def test_the_derivative_by_a_singular_covariance_is_zero_and_spoils_no_other():
-    """There is none: a root has no slope at 0. That by the mean is right, and so is that by a
-    regular covariance beside a singular one."""
+    """The derivative does not exist: a root has no slope at 0. The one by the mean is right, and so
+    is the one by a regular covariance beside a singular one."""
 
     def total(mean, cov):
         return jnp.sum(jl.Gaussian(mean, cov).from_noise(jnp.array([1.0, 2.0, 3.0])))

@@ -17,7 +17,7 @@ README, *OTHERS = PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "pages")
     ids=lambda page: page.stem,
 )
 def test_the_code_of_a_page_runs(page, capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)  # where pages write what they write
+    monkeypatch.chdir(tmp_path)  # pages write their files there
     namespace = {"__name__": "page"}
     for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S):
         exec(compile(block, str(page), "exec"), namespace)

@@ -91,8 +91,8 @@ def test_inside_and_outside_are_told_apart(name):
 
 @pytest.mark.parametrize("name", DOMAINS)
 def test_a_projection_is_the_nearest_point(name, dtype):
-    """(y - P)·(z - P) ≤ 0 for every z inside, which only the nearest point P of a convex set has;
-    and points well inside stay to the last bit."""
+    """(y - P)·(z - P) ≤ 0 for every z inside, which holds only for the nearest point P of a convex
+    set. Points well inside stay as they are, to the last bit."""
     domain, x, y = moves(name, dtype)
     nearest = np.asarray(jax.jit(jax.vmap(domain.project))(y), np.float64)
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
@@ -241,7 +241,7 @@ def test_what_is_not_a_number_stays_so(name):
 @pytest.mark.parametrize("name", DOMAINS)
 def test_the_mirror_map_is_a_gradient_with_the_stated_volume(name, x64):
     """Its Jacobian is symmetric and positive, which makes it the gradient of a convex function;
-    the simplex's within the plane alone."""
+    that of the simplex is so only within the plane."""
     domain = DOMAINS[name][0]()
     rng = np.random.default_rng(1)
     dim = DOMAINS[name][1]
@@ -357,7 +357,7 @@ def test_all_but_boxes_take_a_single_array(name):
     ids=["box", "ball", "half-space", "simplex"],
 )
 def test_many_positions_are_not_taken_for_one(domain, error):
-    """By all that know the shape of one; numbers alone do not."""
+    """By domains that know the shape of a position; those made of numbers alone do not."""
     x = jnp.full((2, 2), 0.25)
     for function in (domain.contains, domain.project, domain.primal, domain.log_det):
         with pytest.raises(error, match=r"jax\.vmap|position: .* dimension"):
@@ -365,7 +365,7 @@ def test_many_positions_are_not_taken_for_one(domain, error):
         assert jax.vmap(function)(x).shape[0] == 2
 
 
-def test_what_is_no_domain_is_refused():
+def test_what_is_not_a_domain_is_refused():
     for make in (
         lambda: jl.projected(0.1, None),
         lambda: jl.reflected(0.1, "box"),

@@ -16,7 +16,7 @@ def scalar(x, item):
 
 
 def vector(x, item):
-    """Not summed over the coordinates, as its users meant to."""
+    """The sum over the coordinates has been forgotten."""
     return (x - item) ** 2
 
 
@@ -30,7 +30,7 @@ def vector(x, item):
     ids=["estimate", "energy", "control variate"],
 )
 @pytest.mark.parametrize("value", [vector, lambda x, item: {"value": scalar(x, item)}])
-def test_an_energy_of_an_item_that_is_no_scalar_is_refused_and_not_summed(value, question):
+def test_an_energy_of_an_item_that_is_not_a_scalar_is_refused_and_not_summed(value, question):
     batches = minibatch(value, jnp.ones((5, 2)), 2)
     with pytest.raises(ValueError, match="energy_of_item: expected a scalar for one item, got"):
         question(batches, jnp.zeros(2))

@@ -38,7 +38,7 @@ def test_a_wrong_law_makes_the_exit_status_1(capsys, monkeypatch):
 
 
 def test_a_wrong_kernel_makes_the_exit_status_1(capsys, monkeypatch):
-    """Its samples agree with the law derived from its own code, which the closed form denies."""
+    """Its samples agree with the law derived from its own code, but not with the closed form."""
     right = jl.ula
     monkeypatch.setattr(jl, "ula", lambda step_size: right(step_size / 2))
     assert main(SMALL) == 1

@@ -1,8 +1,8 @@
 """The benchmarks' energies are those of their models, and finite wherever chains may start.
 
-Each is held against the model's text, written once more with SciPy as a density of the quantities
-that the reference is of: a position's density is that of its quantities times the Jacobian of the
-map to them, by autodiff. So transforms, their Jacobians and `quantities` are all in the comparison.
+Each is compared with the model's text, written again with SciPy as a density of the reference's
+quantities. A position's density is that of its quantities times the Jacobian of the map to them, by
+autodiff. So the comparison covers transforms, their Jacobians and `quantities`.
 """
 
 import jax
@@ -153,7 +153,7 @@ every_model = pytest.mark.parametrize("make", models.ALL, ids=lambda make: make.
 
 
 def position_near(posterior, quantities):
-    """The position whose quantities are, in the reference's sd's, nearest to these."""
+    """The position whose quantities are nearest to these, in units of the reference's sd."""
     sd, found = posterior.reference.sd, jax.jit(posterior.quantities)
     jacobian = jax.jit(jax.jacobian(posterior.quantities))
     return scipy.optimize.least_squares(

@@ -1,8 +1,8 @@
-"""Wrong samplers, each of which verification must reject, and the right ones, which it must not.
+"""Verification must reject every wrong sampler, and must not reject the right ones.
 
-They and their setting stand in `benchmarks/mutants.py`; here there are 20,000 chains. At a
-false-alarm rate of 1e-6 that finds, with probability 0.99, a shift of 0.055 standard deviations or
-a variance off by 8%.
+The samplers and their setting stand in `benchmarks/mutants.py`. Here 20,000 chains at a false-alarm
+rate of 1e-6 find, with probability 0.99, a shift of 0.055 standard deviations or a variance off by
+8%.
 """
 
 import jax
@@ -73,8 +73,8 @@ def test_the_notebooks_variance_is_rejected(dtype):
 
 @pytest.mark.parametrize("name", KERNEL_MUTANTS)
 def test_a_wrong_kernel_has_the_law_of_its_own_code(name):
-    """Samples against the derived law test noise and driver, which are right here. That the code
-    is the wrong one shows in the other leg: the derived law against one derived by hand."""
+    """Samples against the derived law test noise and driver, which are right here. The other leg
+    shows that the code is wrong: the derived law against one derived by hand."""
     energy, start = setting()
     own = jl.exact.law(KERNEL_MUTANTS[name], energy, start, NUM_STEPS, allow_unstable=True)
     jl.verify.assert_law(sampled(KERNEL_MUTANTS[name]), own)

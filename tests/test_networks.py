@@ -1,4 +1,4 @@
-"""Networks of every library of models are energies: seen as they are, gone on with if killed."""
+"""Networks of each model library are energies: sampled as they are, and resumed after a kill."""
 
 import signal
 import subprocess
@@ -15,7 +15,7 @@ from jlangevin.sampling import fingerprint
 
 pytestmark = pytest.mark.slow
 
-# A module of its own, as its name is a part of a model's.
+# A module of its own, as a model's name contains the module's.
 CHILD = "import networks, sys; networks.run_until_killed(*sys.argv[1:])"
 
 
@@ -25,7 +25,7 @@ def library(request):
 
 
 def test_a_run_of_a_network_that_was_killed_is_gone_on_with(library, tmp_path):
-    """In another process, with the same bits; and in the same one it is only read."""
+    """Another process resumes it, with the same bits; called again, it only reads the result."""
     child = subprocess.run(
         [sys.executable, "-c", CHILD, library, tmp_path], cwd=Path(__file__).parent, check=False
     )

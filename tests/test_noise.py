@@ -133,8 +133,8 @@ def test_no_counter_serves_twice(dtype, monkeypatch):
 def test_noise_follows_the_documented_layout(dtype, purpose):
     """Remade from `fold_in` and JAX's primitive, by the counters that the module documents.
 
-    Whoever changes this gives every chain that was ever run other noise. Among so many words
-    are all kinds of bit patterns: taken for floats, thousands are NaNs or subnormal.
+    A change of this gives other noise to every chain that was ever run. These many words have all
+    kinds of bit patterns: read as floats, thousands are NaN or subnormal.
     """
     wide = dtype == jnp.float64
     of, first, num_pairs = streams(0, np.arange(5000)), 3, 2
@@ -204,11 +204,10 @@ def words_to_try(num_random):
 
 
 def exact_box_muller(radius_cell, angle_cell, digits, real):
-    """Radius, cos and sin of u = (radius_cell + 1/2) / 2**digits and a likewise `angle_cell`.
-
-    The angle is a quarter turn for each value of the top two bits and a rest about zero: the
-    other bits as a signed fraction of a quarter, the centre of its cell.
-    """
+    """Radius, cos and sin at the centres of cells: u = (radius_cell + 1/2) / 2**digits, and an
+    angle. The top two bits of `angle_cell` count quarter turns. The other bits are a signed
+    fraction of a quarter turn, so an angle about zero, and are taken at the centre of their
+    cell."""
     u = (radius_cell.astype(real) + real(0.5)) / real(2) ** digits
     top = radius_cell.dtype.type(2 ** (digits - 1))
     # Next to u = 1, where u is rounded, its complement is exact.
@@ -324,7 +323,7 @@ def test_the_key_of_a_step_is_that_of_its_pair_and_can_be_used():
 
 
 @pytest.mark.parametrize("wrong", ["normal", 1, Want, (Want.NORMAL, 0.5)])
-def test_what_is_no_want_is_refused(wrong):
+def test_what_is_not_a_want_is_refused(wrong):
     with pytest.raises(TypeError, match=r"made of jlangevin\.noise\.Want"):
         noise.at_step(streams(0, 0), wrong, position((2,), jnp.float32))
 
@@ -430,7 +429,7 @@ LIMIT = 6.5
 
 
 def dkw_p_value(values, cdf):
-    """A bound on the probability of so large a gap between empirical and true distribution."""
+    """A bound on the probability of a gap this large between empirical and true distribution."""
     values = np.sort(np.asarray(values, np.float64).reshape(-1))
     n = values.size
     expected = cdf(values)
@@ -439,7 +438,7 @@ def dkw_p_value(values, cdf):
 
 
 def assert_uncorrelated(a, b):
-    """Arrays of independent standardised variables: so are a and b, and a² and b²."""
+    """For arrays of independent standardised variables: a and b are, and so are a² and b²."""
     n = a.size
     squares = [(x**2 - 1) / np.sqrt(np.mean((x**2 - 1) ** 2)) for x in (a, b)]
     assert abs(np.mean(a * b)) * math.sqrt(n) < LIMIT
@@ -499,7 +498,7 @@ def test_normals_are_uncorrelated_with_those_of(normals, one, other):
 
 
 def test_no_two_elements_of_a_position_are_correlated(normals):
-    """All 190 pairs of the 20 elements: their union goes beyond the limit at 2e-8."""
+    """All 190 pairs of the 20 elements: any of them is beyond the limit with probability 2e-8."""
     rows = np.moveaxis(normals, 1, 0).reshape(20, -1)
     for x in (rows, (rows**2 - 1) / math.sqrt(2)):
         correlations = np.einsum("ik,jk->ij", x, x) / math.sqrt(rows.shape[1])

@@ -1,7 +1,5 @@
-"""The script that holds 10⁸ normals against their law: the generator passes, and wrong ones fail.
-
-It stands in `benchmarks/`; here its tests see fewer draws.
-"""
+"""The generator passes the script that tests 10⁸ normals against their law, and wrong ones fail.
+The script stands in `benchmarks/`; here its tests see fewer draws."""
 
 import functools
 import json
@@ -62,7 +60,7 @@ def test_both_orders_of_axes_occur():
 
 @pytest.mark.parametrize("layout", FEW, ids=lambda layout: layout.name)
 def test_chunks_are_the_noise_of_one_step_after_the_other(layout):
-    """Those that a run of these chains would take; the second chunk goes on where the first ends"""
+    """The noise that a run of these chains would take; the second chunk goes on after the first."""
     key, like = jax.random.key(3), layout.like("float32")
     at_step = jax.jit(functools.partial(noise.at_step, wants=Want.NORMAL, like=like))
     for index in (0, 1):
@@ -162,13 +160,13 @@ def changed(change):
 
 
 def independent(law):
-    """Numbers of NumPy's in place of ours."""
+    """NumPy's numbers in place of ours."""
     rng = np.random.default_rng(0)
     return changed(lambda z: law(rng, z.shape))
 
 
 def truncated(z):
-    """At 4.5 sigma: what is beyond is put at the median."""
+    """What is beyond 4.5 sigma is put at the median."""
     return np.where(np.abs(z) > 4.5, 0, z)
 
 
@@ -193,7 +191,7 @@ def odd_steps(of_even):
 
 
 def mixed(axis, weight=0.03):
-    """A little of each neighbour's noise in one's own."""
+    """Each has a little of its neighbour's noise."""
 
     def change(z):
         return (z + weight * np.roll(z, 1, axis)) / math.sqrt(1 + weight**2)
@@ -202,7 +200,7 @@ def mixed(axis, weight=0.03):
 
 
 def evenly_spread(z):
-    """Each chunk the quantiles of equal cells, in random order."""
+    """Each chunk has the quantiles of equal cells, in random order."""
     rng = np.random.default_rng(0)
     return rng.permutation(stats.norm.ppf((np.arange(z.size) + 0.5) / z.size)).reshape(z.shape)
 

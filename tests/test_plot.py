@@ -132,7 +132,7 @@ def test_colours_differ_in_lightness_or_hue_for_the_colour_blind():
 # The plane ----------------------------------------------------------------------------------------
 
 
-def test_contours_are_where_the_energy_is_so_high(dtype):
+def test_contours_are_at_their_energies(dtype):
     energy = jl.energies.quadratic(jnp.diag(jnp.array([1.0, 4.0])), mean=jnp.array([0.5, 0.0]))
     ax = plot.contours(energy, SPAN, temperature=2.0, levels=[0.25, 0.5])
     (lines,) = (c for c in ax.collections if hasattr(c, "levels"))
@@ -246,8 +246,8 @@ def test_moments_are_on_the_exact_curve(moment, dtype):
 @pytest.mark.parametrize("moment", ["mean", "variance"])
 @pytest.mark.parametrize("scale", [1.0, 1.3])
 def test_the_band_holds_what_it_promises(moment, scale):
-    """Of 4,000 replications of 9 chains the number within is binomial. The mutant has draws whose
-    variance is 1.69 times too large; then it is not."""
+    """Of 4,000 replications of 9 chains, the number within the band is binomial. It is not for the
+    mutant, whose draws have a variance 1.69 times too large."""
     law = trajectory_of_laws(1)
     _, low, high = band(getattr(plot, moment)(draws(9, 1, 2), law, level=0.9, coordinates=0))
     mean, sd = float(law.mean[1, 0]), float(law.cov[1, 0, 0]) ** 0.5
@@ -389,7 +389,7 @@ def test_a_qq_plot_is_of_ordered_draws_within_the_same_band():
     assert ax.get_title() == f"{outside.sum()} of 200 draws outside the band"
 
 
-def test_right_draws_leave_the_band_as_rarely_as_is_said():
+def test_right_draws_leave_the_band_as_rarely_as_stated():
     """Massart's bound is nearly an equality: of 2,000 replications 200 or fewer are expected."""
     x = np.sort(np.random.default_rng(0).uniform(size=(2000, 400)), axis=1)
     k, radius = np.arange(1, 401), jl.verify.dkw_radius(400, 0.1)
@@ -515,6 +515,6 @@ def test_a_level_is_a_number():
         lambda: plot.occupancy(draws(2, 9, 2), bowl()),
     ],
 )
-def test_what_is_no_law_is_refused(call):
+def test_what_is_not_a_law_is_refused(call):
     with pytest.raises(TypeError, match=r"law: expected|mixture: expected"):
         call()

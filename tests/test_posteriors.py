@@ -1,9 +1,10 @@
-"""Posteriors of real data against moments that others computed, by one call that is told nothing.
+"""One call that is told nothing finds the moments of real posteriors that others computed.
 
-64 chains from uniform(-2, 2), as written: predictors that are not standardised, a condition number
-of 7e11, hidden states, an ODE. A mean over the chains has the error of 64 independent chains'
-means. Every moment must lie within 6 errors, those of the reference and of the run together: by
-chance one fails with a probability below 1e-6. And no mean may be 0.1 standard deviations off.
+64 chains start from uniform(-2, 2), and the models are as written: predictors that are not
+standardised, a condition number of 7e11, hidden states, an ODE. The means of 64 independent chains
+give the error of the mean over them. Every moment must lie within 6 combined errors of reference
+and run: by chance one fails with a probability below 1e-6. And no mean may be 0.1 standard
+deviations off.
 """
 
 import dataclasses
@@ -24,7 +25,7 @@ SETTLING = [make for make in models.OF_POSTERIORDB if make is not models.eight_s
 
 
 def warmed_up(posterior, kernel):
-    """What the call found, and what it warned of but for chains that it left out."""
+    """What the call found, and its warnings, except those about chains that it left out."""
     start = jl.starts.uniform(-2, 2, like=jnp.zeros(posterior.dim))
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
@@ -33,7 +34,7 @@ def warmed_up(posterior, kernel):
 
 
 def chain_means(posterior, found):
-    """Of each chain, the mean of the quantities and of their squares: (chain, 2, k)."""
+    """Each chain's means of the quantities and of their squares: (chain, 2, k)."""
 
     def seen(state):
         quantities = posterior.quantities(state.position)
@@ -48,7 +49,7 @@ def chain_means(posterior, found):
 
 
 def deviations(posterior, means):
-    """Of means and mean squares in errors, (2, k), and of means in standard deviations, (k,)."""
+    """Those of means and mean squares in errors, (2, k), and of means in sd's, (k,)."""
     reference = posterior.reference
     error = means.std(axis=0, ddof=1) / len(means) ** 0.5
     mean, square = means.mean(axis=0)

@@ -46,7 +46,7 @@ def start(num_processes, folder, checkpoint=None, dying=None, dies_after=None, c
 
 
 def finish(processes, folder, seconds=240):
-    """Exit codes; a process that is still there after so long is a failure."""
+    """Exit codes; a process that is still running after this time is a failure."""
     end = time.monotonic() + seconds
     try:
         return [process.wait(max(end - time.monotonic(), 0.1)) for process in processes]
@@ -82,8 +82,8 @@ def alone():
 
 
 def assert_close(found, expected):
-    """Trajectories part by roundings, as loops have other lengths: the double well has two modes,
-    so that a chain may cross at another time; early draws and pooled moments must agree."""
+    """Loops of other lengths round differently, and trajectories come apart: the double well has
+    two modes, so a chain may cross at another time. Early draws and pooled moments must agree."""
     np.testing.assert_allclose(found["draws"][:, 0], expected["draws"][:, 0], atol=2e-2)
     np.testing.assert_allclose(found["variance"], expected["variance"], rtol=0.05)
 
@@ -96,7 +96,7 @@ def test_processes_together_give_what_one_gives(num_processes, tmp_path, alone):
 
 
 def test_a_warm_up_of_two_processes_finds_what_one_finds(tmp_path):
-    """And each of the two exactly what the other does, or they would part for good."""
+    """And each of the two finds exactly what the other does, or they would differ for good."""
     codes = finish(start(2, tmp_path, child=Path(warm_ups.__file__)), tmp_path, seconds=480)
     assert_logs(codes, tmp_path)
     first, second = (dict(np.load(tmp_path / f"{i}.npz")) for i in range(2))
@@ -111,8 +111,8 @@ def test_a_warm_up_of_two_processes_finds_what_one_finds(tmp_path):
 
 
 def test_when_one_process_dies_the_others_end(tmp_path):
-    """Killed in the middle: the others end by themselves with an error that says why, and the job
-    started again goes on from its last checkpoint and ends as one that was never killed."""
+    """One is killed in the middle. The others end by themselves with an error that says why. The
+    job, started again, goes on from its last checkpoint and ends as one that was never killed."""
     killed, again, never = (tmp_path / name for name in ("killed", "again", "never"))
     for folder in (killed, again, never):
         folder.mkdir()

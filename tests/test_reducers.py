@@ -141,7 +141,7 @@ def test_quantiles_of_a_histogram_are_right_to_a_bin_and_refused_outside():
     assert bool(jnp.isnan(histogram.quantile(1e-5)[0]))
 
 
-def test_draws_that_are_no_numbers_are_in_no_bin_and_shown():
+def test_draws_that_are_nan_are_in_no_bin_and_shown():
     """A quarter of chain 1 is NaN: neither below nor above, and no quantile is known."""
     values = jnp.tile(jnp.array([-5.0, 0.5, 1.5, 5.0]), (2, 1)).at[1, 0].set(jnp.nan)
     each = reduced(reducers.histogram([0.0, 1.0, 2.0]), values)
@@ -214,7 +214,7 @@ def test_split_rhat_is_that_of_the_halves(num_draws, dtype):
     np.testing.assert_allclose(result.summary.value, expected, rtol=10 * tolerance(dtype))
 
 
-def test_split_rhat_is_gone_on_with_and_not_beyond_its_number():
+def test_split_rhat_can_be_resumed_but_not_beyond_its_number():
     energy, half = jl.energies.quadratic(jnp.eye(2)), reducers.split_rhat(8)
     first = jl.sample(key(), energy, jl.ula(0.1), jnp.ones((2, 2)), num_steps=4, reducers=half)
     assert np.isnan(first.summary).all()
@@ -320,7 +320,7 @@ def test_a_chain_that_diverged_is_left_out_of_pooled_results_and_counted():
 
 
 def test_memory_does_not_grow_with_the_number_of_steps():
-    """Shapes of accumulators: those of the state do not know how many steps there were."""
+    """The shapes of the state and its accumulators do not depend on the number of steps."""
     few, many = (
         run(reducers.autocovariance(10), num_steps=n, observe=None).state for n in (20, 2000)
     )
@@ -335,7 +335,7 @@ HISTOGRAM = reducers.Histogram(*map(jnp.asarray, ([0.0, 1.0], [1.0], 0.0, 0.0, 0
 
 @pytree_dataclass
 class Unfinished:
-    """A pytree without leaves, and so no leaf that is no reducer; it lacks `finish`."""
+    """It lacks `finish`. As a pytree it has no leaves, so it has none that could be refused."""
 
     def init(self, state):
         return jnp.int32(0)
@@ -344,7 +344,7 @@ class Unfinished:
         return accumulator + 1
 
 
-def test_no_reducers_may_be_given_in_containers():
+def test_containers_without_reducers_are_taken():
     for nothing in (None, (), {"a": None, "b": []}):
         check_reducers(nothing)
     check_reducers(({"a": reducers.moments(), "b": None}, [reducers.extrema()]))

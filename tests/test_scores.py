@@ -154,7 +154,7 @@ def test_a_score_unlike_the_position_is_refused(s):
         jl.sample(jax.random.key(0), jl.scores.score(s), jl.ula(0.1), jnp.ones((2, 2)), num_steps=1)
 
 
-def test_a_score_that_is_no_gradient_has_laws_but_no_target():
+def test_a_score_that_is_not_a_gradient_has_laws_but_no_target():
     turn = jnp.array([[1.0, 0.7], [-0.7, 1.0]])
     on = jl.scores.score(lambda x: -product(turn, x))
     law = jl.exact.stationary(jl.ula(0.1), on, jnp.zeros(2))
@@ -208,7 +208,7 @@ MEAN, COV = [1.0, -2.0], [[1.0, 0.4], [0.4, 0.5]]
 
 
 def trained(predicts, x, t):
-    """What a model of these Gaussian data would have learned: of x_t the score, or the noise."""
+    """What a model of these Gaussian data would have learned: the score of x_t, or the noise."""
     kept = jnp.array(ALPHA_BAR)[t]
     mean, cov = jnp.sqrt(kept) * jnp.array(MEAN), kept * jnp.array(COV) + (1 - kept) * jnp.eye(2)
     found = -jnp.linalg.solve(cov, x - mean)
@@ -228,7 +228,7 @@ def preserving(predicts):
 @pytest.mark.parametrize("predicts", ["noise", "score"])
 @pytest.mark.parametrize("every", [1, 7])
 def test_the_law_of_a_converted_score_is_that_of_the_smoothed_data(predicts, every, dtype):
-    """By the whole laws of an anneal and of a reverse diffusion, over all its levels or some."""
+    """The laws of an anneal and of a reverse diffusion are compared, over all levels or some."""
     energy = preserving(predicts)
     sigmas = energy.sigmas[::every]
     kept = np.array(ALPHA_BAR)
@@ -270,8 +270,8 @@ def test_positions_of_a_converted_score_are_pytrees_too():
     assert run.position["a"].shape == (3, 2)
 
 
-def test_levels_that_are_none_of_the_models_are_named():
-    """The noise's own scales, which are below 1, among them."""
+def test_levels_that_are_not_the_models_are_named():
+    """Among them are the noise's own scales, which are below 1."""
     energy = preserving("noise")
     kernel = jl.annealed(jnp.sqrt(1 - jnp.array(ALPHA_BAR))[::-1], 2, 1e-4)
     for around in (kernel, jl.gradient_noise(kernel, jnp.eye(2))):

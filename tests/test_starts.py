@@ -84,7 +84,7 @@ def test_where_no_draw_is_finite_it_says_so():
         ({"like": jax.ShapeDtypeStruct((2,), jnp.int32)}, TypeError, "like: expected floating"),
     ],
 )
-def test_what_is_no_box_is_refused(arguments, error, message):
+def test_what_is_not_a_box_is_refused(arguments, error, message):
     with pytest.raises(error, match=message):
         jl.starts.uniform(**({"like": jnp.zeros(2)} | arguments))
 

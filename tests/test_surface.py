@@ -1,6 +1,6 @@
-"""The public surface: its names and signatures, that they are documented, and what they import.
+"""The public surface: its names and signatures, their documentation, and what they import.
 
-A change of the surface is a change of `public_surface.txt`, in the same commit. Make it anew by
+A change of the surface changes `public_surface.txt` in the same commit. Regenerate it by
 
     python tests/test_surface.py
 """
@@ -18,8 +18,8 @@ import pytest
 
 SNAPSHOT = Path(__file__).parent / "public_surface.txt"
 
-# What may lack an example, or arguments one by one: noise, which is asked for by the driver alone;
-# functions whose first lines tell all.
+# What may lack an example, or a list of arguments: noise, which only the driver asks for, and
+# functions whose first lines say all.
 NO_EXAMPLE = {
     "jlangevin.energies.base.gradient",
     "jlangevin.kernels.base.position",
@@ -51,7 +51,7 @@ def public_modules():
 
 
 def public_objects():
-    """(dotted name, object) of all public names that are no modules."""
+    """(dotted name, object) of all public names that are not modules."""
     for module in public_modules():
         for name in module.__all__:
             value = getattr(module, name)
@@ -75,7 +75,7 @@ def described(value):
 
 
 def _signature(value):
-    """Names, kinds and defaults; annotations are for type checkers to hold."""
+    """Names, kinds and defaults; type checkers hold the annotations."""
     parameters = inspect.signature(value).parameters.values()
     bare = [p.replace(annotation=p.empty) for p in parameters if p.name != "self"]
     text = str(inspect.Signature(bare))
@@ -98,7 +98,7 @@ def path(value):
 
 
 def test_names_and_signatures_are_those_recorded():
-    assert surface() == SNAPSHOT.read_text(), "if it is meant: python tests/test_surface.py"
+    assert surface() == SNAPSHOT.read_text(), "if this is intended: python tests/test_surface.py"
 
 
 @pytest.mark.parametrize("module", list(public_modules()), ids=lambda module: module.__name__)
@@ -108,13 +108,13 @@ def test_a_public_module_says_what_it_is_for_and_exports_nothing_twice(module):
 
 
 @pytest.mark.parametrize("module", list(public_modules()), ids=lambda module: module.__name__)
-def test_the_completion_of_names_shows_what_is_public_alone(module):
+def test_the_completion_of_names_shows_only_what_is_public(module):
     assert dir(module) == sorted(module.__all__)
     assert all(hasattr(module, name) for name in dir(module))
 
 
 def test_every_module_says_what_it_exports():
-    """Private and internal modules too, but for those that are run."""
+    """Private and internal modules too, except those that are run."""
     root = Path(importlib.import_module("jlangevin").__file__).parent
     for file in root.rglob("*.py"):
         if file.name != "__main__.py":

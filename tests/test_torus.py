@@ -1,8 +1,8 @@
 """Tori: chains that wrap are those of the free space, and stay where floats are dense.
 
 The law is von Mises' in an angle and normal in a free coordinate, given the angle. Tests against it
-use 2,000 chains and fail a right kernel with a probability of 1e-6; a shift of 0.03 in a mean is
-shown with a probability of 0.99.
+use 2,000 chains and fail a right kernel with a probability of 1e-6; they find a shift of 0.03 in a
+mean with a probability of 0.99.
 """
 
 import jax
@@ -79,7 +79,7 @@ def test_every_kernel_has_the_law_of_an_angle_and_stays_inside(name, mu):
     ],
 )
 def test_a_chain_is_that_of_the_free_space_wrapped(free, name, x64):
-    """Of the same noise, from starts that are anywhere."""
+    """On the same noise, from starts anywhere."""
     start, domain = 9 * jax.random.normal(jax.random.key(1), (20, 2)), torus()
     whole, run = (
         jl.sample(jax.random.key(0), energy(1.0), kernel, start, num_steps=60).draws

@@ -1,8 +1,8 @@
-"""The CPU with the products of a card that has TF32, under `pytest --tf32`.
+"""Give the CPU the products of a card that has TF32, under `pytest --tf32`.
 
 Such a card rounds the float32 factors of a product to 10 bits of mantissa unless the product asks
-for full precision. Here so does the CPU, which otherwise ignores what is asked for. All programs
-change, so it is for a process of its own.
+for full precision. Here the CPU does so too; otherwise it ignores what is asked for. All programs
+change, so this needs a process of its own.
 """
 
 import jax.numpy as jnp

@@ -31,7 +31,7 @@ CHILD = """
 
 
 def traced_and_compiled(**options):
-    """How often the energy was traced, and the names of the programs, of malt with these options
+    """How often the energy was traced, and the names of the programs, for malt with these options
     of `warm_up`."""
     code = textwrap.dedent(CHILD).replace("OPTIONS", repr(options))
     found = subprocess.run(

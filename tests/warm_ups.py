@@ -1,5 +1,5 @@
-"""Warm-ups that every number of devices and processes must find the same of, and one process of
-such: started by test_processes.py.
+"""Warm-ups that must find the same on any number of devices and processes, and one process of
+several, which test_processes.py starts by
 
     python warm_ups.py PORT NUM_PROCESSES PROCESS OUT
 
@@ -33,7 +33,7 @@ def walled(x):
 
 
 def settings():
-    """Chains that stay behind, under a kernel that another comes before; draws drawn again."""
+    """Chains that stay behind, under a kernel that warms up with another; draws drawn again."""
     both = jnp.concatenate([jnp.full((60, 2), 50.0), jnp.full((4, 2), -50.0)])
     box = jl.starts.uniform(-2, 2, like=jnp.zeros(2))
     return {
@@ -43,7 +43,7 @@ def settings():
 
 
 def found(**options):
-    """By the name of the setting: step size and preconditioner, and which chains were what."""
+    """By setting: step size, preconditioner, and which chains were left out or drawn again."""
     results = {}
     for name, (energy, kernel, init, own) in settings().items():
         with warnings.catch_warnings():
@@ -63,8 +63,8 @@ def found(**options):
 
 
 def assert_same(results, expected, devices):
-    """To rounding, which may also turn an acceptance or two of some ten thousand into rejections:
-    step size and scales are then off by less than a percent."""
+    """Equal to rounding, which may also turn one or two acceptances in ten thousand into
+    rejections; step size and scales are then off by less than a percent."""
     for name, each in expected.items():
         each = each | {"devices": devices}
         for what, value in each.items():

@@ -1,12 +1,12 @@
-"""Posteriors of real data, as energies of positions on the whole space, with what is known of them.
+"""Posteriors of real data: energies of unconstrained positions, and what is known of them.
 
-Thirteen are of posteriordb (Magnusson et al. 2025), as written there, with the moments of its
-reference draws; two are of these in other coordinates, the centred eight schools and the
-standardised kid scores; and one is a Bayesian logistic regression on scikit-learn's breast-cancer
-data. Constrained parameters are positions by the maps that Stan has for them (logarithms, logits,
-logarithms of gaps), and the log-Jacobian is in the energy.
+Thirteen are from posteriordb (Magnusson et al. 2025), as written there, with the moments of its
+reference draws. Two more are among these in other coordinates: the centred eight schools and the
+standardised kid scores. One is a Bayesian logistic regression on scikit-learn's breast-cancer data.
+Stan's maps (logarithms, logits, logarithms of gaps) take constrained parameters to positions, and
+the energy includes the log-Jacobian.
 
-`ALL` has the functions that make them and `OF_POSTERIORDB` those with a reference. Arrays have the
+`ALL` has the functions that make them, and `OF_POSTERIORDB` those with a reference. Arrays have the
 default floating dtype at the time of the call.
 """
 

@@ -16,7 +16,7 @@ Array = np.ndarray[Any, Any]
 Starts = Callable[[np.random.Generator, int], Array]
 
 FOLDER = Path(__file__).parent / "data"
-NUM_DRAWS = 10_000  # of each of posteriordb's references
+NUM_DRAWS = 10_000  # in each of posteriordb's references
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,9 +37,9 @@ class Reference:
 class Posterior:
     """Draws from p ∝ exp(-energy) at temperature 1.
 
-    `prior(rng, n)` draws starts of shape (n, dim): from the prior, or as Stan does, uniform on
-    (-2, 2), where a flat part leaves none to draw from. `quantities` maps a position to what is
-    reported of it, shape (k,), in the order of `names`.
+    `prior(rng, n)` draws starts of shape (n, dim): from the prior or, where a part of it is flat
+    and cannot be drawn from, uniform on (-2, 2), as Stan does. `quantities` maps a position to what
+    is reported of it, shape (k,), in the order of `names`.
     """
 
     name: str
@@ -65,11 +65,11 @@ def read(name: str) -> tuple[dict[str, Any], tuple[str, ...], Reference]:
         np.asarray([found[name][part] for name in names])
         for part in ("mean", "sd", "mean_square", "error_of_mean")
     )
-    # Ten chains' means gave the error, which has one of its own of a quarter. Where it came out
-    # below that of independent draws, theirs stands.
+    # The error comes from ten chains' means, so it is itself uncertain by a quarter. Where it is
+    # below the error of independent draws, theirs is used.
     error = np.maximum(error, sd / NUM_DRAWS**0.5)
-    # That of the mean square is not in these files: it is that of as many independent draws of a
-    # normal quantity.
+    # These files lack the error of the mean square. It is taken from as many independent draws of a
+    # normal quantity as give this error of the mean.
     square_error = error * np.sqrt(4 * mean**2 + 2 * sd**2)
     return loaded["data"], names, Reference(mean, error, square, square_error)
 

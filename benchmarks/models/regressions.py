@@ -53,8 +53,8 @@ def _regression(
 ) -> Posterior:
     """Positions (β, log σ).
 
-    `columns` makes the design's columns and y from the data, and `normal` the means and standard
-    deviations of β's prior, which else is flat.
+    `columns` makes the design's columns and y from the data; `normal` gives the means and standard
+    deviations of β's prior, which is flat without it.
     """
     data, names, reference = read(file)
     parts, y = columns(data)
@@ -194,7 +194,7 @@ def kid_scores() -> Posterior:
     centre, spread = iq.mean(), iq.std()
 
     def prior(rng: np.random.Generator, n: int) -> Array:
-        """The coefficients' own is flat: starts as wide as the scores."""
+        """The coefficients' own prior is flat, so these starts are as wide as the scores."""
         return np.column_stack([100 * rng.normal(size=(n, 2)), half_cauchy_logs(rng, 2.5, n)])
 
     def quantities(x: jax.Array) -> jax.Array:

@@ -13,7 +13,7 @@ FILE = "eight_schools-eight_schools_noncentered"
 
 
 def _hyperprior(x: jax.Array) -> jax.Array:
-    """Of μ ~ N(0, 5) and τ ~ half-Cauchy(5), which are the last two of a position."""
+    """The energy of μ ~ N(0, 5) and τ ~ half-Cauchy(5), the last two parts of a position."""
     return 0.5 * (x[8] / 5) ** 2 + half_cauchy(5.0, x[9])
 
 

@@ -14,7 +14,7 @@ from .posterior import Array, Posterior, floats, log_pair, pair, read, uniform
 
 
 def _garch_energy(y: jax.Array, first: jax.Array, x: jax.Array) -> jax.Array:
-    logs = log_pair(x[2])  # of α_1 and of 1 - α_1, which is as far as β_1 reaches
+    logs = log_pair(x[2])  # of α_1 and of 1 - α_1, the upper bound of β_1
     alpha_0, alpha_1, beta_1 = jnp.exp(x[1]), jnp.exp(logs[0]), jnp.exp(logs[1] + log_pair(x[3])[0])
     squares = (y - x[0]) ** 2
 
@@ -74,7 +74,7 @@ def _hidden_markov_quantities(x: jax.Array) -> jax.Array:
 
 
 def _hidden_markov_prior(rng: np.random.Generator, n: int) -> Array:
-    """The two means out of order, or the lower one negative, are as good as never drawn."""
+    """The prior practically never draws means out of order, or a negative lower mean."""
     lower = np.abs(3 + rng.normal(size=n))
     gap = np.abs(10 + rng.normal(size=n) - lower)
     return np.column_stack([rng.logistic(size=(n, 2)), np.log(lower), np.log(gap)])
@@ -107,7 +107,7 @@ RATE_MEANS, RATE_SDS = (1, 0.05, 1, 0.05), (0.5, 0.05, 0.5, 0.05)
 def populations(rates: jax.Array, start: jax.Array, years: int, steps_a_year: int) -> jax.Array:
     """The logarithms of prey and predator at the years 0, 1 … `years`, shape (years + 1, 2).
 
-    They move in logarithms w, which never lose their sign:
+    The equation is solved for the logarithms w, so the populations stay positive:
     dw_1/dt = θ_1 - θ_2 exp(w_2), dw_2/dt = -θ_3 + θ_4 exp(w_1).
     """
     h = 1 / steps_a_year

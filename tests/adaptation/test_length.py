@@ -1,4 +1,4 @@
-"""How long trajectories should be: what is seen of all lengths, which is best, what is found."""
+"""How long trajectories should be: what one shows of all lengths, which is best, what is found."""
 
 import dataclasses
 
@@ -27,7 +27,7 @@ KERNELS = {
 
 @pytest.mark.parametrize("name", KERNELS)
 def test_a_trajectory_tells_what_each_shorter_one_would_have_done(name):
-    """Against the kernel itself, of each length, on the same noise."""
+    """Compared with the kernel itself at each length, on the same noise."""
     kernel, energy = KERNELS[name], jl.energies.double_well(dim=2)
     rng = np.random.default_rng(0)
     normals = jnp.asarray(rng.standard_normal((2, kernel.step_noise[0].number)), float)
@@ -40,7 +40,7 @@ def test_a_trajectory_tells_what_each_shorter_one_would_have_done(name):
 
     trial = Trial(np.int32(6), centre, axes)
     nothing = trial.nothing(kernel, normals.dtype)
-    for uniform in (jnp.asarray(0.0), jnp.asarray(1.0)):  # accepted, or kept
+    for uniform in (jnp.asarray(0.0), jnp.asarray(1.0)):  # accepted, rejected
         end, info, seen = trial.step(kernel, energy, state, (normals, uniform), nothing)
         expected, _ = kernel.step(energy, state, (normals, uniform))
         np.testing.assert_allclose(end.position, expected.position, rtol=1e-5)
@@ -123,7 +123,7 @@ def test_without_friction_a_normal_law_asks_for_a_quarter_of_its_period(width):
 
 
 def test_it_takes_both_the_means_and_the_squares():
-    """By the means alone half a period is best, after which the squares are what they were."""
+    """By the means alone half a period would be best, but then the squares are as at the start."""
     quarter, half = np.pi / 2, np.pi
     times = {}
     for keep in ((True, True), (True, False), (False, True)):
@@ -136,7 +136,7 @@ def test_it_takes_both_the_means_and_the_squares():
 
 
 def test_lengths_are_compared_at_the_rate_that_is_asked_for():
-    """Of a law whose long trajectories are rejected unless their step is small."""
+    """On a law whose long trajectories are rejected unless their step is small."""
 
     def seen(h):
         every = of_gaussian(h)
@@ -191,7 +191,7 @@ def key():
     return jax.random.key(0)
 
 
-WIDE = 20.0  # of one direction, where the others have 1
+WIDE = 20.0  # the width of one direction; that of the others is 1
 
 
 def long_and_thin():
@@ -205,8 +205,8 @@ def long_and_thin():
 
 
 def share_of_the_best(kernel, target=0.7):
-    """Effective draws a move of the widest direction at the length found, over those at the best
-    one, by the exact autocorrelation; a trajectory is accepted whatever its end."""
+    """Effective draws of the widest direction per move, at the length found over the best length,
+    by the exact autocorrelation. Acceptance is taken as independent of a trajectory's end."""
     friction, h = float(kernel.friction), float(kernel.step_size)
     rho = damped(h * np.arange(1, 200) / WIDE, friction * WIDE)
     draws = [target * (1 - r) / (2 - target * (1 - r)) for r in (rho, rho**2)]
@@ -219,9 +219,9 @@ def share_of_the_best(kernel, target=0.7):
     "ignore:warm-up has not settled"
 )  # in so few steps, from the law itself
 def test_trajectories_become_as_long_as_the_widest_direction_asks_for():
-    """In each case 8,000 trajectories have jumps with errors of 2%, and draws of 4% where ρ is
-    near 0. Two lengths that differ by 25% would have to be confused, at 4.4 errors of their
-    difference, and at five times that to miss the bound here."""
+    """In each case 8,000 trajectories give jumps with errors of 2%, and effective draws with errors
+    of 4% where ρ is near 0. To confuse two lengths that differ by 25%, their difference would have
+    to be wrong by 4.4 errors; to miss the bound here, by five times that."""
     kernel = long_and_thin()
     assert share_of_the_best(kernel) > 0.7
     assert 0.4 < float(kernel.friction) * WIDE < 1.2
@@ -243,9 +243,10 @@ def test_without_the_widest_direction_they_would_be_far_too_short(monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("kernel", ["malt", "microcanonical"])
 def test_where_all_widths_are_alike_a_quarter_to_half_a_period_is_found(kernel):
-    """In each case 4,000 trajectories, so that effective draws have errors of about 5%. Exactly,
-    shorter times have 31% less than the best, or fewer still; longer ones 56% with friction 1/2,
-    and with friction 1 25% less than the best of that friction and 41% less than that of 1/2."""
+    """In each case there are 4,000 trajectories, so effective draws have errors of about 5%. By the
+    exact formula, shorter times give at least 31% less than the best. Longer ones give 56% less
+    with friction 1/2; with friction 1 they give 25% less than the best of that friction, and 41%
+    less than the best of 1/2."""
     energy = jl.energies.quadratic(jnp.eye(100))
     made = {
         "malt": jl.malt(0.1, 1.0, 2),
@@ -359,8 +360,8 @@ def test_the_same_problem_in_other_units_has_the_same_trajectories(form):
 
 
 @pytest.mark.slow
-def test_lengths_are_tried_by_the_program_that_there_is():
-    """The starts, the first state, the steps that adapt, and the steps that count."""
+def test_lengths_are_tried_without_another_program():
+    """Four: for the starts, the first state, the steps that adapt, and the steps that count."""
     traced, programs = traced_and_compiled(longest_trajectory=6)
     assert programs == ["jit(_drawn)", "jit(begin)", "jit(advance)", "jit(advance)"]
     assert traced <= 6

@@ -20,7 +20,7 @@ def rows(n, d, seed=1):
 
 
 def conditions(metric, x, hessian, updates):
-    """Of the Hessian in the coordinates that the metric makes round, after each update."""
+    """Condition numbers of the Hessian in the metric's coordinates, after each update."""
     found = []
     for _ in range(updates):
         metric, _ = metric.updated(x, x @ hessian)
@@ -30,7 +30,8 @@ def conditions(metric, x, hessian, updates):
 
 
 def test_gradients_tell_the_hessian_wherever_the_chains_are():
-    """Positions as wide in all directions, where the law's widths differ by a factor of 1,000."""
+    """Positions are equally wide in all directions; the law's widths differ by a factor of
+    1,000."""
     hessian = rotated(np.geomspace(1.0, 1e6, 10))
     _, found = conditions(DenseMetric(np.eye(10)), rows(200, 10), hessian, 2)
     assert found[0] < 1.05 < 1e6 < np.linalg.cond(hessian) * 1.01
@@ -55,7 +56,7 @@ def test_of_a_law_it_is_the_inverse_hessian_whatever_the_temperature():
 
 
 def test_scales_beyond_the_digits_of_a_matrix_are_found_as_chains_follow():
-    """A condition number of 10¹⁴: chains that spread as their metric lets them, round by round."""
+    """A condition number of 10¹⁴. In each round, chains spread as far as their metric lets them."""
     hessian = rotated(np.geomspace(1e-7, 1e7, 6))
     metric = DenseMetric(np.eye(6))
     for seed in range(8):

@@ -8,7 +8,7 @@ from jlangevin.adaptation.settling import are_behind, is_falling, seen_in
 
 
 def looks(positions, energies=None):
-    """From positions (look, chain, d)."""
+    """Looks at positions (look, chain, d)."""
     count, chains, _ = positions.shape
     if energies is None:
         energies = 0.5 * np.sum(positions**2, axis=2)
@@ -55,7 +55,7 @@ def test_a_chain_far_above_the_lowest_quarter_is_behind():
     energies[:, 7] += 100.0
     behind = are_behind(looks(normal(4, 64), energies), 1.0)
     assert list(np.nonzero(behind)[0]) == [7]
-    # In another unit of energy, at the temperature that goes with it, too.
+    # The same in another unit of energy, at the matching temperature.
     behind = are_behind(looks(normal(4, 64), 1e9 * energies), 1e9)
     assert list(np.nonzero(behind)[0]) == [7]
 

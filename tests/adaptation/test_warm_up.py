@@ -1,4 +1,4 @@
-"""Warm-up: what it finds from where, that it is frozen, what it says, and what it refuses."""
+"""Warm-up finds step size and scales from many starts, freezes them, reports, and refuses."""
 
 from typing import NamedTuple
 
@@ -51,8 +51,8 @@ def test_a_dense_preconditioner_is_the_covariance():
 
 
 def test_a_diagonal_preconditioner_holds_the_variances():
-    """As the inverse of the gradients' variances has it as well, they are those with correlations
-    left out: between the marginal and the conditional ones."""
+    """The inverse of the gradients' variances counts too. So these are the variances with
+    correlations left out, between the marginal and the conditional ones."""
     energy, cov = badly_scaled()
     found = jl.warm_up(
         key(), energy, jl.mala(1e-4), energy, num_chains=200, precondition="diagonal"
@@ -64,7 +64,7 @@ def test_a_diagonal_preconditioner_holds_the_variances():
 
 
 def test_a_position_that_is_a_matrix_has_a_diagonal_like_it():
-    """No matrix of its elements, which a square array given as a preconditioner would be."""
+    """Not a matrix over its elements, as a square array given as a preconditioner would be."""
     scales = jnp.array([[0.1, 1.0], [3.0, 0.5]])
     found = jl.warm_up(
         key(), lambda x: jnp.sum((x / scales) ** 2) / 2, jl.mala(1e-3), jnp.zeros((200, 2, 2)),
@@ -74,7 +74,7 @@ def test_a_position_that_is_a_matrix_has_a_diagonal_like_it():
 
 
 def test_the_run_after_it_has_the_exact_law(x64):
-    """Frozen and invariant: from the warmed-up state far enough on, the target's own moments."""
+    """Frozen and invariant: some way on from the warmed-up state, moments are the target's."""
     energy, cov = badly_scaled()
     found = jl.warm_up(
         key(), energy, jl.mala(1e-4), energy, num_chains=20_000, precondition="dense"
@@ -97,8 +97,8 @@ def test_the_mass_of_malt_becomes_the_inverse_covariance():
 def test_starts_that_suit_no_common_step_size_settle(kernel):
     """x⁴ from 0.01 to 100: the curvatures differ by 10⁸, and the moves that fit by 10⁴.
 
-    In tails this light `mala` now and then stays where it is for long: whichever the key, about one
-    of a hundred chains accepts less than 0.3 over 200 steps, and ten do with a probability of 1e-7.
+    In tails this light, `mala` now and then stays in place for long. Under any key, about one in a
+    hundred chains accepts less than 0.3 over 200 steps; ten do with a probability of 1e-7.
     """
     start = jnp.geomspace(0.01, 100.0, 100)[:, None]
     found = jl.warm_up(key(), lambda x: jnp.sum(x**4), kernel, start, num_steps=2_000)
@@ -151,7 +151,7 @@ def test_no_new_step_size_compiles_anything():
     "kernel", [jl.ula(0.01), jl.mala(0.01), jl.malt(0.01, 1.0, 4)], ids=["ula", "mala", "malt"]
 )
 def test_an_energy_is_traced_few_times(kernel):
-    """Of a deep network each time costs as much as half of its compilation."""
+    """For a deep network, each trace costs half as much as its compilation."""
     count = 0
 
     def energy(x):
@@ -168,7 +168,7 @@ def test_an_energy_is_traced_few_times(kernel):
 
 
 class Named:
-    """An energy with a member that a kernel of one's own may ask for."""
+    """An energy with a member that a user's kernel may ask for."""
 
     strength = 3.0
 
@@ -188,7 +188,7 @@ class Asking(NamedTuple):
         return jl.kernels.ULAState(state.position * energy.strength), jl.Info()
 
 
-def test_what_an_energy_has_is_there_for_a_kernel():
+def test_a_kernel_can_use_every_member_of_an_energy():
     run = jl.sample(key(), Named(), Asking(), jnp.ones((4, 2)), num_steps=2)
     np.testing.assert_array_equal(run.position, 9.0)
 
@@ -251,7 +251,7 @@ def test_what_cannot_be_adapted_is_refused(options, error, message):
 
 def test_where_nothing_is_ever_accepted_warm_up_says_so():
     def energy(x):
-        """Finite at the starts alone."""
+        """Finite only at the starts."""
         return jnp.where(jnp.all(x == 1.0), 0.0, jnp.inf) + 0.0 * jnp.sum(x)
 
     with pytest.raises(jl.AdaptationError, match="step_size: no proposal was accepted down to"):
@@ -318,7 +318,7 @@ def test_the_same_problem_in_other_units_gives_the_same_chains(make, units, fact
     np.testing.assert_array_equal(
         there_root, (here_root.T * units / np.sqrt(factor)).T.astype(np.float32)
     )
-    # Of windows, whose covariance has the step's unit.
+    # The covariance carries the units, so the step size does not.
     assert float(there.kernel.step_size) == float(here.kernel.step_size)
 
 
@@ -341,8 +341,8 @@ def test_a_first_step_in_another_unit_is_left_behind():
 
 
 @pytest.mark.filterwarnings("ignore:warm-up has not settled")
-def test_fewer_draws_than_coordinates_leave_a_dense_one_regular():
-    """One chain, which is looked at 20 times, in 60 coordinates of which each has a scale."""
+def test_fewer_draws_than_coordinates_leave_a_dense_preconditioner_regular():
+    """One chain, looked at 20 times, in 60 coordinates that each have a scale of their own."""
     scales = jnp.logspace(-3.0, 3.0, 60)
     energy = jax.tree_util.Partial(lambda s, x: 0.5 * jnp.sum((x / s) ** 2), scales)
     kernel = jl.mala(0.1, preconditioner=scales**2)
@@ -360,7 +360,7 @@ def far_apart(x):
     return 0.5 * (mean / 1e5) ** 2 + 0.5 * jnp.sum((x - mean) ** 2)
 
 
-def test_squares_that_overflow_are_no_hindrance():
+def test_squares_may_overflow():
     found = jl.warm_up(
         key(),
         lambda x: 0.5 * jnp.sum((x / 1e20) ** 2),
@@ -370,7 +370,7 @@ def test_squares_that_overflow_are_no_hindrance():
     assert found.verdict.settled
 
 
-def test_a_condition_number_beyond_the_digits_of_the_dtype_is_none():
+def test_a_condition_number_may_exceed_the_digits_of_the_dtype():
     starts = jnp.linspace(-1e5, 1e5, 64)[:, None] * jnp.ones((64, 6))
     found = jl.warm_up(key(), far_apart, jl.mala(0.5), starts)
     assert found.verdict.settled
@@ -378,8 +378,8 @@ def test_a_condition_number_beyond_the_digits_of_the_dtype_is_none():
     assert float(found.kernel.step_size) > 0.3  # in coordinates that are round
 
 
-def test_a_coordinate_that_cannot_move_in_its_dtype_is_told():
-    """At 1e4 float32 has steps of 1e-3, and the scale is 1e-5."""
+def test_a_coordinate_that_cannot_move_in_its_dtype_is_reported():
+    """At 1e4, float32 numbers are 1e-3 apart, and the scale is 1e-5."""
     starts = 1e4 + jnp.linspace(-1.0, 1.0, 20)[:, None] * jnp.array([[0.0, 1.0]])
 
     def energy(x):
@@ -459,7 +459,7 @@ def two_wells(x):
     return jnp.minimum(low, 200.0 + 0.5 * jnp.sum((x + 50.0) ** 2))
 
 
-def test_chains_that_stay_behind_are_counted_and_started_anew():
+def test_chains_that_stay_behind_are_counted_and_started_again():
     starts = jnp.concatenate([jnp.full((60, 2), 50.0), jnp.full((4, 2), -50.0)])
     with pytest.warns(jl.WarmUpWarning, match=r"4 of 64 chains \(60, 61, 62, 63\) stayed at"):
         found = jl.warm_up(key(), two_wells, jl.mala(0.1), starts)
@@ -469,8 +469,8 @@ def test_chains_that_stay_behind_are_counted_and_started_anew():
     assert float(found.state.kernel.position.min()) > 0
 
 
-def test_of_many_chains_too_all_that_stay_behind_are_found():
-    """Where no more than every second chain's position is looked at."""
+def test_all_that_stay_behind_are_found_among_many_chains():
+    """Here at most every second chain's position is looked at."""
     starts = jnp.full((8_192, 1), 50.0).at[1::2000].set(-50.0)
 
     def energy(x):
@@ -481,7 +481,7 @@ def test_of_many_chains_too_all_that_stay_behind_are_found():
     assert float(found.state.kernel.position.min()) > 0
 
 
-def test_a_mode_of_like_energy_is_no_straggler_but_a_disagreement():
+def test_chains_in_a_mode_of_like_energy_disagree_but_are_not_behind():
     starts = jnp.concatenate([jnp.full((60, 2), 9.0), jnp.full((4, 2), -9.0)])
 
     def energy(x):
@@ -495,7 +495,7 @@ def test_a_mode_of_like_energy_is_no_straggler_but_a_disagreement():
 
 @pytest.mark.parametrize("kernel", [jl.mala(0.1), jl.malt(0.1, 1.0, 4), jl.barker(0.1)])
 def test_a_warm_up_that_was_too_short_says_so(kernel):
-    """And no more: chains that are on their way have not stayed behind."""
+    """It says nothing else: chains that are on their way have not stayed behind."""
     energy, _ = regression()
     law = jl.starts.uniform(-2, 2, like=jnp.zeros(3))
     with pytest.warns(jl.WarmUpWarning, match="num_steps=200"):
@@ -553,7 +553,7 @@ def test_many_coordinates_have_a_diagonal_and_few_directions(kernel):
     ids=["unadjusted", "adjusted"],
 )
 def test_microcanonical_kernels_have_their_lengths_found(kernel):
-    """Of the unadjusted one by the variance of the energy's change, to a bias of about 1%."""
+    """For the unadjusted one, from the variance of the energy's change, to a bias of about 1%."""
     skewed = jl.energies.quadratic(jnp.diag(10.0 ** jnp.linspace(-2, 2, 20)))
     starts = jl.starts.uniform(-2, 2, like=jnp.zeros(20))
     found = jl.warm_up(key(), skewed, kernel, starts, num_chains=100)
@@ -566,7 +566,7 @@ def test_microcanonical_kernels_have_their_lengths_found(kernel):
 
 
 def test_with_the_run_after_it_four_programs_are_compiled():
-    """The starts, the first state, the steps that adapt, and the steps that count."""
+    """For the starts, the first state, the steps that adapt, and the steps that count."""
     traced, programs = traced_and_compiled()
     assert programs == ["jit(_drawn)", "jit(begin)", "jit(advance)", "jit(advance)"]
     assert traced <= 6

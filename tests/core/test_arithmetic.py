@@ -8,7 +8,7 @@ import pytest
 from jlangevin._core.arithmetic import WRITTEN_OUT, fold, root
 
 
-def test_a_root_has_the_derivative_zero_at_zero_and_what_is_no_number_has_none():
+def test_a_root_has_the_derivative_0_at_0_and_nan_at_nan():
     values, slopes = jax.jit(jax.vmap(jax.value_and_grad(root)))(jnp.array([4.0, 0.0, jnp.nan]))
     np.testing.assert_array_equal(values, [2.0, 0.0, np.nan])
     np.testing.assert_array_equal(slopes, [0.25, 0.0, np.nan])

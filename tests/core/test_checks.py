@@ -23,7 +23,7 @@ def mixture(weights):
 
 
 def started(kernel):
-    """Where a kernel that rejects begins."""
+    """The first position of a kernel that rejects."""
     return kernel.init(BOWL, X, None).position
 
 
@@ -182,7 +182,7 @@ def test_no_flag_of_the_public_surface_is_left_out():
 
 
 @pytest.mark.parametrize("value", [True, np.True_, jnp.array(True), np.array([True]), 1j, "1"])
-def test_booleans_and_what_else_is_no_number_are_refused(value):
+def test_booleans_and_all_that_are_not_numbers_are_refused(value):
     for make in (jl.ula, energies.double_well, conventions.from_h, lambda v: domains.ball(0.0, v)):
         with pytest.raises(TypeError, match="expected a real number"):
             make(value)
@@ -227,7 +227,7 @@ def test_numbers_that_are_0_or_infinite_for_the_positions_are_refused(x64):
         kernels.base.check_kernel(jl.ula(1e-8), jnp.zeros(2, jnp.float16))
 
 
-def test_stream_numbers_that_are_none_are_refused():
+def test_bad_stream_numbers_are_refused():
     key = jax.random.key(0)
     for bad in (-1, 2**32):
         with pytest.raises(ValueError, match=r"chains: stream numbers lie in \[0, 2\*\*32\)"):
@@ -252,7 +252,7 @@ def test_traced_streams_that_are_not_distinct_make_nan():
 
 
 @pytest.mark.parametrize("x", [X.astype(complex), [0.3, 0.6], 0.3, "x"])
-def test_energies_refuse_positions_that_are_no_real_arrays(x):
+def test_energies_refuse_positions_that_are_not_real_arrays(x):
     for energy in (BOWL, energies.linear(X), energies.double_well(dim=2), energies.rosenbrock()):
         with pytest.raises((TypeError, ValueError), match=f"^{type(energy).__name__}: expected a"):
             energy(x)

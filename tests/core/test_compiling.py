@@ -1,8 +1,8 @@
-"""Programs that evaluate energies do so rightly, whatever XLA makes of reductions over many chains.
+"""Programs evaluate energies correctly, whatever XLA makes of reductions over many chains.
 
-Where chains × dimension is above 32,768, XLA's own fusions for the CPU have been seen to compute
-most of the energies below wrongly (jaxlib 0.10.2), in which case a Metropolis step accepts by a
-wrong energy. Each is written once, for JAX and for NumPy in float64, which says what is right.
+Where chains × dimension is above 32,768, XLA's own fusions for the CPU compute most of the energies
+below wrongly (seen in jaxlib 0.10.2). A Metropolis step then accepts by a wrong energy. Each energy
+is written once, for JAX and for NumPy; NumPy in float64 gives the right value.
 """
 
 import warnings
@@ -170,7 +170,7 @@ PROGRAMS = [jax.jit(final_energy), jax.grad(lambda start: final_energy(start).su
 @pytest.mark.parametrize("num_chains", [1, NUM_CHAINS])
 @pytest.mark.parametrize("program", PROGRAMS, ids=["jit", "grad"])
 def test_of_a_program_of_the_callers_own_it_is_said_that_it_may_be_wrong(program, num_chains):
-    """Whatever its size: of how many chains an energy is wrong depends on the energy."""
+    """Whatever its size: the number of chains from which XLA is wrong depends on the energy."""
     if not left_to_itself_xla_is_wrong():
         pytest.skip("this jaxlib computes these energies rightly")
     with pytest.warns(jl.MiscompiledWarning, match=r"chains × dimension .*compiler_options"):
@@ -190,7 +190,7 @@ def test_programs_have_the_option_where_xla_is_wrong():
 
 
 def test_what_is_known_of_this_release_is_what_is_seen():
-    """A release that is not known is tried, at the cost of a program."""
+    """An unknown release is tested, at the cost of a program."""
     assert xla.miscompiles() == xla.probe() == left_to_itself_xla_is_wrong()
 
 

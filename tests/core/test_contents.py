@@ -1,9 +1,8 @@
-"""What is compiled is of what functions and objects hold now, and lives no longer than they do.
+"""Programs use what functions and objects hold now, and live no longer than they do.
 
 Each model below has the energy 0.5 Σ w x², and is changed in place from w = (1, 4) to (4, 16). The
-law after six steps of `ula` is known exactly: at 4,000 chains and a false-alarm rate of 1e-6 that
-under the former w, whose variances differ by a third or more, is rejected with a probability above
-1 - 1e-6.
+law after six steps of `ula` is known exactly. Its variances under the former w differ by a third or
+more; 4,000 chains at a false-alarm rate of 1e-6 reject that law with a probability above 1 - 1e-6.
 """
 
 import dataclasses
@@ -114,7 +113,7 @@ class Node(Model):
 
 @jax.tree_util.register_pytree_node_class
 class HidesItsParameters(Model):
-    """In its structure, where JAX takes them as they are."""
+    """They are in its structure, where JAX takes them as they are."""
 
     def tree_flatten(self):
         return (), self
@@ -133,7 +132,7 @@ def in_place(array):
 
 
 def changeable():
-    """For each kind of model how to get at it, afresh each time, and how to change it."""
+    """For each kind of model, a function that gets it each time, and one that changes it."""
     closed, array, mine, ours = {"w": W}, W.copy(), W.copy(), W.copy()
     kept = lambda x: bowl(array, x)  # noqa: E731
     defaults = has_a_default.__defaults__[0]
@@ -192,7 +191,7 @@ def test_a_model_that_is_not_changed_is_compiled_once():
 
     class Counted(Model):
         def energy(self, x):
-            traces.append(None)  # which is no change either
+            traces.append(None)  # which is not a change either
             return bowl(self.w, x)
 
     model = Counted()
@@ -247,7 +246,7 @@ def test_what_observe_a_schedule_and_a_reducer_hold_is_seen():
         np.testing.assert_array_equal(one, two)
 
 
-def test_an_attribute_of_a_kernel_that_is_no_pytree_is_seen():
+def test_an_attribute_of_a_kernel_that_is_not_a_pytree_is_seen():
     class Own:
         step_size = 0.1
         init_noise = None
@@ -268,7 +267,7 @@ def test_an_attribute_of_a_kernel_that_is_no_pytree_is_seen():
     np.testing.assert_allclose(moved(kernel), 2 * before, rtol=1e-6)
 
 
-def test_exact_laws_and_values_are_of_what_is_held_now():
+def test_exact_laws_and_values_use_what_is_held_now():
     model = Model()
     for scale in (1.0, 2.0):
         model.w = scale * W
@@ -291,7 +290,7 @@ def shape_structure(size):
 
 
 def test_shapes_are_known_by_what_they_say():
-    """As those of a state, which are made again for every exact law."""
+    """For instance those of a state, which are made again for every exact law."""
     one, other = (shape_structure(n) for n in (2, 3))
     assert one == shape_structure(2)
     assert one != other
@@ -457,7 +456,7 @@ def test_code_that_is_compiled_again_and_again_is_told_of_once():
     go(10.0)
 
 
-def test_leaves_are_not_told_of():
+def test_changing_leaves_cause_no_warning():
     def energy(scale, x):
         return scale * jnp.sum(x**2)
 
@@ -467,7 +466,7 @@ def test_leaves_are_not_told_of():
             traced.energy_values(Partial(energy, float(i)), jnp.ones((2, 2)))
 
 
-def test_only_so_many_results_are_kept():
+def test_the_number_of_results_kept_is_limited():
     calls = []
     double = compiling.cached_while_alive(lambda x: calls.append(x) or 2 * x, most=2)
     assert [double(x) for x in (1, 2, 1, 3, 1, 2)] == [2, 4, 2, 6, 2, 4]

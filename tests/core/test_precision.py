@@ -1,7 +1,7 @@
 """Every product asks for full precision, without which a card may round its factors to 10 bits.
 
-The source is read, and so are programs, in which JAX's own functions may have products too. That
-the results are right without a card is seen by the fast tests under `--tf32`, see tf32.py.
+These tests read the source, and also programs, where JAX's own functions may have products. The
+fast tests under `--tf32` show without a card that results are right; see tf32.py.
 """
 
 import ast
@@ -42,8 +42,8 @@ def test_a_product_of_its_own_is_found(line):
 
 
 def test_no_module_has_a_product_of_its_own():
-    """For JAX's arrays `jlangevin._core.arithmetic` has them; NumPy's are `np.dot`, but in the one
-    module that is linear algebra on the host."""
+    """`jlangevin._core.arithmetic` has the products of JAX's arrays. NumPy's are `np.dot`, except
+    in the one module that does linear algebra on the host."""
     sources = {str(path.relative_to(PACKAGE)): path for path in PACKAGE.rglob("*.py")}
     del sources["_core/arithmetic.py"], sources["adaptation/metric.py"]
     found = {name: list(products_of_their_own(p.read_text())) for name, p in sources.items()}
@@ -51,7 +51,7 @@ def test_no_module_has_a_product_of_its_own():
 
 
 def equations(jaxpr):
-    """All of a program's, and of those in it."""
+    """The equations of a program, and of the programs in it."""
     for equation in jaxpr.eqns:
         yield equation
         for part in jax.tree.leaves(list(equation.params.values()), is_leaf=is_jaxpr):
@@ -64,7 +64,7 @@ def is_jaxpr(thing):
 
 
 def precisions(function, *args):
-    """Of the products of `function` and of its derivative: their precisions."""
+    """The precisions of the products of `function` and of its derivative."""
 
     def total(*args):
         return sum(jnp.sum(leaf) for leaf in jax.tree.leaves(function(*args)))
@@ -85,7 +85,7 @@ def mixture(A, x):
 
 
 def wide_mixture(x):
-    """Of dimensions too many to be written out."""
+    """In too many dimensions to be written out."""
     d = 7
     return jl.energies.gaussian_mixture(jnp.zeros((1, d)), jnp.eye(d)[None])(jnp.full(d, x[0]))
 
@@ -95,7 +95,7 @@ def facts(energy):
 
 
 def stepped(make):
-    """A step, or a pass through what else a kernel does with its position."""
+    """A step, with all else that a kernel does with its position."""
 
     def moved(A, x):
         kernel, energy = make(A), jl.energies.quadratic(A, x)

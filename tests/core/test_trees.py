@@ -62,7 +62,7 @@ def test_unflattening_does_not_call_the_constructor():
 
 @trees.pytree_dataclass
 class Even:
-    """A node whose own constructor makes its field of another argument."""
+    """A node whose own constructor makes its field from another argument."""
 
     value: Any
 
@@ -72,7 +72,7 @@ class Even:
         trees.set_fields(self, value=2 * half)
 
 
-def test_a_constructor_of_its_own_is_kept_and_left_out_by_what_needs_no_checks():
+def test_a_node_keeps_its_own_constructor_which_without_checks_is_left_out():
     node = Even(half=np.arange(3.0))
     np.testing.assert_array_equal(node.value, [0.0, 2.0, 4.0])
     with pytest.raises(TypeError, match="half"):
@@ -137,7 +137,7 @@ def test_nodes_pass_through_grad_and_vmap():
         pytest.param(Spring(1.0, 3, np.zeros(2)), 2, id="a node"),
         pytest.param(1.5, 1, id="a number"),
         pytest.param([2, 3.0, 4j, np.float32(5)], 4, id="numbers of every kind"),
-        pytest.param([True, 2], 1, id="a switch, which is no number"),
+        pytest.param([True, 2], 1, id="a switch, which is not a number"),
         pytest.param({"f": double, "x": [jnp.ones(2), None], "n": "name"}, 1, id="a mixture"),
         pytest.param(None, 0, id="nothing"),
         pytest.param((), 0, id="an empty tuple"),

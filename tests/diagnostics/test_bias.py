@@ -1,4 +1,4 @@
-"""`bias`: exact on Gaussians, the leading order elsewhere, and beside what draws show."""
+"""`bias` is exact on Gaussians, the leading order elsewhere, and agrees with what draws show."""
 
 from typing import NamedTuple
 
@@ -52,7 +52,7 @@ def test_on_a_gaussian_it_is_the_exact_bias(x64):
     ],
     ids=["BAOAB", "OBABO", "OABAO"],
 )
-def test_it_is_that_of_any_affine_kernel(kernel, factor, x64):
+def test_it_is_exact_for_any_affine_kernel(kernel, factor, x64):
     """Var x λ/T of a splitting at k = h²λ/(4m)."""
     h = 0.8
     found = jl.diagnostics.bias(kernel(h), bowl(), MODE)
@@ -72,7 +72,7 @@ def test_gradient_noise_counts_and_needs_a_temperature(x64):
 
 
 def exact_bias(energy, eta, temperature):
-    """The stationary law of ULA in one dimension on a grid, against p ∝ exp(-E/T).
+    """The bias of ULA's stationary law in one dimension, against p ∝ exp(-E/T), on a grid.
 
     Sums over an even grid of functions that vanish at its ends are exact to rounding."""
     x = np.linspace(-12, 12, 1201) * temperature**0.5
@@ -225,6 +225,6 @@ def test_refusals(changes, error, message):
         jl.diagnostics.bias(**arguments)
 
 
-def test_a_flat_direction_is_no_mode():
+def test_a_point_on_a_flat_direction_is_not_a_mode():
     with pytest.raises(jl.NotAModeError, match="eigenvalue 0,"):
         jl.diagnostics.bias(jl.ula(0.1), lambda x: x[0] ** 2, jnp.zeros(2))

@@ -15,8 +15,8 @@ NUM_PAIRS = 4_000
 
 
 def ceiling(bound):
-    """What the bound is below with a false alarm of 1e-6: 5 standard errors above the estimate, and
-    what no pair out of all shows, -log(1e-6) in n."""
+    """What the bound is below, with a false alarm of 1e-6: the estimate, 5 standard errors, and
+    -log(1e-6)/n for what no pair shows."""
     return bound.value + 5 * bound.mcse + 14 / NUM_PAIRS
 
 
@@ -73,13 +73,13 @@ def test_the_bound_holds_for_ula_and_says_something(lag):
         assert np.all(bound.value < 1.01)
         assert np.all(bound.value[exact > 0.01] < 3 * exact[exact > 0.01] + 0.1)
         assert bound.value[-1] < 0.02
-    # A bound that takes another lag off is none.
+    # Subtracting another lag does not give a bound.
     wrong = np.maximum(np.ceil((np.asarray(tau)[:, None] - 2 * lag - times - 5) / lag), 0).mean(0)
     assert lag == 1 or np.any(wrong + 0.05 < exact)
 
 
 def mala_distances(energy, kernel, start, num_steps):
-    """TV of 0 … num_steps steps to p, by a transition matrix over a grid."""
+    """TV to p after 0 … num_steps steps, by a transition matrix over a grid."""
     x = np.linspace(-4.5, 4.5, 601)
     width = x[1] - x[0]
     eta, t = float(kernel.step_size), float(kernel.temperature)
@@ -115,7 +115,7 @@ def test_the_bound_holds_for_mala_on_two_wells():
 
 
 def test_a_chain_that_starts_in_its_law_has_a_bound_all_the_same(dtype):
-    """Which cannot fall below 0, and says nothing wrong."""
+    """The bound cannot fall below 0, and says nothing wrong."""
     energy, kernel, _ = ula_setting()
     settled = jl.exact.stationary(kernel, energy, jnp.zeros(1))
     tau = taus(kernel, energy, settled, 10, 300)
@@ -154,7 +154,7 @@ def test_pairs_that_have_not_met_are_never_left_out():
 
 
 def test_a_lag_forgotten_by_the_kernel_is_noticed():
-    """Without it both are the same chain, which meets at once."""
+    """Without it both chains are the same, and meet at once."""
     energy, kernel, start = ula_setting()
     pair = jl.kernels.Coupled(kernel, jnp.int32(0), "reflection")
     run = jl.sample(jax.random.key(0), energy, pair, start, num_steps=8, num_chains=50)

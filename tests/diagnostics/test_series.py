@@ -1,4 +1,4 @@
-"""Series diagnostics against ArviZ, and what an energy says of draws against exact samplers."""
+"""Series diagnostics against ArviZ, and those that use an energy against exact samplers."""
 
 import functools
 import re
@@ -86,7 +86,7 @@ def test_series_are_those_of_arviz(shape, x64):
             extra = {"prob": (0.05, 0.95)} if method == "tail" else {}
             equal(found[i], arviz.ess(x, method=method, **extra), f"ess {method}")
         equal(rhat[i], arviz.rhat(x), "rhat")
-        # Of a constant's deviation, ArviZ has what rounding left, and we an exact zero.
+        # For a constant's deviation, ArviZ has a rounding error, and we have an exact zero.
         equal(mcse[i], arviz.mcse(x), "mcse", atol=1e-16)
         equal(median[i], arviz.mcse(x, method="median"), "mcse of the median")
         equal(quantile[i], arviz.mcse(x, method="quantile", prob=0.9), "mcse of a quantile")
@@ -98,7 +98,7 @@ def test_series_are_those_of_arviz(shape, x64):
 @pytest.mark.filterwarnings("ignore::jlangevin.AxesWarning")
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_errors_of_the_sd_are_those_of_arviz_before_1(shape, x64):
-    """And of arviz-stats from 1.3.2 on, which `RECORDED` has; not of those in between."""
+    """And those of arviz-stats from 1.3.2 on, as in `RECORDED`; versions in between differ."""
     arviz = pytest.importorskip("arviz")
     named = {k: x for k, x in series().items() if x.shape == shape and k != "constant"}
     found = diagnostics.mcse(np.stack(list(named.values()), axis=-1), "sd")
@@ -143,7 +143,7 @@ def test_errors_and_nested_rhat_are_those_of_arviz_stats_1_3(x64):
 
 
 def test_quantiles_of_beta_laws_are_scipys(dtype):
-    """Either by bisection or, where there is more rounding in that, by an expansion."""
+    """By bisection or, where that rounds more, by an expansion."""
     scipy_stats = pytest.importorskip("scipy.stats")
     from jlangevin.diagnostics.mcse import _beta_quantile
 
@@ -160,8 +160,8 @@ def test_quantiles_of_beta_laws_are_scipys(dtype):
 
 
 def test_errors_of_estimates_are_their_spread():
-    """Of independent normal draws; sd and quantiles of 400 estimates are within 5 standard errors,
-    1 / sqrt(800) of themselves, of what is expected but for 1e-6."""
+    """On independent normal draws. The spread of 400 estimates is within 5 standard errors,
+    each 1 / sqrt(800) of it, of what is expected, except with probability 1e-6."""
     x = np.random.default_rng(0).normal(size=(400, 4, 250))
     estimates = {
         ("mean", None): x.mean((1, 2)),
@@ -218,7 +218,7 @@ def test_nested_rhat_is_that_of_arviz(shape, x64):
     for method in ("rank", "identity"):
         found = diagnostics.nested_rhat(together, num_superchains, method)
         for i, (name, x) in enumerate(named.items()):
-            if "constant" not in name:  # of which ArviZ has what rounding left
+            if "constant" not in name:  # for which ArviZ has a rounding error
                 expected = arviz.rhat_nested(x, which, method=method)
                 np.testing.assert_allclose(found[i], expected, rtol=1e-9, err_msg=name)
 
@@ -258,7 +258,7 @@ def test_tails_are_those_of_arviz_where_a_quantile_is_a_draw(x64):
 
 @pytest.mark.parametrize("constant", [0.0, 0.1, 1.0, 3.7])
 def test_chains_that_do_not_move_have_no_autocorrelation(constant, dtype):
-    """Of one that moves beside them it is what it is by itself."""
+    """A chain that moves beside them has the autocorrelation that it has alone."""
     x = jnp.stack([jnp.full(100, constant), jnp.cos(jnp.arange(100.0))])
     still, moving = diagnostics.autocorrelation(x)
     assert np.isnan(still).all()
@@ -274,7 +274,7 @@ def test_series_have_no_unit(x64):
 
 
 @pytest.mark.parametrize("function", [diagnostics.ess, diagnostics.rhat, diagnostics.mcse])
-def test_more_chains_than_draws_are_worth_a_word(function):
+def test_more_chains_than_draws_give_a_warning(function):
     x = np.random.default_rng(0).normal(size=(40, 8))
     with pytest.warns(
         jl.AxesWarning, match=r"x: shape \(40, 8\) is taken for 40 chains of 8"
@@ -523,7 +523,8 @@ def test_identities_of_draws_far_out_do_not_pass_by_an_overflow():
 
 
 def test_identities_see_the_bias_of_a_large_step():
-    # ULA's stationary variance at ηλ = 0.4 is 1 / (1 - 0.2) too large, and both ratios with it.
+    # At ηλ = 0.4 ULA's stationary variance is too large by a factor of 1 / (1 - 0.2), and so are
+    # both ratios.
     energy = jl.energies.quadratic(jnp.eye(2))
     run = jl.sample(
         jax.random.key(0), energy, jl.ula(0.4), energy, num_steps=5000, num_chains=4, burn_in=100
@@ -576,14 +577,14 @@ def test_identities_are_printed_as_a_table():
 
 
 def springs(x):
-    """Masses on a ring, joined by springs: where all of it is, E does not say."""
+    """Masses on a ring, joined by springs; E does not depend on where the ring is."""
     return 0.5 * jnp.sum((x - jnp.roll(x, 1)) ** 2)
 
 
 @pytest.mark.parametrize("units", [1.0, 2.0**20])
 def test_directions_without_a_law_are_not_counted(units, dtype):
-    """Exact draws of a ring of springs, whose centre is anywhere; two of the coordinates far off
-    each other in unit."""
+    """Exact draws of a ring of springs whose centre is anywhere; one coordinate may have another
+    unit."""
     d, n = 6, 2000
     scale = jnp.array([units] + [1.0] * (d - 1))
     hessian = np.asarray(jax.hessian(springs)(jnp.zeros(d)), np.float64)
@@ -603,7 +604,7 @@ def test_directions_without_a_law_are_not_counted(units, dtype):
 
 
 def test_directions_with_a_wide_law_are_counted(dtype):
-    """A scale of 1e3 along the mean, and few draws, of which each has a gradient of its own."""
+    """A scale of 1e3 along the mean, and few draws, each with a gradient of its own."""
 
     def energy(x):
         mean = jnp.mean(x)
@@ -619,7 +620,7 @@ def test_directions_with_a_wide_law_are_counted(dtype):
 
 
 def lattice(x):
-    """Takes (a, b) alone, and is no sum over rows."""
+    """Takes only (a, b), and is not a sum over rows."""
     _, width = x.shape
     return 0.5 * jnp.sum(x**2) + jnp.sum((x - jnp.roll(x, 1, axis=1)) ** 2) / width
 
@@ -629,7 +630,7 @@ def anything(x):
 
 
 def questions(**options):
-    """Each gives numbers, of draws and an energy."""
+    """Each gives numbers from draws and an energy."""
     return {
         "ksd": lambda x, e: diagnostics.ksd(x, e, **options),
         "ksd_test": lambda x, e: (
@@ -648,7 +649,7 @@ QUESTIONS = sorted(questions())
 
 @pytest.mark.parametrize("name", QUESTIONS)
 def test_positions_may_have_any_shape(name):
-    """As vectors they give the same; chains are told from rows by the energy."""
+    """As vectors they give the same; the energy tells chains from rows."""
     x = jax.random.normal(jax.random.key(0), (8, 4, 3, 5))
     question = questions()[name]
     flat = question(x.reshape(8, 4, 15), lambda v: lattice(v.reshape(3, 5)))
@@ -662,7 +663,7 @@ def test_positions_may_have_any_shape(name):
 @pytest.mark.parametrize("shape", [(8, 4, 4), (8, 4, 4, 4), (4, 64)])
 @pytest.mark.parametrize("name", QUESTIONS)
 def test_no_axis_is_guessed(name, shape):
-    """Of an energy that takes everything."""
+    """For an energy that takes any shape."""
     x = jax.random.normal(jax.random.key(0), shape)
     with pytest.raises(ValueError, match=r"may be . draws of .*say which by position_shape="):
         questions()[name](x, anything)
@@ -683,7 +684,7 @@ def test_scalar_positions_are_told_from_an_energy_that_forgot_to_sum(name):
         questions()[name](x, lambda x: 0.5 * x**2)
 
 
-def test_what_is_no_array_of_draws_is_refused_with_what_to_give():
+def test_anything_but_an_array_of_draws_is_refused_with_what_to_give():
     start, energy = jnp.zeros((3, 1)), jl.energies.double_well()
     run = jl.sample(jax.random.key(0), energy, jl.ula(0.1), start, num_steps=8)
     tree = {"w": run.draws, "b": run.draws[..., 0]}

@@ -60,7 +60,7 @@ def test_discrepancies_are_sums_of_the_stein_kernel(name, c, beta, x64):
 
     direct = np.asarray(matrix(x, score, c, beta))
     v, u = direct.mean(), (direct.sum() - np.trace(direct)) / (37 * 36)
-    for block in (None, 8):  # one block, and five of which the last is not full
+    for block in (None, 8):  # one block; five blocks, the last one not full
         options = {"c": c, "beta": beta, "block": block}
         found = diagnostics.ksd(x, energy, temperature=temperature, **options)
         np.testing.assert_allclose(found, v, rtol=1e-10)
@@ -81,7 +81,7 @@ def test_the_two_statistics_differ_by_the_diagonal(dtype):
 
 
 def test_single_precision_is_near_double(x64):
-    # Modes at distance 100, and a sample away from the origin: what matrix products round.
+    # Modes 100 apart and a sample far from the origin, where matrix products lose digits.
     energy = jl.energies.gaussian_mixture(
         [[900.0, 0.0], [1000.0, 0.0]], jnp.stack([jnp.eye(2)] * 2)
     )
@@ -102,7 +102,7 @@ def test_memory_is_that_of_a_block():
 
 
 def test_the_mean_of_u_is_the_discrepancy_of_the_law():
-    """ULA at step 0.5 has the variance 4/3 for 1: the discrepancy by Gauss-Hermite quadrature.
+    """ULA at step 0.5 has variance 4/3 in place of 1: its discrepancy by Gauss-Hermite quadrature.
 
     200 samples of 200 draws; U is unbiased, and by the central limit theorem the mean of 200 is
     within 5 standard errors but for about 1e-6.
@@ -184,7 +184,7 @@ def test_a_wrong_law_is_rejected():
     """50 samples each; a test of power 0.9 rejects fewer than 30 with a probability of 1e-8."""
     energy, number, n = normal(1), 50, 500
     keys = jax.random.split(jax.random.key(4), number)
-    law = jl.exact.stationary(jl.ula(0.8), energy, jnp.zeros(1))  # the variance 5/3 for 1
+    law = jl.exact.stationary(jl.ula(0.8), energy, jnp.zeros(1))  # variance 5/3, not 1
     wrong = {
         "Laplace": laplace(jax.random.key(5), number * n),
         "ULA at a large step": law.sample(jax.random.key(6), number * n),
@@ -198,9 +198,9 @@ def test_a_wrong_law_is_rejected():
 def test_correlated_draws_need_correlated_signs():
     """200 stationary chains with the autocorrelation 0.8^k, τ = 9, tested at level 0.05.
 
-    Independent signs reject half of them or more: 60 or fewer with a probability below 1e-7. With
-    signs that outlast the chain, 1/(2a) = 50, a level of at most 0.08 is seen as more than 40 with
-    a probability below 1e-7.
+    Independent signs reject half of them or more; 60 or fewer have a probability below 1e-7. With
+    signs that outlast the chain, 1/(2a) = 50, the level is at most 0.08; more than 40 have a
+    probability below 1e-7.
     """
     energy, number, n = normal(1), 200, 1000
     keys = jax.random.split(jax.random.key(8), number)
@@ -212,7 +212,7 @@ def test_correlated_draws_need_correlated_signs():
     assert int(jnp.sum(p_values(keys, x, energy, 0.01) <= 0.05)) <= 40
 
 
-def test_signs_are_markov_chains_that_begin_anew():
+def test_signs_are_markov_chains_that_restart():
     # Means of 4000 products of signs: within 5.5 / sqrt(4000) of their expectation but for 1e-6
     # over these ten.
     flip, bound = jnp.float32(0.1), 5.5 / np.sqrt(4000)

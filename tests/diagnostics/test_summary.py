@@ -109,11 +109,11 @@ def test_leaves_of_other_widths_are_widened(x64):
 
 
 def test_parts_do_not_change_the_results(monkeypatch):
-    """Elements are worked on as many at a time as the memory takes, the last part made up."""
+    """Elements are worked on in parts that fit the memory; the last part is padded."""
     x = draws((4, 40, 7))
     whole = diagnostics.summary(x)
     monkeypatch.setattr(module, "_AT_ONCE", 3 * 4 * 40)
-    # Another structure, so that it is compiled anew.
+    # Another structure, so that it is compiled again.
     parts = diagnostics.summary({"x": x})
     for a, b in zip(jax.tree.leaves(parts), jax.tree.leaves(whole), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
@@ -266,7 +266,7 @@ def test_the_threshold_of_ess(which, ess, ok):
         ("num_faults", "at 3 proposals the energy or its gradient is NaN. Fix the energy."),
     ],
 )
-def test_faults_speak_objections_a_run(fault, words):
+def test_faults_of_a_run_are_objections(fault, words):
     found = dataclasses.replace(diagnostics.summary(draws()), **{fault: jnp.int32(3)})
     assert not found.ok
     assert found.verdict == f"Do not use these draws yet: {words}"
@@ -303,8 +303,9 @@ def test_nested_rhat_decides_for_many_short_chains():
     assert float(alone.rhat[0]) > 1.2
     assert not alone.ok
     assert "or start groups of chains at the same places and give superchains" in alone.verdict
-    # Below it but for 1e-12: a superchain's mean has less than 1/1024 of the variance of a draw, so
-    # that 3072 (R² - 1) is below a chi-square of 3 degrees, and the threshold at 61.
+    # It is below the threshold except with probability 1e-12: a superchain's mean has less than
+    # 1/1024 of the variance of a draw, so 3072 (R² - 1) is below a chi-square of 3 degrees, and the
+    # threshold is at 61.
     found = diagnostics.summary(x, superchains=4)
     assert found.ok
     assert found.verdict.startswith("These draws can be used: nested R-hat is at most 1.00")
@@ -377,7 +378,7 @@ VERDICT_MUTANTS = {
     ),
     "faults forgotten": (
         (module.Summary, "_objections", without_faults),
-        lambda: test_faults_speak_objections_a_run("num_stuck", "3 of 4 chains did not move."),
+        lambda: test_faults_of_a_run_are_objections("num_stuck", "3 of 4 chains did not move."),
     ),
 }
 

@@ -35,8 +35,9 @@ def estimator(key, x):
     ids=["number", "diagonal", "matrix", "sghmc"],
 )
 def test_the_kinetic_temperature_is_that_of_the_run_whatever_the_mass(kernel):
-    """At the start, where velocities have their law. The mean of 6,000 squares of normals has the
-    relative error 0.018: within five but for 1e-6. Without its mass it would be T/m, half of it."""
+    """At the start, where velocities have their law. The mean of 6,000 squares of normals has a
+    relative error of 0.018, and is within five of them except with probability 1e-6. Without its
+    mass it would be T/m, half of T."""
     energy = jl.energies.quadratic(jnp.eye(3))
     run = jl.sample(
         jax.random.key(0), energy, kernel, jnp.zeros((2000, 3)), num_steps=0, observe=None
@@ -103,7 +104,7 @@ def test_the_kinetic_temperature_is_of_velocities_and_of_their_kernel():
 
 
 def test_the_configurational_temperature_is_of_one_position_or_of_a_run():
-    """An energy that is no sum over rows, and one that takes nothing but what it should."""
+    """One energy is not a sum over rows; one takes only positions of the right shape."""
 
     def any_shape(x):
         return (jnp.sum(x**2) - 1) ** 2
@@ -150,7 +151,7 @@ def test_the_configurational_temperature_takes_pytrees():
     [
         (jnp.square, jnp.zeros(2), ValueError, "energy: expected a scalar for one position"),
         (jnp.sum, jnp.zeros(2, int), TypeError, "position: expected floating arrays"),
-        # Its Jacobian is no square, but has a trace.
+        # Its Jacobian is not square, but has a trace.
         (jl.scores.score(lambda x: x[:1]), jnp.zeros(2), ValueError, "energy: expected float32"),
     ],
 )

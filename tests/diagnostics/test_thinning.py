@@ -1,8 +1,8 @@
-"""A few draws have the law of all, bias and weights of modes included.
+"""A few chosen draws have the law of all, bias and weights of modes included.
 
-Where 100 of 4,000 exact draws of N(0, I) are chosen, the mean square of the chosen over that of all
-has the mean 0.99 and the standard deviation 0.008 (60 keys each in d = 1, 2, 10), and the weight of
-a mode an error of 0.004: the limits are five standard deviations away.
+Of 4,000 exact draws of N(0, I), 100 are chosen. Their mean square over that of all has mean 0.99
+and standard deviation 0.008 (60 keys each in d = 1, 2, 10); the weight of a mode has an error of
+0.004. The limits are five standard deviations away.
 """
 
 import jax
@@ -56,9 +56,9 @@ def test_modes_keep_their_weights(dtype):
     assert abs(weight(thin(jax.random.key(1), x, 100), x)) < 0.025
 
 
-def test_others_fail_these():
-    """Evenly spaced ones by chance: over 20 seeds the worst is beyond the limits. Stein thinning
-    always: it draws points together, and puts nearly all into one mode."""
+def test_other_choices_fail_these_tests():
+    """Evenly spaced draws fail by chance: over 20 seeds the worst is beyond the limits. Stein
+    thinning always fails: it draws points together, and puts nearly all into one mode."""
     draws = [normals(1, seed=seed) for seed in range(20)]
     assert max(abs(squares(evenly(None, x, 100), x) - 1) for x in draws) > 0.15
     bowl = jl.energies.quadratic(jnp.eye(10))
@@ -70,7 +70,7 @@ def test_others_fail_these():
 
 
 def test_averages_are_nearer_than_those_of_independent_draws():
-    """The error of 50 means of cos(w·x), w ~ N(0, I/4): root mean square, of 100 points."""
+    """The root mean square error of 50 means of cos(w·x), w ~ N(0, I/4), by 100 points."""
     x = normals(3)
     frequencies = 0.5 * normals(3, 50, seed=7)
 

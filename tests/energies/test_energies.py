@@ -1,4 +1,4 @@
-"""Energies against what they say of themselves, and that against quadrature and hand formulas.
+"""Values, moments and draws of energies agree with quadrature and formulas derived by hand.
 
 Every statistical test fails a correct sampler with a probability of at most 1e-6.
 """
@@ -237,7 +237,7 @@ def tolerance(dtype, single, double):
 
 
 def positions(case, num=30):
-    """Where the mass is: nodes by their weight, reproducibly."""
+    """Nodes drawn by their weight, so where the mass is, reproducibly."""
     nodes, log_weights = case.nodes()
     p = np.exp(log_weights - case.formula(nodes))
     return nodes[np.random.default_rng(0).choice(len(nodes), num, p=p / p.sum())]
@@ -350,7 +350,7 @@ def test_a_mixture_without_weights_has_equal_ones(dtype):
 
 @pytest.mark.parametrize("jit", [False, True])
 @pytest.mark.parametrize("covs", [COVS[0], 0.7])
-def test_a_mixture_with_one_covariance_or_variance_is_that_with_copies_of_it(covs, jit, dtype):
+def test_one_covariance_or_variance_of_a_mixture_stands_for_copies_of_it(covs, jit, dtype):
     made = jax.jit(lambda covs: gaussian_mixture(MEANS, covs, WEIGHTS)) if jit else None
     covs = jnp.asarray(covs)
     one = made(covs) if jit else gaussian_mixture(MEANS, covs, WEIGHTS)
@@ -483,7 +483,7 @@ def radius_cdf(d, radius, width):
 def test_ring_draws_have_their_radius_and_any_direction(dim, radius, width, dtype):
     """One coordinate of a direction has a symmetric beta law: an arcsine in 2-D, uniform in 3-D.
 
-    The radius is looked at in both half-spaces too, where it must not be another.
+    The radius is also looked at in both half-spaces, where it must have the same law.
     """
     x = draw(ring(radius, width, dim=dim), 50_000)
     r, cdf = np.linalg.norm(x, axis=1), radius_cdf(dim, radius, width)
@@ -536,7 +536,7 @@ def test_the_gradient_of_a_ring_is_zero_at_its_centre(dim, dtype):
 
 @every_case
 def test_gradients_agree_with_finite_differences(case, x64):
-    """To the position and to every parameter, forwards and backwards."""
+    """By the position and by every parameter, forwards and backwards."""
     x = jnp.asarray(positions(case)[0])
     value = jax.jit(lambda energy, x: energy(x))
     check_grads(value, (floating(case.make()), x), order=1, rtol=1e-6)
@@ -725,8 +725,8 @@ def in_single(number):
     ],
 )
 def test_an_energy_has_one_dtype(make, expected, x64):
-    """That of the widest array given, in all that it knows; Python's numbers follow. It goes with
-    a position of it under strict promotion."""
+    """The dtype of the widest array given, throughout; Python's numbers follow. The energy takes a
+    position of that dtype under strict promotion."""
     energy = make()
     position = jax.ShapeDtypeStruct(jnp.shape(energy.mean), jnp.dtype(expected))
     known = [jax.eval_shape(facts, energy), jax.eval_shape(energy, position)]
@@ -804,7 +804,7 @@ def test_a_wrong_value_is_refused_by_its_name(make, message):
         (lambda v: ring(1.0, v), "width"),
     ],
 )
-def test_what_must_be_a_number_is_refused_if_it_is_none(make, name):
+def test_what_must_be_a_number_is_refused_if_it_is_not_one(make, name):
     """An array of numbers would make the energy an array."""
     with pytest.raises(ValueError, match=f"^{name}: "):
         make(jnp.array([1.0, 2.0]))

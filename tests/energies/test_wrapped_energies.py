@@ -1,4 +1,4 @@
-"""Energies made of others: value, gradient and levels are passed on, and refused, in one way."""
+"""Energies made of others pass on value, gradient and levels, and refuse them, in one way."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""Laws on a grid: against recorded ones, affine ones, formulas, and chains that run."""
+"""Laws on a grid agree with recorded laws, affine laws, formulas, and chains that run."""
 
 import json
 import pathlib
@@ -20,8 +20,8 @@ from jlangevin.noise import Want
 
 CASES = json.loads((pathlib.Path(__file__).parents[1] / "grid_laws.json").read_text())["cases"]
 
-# The ends of the grids that the recorded laws were computed on, where what is beyond them counts:
-# of the double well by the mass that has left, of MALA where it moves with probability 1e-4.
+# The ends of the recorded laws' grids, where what lies beyond them counts: for the double well by
+# the mass that has left, for MALA where it moves with probability 1e-4.
 ENDS = {"ula": 4.2, "tamed_ula": 4.2, ("mala", 0.05): 3.5575, ("mala", 0.15): 2.3985}
 
 
@@ -68,9 +68,9 @@ def test_laws_are_the_recorded_ones(case, x64):
 
 
 def tolerance(case):
-    """The recorded grids have 2,001 and 3,001 points: an error of first order, as that of a grid's
-    ends is, is twice their difference on the finer one. And 1e-8 for a tolerance of 1e-9 here, as
-    fourth moments are larger than 1 and made by the tails."""
+    """The recorded grids have 2,001 and 3,001 points. A first-order error, such as that of a grid's
+    ends, is twice their difference on the finer one. Another 1e-8 is for the tolerance of 1e-9
+    here, as fourth moments are larger than 1 and come from the tails."""
     return 2 * case["two_grids_differ_by"] + 1e-8
 
 
@@ -237,7 +237,7 @@ def test_panels_hold_polynomials():
 
 
 def test_panels_end_where_kinks_cross(x64):
-    """On (x² - 1)², where E' or E'' is 0 another curve on which all is just accepted crosses y = x:
+    """On (x² - 1)², another curve on which all is just accepted crosses y = x where E' or E'' is 0:
     there ¼ η (E'(y)² - E'(x)²) turns."""
     steps = StepFunction(jl.mala(0.05), jl.energies.double_well(), jnp.zeros(1))
     found = crossings(steps, -2.5, 2.5)
@@ -260,7 +260,7 @@ def test_nothing_compiles_for_other_parameters():
 
 
 class Own(NamedTuple):
-    """ULA as a user may write it, with what is wrong with it."""
+    """ULA as a user may write it, with a fault of choice."""
 
     step_size: Any
     wrong: str = ""

@@ -257,7 +257,7 @@ def test_schedule_inside_a_wrapped_kernel_is_followed(x64):
 
 
 @pytest.mark.parametrize("step", [0, 3, 100])
-def test_affine_map_stands_where_in_the_schedule_it_is_told(step, dtype):
+def test_affine_map_is_that_of_the_given_step_of_a_schedule(step, dtype):
     A, b = spd(2), np.array([1.0, -2.0])
     move = exact.affine_map(jl.ula(decaying), quadratic_form(A, b), jnp.zeros(2), step=step)
     eta = 0.4 / (1 + 0.2 * step)
@@ -352,7 +352,7 @@ def test_target_of_a_quadratic_energy_is_its_own_moments(dtype):
 
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, np.inf, np.nan])
-def test_target_refuses_a_temperature_that_is_none(temperature):
+def test_target_refuses_a_bad_temperature(temperature):
     with pytest.raises(ValueError, match="temperature"):
         exact.target(jl.energies.quadratic(jnp.eye(1)), jnp.zeros(1), temperature=temperature)
 

@@ -1,4 +1,4 @@
-"""What is asked of laws: distances, step sizes, derivatives, many at once; and at which cost."""
+"""Questions about laws: distances, step sizes, derivatives, many at once, and their cost."""
 
 import functools
 
@@ -93,7 +93,7 @@ def test_kl_of_a_singular_covariance_is_nan(dtype):
 
 @pytest.mark.parametrize("dense", [False, True], ids=["identity", "dense"])
 def test_tiny_differences_keep_their_digits(dense, x64):
-    """Covariance S against (1 + 1e-9) S: the trace formula itself would leave none."""
+    """Covariance S against (1 + 1e-9) S: the trace formula itself would leave no digits."""
     delta, d = 1e-9, 7
     S = spd(d) if dense else np.eye(d)
     p, q = gaussian(np.zeros(d), S), gaussian(np.zeros(d), (1 + delta) * S)
@@ -121,7 +121,7 @@ def test_distances_refuse_laws_over_different_positions(distance):
 
 @pytest.mark.parametrize("distance", [exact.wasserstein2, exact.kl])
 def test_distances_are_between_two_laws(distance):
-    """One energy's moments would do, and a trajectory's would be taken for one large law's."""
+    """An energy has moments too, and a trajectory could be taken for one large law."""
     path = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf, leaf]), standard(2))
     for pair, name in (((path, path), "p"), ((standard(2), path), "q")):
         with pytest.raises(ValueError, match=f"^{name}: expected one law, got a trajectory of 3"):
@@ -140,8 +140,8 @@ def test_distances_map_over_trajectories():
     np.testing.assert_allclose(jax.vmap(lambda q: exact.kl(start, q))(laws), shifts**2 / 2)
 
 
-def test_distance_from_what_is_no_number_is_none():
-    """As a law is that could not be refused, under jit."""
+def test_distance_from_a_law_that_is_nan_is_nan():
+    """Under jit, a law that cannot be refused is NaN."""
     law = standard(2)
     for at in ("mean", "cov"):
         parts = {"mean": law.mean, "cov": law.cov}
@@ -175,7 +175,7 @@ def test_distances_have_their_derivatives(distance, pair, x64):
 
 
 @pytest.mark.parametrize("d", [1, 2, 5])
-def test_derivative_of_wasserstein2_is_zero_where_the_laws_are_one(d, dtype):
+def test_derivative_of_wasserstein2_is_zero_where_the_laws_are_equal(d, dtype):
     p = gaussian(np.arange(d), spd(d))
     slope = jax.grad(exact.wasserstein2)(p, p)
     np.testing.assert_array_equal(slope.mean, np.zeros(d))
@@ -321,7 +321,7 @@ def test_laws_map_over_starts(x64):
 # Cost ---------------------------------------------------------------------------------------
 
 
-def test_billion_steps_are_no_longer_a_program_than_ten(x64):
+def test_program_of_a_billion_steps_is_no_longer_than_that_of_ten(x64):
     def traced(num_steps):
         def law(start):
             return exact.law(jl.ula(0.1), jl.energies.quadratic(jnp.eye(2)), start, num_steps)
@@ -331,8 +331,8 @@ def test_billion_steps_are_no_longer_a_program_than_ten(x64):
     assert traced(10**9) <= 1.02 * traced(10)
 
 
-def test_new_parameters_trace_nothing_anew(x64):
-    """The energy's code runs once a shape, in all that is derived from it."""
+def test_new_parameters_trace_nothing(x64):
+    """The energy's code runs once for each shape, in all that is derived from it."""
     calls = []
 
     def counted(A, b, x):
@@ -388,7 +388,7 @@ COMPILED = {
 
 
 @pytest.mark.parametrize("name", COMPILED)
-def test_new_parameters_compile_nothing_anew(name, compilations):
+def test_new_parameters_compile_nothing(name, compilations):
     def ask(i):
         energy = Partial(form, arr(spd(2, i)), arr([i, 1.0]))
         kernel = jl.ula(arr(0.1 / (i + 1)), temperature=arr(1.0 + i))

@@ -250,7 +250,7 @@ def test_schedule_that_turns_negative_is_refused_with_its_step():
 
 @pytest.mark.parametrize("start", [np.zeros(2), jnp.zeros(2), (0.0, 1.0), None])
 @pytest.mark.parametrize("law", [exact.law, exact.trajectory])
-def test_start_that_is_no_gaussian_is_refused(law, start):
+def test_start_that_is_not_a_gaussian_is_refused(law, start):
     with pytest.raises(TypeError, match=r"start: expected a jlangevin\.Gaussian,"):
         law(jl.ula(0.1), jl.energies.linear([1.0, 2.0]), start, 5)
 
@@ -284,7 +284,7 @@ def test_a_trajectory_is_not_one_law():
     ],
     ids=["affine_map", "stationary", "target", "step_size_for"],
 )
-def test_whole_numbers_are_no_position(ask):
+def test_whole_numbers_are_not_a_position(ask):
     with pytest.raises(TypeError, match=r"^position: expected floating arrays, got dtype int32"):
         ask(jl.energies.quadratic(jnp.eye(2)), jnp.array([0, 0]))
 

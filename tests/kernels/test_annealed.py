@@ -1,9 +1,9 @@
 """Annealed Langevin dynamics against the recorded law, and slips in it.
 
-On Gaussian data the anneal is affine. The law that is derived from the kernel is held against the
-one recorded in laws.json, and samples against the recorded one, by `verify` at a false-alarm rate
-of 1e-6: 20,000 chains show, with probability 0.99, a shift of 0.06 standard deviations or a
-variance off by 8%.
+On Gaussian data the anneal is affine. The law derived from the kernel and samples are each compared
+with the law recorded in laws.json. For samples `verify` has a false-alarm rate of 1e-6, at which
+20,000 chains show, with probability 0.99, a shift of 0.06 standard deviations or a variance off by
+8%.
 """
 
 import json
@@ -124,7 +124,7 @@ def test_a_wrong_anneal_is_rejected(name):
 
 
 @pytest.mark.slow
-def test_levels_change_after_so_many_steps_and_the_last_stays():
+def test_levels_change_after_their_steps_and_the_last_stays():
     kernel, energy = jl.annealed(SIGMAS, K, ETA), smoothed()
     law = jl.exact.law(kernel, energy, start(), NUM_STEPS)
     for index, sigma in enumerate(SIGMAS):

@@ -50,7 +50,7 @@ def test_moves_go_uphill_with_barkers_probability(dtype):
 
     state = kernel.init(energy, jnp.zeros(num), None)
     zeta = jax.random.normal(jax.random.key(0), (num,))
-    # All in one step: its chance is that of a million moves, so the proposal is looked at.
+    # All moves are one step, which is accepted or not as a whole, so the proposal is looked at.
     proposed = kernel._move(state.gradient, jnp.ones(num), zeta)
     np.testing.assert_allclose(jnp.abs(proposed), size, rtol=1e-5)
     uphill, expected = float(jnp.mean(proposed > 0)), special.expit(-size * slope)
@@ -58,8 +58,8 @@ def test_moves_go_uphill_with_barkers_probability(dtype):
 
 
 def test_a_small_step_has_the_drift_and_variance_of_ula(dtype):
-    """Mean -η ∂E and variance 2ηT to first order: over ζ by Barker's probability, over ξ by
-    quadrature."""
+    """To first order, mean -η ∂E and variance 2ηT. Barker's probability averages over ζ, and
+    quadrature over ξ."""
     eta, slope = 1e-4, 3.0
     kernel = jl.barker(eta, temperature=TEMPERATURE)
     xi, weights = special.roots_hermitenorm(40)
@@ -80,8 +80,9 @@ def test_a_small_step_has_the_drift_and_variance_of_ula(dtype):
 
 
 def test_detailed_balance(x64):
-    """p(x) q(y|x) a(x, y) is symmetric. |ξ| says how far, and the step function itself up to
-    which |ζ| it goes to the side of y: bisection finds it, and normals the probability."""
+    """p(x) q(y|x) a(x, y) is symmetric. |ξ| is the distance over the scale. Bisection of the step
+    function finds up to which |ζ| it goes to the side of y, and the normal law gives the
+    probability."""
     energy, kernel = jl.energies.double_well(), jl.barker(ETA, temperature=TEMPERATURE)
     grid = np.linspace(-1.7, 1.7, 35)
     x, y = (part.ravel() for part in np.meshgrid(grid, grid, indexing="ij"))

@@ -38,25 +38,25 @@ def slope(key, x):
 
 
 BOWL = Bowl()
-WIDE = jl.domains.box(-30.0, 30.0)  # walls that no chain comes to
+WIDE = jl.domains.box(-30.0, 30.0)  # walls that no chain reaches
 NUM_CHAINS, NUM_STEPS = 8_000, 3
 ALL = list(range(NUM_CHAINS))
 FEW = list(range(5, 45))  # chains that are run again
 
 
 def beginning(name):
-    """p where it is kept, else a law near one point, from which all moves are seen."""
+    """p where it is kept, otherwise a law near one point, from where every move shows."""
     if CASES[name].law == "kept":
         return jl.exact.target(BOWL, jnp.zeros(2))
     return jl.Gaussian(START, 1e-3 * jnp.eye(2))
 
 
 def prepared(name, chains=ALL, *, key=0, share=1.0):
-    """A run that is yet to be made, under a key and by a share of the example's step size."""
+    """A function that makes the run, under a key and with a share of the example's step size."""
     make = CASES[name].make
     step_size = share * inspect.signature(make).parameters["h"].default
     kernel = make(step_size, domain=UNIT if name == "mirrored" else WIDE, estimator=slope)
-    # Positions, as draws of few, mean + L z, may be rounded in another way.
+    # Positions, not a law, as mean + L z may be rounded differently for few chains.
     start = beginning(name).sample(jax.random.key(2), NUM_CHAINS)[jnp.array(chains)]
     arguments = (jax.random.key(key), BOWL, kernel, start)
     return lambda: jl.sample(*arguments, num_steps=NUM_STEPS, observe=None, chains=chains)
@@ -124,8 +124,8 @@ def test_shapes_and_dtypes_come_out_as_they_went_in(name, dtype):
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_chain_is_the_same_among_few_and_among_many(name, dtype):
-    """Up to rounding, which is that of the program: see docs/pages/streams.md. What is equal to the
-    last bit is the noise, which tests/test_noise.py holds."""
+    """Up to rounding, which depends on the program: see docs/pages/streams.md. The noise is equal
+    to the last bit, as tests/test_noise.py checks."""
     among = crowd(name, dtype).state.kernel
     for chains in (FEW, FEW[:1]):
         found = prepared(name, chains)().state.kernel
@@ -144,7 +144,7 @@ def test_another_step_size_and_key_compile_nothing(name):
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.law])
-def test_the_law_after_some_steps_is_what_is_known_of_it(name, dtype):
+def test_the_law_after_some_steps_is_the_known_one(name, dtype):
     """At a false-alarm rate of 1e-6; with probability 0.99 a shift of 0.1 standard deviations is
     found, or a variance off by 12%."""
     case, start = CASES[name], beginning(name)
@@ -166,6 +166,6 @@ def test_what_a_kernel_says_of_itself_is_so(name):
 
 @pytest.mark.parametrize("value", [0.0, -0.1, float("nan"), float("inf"), None, "0.1"])
 @pytest.mark.parametrize("name", CASES)
-def test_a_step_size_that_is_none_is_refused_by_name(name, value):
+def test_a_bad_step_size_is_refused_by_name(name, value):
     with pytest.raises((ValueError, TypeError), match=r"^step_size: expected"):
         CASES[name].make(value)

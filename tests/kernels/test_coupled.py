@@ -1,4 +1,4 @@
-"""Coupled chains: each alone is a chain of the kernel, they meet as often as any two can, and stay
+"""Coupled chains are each a chain of the kernel, meet as often as any two can, and stay
 together."""
 
 import chex
@@ -99,7 +99,7 @@ def test_a_gap_is_taken_over_all_leaves_of_a_position():
 
 
 @pytest.mark.parametrize("size", [1e-30, 1e30])
-def test_gaps_whose_square_is_no_float_are_harmless(size):
+def test_gaps_whose_square_is_not_a_float_are_harmless(size):
     xi = jnp.array([0.5, -1.0], jnp.float32)
     other, same = reflect(xi, jnp.full(2, size, jnp.float32), jnp.float32(0.5))
     assert bool(same) == (size < 1)
@@ -226,7 +226,7 @@ def test_the_leading_chain_is_the_kernels_own(name, how):
 @pytest.mark.parametrize("how", ["reflection", "common"])
 @pytest.mark.parametrize("name", ["ula", "ula, dense"])
 def test_the_lagging_chain_has_the_exact_law_of_fewer_steps(name, how):
-    """At N = 9 and L = 3 most pairs have met under "reflection", and not all."""
+    """At N = 9 and L = 3 most pairs have met under "reflection", but not all."""
     kernel = KERNELS[name]()
     after = run(jl.coupled(kernel, 3, how=how), bowl(), start(), 9, observe=None).state.kernel
     for chain, steps in ((after.leading, 9), (after.lagging, 6)):
@@ -258,7 +258,7 @@ def test_chains_that_met_stay_together_to_the_last_bit(name, dtype):
     ).all(0)
     after = np.arange(1, num_steps + 1)
     expected = (tau[:, None] > 0) & (after >= tau[:, None])
-    # Before, they may be the same as well: where the first proposals were rejected.
+    # Before that they may also be the same, where the first proposals were rejected.
     np.testing.assert_array_equal(together[:, lag:], expected[:, lag:])
     np.testing.assert_array_equal(seen.steps, np.broadcast_to(after, (100, num_steps)))
 
@@ -294,7 +294,7 @@ def test_any_kernel_goes_with_common_noise():
     batches = jl.estimators.minibatch(
         lambda x, y: 0.5 * jnp.sum((x - y) ** 2) / 10, jnp.ones((10, 2)), 2
     )
-    # An estimator's sums are the caller's, which the compiler may round in another way.
+    # An estimator's sums are the caller's, and the compiler may round them differently.
     for kernel, rtol in ((jl.underdamped(0.3, 1.0), 0), (jl.sgld(0.1, batches), 1e-5)):
         pair = run(jl.coupled(kernel, 2, how="common"), energy, start(), 30, 10)
         alone = run(kernel, energy, start(), 30, 10)
@@ -315,8 +315,8 @@ def test_no_result_depends_on_where_a_run_is_cut():
 
 
 @pytest.mark.filterwarnings("ignore::jlangevin.DivergenceWarning")
-def test_a_pair_of_which_one_fails_is_counted():
-    """The second chain fails too, when it comes where the first one failed."""
+def test_a_pair_is_counted_where_one_chain_fails():
+    """The second chain fails too, when it reaches the place where the first one failed."""
     ended = run(jl.coupled(jl.ula(3.0), 2), lambda x: jnp.sum(x**4), start(), 60, 10)
     assert np.all(ended.info.num_divergent == 1)
     with pytest.raises(ValueError, match="num_divergent"):

@@ -1,7 +1,7 @@
-"""Slips in a kernel, each of which verification must reject against the right kernel's law.
+"""Verification must reject each slip in a kernel, against the right kernel's law.
 
-They stand in `benchmarks/mutants.py`: most are the kernel written out with one thing changed;
-unchanged it is accepted. 20,000 chains, as in `test_mutants`.
+The slips stand in `benchmarks/mutants.py`. Most are the kernel written out with one thing changed;
+unchanged it is accepted. There are 20,000 chains, as in `test_mutants`.
 """
 
 import jax

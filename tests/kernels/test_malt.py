@@ -1,4 +1,4 @@
-"""MALT: its step by hand, and the kernels that it is in its limits."""
+"""MALT: its step by hand, and the kernels that it becomes in its limits."""
 
 import jax
 import jax.numpy as jnp

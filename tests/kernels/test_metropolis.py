@@ -1,11 +1,11 @@
 """What all kernels that accept or reject have in common: the law they keep, and the test itself.
 
-A chain that starts from p must have the law p after any number of steps. Targets are such that p
-can be drawn from exactly and taken to normals by a known map; what comes out is held against
-N(0, I), or a Gaussian p as it is, by `verify` at its false-alarm rate of 1e-6. With 50,000 chains
-that finds, with probability 0.99, a shift of 0.04 standard deviations, a variance off by 5%, or a
-distribution function off by 0.02. Steps are so large that many are rejected, and kernels that are
-wrong in the accept step are rejected by the same check, with p-values below 1e-10.
+A chain that starts from p must have the law p after any number of steps. Each target can be drawn
+from exactly, and a known map takes it to normals. `verify` compares the result with N(0, I), or a
+Gaussian p as it is, at its false-alarm rate of 1e-6. With 50,000 chains it finds, with probability
+0.99, a shift of 0.04 standard deviations, a variance off by 5%, or a distribution function off by
+0.02. Steps are so large that many are rejected. The same check rejects kernels with a wrong accept
+step, with p-values below 1e-10.
 """
 
 from dataclasses import replace
@@ -31,7 +31,7 @@ NUM_CHAINS = 50_000
 NUM_STEPS = 10
 TEMPERATURE = mutants.TEMPERATURE
 
-# By a step size that means the same for all: that of Langevin's for small steps.
+# By a step size that means the same for all: that of Langevin dynamics for small steps.
 KERNELS = {
     "mala": lambda eta, temperature=1.0: jl.mala(eta, temperature=temperature),
     "barker": lambda eta, temperature=1.0: jl.barker(eta, temperature=temperature),
@@ -107,7 +107,7 @@ def sampled(energy, kernel, start):
 
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("name", KERNELS)
-def test_a_law_that_is_no_gaussian_is_kept(name, target):
+def test_a_law_that_is_not_gaussian_is_kept(name, target):
     make, to_normals, eta = TARGETS[target]
     energy = make()
     run = sampled(energy, KERNELS[name](eta), energy)

@@ -1,7 +1,7 @@
 """Every kernel in every wrapper: what works takes the inner kernel's own step, the rest is refused.
 
 Steps are taken one by one, on noise as the driver makes it, and compared with those of the inner
-kernel on an energy that is written here by hand: so the law is that of the inner kernel on it.
+kernel on an energy written here by hand. So the law is the inner kernel's on that energy.
 """
 
 import jax
@@ -18,7 +18,7 @@ POSITIVE = jl.domains.box(0.0, jnp.inf)
 
 
 class Changed:
-    """What is made of the bowl by `change`, at any level."""
+    """What `change` makes of the bowl, at any level."""
 
     def __init__(self, change, bowl):
         self.change, self.bowl = change, bowl
@@ -140,7 +140,7 @@ def test_the_leading_chain_of_a_pair_is_the_inner_kernels(outer, inner):
 
 @pytest.mark.parametrize("inner", WORKS["tempered"])
 def test_replicas_that_do_not_swap_take_the_inner_kernels_steps(inner):
-    """A uniform of 1 swaps nothing; that swaps keep the law is tested with `tempered`."""
+    """A uniform of 1 swaps nothing; `test_tempered` checks that swaps keep the law."""
     kernel = INNER[inner]()
     tempered = OUTER["tempered"](kernel)
     z = made(tempered.init_noise, 0, noise.Purpose.INIT)
@@ -182,7 +182,7 @@ def test_a_kernel_of_ones_own_says_what_it_has_by_its_members():
 
 
 def test_mirroring_walls_would_have_changed_the_law():
-    """The names of both, and what to take instead, as the walls would stand in u."""
+    """The error names both, and what to take instead: the walls would stand in u."""
     for walled in (jl.projected, jl.reflected, jl.reflected_mala):
         with pytest.raises(TypeError, match=r"walls of its own.*jlangevin\.mala"):
             jl.mirrored(walled(0.05, UNIT), UNIT)

@@ -82,7 +82,7 @@ def test_positions_may_be_pytrees():
         ({"roots": jnp.array([1.0, jnp.inf])}, "preconditioner.roots"),
     ],
 )
-def test_what_is_none_is_refused(change, message):
+def test_bad_fields_are_refused(change, message):
     P, _ = low_rank()
     with pytest.raises(ValueError, match=message):
         jl.mala(0.1, preconditioner=dataclasses.replace(P, **change))

@@ -6,13 +6,13 @@ in NumPy, from the n items' gradients one by one, for any chain
 
     z' = F z + c + B e(x̃) + w,    x̃ = D z,    E[e] = 0,    Cov[e] = n²/b Cov_i(H_i x̃ - c_i)
 
-with w independent of the rest, of covariance Q. Samples are held against it by z-scores of each
+with w independent of the rest, of covariance Q. Samples are compared with it by z-scores of each
 entry of mean and second moment about the exact mean, with the sample's own standard errors, at
-|z| < 6.5. Were they normal, one of at most 14 entries would be beyond with probability 1.1e-9;
-the margin to the 1e-6 that is claimed is for their being so only nearly, at 50,000 chains. What is
-seen, with probability 0.99, is an error of 6.5 + 2.33 standard errors: a mean off by 0.04 standard
-deviations, a variance off by 5.6% (for near normal positions). The laws with and without the
-minibatches' noise are further apart than that, and every mutant is rejected.
+|z| < 6.5. If the z-scores were normal, one of at most 14 would be beyond with probability 1.1e-9.
+The claim is 1e-6, as with 50,000 chains they are only nearly normal. An error of 6.5 + 2.33
+standard errors is seen with probability 0.99: a mean off by 0.04 standard deviations, a variance
+off by 5.6% (for near normal positions). The laws with and without the minibatches' noise are
+further apart than that, and every mutant is rejected.
 """
 
 from typing import Any, NamedTuple
@@ -409,8 +409,8 @@ def test_sghmc_has_the_moments_of_the_recursion(num_steps, known):
     assert largest_z(made, law) < LIMIT
 
 
-def test_what_is_known_of_the_noise_is_injected_no_more():
-    """At a constant noise of covariance V the chain is as if there were no noise at all."""
+def test_known_noise_is_not_injected_again():
+    """With constant noise of covariance V, the chain is as if there were no noise at all."""
     lower = np.linalg.cholesky(KNOWN)
 
     def noisy(key, x):

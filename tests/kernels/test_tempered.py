@@ -1,9 +1,9 @@
 """Parallel tempering: its swaps by hand, the law of every replica, and what it is for.
 
-A product of laws, one a temperature, must stay what it is: replicas start from it, exactly, and all
-of them together are held against N(0, S) after some steps, by `verify` at its false-alarm rate of
-1e-6. With 20,000 chains that finds, with probability 0.99, a shift of 0.06 standard deviations or a
-variance off by 8%. Swaps are frequent, and kernels that are wrong in one thing are rejected.
+A product of laws, one for each temperature, must stay as it is. Replicas start from exact draws of
+it. After some steps `verify` compares all of them together with N(0, S), at its false-alarm rate of
+1e-6. With 20,000 chains it finds, with probability 0.99, a shift of 0.06 standard deviations or a
+variance off by 8%. Swaps are frequent, and kernels with one thing wrong are rejected.
 """
 
 import dataclasses
@@ -35,7 +35,7 @@ class Place(NamedTuple):
 
 @pytree_dataclass
 class Fresh:
-    """Draws anew from N(0, T) in each step: of E = x²/2 the law, whatever was swapped."""
+    """Draws from N(0, T) again in each step: the law of E = x²/2, whatever was swapped."""
 
     temperature: Any = 1.0
 
@@ -74,7 +74,7 @@ def by_hand(draws, uniforms, ladder):
     """Swaps, labels, mean rates and round trips, in plain Python. Replica k began at T_k."""
     number = len(ladder)
     at = list(range(number))
-    history = {k: [] for k in range(number)}  # of each replica the ends it has been at, in turn
+    history = {k: [] for k in range(number)}  # the ends that each replica has been at, in turn
     history[0].append("cold")
     rates = [[] for _ in range(number - 1)]
     cold = []
@@ -536,7 +536,7 @@ def test_modes_that_one_temperature_does_not_cross_get_their_weights():
     ids=["leimkuhler_matthews", "mala"],
 )
 def test_a_run_cut_in_two_is_the_whole_run(inner):
-    """But for last bits: the energies that swaps look at may be rounded in two ways."""
+    """Except for last bits: the energies that swaps look at may be rounded in two ways."""
     energy, kernel = jl.energies.double_well(dim=2), jl.tempered(inner(), LADDER)
     start, key = jnp.ones((50, 2)), jax.random.key(0)
     whole = jl.sample(key, energy, kernel, start, num_steps=30, observe=None)
@@ -620,7 +620,7 @@ def test_kernels_that_cannot_be_tempered_are_named(make):
         ([2.0, 3.0], "the first is 2.0 and the kernel's 1.0"),
     ],
 )
-def test_temperatures_that_are_no_ladder_are_refused(ladder, message):
+def test_temperatures_that_do_not_form_a_ladder_are_refused(ladder, message):
     with pytest.raises(ValueError, match=f"temperatures: .*{message}"):
         jl.tempered(jl.mala(0.1), ladder)
 

@@ -1,4 +1,4 @@
-"""What kernels say of themselves, what holds of one that says nothing, and the old names."""
+"""The traits of kernels, those of a kernel that states none, and the old names."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ class Place(NamedTuple):
 
 
 class Own(NamedTuple):
-    """A kernel of a user's that has nothing but what a kernel needs."""
+    """A user's kernel, with nothing but what a kernel needs."""
 
     init_noise = None
     step_noise = Want.NORMAL
@@ -67,7 +67,7 @@ def test_a_kernel_says_what_it_is_by_its_members(members, traits):
     assert Traits.of(having(**members)) == Traits(**traits)
 
 
-def test_a_kernel_around_another_has_its_traits_but_is_no_other_at_another_temperature():
+def test_a_kernel_around_another_has_its_traits_but_takes_no_other_temperature():
     inner = jl.malt(0.1, 1.0, 2)
     assert Traits.of(inner) == Traits(
         by_value=True, has_temperature=True, converts=True, kinetic="thermal"
@@ -100,7 +100,7 @@ def test_kernels_that_take_no_other_temperature_do_not_say_so():
 
 
 class Old(Own):
-    """One that has the old name alone."""
+    """A kernel with only the old name."""
 
     temperature = 1.0
 
@@ -110,7 +110,7 @@ class Old(Own):
 
 @pytree_dataclass
 class OldUnderdamped(Underdamped):
-    """One that has overridden the old name."""
+    """A kernel that overrides the old name."""
 
     def adopt(self, energy, state, other):
         return state._replace(velocity=0 * state.velocity)
@@ -160,7 +160,7 @@ def test_apart_of_a_preconditioner_is_unmultiplied():
 
 
 class Wanders(NamedTuple):
-    """A random walk of a user's, with a proposal for a reflection."""
+    """A user's random walk, with a proposal for a reflection."""
 
     step_size: Any
 

@@ -256,11 +256,11 @@ def test_hyperparameters_are_finite_and_positive(name, value):
 
 
 @pytest.mark.parametrize("word", ["", "BAOAC", "baoab", "BAB", "OAO", "BOB", "B A O"])
-def test_a_word_that_is_no_splitting_is_refused(word):
+def test_a_word_that_is_not_a_splitting_is_refused(word):
     with pytest.raises(ValueError, match="splitting: expected a word of the letters A, B and O"):
         jl.underdamped(0.1, 1.0, splitting=word)
 
 
-def test_a_splitting_that_is_no_word_is_refused():
+def test_a_splitting_that_is_not_a_word_is_refused():
     with pytest.raises(TypeError, match="splitting: expected a word"):
         jl.underdamped(0.1, 1.0, splitting=["B", "A", "O"])

@@ -1,13 +1,13 @@
 """Kernels between walls: their laws by quadrature, boundary mass included, and the laws they keep.
 
-On an interval the law after N steps is that of a chain with a known kernel, a Gaussian of which
-what falls outside is put on the wall (`projected`) or folded back (`reflected`). Here it is
-computed by Gauss-Legendre quadrature to 1e-8, without any code of the library, and held against
-formulas where there are some. Samples are held against it by the mass of each wall (binomial) and
-the distribution function (Dvoretzky, Kiefer and Wolfowitz), each at 1e-7; 100,000 chains find, with
-probability 0.99, a mass off by 0.012 and a distribution function off by 0.014.
+On an interval the law after N steps is that of a chain with a known kernel: a Gaussian whose part
+outside is put on the wall (`projected`) or folded back (`reflected`). Gauss-Legendre quadrature
+computes the law to 1e-8, without any code of the library, and agrees with formulas where they
+exist. Samples are compared with it by the mass of each wall (binomial) and the distribution
+function (Dvoretzky, Kiefer and Wolfowitz), each at 1e-7; 100,000 chains find, with probability
+0.99, a mass off by 0.012 and a distribution function off by 0.014.
 
-What is exact is started from the law itself, and must keep it, at 1e-6; as in `test_metropolis`.
+Exact kernels start from the law itself and must keep it, at 1e-6, as in `test_metropolis`.
 """
 
 from typing import Any, NamedTuple
@@ -114,8 +114,8 @@ def bowl(x):
 @pytest.mark.parametrize("eta", [0.16, 0.04])
 def test_the_quadrature_has_spitzers_atom_and_mean(eta):
     """`projected` on a half-line and a linear energy is Lindley's recursion, the queue: its
-    stationary law is that of the maximum of a walk S_k ~ N(-ηk, 2ηk), of which Spitzer (1956)
-    gives P(0) = exp(-Σ P(S_k > 0)/k) and E = Σ E[max(S_k, 0)]/k."""
+    stationary law is that of the maximum of a walk S_k ~ N(-ηk, 2ηk). Spitzer (1956) gives its
+    P(0) = exp(-Σ P(S_k > 0)/k) and E = Σ E[max(S_k, 0)]/k."""
     k = np.arange(1, 20_000)
     deviation, mean = (2 * eta * k) ** 0.5, -eta * k
     above = special.ndtr(mean / deviation)
@@ -135,7 +135,7 @@ def test_the_quadrature_has_the_reflected_mean(eta):
 
 def test_projection_is_wrong_by_the_root_of_the_step_and_reflection_by_the_step():
     """The mean's error, on an exponential law and on N(0, 1) between -1 and 2: as η falls to a
-    quarter the one halves and the other falls to a quarter."""
+    quarter, that of projection halves and that of reflection falls to a quarter."""
     for slope, low, high, truth in (
         (linear, 0.0, 18.0, 1.0),
         (bowl, -1.0, 2.0, stats.truncnorm(-1, 2).mean()),
@@ -161,7 +161,7 @@ LEVEL = 1e-7
 
 
 def disagreement(setting, folded, make):
-    """What of the samples is rejected by the law: masses of the walls, distribution function."""
+    """What the law rejects in the samples: masses of the walls, distribution function."""
     slope, energy, eta, low, high, bounds = SETTINGS[setting]
     chain = chain_of(folded, slope, eta, low, high, TEMPERATURE)
     masses, cdf, start = chain.law(0.1, NUM_STEPS)
@@ -178,7 +178,7 @@ def disagreement(setting, folded, make):
         mass = 0 if folded else mass
         if stats.binomtest(int(count), NUM_CHAINS, float(np.clip(mass, 0, 1))).pvalue < LEVEL:
             found.append(name)
-    # Between atoms: of the samples up to y, y included, and before it.
+    # Between the atoms: the share of the samples up to y, y included.
     y = np.unique(x[(x > low) & (x < high)])[::7]
     gap = np.abs(np.searchsorted(x, y, "right") / NUM_CHAINS - cdf(y)).max()
     if gap > np.sqrt(np.log(2 / LEVEL) / (2 * NUM_CHAINS)) + 8 / NUM_CHAINS or x[0] < low:
@@ -320,7 +320,7 @@ def simplex_target():
         return np.stack([to_u(x[:, 0]), x[:, 1] / np.maximum(x[:, 1] + x[:, 2], 1e-30)], axis=1)
 
     def energy(x):
-        """With a slope across the simplex that differs along it, and is none of its business."""
+        """With a slope across the simplex that varies along it, and must not matter."""
         return energy_along_the_first(x) + 20.0 * (jnp.sum(x) - 1) * x[0] ** 2
 
     return domains.simplex(), energy, points, uniforms
@@ -588,7 +588,7 @@ def test_a_pytree_in_a_box_moves_as_its_vector(name):
 
 
 @pytest.mark.parametrize("name", KERNELS)
-def test_other_domains_and_steps_compile_nothing_anew(name):
+def test_other_domains_and_steps_compile_nothing(name):
     chex.clear_trace_counter()
 
     @jax.jit
@@ -617,7 +617,7 @@ def test_hyperparameters_are_finite_and_positive(make, value):
         make(0.1, domains.box(0.0, 1.0), temperature=value)
 
 
-def test_a_confined_energy_is_looked_at_as_any_other():
+def test_a_confined_energy_is_checked_as_any_other():
     positive = domains.box(0.0, jnp.inf)
     start = jnp.array([[1.0], [-1.0]])
     with pytest.raises(ValueError, match="for the first of them, chain 1, the energy is not"):

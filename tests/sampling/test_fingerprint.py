@@ -169,7 +169,7 @@ def test_what_a_function_reads_as_a_global_counts(monkeypatch):
     assert of(reader) != before
 
 
-def test_an_attribute_is_no_global(monkeypatch):
+def test_an_attribute_is_not_a_global(monkeypatch):
     def function(x):
         return x.P
 
@@ -213,7 +213,7 @@ def test_what_an_object_keeps_of_itself_does_not_count():
 
 @pytest.mark.parametrize("installed", [True, False])
 def test_a_package_is_known_by_its_name_wherever_it_is_installed(installed, tmp_path, monkeypatch):
-    """An installer leaves its notes beside a package; what has none is the caller's."""
+    """An installer leaves its notes beside a package; code without them is the caller's."""
     name = f"a_package_{installed}"
     inner = tmp_path / name / "inner"
     inner.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Runs in ArviZ: its own numbers on them are ours, and what is known of a draw is right."""
+"""Runs in ArviZ: its numbers for them are ours, and what is said of each draw is right."""
 
 import importlib
 import warnings

@@ -1,7 +1,7 @@
 """Long runs: blocks, resuming, progress, interruption, checkpoints, foresight of memory.
 
-Whatever is done to a run, it gives the same bits, if a step has 64 numbers or more. (Below that the
-loops are so short that compilers take them apart, and round one program otherwise than another:
+Whatever is done to a run, it gives the same bits, if a step has 64 numbers or more. (Below that,
+loops are so short that compilers take them apart, and round one program differently from another:
 docs/pages/streams.md.)
 """
 
@@ -160,7 +160,7 @@ def test_blocks_know_burn_in_and_thinning(burn_in, thin):
 def test_however_a_run_is_cut_it_is_the_same_run(
     num_chains, dim, thin, draws, burn_in, block_steps, cut
 ):
-    """In blocks, and stopped after some draws and gone on from there."""
+    """In blocks, and stopped after some draws and resumed from there."""
     cut = min(cut, draws)
     energy, kernel, _ = setting(dim)
     options = {"thin": thin, "block_steps": block_steps}
@@ -273,7 +273,7 @@ def test_failures_can_raise_or_be_ignored():
 def test_failures_under_jit_are_frozen_too():
     with pytest.warns(jl.DivergenceWarning):
         plain = failing()
-    compiled = jax.jit(failing)()  # where step sizes are constants, which rounds otherwise
+    compiled = jax.jit(failing)()  # step sizes are constants here, which rounds differently
     assert_same(compiled.info.num_divergent, plain.info.num_divergent)
     np.testing.assert_allclose(compiled.draws, plain.draws, rtol=1e-4)
     with pytest.raises(ValueError, match='on_divergence: "raise" is not possible under jit'):
@@ -460,7 +460,7 @@ def child(tmp_path, *arguments):
 
 
 def test_a_run_killed_in_the_middle_ends_as_one_never_killed(tmp_path):
-    """SIGKILL, twice, at moments of its own choosing: whenever two more checkpoints are there."""
+    """It is killed twice by SIGKILL, each time as soon as two more checkpoints are there."""
     path = tmp_path / "run"
     for more in (2, 4):
         process = child(tmp_path, path, tmp_path / "never.npz")
@@ -671,7 +671,7 @@ def test_a_folder_is_what_a_shell_would_take_it_for(tmp_path, monkeypatch):
         (True, TypeError, "checkpoint: expected the path of a folder, got True"),
     ],
 )
-def test_what_is_no_folder_is_refused_by_name(checkpoint, error, message):
+def test_what_is_not_a_folder_is_refused_by_name(checkpoint, error, message):
     with pytest.raises(error, match=message):
         run(checkpoint=checkpoint)
 

@@ -57,7 +57,7 @@ def test_blocks_and_checkpoints_compile_no_more(tmp_path):
     assert_same(saved, whole)
 
 
-def test_of_kept_draws_nothing_but_their_number_is_compiled_for():
+def test_programs_depend_on_nothing_but_the_number_of_kept_draws():
     sample(num_steps=20)
     with jl.verify.assert_no_recompilation():
         for burn_in in (0, 1, 10, 77):
@@ -99,8 +99,8 @@ FORMS = [
 
 @pytest.mark.parametrize("options", FORMS)
 @pytest.mark.parametrize("name", KERNELS)
-def test_a_number_that_is_compiled_for_gives_the_same_run(monkeypatch, name, options):
-    """As where a run is a part of another program, and on accelerators."""
+def test_a_number_of_steps_that_is_compiled_in_gives_the_same_run(monkeypatch, name, options):
+    """This is how a run compiles as a part of another program, and on accelerators."""
     counted = sample(KERNELS[name], **options)
     by = blocks._program_arguments
 
@@ -186,7 +186,7 @@ CHILD = """
     ],
 )
 def test_a_first_run_compiles_three_programs_at_most(kernel, start, options):
-    """Of which the third is what reducers say in the end. Nothing is compiled by itself."""
+    """The third computes the reducers' results. No operation is compiled by itself."""
     code = textwrap.dedent(CHILD).format(kernel=kernel, start=start, options=options)
     found = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300
@@ -197,7 +197,7 @@ def test_a_first_run_compiles_three_programs_at_most(kernel, start, options):
 
 @pytest.mark.parametrize("outer", [lambda kernel: kernel, lambda kernel: jl.coupled(kernel, 3)])
 def test_one_step_is_compiled_however_many_there_are(outer):
-    """Of leapfrogs in a trajectory, and of replicas."""
+    """One leapfrog of a trajectory, and the step of one replica."""
 
     def gradients(kernel):
         calls = []

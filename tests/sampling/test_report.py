@@ -22,7 +22,7 @@ def key():
 
 
 def said(run):
-    """What `run` gives, and the warnings that it gives with it, by their class."""
+    """What `run` returns, and its warnings by their class."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         result = run()
@@ -76,7 +76,7 @@ def test_a_gradient_that_is_nan_where_chains_want_to_go_is_counted_and_named(nam
 
 
 def test_a_fault_in_the_middle_of_a_trajectory_is_told_from_what_follows():
-    """Once NaN, velocity and all leaves of the position are; the first cause is what counts."""
+    """One NaN spreads to the velocity and all leaves of the position; the first cause counts."""
     kernel = jl.malt(0.3, 1.0, 8)
     run, _ = said(
         lambda: jl.sample(key(), untaken, kernel, both_leaves(50), num_steps=30, observe=None)
@@ -144,7 +144,7 @@ GRADIENT_ALONE = {
 
 @pytest.mark.parametrize("name", GRADIENT_ALONE)
 def test_chains_that_end_where_the_energy_is_not_finite_are_counted(name):
-    """By kernels that never ask for the energy, it is asked for where a run ends."""
+    """If a kernel never asks for the energy, the driver does so where a run ends."""
     run, words = said(
         lambda: jl.sample(
             key(), gamma, GRADIENT_ALONE[name], jnp.ones((100, 1)), num_steps=200, observe=None
@@ -426,7 +426,7 @@ def test_some_chains_that_never_move_are_counted_and_their_energies_compared():
 
 
 @pytest.mark.parametrize("chunk", [20, 60, 100, 250])
-def test_of_a_run_that_goes_on_in_parts_stuck_chains_are_said_once(chunk):
+def test_stuck_chains_of_a_run_in_parts_are_reported_once(chunk):
     """When they can first be told: after a hundred steps."""
     energy, kernel = jl.energies.quadratic(jnp.eye(1)), jl.mala(1e4)
     state = jl.sample(key(), energy, kernel, jnp.ones((4, 1)), num_steps=0).state
@@ -475,7 +475,7 @@ def test_a_log_density_for_an_energy_is_recognised_and_an_energy_is_not(name, ke
     ],
 )
 @pytest.mark.filterwarnings("ignore::jlangevin.PrecisionWarning")
-def test_energies_far_below_zero_are_no_log_densities(energy):
+def test_energies_far_below_zero_are_not_log_densities(energy):
     start = 1e-3 * jax.random.normal(jax.random.key(1), (20, 3))
     run = lambda: jl.sample(key(), energy, jl.mala(1e-5), start, num_steps=500)  # noqa: E731
     assert "log density" not in str(said(run)[1])

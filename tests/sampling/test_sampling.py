@@ -116,7 +116,7 @@ def test_positions_may_be_pytrees(dtype):
 
 
 def test_a_run_starts_from_an_energys_exact_sampler():
-    """ULA keeps no law exactly, so none of its steps: the start itself has the energy's law."""
+    """ULA keeps no law exactly, so no step is taken: the start itself has the energy's law."""
     energy, kernel, _ = setting()
     result = jl.sample(key(), energy, kernel, energy, num_steps=0, num_chains=10_000)
     jl.verify.assert_law(result.position, jl.exact.target(energy, jnp.zeros(2)))
@@ -487,7 +487,7 @@ def test_what_is_not_finite_at_the_start_is_said(energy, kernel, start, what):
         jl.sample(key(), energy, kernel, jnp.full((2, 1), start), num_steps=1)
 
 
-def test_an_acceptance_rate_that_is_no_single_number_is_refused():
+def test_an_acceptance_rate_that_is_not_a_single_number_is_refused():
     class Reports(NoiseRecorder):
         def step(self, energy, state, noise):
             return super().step(energy, state, noise)[0], jl.Info(jnp.ones(2))
@@ -624,14 +624,14 @@ def test_resume_wants_a_state():
 @pytest.mark.parametrize(
     ("first", "then"), [(jl.ula(0.1), jl.mala(0.1)), (jl.mala(0.1), jl.ula(0.1))]
 )
-def test_a_kernel_that_the_state_is_not_of_is_refused_on_resuming(first, then):
+def test_a_kernel_that_did_not_make_the_state_is_refused_on_resuming(first, then):
     energy = jl.energies.double_well(dim=2)
     state = jl.sample(key(), energy, first, jnp.zeros((3, 2)), num_steps=1).state
     with pytest.raises(ValueError, match=r"state: .* pass the kernel that made the state"):
         jl.resume(state, energy, then, num_steps=1)
 
 
-def test_an_energy_that_is_none_is_refused_on_resuming():
+def test_an_energy_that_is_not_a_scalar_is_refused_on_resuming():
     state = jl.sample(key(), flat, jl.ula(0.1), jnp.zeros((3, 2)), num_steps=1).state
     with pytest.raises(ValueError, match=r"energy: expected a scalar.*\(2,\)"):
         jl.resume(state, lambda x: x, jl.ula(0.1), num_steps=1)

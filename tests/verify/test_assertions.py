@@ -57,11 +57,11 @@ def test_streams_of_the_driver_are_independent(name):
     assert_independent(KERNELS[name](), num_chains=512)
 
 
-def test_they_are_in_both_precisions(dtype):
+def test_streams_are_independent_in_both_precisions(dtype):
     assert_independent(jl.underdamped(0.3, 1.0))
 
 
-def test_one_dimension_and_a_number_of_chains_that_is_no_power_of_two():
+def test_one_dimension_and_a_number_of_chains_that_is_not_a_power_of_two():
     assert_independent(jl.mala(1.0), dim=1, num_chains=1001, num_steps=5)
 
 
@@ -97,7 +97,7 @@ def the_same_for_all_keys(key, chains):
 
 
 def marked_pairs(key, chains):
-    """The streams of pairs, and in a bit of their words which of the two it is."""
+    """The streams of pairs; one bit of their words says which of the two it is."""
     high, low = right_streams(key, chains // 2)
     return Streams(high & ~jnp.uint32(1) | (chains.astype(jnp.uint32) & jnp.uint32(1)), low)
 
@@ -112,7 +112,7 @@ def antithetic(of, *rest):
 
 
 def marked_by_key(key, chains):
-    """Streams of which half a word is the same for all chains of a key."""
+    """Streams with half a word that is the same for all chains of a key."""
     high, low = right_streams(key, chains)
     half = jnp.uint32(16)
     return Streams(jax.random.key_data(key)[1] << half | high >> half, low)
@@ -196,7 +196,7 @@ def test_refusals(changes, error, message):
 
 @pytest.mark.parametrize("table", [[[8, 2], [1, 5]], [[3, 3], [3, 3]], [[0, 6], [6, 0]]])
 def test_fishers_test_doubles_the_smaller_tail(table):
-    """Not as SciPy's two-sided test, which adds up all tables that are less probable."""
+    """Unlike SciPy's two-sided test, which adds up all tables that are less probable."""
     counts = np.ravel(table)
     a, b = (np.repeat(column, counts)[:, None] for column in ([1, 1, 0, 0], [1, 0, 1, 0]))
     (found,) = fisher_test(a == 1, b == 1)

@@ -1,7 +1,7 @@
 """Samples against laws on a grid: right kernels pass, and each mutant is told from the truth.
 
-At 20,000 chains and a false-alarm rate of 1e-6 what is found, with probability 0.99, is a shift of
-0.056 standard deviations, a variance off by 8%, or a gap of 0.031 in the distribution function.
+At a false-alarm rate of 1e-6, 20,000 chains find, with probability 0.99, a shift of 0.056 standard
+deviations, a variance off by 8%, or a gap of 0.031 in the distribution function.
 """
 
 import jax
@@ -52,7 +52,7 @@ class Inverted(MALA):
 
 @pytree_dataclass
 class Tame(MALA):
-    """Proposes with noise of variance η for 2η, and accepts as if with 2η."""
+    """Proposes with noise of variance η, and accepts as if it were 2η."""
 
     def step(self, energy, state, noise):
         xi, uniform = noise

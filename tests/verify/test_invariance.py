@@ -41,14 +41,14 @@ def test_an_adjusted_kernel_keeps_the_law(name, dtype):
 
 @pytest.mark.parametrize("name", STEPS)
 def test_without_the_accept_step_it_is_rejected(name):
-    """ULA is MALA of which every proposal is accepted."""
+    """ULA is MALA with every proposal accepted."""
     energy = targets()[name]
     with pytest.raises(AssertionError, match="REJECTED"):
         jl.verify.assert_invariant(jl.ula(STEPS[name]), energy, energy, **options())
 
 
 def test_a_wrong_temperature_is_rejected():
-    """By 5%, one step: the funnel's law is kept by one of them alone."""
+    """Of two temperatures that differ by 5%, only one keeps the funnel's law."""
     energy = targets()["funnel"]
     for temperature, passes in ((1.0, True), (1.05, False)):
         kernel = jl.mala(0.4, temperature=temperature)
@@ -128,7 +128,7 @@ def test_p_values_are_those_of_the_sign_test(up, down):
 
 @pytest.mark.parametrize("crossed", [30, 100, 2_000])
 def test_what_is_called_detectable_is_detected_99_times_in_100(crossed):
-    """Exactly: of `crossed` chains, those upwards are binomial, and rejected from a number on."""
+    """Exactly: upward crossings of `crossed` chains are binomial, and too many are rejected."""
     gap = crossings(crossed // 2, crossed - crossed // 2).detectable[0, 0]
     upwards = (1 + gap * 10_000 / crossed) / 2
     numbers = np.arange(crossed + 1)

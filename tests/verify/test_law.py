@@ -1,8 +1,8 @@
 """Samples against a law: what must be found, how often it may be found wrongly, and the report.
 
-Draws are NumPy's, so nothing of the library's own noise is on trial. Tests on exact draws fail
-by chance with a probability of at most 1e-6 each; a binomial count is bounded at 1e-6 too. Where
-an error must be found, it is large enough to be missed with a probability below 1e-6.
+Draws are NumPy's, so the library's own noise is not on trial. Tests on exact draws fail by chance
+with a probability of at most 1e-6 each; a binomial count is bounded at 1e-6 too. Where an error
+must be found, it is large enough to be missed with a probability below 1e-6.
 """
 
 import functools
@@ -129,7 +129,7 @@ def test_shift_too_small_to_see_in_any_coordinate_is_found():
 
 
 def test_shift_against_the_correlation_is_found():
-    """0.05 standard deviations of each coordinate, but where the law has next to no room."""
+    """0.05 standard deviations in each coordinate, in a direction where the law is very narrow."""
     cov = np.array([[1.0, 0.999], [0.999, 1.0]])
     law = jl.Gaussian(jnp.zeros(2), jnp.asarray(cov, float))
     draws = exact_draws(law, 10_000) + np.array([0.05, -0.05])
@@ -582,7 +582,7 @@ def test_law_that_was_refused_under_jit_is_refused_here():
 
 
 @pytest.mark.parametrize("law", [None, jnp.zeros(2), jl.energies.quadratic(jnp.eye(2))])
-def test_law_that_is_no_gaussian_is_refused(law):
+def test_law_that_is_not_a_gaussian_is_refused(law):
     for question in (compare, assert_law):
         with pytest.raises(TypeError, match=r"law: expected a jlangevin\.Gaussian"):
             question(np.zeros((10, 2)), law)
