@@ -70,7 +70,7 @@ static inline void normals(uint32_t k0, uint32_t k1, uint32_t c0, uint32_t c1, f
     void NAME(int64_t chains, int64_t dim, int64_t steps, float eta, const float *theta,          \
               const uint32_t *high, const uint32_t *low, float *positions) {                      \
         const float sigma = sqrtf(2.0f * eta);                                                    \
-        _Pragma("omp parallel for collapse(2) schedule(static)")                                  \
+        _Pragma("omp parallel for collapse(2) schedule(dynamic)")                                  \
         for (int64_t e = 0; e < dim; ++e)                                                         \
             for (int64_t begin = 0; begin < chains; begin += BLOCK) {                             \
                 const int64_t size = chains - begin < BLOCK ? chains - begin : BLOCK;             \

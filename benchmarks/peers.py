@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib
 import json
 import os
 import subprocess
@@ -21,6 +22,7 @@ import sysconfig
 import tempfile
 import venv
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -69,6 +71,7 @@ class Claim:
 class Peer:
     requirements: tuple[str, ...]
     claims: Callable[[], Iterator[Claim]]
+    python: tuple[int, int] = (3, 11)  # the oldest that it has a release for
 
     @property
     def package(self) -> str:
@@ -171,6 +174,10 @@ def blackjax() -> Iterator[Claim]:
         each(lambda key, x: sgld.step(key, x, None, eta, heat)),
         exact(jl.ula(eta, temperature=heat)),
     )
+
+    def moved(algorithm: Any, key: jax.Array, x: jax.Array) -> jax.Array:
+        return algorithm.step(key, algorithm.init(x))[0].position
+
     h, length = 0.1, 3
     for name, algorithm, ours, kernel in (
         (
@@ -189,7 +196,7 @@ def blackjax() -> Iterator[Claim]:
         yield Claim(
             name,
             ours,
-            each(lambda key, x, a=algorithm: a.step(key, a.init(x))[0].position),
+            each(partial(moved, algorithm)),
             sampled(kernel),
         )
 
@@ -241,17 +248,19 @@ def optax() -> Iterator[Claim]:
 def flowmc() -> Iterator[Claim]:
     from flowMC.resource.kernel.MALA import MALA
 
-    epsilon = 0.1
+    epsilon = jnp.array([0.1, 0.2])
     kernel = MALA(epsilon)
 
     def density(x: jax.Array, _: Any) -> jax.Array:
         return log_density(x)
 
     yield Claim(
-        f"MALA, step_size {epsilon}",
-        "mala(from_proposal_scale(ε))",
+        "MALA, step_size 0.1 and 0.2",
+        "mala(from_proposal_scale(1.0), preconditioner=ε²)",
         each(lambda key, x: kernel.kernel(key, x, density(x, {}), density, {})[0]),
-        sampled(jl.mala(jl.conventions.from_proposal_scale(epsilon))),
+        sampled(
+            jl.mala(jl.conventions.from_proposal_scale(1.0), preconditioner=epsilon**2),
+        ),
     )
 
 
@@ -274,7 +283,7 @@ def pints() -> Iterator[Claim]:
 
     scale = jnp.asarray(epsilon**2)
     yield Claim(
-        f"MALAMCMC, epsilon 0.1 and 0.2",
+        "MALAMCMC, epsilon 0.1 and 0.2",
         "mala(from_proposal_scale(1.0), preconditioner=ε²)",
         step,
         sampled(jl.mala(jl.conventions.from_proposal_scale(1.0), preconditioner=scale)),
@@ -385,23 +394,23 @@ def openmm() -> Iterator[Claim]:
         yield Claim(
             f"{integrator.__name__}, h {h}, γ {friction}, m {mass}, {kelvin} K",
             'underdamped(h, γ, splitting="BAOA", mass=m, temperature=kT)',
-            run(lambda make=integrator: make(kelvin, friction, h), moving=True),
+            run(partial(integrator, kelvin, friction, h), moving=True),
             middle,
             starts=number,
         )
     yield Claim(
         f"BrownianIntegrator, h 0.1, γ {friction}, m {mass}, {kelvin} K",
         "ula(h / (m * γ), temperature=kT)",
-        run(lambda: openmm.BrownianIntegrator(kelvin, friction, 0.1), moving=False),
+        run(partial(openmm.BrownianIntegrator, kelvin, friction, 0.1), moving=False),
         exact(jl.ula(0.1 / (mass * friction), temperature=heat)),
         starts=number,
     )
 
 
 def posteriors() -> Iterator[Claim]:
-    import posteriors as peer
     import torch
 
+    sgmcmc = importlib.import_module("posteriors.sgmcmc")
     matrix = torch.tensor(A, dtype=torch.float32)
 
     def log_posterior(x: Any, _: Any) -> Any:
@@ -411,7 +420,7 @@ def posteriors() -> Iterator[Claim]:
 
     def sgld(seed: int, z: np.ndarray) -> Any:
         torch.manual_seed(seed)
-        rule = peer.sgmcmc.sgld.build(log_posterior, lr=eta, temperature=heat)
+        rule = sgmcmc.sgld.build(log_posterior, lr=eta, temperature=heat)
         state, _ = rule.update(rule.init(torch.tensor(z)), None)
         return state.params.detach().numpy()
 
@@ -425,9 +434,9 @@ def posteriors() -> Iterator[Claim]:
 
     def baoa(seed: int, z: np.ndarray) -> Any:
         torch.manual_seed(seed)
-        rule = peer.sgmcmc.baoa.build(log_posterior, lr=h, alpha=alpha, sigma=sigma)
+        rule = sgmcmc.baoa.build(log_posterior, lr=h, alpha=alpha, sigma=sigma)
         given = torch.tensor(z)
-        state, _ = rule.update(rule.init(given[:, :2], given[:, 2:] * sigma**2), None)
+        state, _ = rule.update(sgmcmc.baoa.init(given[:, :2], given[:, 2:] * sigma**2), None)
         return torch.cat([state.params, state.momenta / sigma**2], 1).detach().numpy()
 
     yield Claim(
@@ -442,7 +451,7 @@ PEERS = {
     "blackjax": Peer(("blackjax==1.7.1",), blackjax),
     "numpyro": Peer(("numpyro==0.22.0",), numpyro),
     "optax": Peer(("optax==0.2.8",), optax),
-    "flowmc": Peer(("flowMC==0.6.5",), flowmc),
+    "flowmc": Peer(("flowMC==0.6.5",), flowmc, python=(3, 12)),
     "pints": Peer(("pints==0.6.1",), pints),
     "thermox": Peer(("thermox==0.0.6",), thermox),
     "jax-md": Peer(("jax-md==0.2.29",), jax_md),
@@ -469,6 +478,7 @@ def environment(peer: Peer, folder: Path) -> Path:
 
 def check_here(name: str) -> None:
     """In the peer's environment: a line of JSON for each claim."""
+    sys.path.remove(str(Path(__file__).parent))  # whose `posteriors` is not the peer
     peer = PEERS[name]
     for claim in peer.claims():
         print(json.dumps({"version": version(peer.package), **verdict(claim)}), flush=True)
@@ -503,6 +513,9 @@ def main() -> None:
     rows, wrong = [], False
     with tempfile.TemporaryDirectory() as temporary:
         for name in args.names or PEERS:
+            if sys.version_info < PEERS[name].python:
+                print(f"{name} needs Python {'.'.join(map(str, PEERS[name].python))}")
+                continue
             for found in check(name, Path(args.keep or temporary)):
                 wrong |= found["holds"] != found["true"]
                 rows.append(
