@@ -3,7 +3,8 @@
 ULA on a table of energies, side by side in one run: jlangevin, BlackJAX's `sgld` with the full
 gradient (chains inside or outside the scan, the faster one), textbook JAX (`split` and `normal` in
 the step), NumPy where it is simple, and TorchEBM if it is installed. Beside them the floor, which
-makes the same random bits and nothing else, and the energy's bare gradient over the same steps.
+makes the same random bits and nothing else, the energy's bare gradient over the same steps, and for
+two energies the loop in C (`hand_written.c`), if there is a compiler.
 
 One figure throughout: wall time / (chains × dimensions × steps), the final state only, float32, the
 median of interleaved repeats, compilation apart. `--keep` times one chain and a hundred with every
@@ -19,6 +20,7 @@ from functools import partial
 from typing import Any
 
 import blackjax
+import hand_written
 import harness
 import jax
 import jax.numpy as jnp
@@ -281,6 +283,9 @@ def programs_for(problem: Problem, chains: int, steps: int) -> dict[str, Program
     torch = torchebm(problem, chains, steps)
     if torch is not None:
         made["torchebm"] = torch
+    in_c = hand_written.ula(problem.name, problem.energy, problem.dim, chains, steps, ETA)
+    if in_c is not None:
+        made["C"] = in_c
     return made
 
 
@@ -310,7 +315,7 @@ def best(figures: dict[str, float], prefix: str) -> float:
 
 def throughput(args: Any) -> list[dict[str, Any]]:
     header = ["energy", "d", "chains", "steps", "jlangevin", "floor", "gradient", "blackjax"]
-    header += ["textbook", "numpy", "torchebm", "× best peer", "compile s", "blackjax"]
+    header += ["textbook", "numpy", "torchebm", "C", "× best peer", "compile s", "blackjax"]
     rows, results = [], []
     for problem in problems():
         if args.only and args.only not in problem.name:
@@ -323,7 +328,7 @@ def throughput(args: Any) -> list[dict[str, Any]]:
             peers = [v for k, v in ns.items() if k.startswith(PEERS)]
             result["ratio"] = min(peers) / ns["jlangevin"]
             results.append(result)
-            figures = [best(ns, name) for name in header[4:11]]
+            figures = [best(ns, name) for name in header[4:12]]
             rows.append(
                 [
                     problem.name,
@@ -353,6 +358,7 @@ def plot(results: list[dict[str, Any]], path: str) -> None:
         ("blackjax", "BlackJAX sgld", "s", "#D55E00"),
         ("textbook", "textbook JAX loop", "^", "#009E73"),
         ("numpy", "NumPy", "v", "#CC79A7"),
+        ("C", "C, written by hand", "D", "#56B4E9"),
         ("floor", "its random bits alone", "|", "black"),
     )
     figure, axes = plt.subplots(figsize=(7.6, 4.4), layout="constrained")

@@ -63,8 +63,8 @@ def _as_wide_float(value: Any) -> Any:
 def from_h(h: Any) -> Any:
     """η = h/2, for the convention x' = x + (h/2) ∇log p(x) + sqrt(h) ξ.
 
-    It is used by Welling and Teh (2011), Song and Ermon (2019) with α for h, and TensorFlow
-    Probability.
+    It is used by Welling and Teh (2011), Song and Ermon (2019) with α for h, TensorFlow
+    Probability, and CUQIpy, whose `scale` is h.
 
     Args:
         h: h > 0, a scalar.
@@ -115,7 +115,8 @@ def from_noise_scale(step_size: Any, sigma: Any) -> StepAndTemperature:
 def from_proposal_scale(sigma: Any, temperature: Any = 1.0) -> Any:
     """η = σ²/(2T), for conventions whose step size is the standard deviation of a proposal.
 
-    The Barker proposals of BlackJAX and NumPyro have such a one (Livingstone and Zanella 2022).
+    So it is in the `MALA` of flowMC and the `MALAMCMC` of PINTS, x + (σ²/2) ∇log p + σ ξ, and in
+    the Barker proposals of BlackJAX and NumPyro (Livingstone and Zanella 2022).
 
     Args:
         sigma: σ > 0, a scalar.

@@ -93,6 +93,14 @@ def test_a_stream_is_the_key_folded_with_its_chain(seed):
         )
 
 
+def test_the_streams_are_the_keys_that_jax_splits_off():
+    """So a chain can be run again by code that has never heard of this library."""
+    found = jnp.stack(streams(7, np.arange(1_000)), axis=1)
+    for number in (1_000, 2_000):
+        words = jax.random.key_data(jax.random.split(jax.random.key(7), number))
+        np.testing.assert_array_equal(words[:1_000], found)
+
+
 def test_chains_have_distinct_streams():
     """By construction: Threefry under one key is a bijection of its counters."""
     found = streams(0, np.arange(2**17))

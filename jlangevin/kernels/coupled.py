@@ -155,13 +155,13 @@ def coupled(
     σ² = 2ηT, P = L Lᵀ (Bou-Rabee, Eberle and Zimmer 2020; Jacob, O'Leary and Atchadé 2020). With
     z = L⁻¹(m - m')/σ and φ the density of N(0, I), Y's normals are made from X's:
 
-        ξ' = ξ + z with probability min(1, φ(ξ + z)/φ(ξ)), which is one proposal for both,
-        ξ' = ξ - 2 (ξ·z) z/|z|² otherwise
+        ξ' = ξ + z                  with probability min(1, φ(ξ + z)/φ(ξ))
+        ξ' = ξ - 2 (ξ·z) z/|z|²     otherwise
 
-    No coupling of the two proposals makes them one with a higher probability, which is
-    2Φ(-|z|/2). For `mala` the uniform that accepts is common, and they meet where both accept.
-    "common" gives both chains the same noise, whatever the kernel wants. Where the drift contracts,
-    so do they, and meet only where rounding ends the difference.
+    The first makes one proposal for both. No coupling of the two proposals makes them one with a
+    higher probability, which is 2Φ(-|z|/2). For `mala` the uniform that accepts is common, and they
+    meet where both accept. "common" gives both chains the same noise, whatever the kernel wants.
+    Where the drift contracts, so do they, and meet only where rounding ends the difference.
 
     A state is a `CoupledState`, its `position` that of X: draws, reducers and `Info` are X's. Two
     steps of the kernel, and so two gradients, a step.

@@ -62,12 +62,12 @@ def reflected_mala(step_size: Any, domain: Domain, *, temperature: Any = 1.0) ->
     """MALA with walls that are mirrors, after the reflected leapfrog of Afshar and Domke (2015).
 
         d = -η ∇E(x) + sqrt(2 η T) ξ,    ξ ~ N(0, I)
-        y, d' = the end of the straight move d from x with every wall on its way reflecting it, and
-                the move as it is after the last of them, |d'| = |d|
+        y, d' = reflect(x, x + d),    |d'| = |d|
         x' = y with probability min(1, exp(-Δ/T)), else x
         Δ = E(y) - E(x) - ½ (g·d + g'·d') + ¼ η (|g'|² - |g|²),    g = ∇E(x), g' = ∇E(y)
 
-    It samples p(x) ∝ exp(-E(x)/T) on the domain without bias. It is a leapfrog step of size
+    The straight move d from x ends at y, as every wall on its way reflects it, and is then d'. The
+    chain samples p(x) ∝ exp(-E(x)/T) on the domain without bias. It is a leapfrog step of size
     h = sqrt(2η), Δ being the rise of energy and kinetic energy: reflections keep volume, lengths
     and the way back. On a simplex g, g' and d are their parts along it. Where no wall is hit it is
     `mala`, and where E is constant nothing is rejected. One gradient a step.
