@@ -958,7 +958,7 @@ jl.verify.compare(SAMPLES, jl.Gaussian)
 jl.verify.compare(SAMPLES, Q)
     TypeError: law: expected a jlangevin.Gaussian, got Quadratic
 jl.verify.compare(SAMPLES, LAWS)
-    ValueError: law: expected one law, got a trajectory of 3
+    ValueError: samples: there are 3 laws, and so as many draws are expected, one of each; got
 jl.verify.compare(RUN, G)
     TypeError: samples: got a Run; pass one position per chain, for instance run.position
 jl.verify.compare(None, G)

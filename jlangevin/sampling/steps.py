@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple, Self
 
 import jax
@@ -153,11 +153,15 @@ class Steps:
         """
         kernel = resolve_schedules(self.kernel, carry.step)
 
-        def one(rows: PyTree, state: Any, xi: PyTree) -> tuple[Any, Info]:
+        def differing(rows: PyTree, state: Any, xi: PyTree) -> tuple[Any, Info]:
             return filled(kernel, rows).step(self.setup.energy_for(rows), state, xi)
 
-        each = jax.vmap(one, in_axes=-1, out_axes=-1)
-        moved, info = each(self.rows, carry.kernel, made.at(carry.step - first))
+        each = partial(jax.vmap, in_axes=-1, out_axes=-1)
+        xi = made.at(carry.step - first)
+        if self.rows:
+            moved, info = each(differing)(self.rows, carry.kernel, xi)
+        else:  # without a call of ours in between, which would be read in every error
+            moved, info = each(partial(kernel.step, self.setup.energy_for([])))(carry.kernel, xi)
         if has_schedule(self.kernel):
             moved = if_sound(kernel, moved)
         tally, counted = carry.tally, carry.step >= self.step_range.begins
