@@ -26,6 +26,7 @@ from jlangevin.errors import (
     NoClosedFormError,
     NoEnergyError,
     NoGridLawError,
+    NormalizerWarning,
     NoStationaryLawError,
     NotAffineError,
     NotAModeError,
@@ -70,11 +71,13 @@ if _TYPE_CHECKING:
         diagnostics,
         estimators,
         exact,
+        normalizer,
         plot,
         starts,
         verify,
     )
     from jlangevin.adaptation import warm_up
+    from jlangevin.normalizer import log_normalizer
 
 __version__ = _version("jlangevin")
 
@@ -95,6 +98,7 @@ __all__ = [
     "NoEnergyError",
     "NoGridLawError",
     "NoStationaryLawError",
+    "NormalizerWarning",
     "NotAModeError",
     "NotAffineError",
     "NotNormalizableError",
@@ -120,11 +124,13 @@ __all__ = [
     "gradient_noise",
     "kernels",
     "leimkuhler_matthews",
+    "log_normalizer",
     "mala",
     "malt",
     "microcanonical",
     "mirrored",
     "noise",
+    "normalizer",
     "plot",
     "position",
     "predictor_corrector",
@@ -154,6 +160,7 @@ _LATER = {
     "diagnostics",
     "estimators",
     "exact",
+    "normalizer",
     "plot",
     "starts",
     "verify",
@@ -163,6 +170,8 @@ _LATER = {
 def __getattr__(name: str) -> _Any:
     if name in _LATER:
         return _import_module(f"jlangevin.{name}")
+    if name == "log_normalizer":
+        return _import_module("jlangevin.normalizer").log_normalizer
     if name == "warm_up":
         return _import_module("jlangevin.adaptation").warm_up
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
