@@ -12,7 +12,7 @@ from jlangevin._core import trees
 from jlangevin._core.arithmetic import hidden_zero
 from jlangevin._core.checks import as_array, check_flag, or_nan
 from jlangevin._core.trees import Parted, PyTree, pytree_dataclass, static_field
-from jlangevin.energies.base import Energy, check_callable
+from jlangevin.energies.base import Energy, check_callable, check_energy
 from jlangevin.energies.traced import traced_once
 from jlangevin.kernels.around import Around
 from jlangevin.kernels.base import Hyper, Info, Noise, Position, Schedule, cast, if_sound
@@ -81,6 +81,7 @@ class Switched(Around):
         return self.kernel.init_noise, self.kernel.step_noise
 
     def init(self, energy: Energy, position: Position, noise: None) -> SwitchedState:
+        check_energy(self.to, trees.struct(position))
         dtype = trees.at_least_float32(jnp.zeros((), trees.float_dtype(position))).dtype
         zero = CompensatedSum.zero(jnp.zeros((), dtype))
         return SwitchedState(if_sound(self, position), zero)
