@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jlangevin as jl
-from jlangevin.normalizer.ladder import _problems
+from jlangevin.normalizer.ladder import _problems, _respaced
 
 BOWL = jl.energies.quadratic(jnp.eye(8))
 ROUGH = [1.0, 1.1, 1.3, 1.6, 16.0]
@@ -62,6 +62,8 @@ def test_uneven_rates_and_replicas_that_do_not_travel_are_problems():
 
 
 def test_ladders_without_a_barrier_or_without_swaps_are_refused():
-    kernel = jl.tempered(jl.mala(0.3), [1.0, 1.00001])
+    kernel = jl.tempered(jl.mala(0.3), [1.0, 2.0])
     with pytest.raises(jl.AdaptationError, match="every swap was accepted"):
-        jl.normalizer.tune_ladder(jax.random.key(0), BOWL, kernel, BOWL, num_steps=64, num_chains=4)
+        _respaced(kernel, np.ones(1), None)
+    with pytest.raises(jl.AdaptationError, match="no swap was accepted"):
+        _respaced(kernel, np.zeros(1), None)

@@ -36,7 +36,7 @@ def z_values(found, truth):
 
 @pytest.mark.parametrize("memory", [0.0, 0.9])
 def test_intervals_hold_as_often_as_stated_for_draws_that_remember_and_are_coupled(memory):
-    u = of_gaussians(np.random.default_rng(0), 12, 100, memory)
+    u = of_gaussians(np.random.default_rng(0), 12, 60, memory)
     found = [jl.normalizer.multistate(each) for each in u]
     assert all(each.ok for each in found)
     z = z_values(found, np.log(WIDTHS))
@@ -45,7 +45,7 @@ def test_intervals_hold_as_often_as_stated_for_draws_that_remember_and_are_coupl
         inside = np.abs(z[:, k]) < stats.t.isf(0.005, 11)
         assert REPEATS - inside.sum() <= most
     if memory:  # errors that took draws for independent would be a fraction of these
-        naive = [jl.normalizer.multistate(each.reshape(-1, 1, 3, 3)) for each in u]
+        naive = [jl.normalizer.multistate(each.reshape(-1, 1, 3, 3)) for each in u[:50]]
         missed = np.abs(z_values(naive, np.log(WIDTHS))) > stats.norm.isf(0.005)
         assert missed.mean() > 0.1
 
