@@ -125,7 +125,8 @@ def test_log_z_is_that_of_the_kernels_temperature_and_positions_are_any_pytree()
     def energy(x):
         return 0.5 * (x["a"] ** 2 + 4 * jnp.sum(x["b"] ** 2))
 
-    base = jl.Gaussian({"a": jnp.zeros(()), "b": jnp.ones(2)}, 3 * jnp.eye(3))
+    cov = 3 * jnp.eye(3) + 0.5  # correlated
+    base = jl.Gaussian({"a": jnp.zeros(()), "b": jnp.ones(2)}, cov)
     kernel = jl.mala(0.1, temperature=temperature)
     exact = jl.Gaussian(
         {"a": jnp.zeros(()), "b": jnp.zeros(2)}, temperature * jnp.diag(jnp.array([1, 0.25, 0.25]))
@@ -287,3 +288,13 @@ def test_a_network_in_two_dimensions_is_what_quadrature_says():
     density = np.exp(-values - truth) * (nodes[1] - nodes[0]) ** 2
     entropy = np.sum(density * (values + truth))
     assert abs(likelihood.value + entropy) < 4.9 * likelihood.std_error
+
+
+@pytest.mark.parametrize("between", [0.0, 0.7])
+def test_the_energy_of_a_gaussian_base_is_that_of_its_density(between):
+    mean = {"a": jnp.ones(()), "b": jnp.array([2.0, -1.0])}
+    law = jl.Gaussian(mean, jnp.array([[1.0, 0, 0], [0, 4.0, between], [0, between, 0.5]]))
+    known, x = as_base(law), {"a": jnp.zeros(()), "b": jnp.array([0.3, 0.5])}
+    np.testing.assert_allclose(-known.energy(x) - known.log_z, law.log_prob(x), rtol=1e-5)
+    with pytest.raises(ValueError, match=r"like the mean|of shape"):
+        known.energy({"a": jnp.zeros(()), "b": jnp.zeros(3)})
