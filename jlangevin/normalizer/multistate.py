@@ -130,9 +130,10 @@ def multistate(energies: Any, *, confidence: float = 0.99, labels: Any = None) -
 
     Example:
         >>> import jax, jax.numpy as jnp, jlangevin as jl
-        >>> widths = jnp.array([1.0, 2.0, 4.0])
+        >>> widths = jnp.array([[[1.0, 2.0, 4.0]]])
         >>> x = jax.random.normal(jax.random.key(0), (8, 500, 3)) * widths  # of three Gaussians
-        >>> found = jl.normalizer.multistate(0.5 * (x[..., None] / widths)**2)
+        >>> u = 0.5 * (x[..., None] / widths[..., None, :])**2  # of each draw in each state
+        >>> found = jl.normalizer.multistate(u)
         >>> [round(float(z), 1) for z in found.log_z]  # log of 1, 2, 4
         [0.0, 0.7, 1.4]
     """
