@@ -27,6 +27,7 @@ from jlangevin.errors import (
     NoClosedFormError,
     NoEnergyError,
     NoGridLawError,
+    NormalizerWarning,
     NoStationaryLawError,
     NotAffineError,
     NotAModeError,
@@ -71,11 +72,13 @@ if _TYPE_CHECKING:
         diagnostics,
         estimators,
         exact,
+        normalizer,
         plot,
         starts,
         verify,
     )
     from jlangevin.adaptation import warm_up
+    from jlangevin.normalizer import log_normalizer
 
 __version__ = _version("jlangevin")
 
@@ -96,6 +99,7 @@ __all__ = [
     "NoEnergyError",
     "NoGridLawError",
     "NoStationaryLawError",
+    "NormalizerWarning",
     "NotAModeError",
     "NotAffineError",
     "NotNormalizableError",
@@ -122,11 +126,13 @@ __all__ = [
     "gradient_noise",
     "kernels",
     "leimkuhler_matthews",
+    "log_normalizer",
     "mala",
     "malt",
     "microcanonical",
     "mirrored",
     "noise",
+    "normalizer",
     "plot",
     "position",
     "predictor_corrector",
@@ -156,6 +162,7 @@ _LATER = {
     "diagnostics",
     "estimators",
     "exact",
+    "normalizer",
     "plot",
     "starts",
     "verify",
@@ -165,6 +172,8 @@ _LATER = {
 def __getattr__(name: str) -> _Any:
     if name in _LATER:
         return _import_module(f"jlangevin.{name}")
+    if name == "log_normalizer":
+        return _import_module("jlangevin.normalizer").log_normalizer
     if name == "warm_up":
         return _import_module("jlangevin.adaptation").warm_up
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

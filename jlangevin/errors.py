@@ -16,6 +16,7 @@ __all__ = [
     "NoEnergyError",
     "NoGridLawError",
     "NoStationaryLawError",
+    "NormalizerWarning",
     "NotAModeError",
     "NotAffineError",
     "NotNormalizableError",
@@ -86,6 +87,10 @@ class InterruptedWarning(UserWarning):
 
 class MiscompiledWarning(RuntimeWarning):
     """XLA may compute energies wrongly in a program of the caller's own."""
+
+
+class NormalizerWarning(RuntimeWarning):
+    """A normaliser is less certain than its standard error says."""
 
 
 class RecompilationWarning(RuntimeWarning):

@@ -1195,6 +1195,123 @@ jl.diagnostics.bias(K, Q, jnp.zeros(2), draws=DRAWS)
 jl.diagnostics.bias(jl.kernels.ULA, Q, jnp.zeros(2))
     TypeError: kernel: got the class ULA itself
 
+# normalizer
+
+log_z(key=0)
+    TypeError: key: expected a typed key ... got int
+log_z(3.0)
+    TypeError: energy: expected a callable x -> scalar, got float
+log_z(lambda x: x)
+    ValueError: energy: expected a scalar for one position, got shape (2,)
+log_z(jl.scores.score(lambda x: -x))
+    jl.NoEnergyError: energy: only its score is known
+log_z(kernel=jl.mala)
+    TypeError: kernel: got the function mala itself
+log_z(kernel=K)
+    TypeError: kernel: ULA accepts every proposal ... jlangevin.mala
+log_z(kernel=jl.gradient_noise(K, jnp.eye(2)))
+    TypeError: kernel: ULA accepts every proposal
+log_z(kernel=jl.tempered(jl.mala(0.5), [1.0, 2.0]))
+    TypeError: kernel: Tempered has a state of its own ... give the kernel inside of it
+log_z(kernel=jl.mirrored(jl.mala(0.5), BOX))
+    TypeError: kernel: Mirrored has walls ... +inf outside
+log_z(kernel=jl.normalizer.switched(jl.mala(0.5), Q, [0.0, 1.0]))
+    TypeError: kernel: Switched has no temperature
+log_z(kernel=jl.mala(0.5, temperature=lambda t: 1.0))
+    ValueError: temperature: expected a number ... one temperature
+log_z(base=X)
+    TypeError: base: expected one that can be drawn from ... got ArrayImpl
+log_z(base=jl.Gaussian)
+    TypeError: base: got the class Gaussian itself
+log_z(base=jl.Gaussian(jnp.zeros(2), jnp.zeros((2, 2))))
+    ValueError: base: a Gaussian with a singular covariance has no density
+log_z(base=LAWS)
+    ValueError: base: expected one law, got a trajectory
+log_z(base=jl.starts.uniform(like=jnp.zeros(2)))
+    TypeError: base: the normaliser of Uniform is not known; give a jlangevin.Gaussian
+log_z(base=jl.energies.double_well(dim=2))
+    jl.NoClosedFormError: base: DoubleWell has no exact sampler
+log_z(base=G1)
+    ValueError: Quadratic: expected a position of shape (2,), got (1,)
+log_z(num_steps=0)
+    ValueError: num_steps: expected at least 1, got 0
+log_z(levels=[0.0, 1.0])
+    ValueError: num_steps, levels: pass one of the two
+log_z(num_steps=None, levels=[0.0])
+    ValueError: levels: expected at least the two ends
+log_z(num_steps=None, levels=[0.0, 0.5, 0.5, 1.0])
+    ValueError: levels: expected numbers that rise from 0 to 1, got [0.  0.5 0.5 1. ]
+log_z(num_steps=None, levels=[0.1, 1.0])
+    ValueError: levels: expected numbers that rise from 0 to 1
+log_z(num_chains=1)
+    ValueError: log_weights: expected the log weights of two chains or more
+log_z(draws=jnp.ones((4, 3)))
+    ValueError: Quadratic: expected a position of shape (2,) ... on the way back, init is the draws
+log_z(draws=jnp.full((4, 2), jnp.nan))
+    ValueError: init ... on the way back, init is the draws
+log_z(confidence=1.0)
+    ValueError: confidence: expected a probability in (0, 1), got 1.0
+log_z(lambda x: jnp.sum(x) * jnp.nan)
+    ValueError: log_weights: 8 of 8 weights are NaN or infinite, the first that of chain 0
+jax.jit(lambda key: log_z(key=key))(key)
+    TypeError: key: its values are not known under jit
+jl.normalizer.log_ratio(key, Q, 3.0, jl.mala(0.5), Q)
+    TypeError: to: expected a callable x -> scalar, got float
+jl.normalizer.path(Q, jl.energies.quadratic, jl.mala(0.5), num_steps=3)
+    TypeError: to: got the function quadratic itself
+jl.normalizer.path(Q, Q, jl.mala(0.5))
+    ValueError: num_steps, levels: pass one of the two
+jl.normalizer.switched(jl.mala(0.5), Q, [0.0, 1.0], backwards=1)
+    TypeError: backwards: expected True or False
+jl.normalizer.jarzynski(RUN)
+    TypeError: log_weights: got a Run; pass run.state.kernel.log_weight
+jl.normalizer.jarzynski([0.0])
+    ValueError: log_weights: expected the log weights of two chains or more, (chain,), got shape (1,)
+jl.normalizer.jarzynski('abc')
+    TypeError: log_weights: expected an array of numbers
+jl.normalizer.bennett([0.0, 1.0], [0.0, jnp.nan])
+    ValueError: reverse: 1 of 2 weights are NaN or infinite, the first that of chain 1
+jl.normalizer.bennett([-jnp.inf, -jnp.inf], [0.0, 1.0])
+    ValueError: forward: all weights are 0
+jl.normalizer.bennett([0.0, 1.0], [0.0, 1.0], confidence=99)
+    ValueError: confidence: expected a probability
+jl.normalizer.multistate(jnp.zeros((4, 9, 3, 2)))
+    ValueError: energies: expected shape (chain, draw, state, state), got (4, 9, 3, 2)
+jl.normalizer.multistate(jnp.zeros((1, 9, 2, 2)))
+    ValueError: energies: expected two chains and two states or more, got 1 and 2
+jl.normalizer.multistate(jnp.full((4, 9, 2, 2), jnp.nan))
+    ValueError: energies: expected numbers or +inf, got NaN
+jl.normalizer.multistate(jnp.full((4, 9, 2, 2), jnp.inf))
+    ValueError: energies: a draw of state 0 has the energy +inf there
+jl.normalizer.multistate(jnp.zeros((4, 9, 2, 2)), labels=['a'])
+    ValueError: labels: expected 2, one a state, got 1
+jl.normalizer.tempered_log_z(key, Q, DRAWS, [1.0, 2.0, 3.0], G)
+    ValueError: draws: expected leaves of shape (chain, draw, …, 3) ... state.states.position
+jl.normalizer.tempered_log_z(key, Q, RUN, [1.0, 2.0], G)
+    TypeError: draws: got a Run; pass run.draws
+jl.normalizer.thermodynamic(DRAWS, [1.0, 2.0, 3.0])
+    ValueError: energies: expected shape (chain, draw, 3) ... got (4, 64, 2)
+jl.normalizer.thermodynamic(DRAWS, [2.0, 1.0])
+    ValueError: temperatures: expected them to rise
+jl.normalizer.thermodynamic(DRAWS.at[0, 0, 0].set(jnp.nan), [1.0, 2.0])
+    ValueError: energies: expected finite values
+jl.normalizer.tune_ladder(key, Q, jl.mala(0.5), X, num_steps=64)
+    TypeError: kernel: expected what jlangevin.tempered makes, got MALA
+jl.normalizer.tune_ladder(key, Q, jl.tempered(jl.mala(0.5), [1.0, 2.0]), X, num_steps=10)
+    ValueError: num_steps: expected at least 64, got 10
+jl.normalizer.tune_ladder(key, Q, jl.tempered(jl.mala(0.5), [1.0, 2.0]), X, num_steps=64, num_temperatures=1)
+    ValueError: num_temperatures: expected at least 2, got 1
+jl.normalizer.log_likelihood(X, Q, 'x')
+    TypeError: log_z: expected a real number, got 'x'
+jl.normalizer.log_likelihood(X[:1], Q, 1.0)
+    ValueError: data: expected arrays whose first axis counts two items or more
+jl.normalizer.log_likelihood(RUN, Q, 1.0)
+    TypeError: data: got a Run; pass run.position
+jl.normalizer.log_likelihood(X, Q, 1.0, temperature=0.0)
+    ValueError: temperature: expected values above zero
+jl.normalizer.log_likelihood(X.at[2, 0].set(jnp.nan), Q, 1.0)
+    ValueError: data: the energy is not finite at 1 of 4 items, the first of which is row 2
+
 # noise
 
 jl.noise.streams(0, jnp.arange(3))
@@ -1618,6 +1735,11 @@ def names():
         key = jax.random.key(1)
         return jl.verify.assert_streams_independent(kernel, q, jnp.zeros(2), key=key, **options)
 
+    def log_z(energy=q, kernel=None, base=g, *, key=key, num_steps=3, num_chains=8, **options):
+        kernel = jl.mala(0.5) if kernel is None else kernel
+        options = dict(num_steps=num_steps, num_chains=num_chains, **options)
+        return jl.log_normalizer(fresh(key), energy, kernel, base, **options)
+
     run = sample(n=8)
     y = jnp.arange(6.0)
 
@@ -1654,6 +1776,7 @@ def names():
         "S": sample,
         "resume": resume,
         "warm_up": warm_up,
+        "log_z": log_z,
         "invariance": invariance,
         "streams_independent": streams_independent,
         "datatree": datatree,

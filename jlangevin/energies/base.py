@@ -93,12 +93,12 @@ class WrappedEnergy(GivenGradient):
         return dataclasses.replace(self, energy=level(self.energy, sigma))
 
 
-def check_callable(energy: Any) -> None:
+def check_callable(energy: Any, name: str = "energy") -> None:
     """Raise TypeError unless `energy` can be called, and is not a factory of energies."""
-    check_made("energy", energy)
+    check_made(name, energy)
     if not callable(energy):
         raise TypeError(
-            f"energy: expected a callable x -> scalar, got {type(energy).__name__}; "
+            f"{name}: expected a callable x -> scalar, got {type(energy).__name__}; "
             "wrap f and its parameters in jax.tree_util.Partial(f, params)"
         )
 

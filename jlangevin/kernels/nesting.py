@@ -35,6 +35,12 @@ def _by_the_clock(kernel: Any) -> Any:
     return kernel if has_schedule(kernel) else None
 
 
+def _accepts_everything(kernel: Any) -> Any:
+    """The innermost kernel, as swaps and the like correct nothing that it does."""
+    (*_, innermost) = layers(kernel)
+    return None if Traits.own(innermost).by_value else innermost
+
+
 # Of each wrapper what it cannot be around, in the order in which it is looked for. {} is the name
 # of the kernel that it is true of. All else works, and is tested for its law.
 _REFUSED: dict[str, list[tuple[Fact, type[Exception], str]]] = {
@@ -78,6 +84,38 @@ _REFUSED: dict[str, list[tuple[Fact, type[Exception], str]]] = {
             _hot_by_the_clock,
             ValueError,
             "kernel: its temperature is scheduled; give a number, which is T_1",
+        ),
+    ],
+    "switched": [
+        (
+            _has("counts_steps"),
+            TypeError,
+            "kernel: {} has a state of its own from step to step, which begins anew at every level "
+            "of the path; give the kernel inside of it",
+        ),
+        (
+            _has("walled"),
+            TypeError,
+            "kernel: {} has walls, outside of which draws of a base may be; take a kernel without "
+            "walls, such as jlangevin.mala, and an energy that is +inf outside",
+        ),
+        (
+            _accepts_everything,
+            TypeError,
+            "kernel: {} accepts every proposal, so that its steps change the law of a level, and "
+            "weights would be biased by that; take one that accepts or rejects, such as "
+            "jlangevin.mala or jlangevin.malt",
+        ),
+        (
+            _lacks("has_temperature"),
+            TypeError,
+            "kernel: {} has no temperature, by which the energies are to be divided; take one that "
+            "has, such as jlangevin.mala",
+        ),
+        (
+            _hot_by_the_clock,
+            ValueError,
+            "temperature: expected a number; the normaliser is that of one temperature",
         ),
     ],
     "gradient_noise": [

@@ -41,6 +41,7 @@ OUTER = {
     "gradient_noise": lambda kernel: jl.gradient_noise(kernel, COV),
     "coupled": lambda kernel: jl.coupled(kernel, 1, how="common"),
     "coupled, reflected": lambda kernel: jl.coupled(kernel, 1),
+    "switched": lambda kernel: jl.normalizer.switched(kernel, Bowl(), [0.0, 1.0]),
 }
 FREE = ["ula", "leimkuhler_matthews", "tamed_ula", "underdamped", "microcanonical"]
 ADJUSTED = ["mala", "barker", "malt", "adjusted_microcanonical"]
@@ -53,6 +54,7 @@ WORKS = {
     "coupled": [*FREE, *ADJUSTED, "sgld", "sghmc", *WALLED, "reflected_mala", "gradient_noise",
                 "mirrored"],
     "coupled, reflected": ["ula", "mala"],
+    "switched": ADJUSTED,
 }  # fmt: skip
 
 
