@@ -25,7 +25,7 @@ from jax.tree_util import Partial
 import jlangevin as jl
 
 CHAINS, STEPS, WIDTH, ETA, RATE = 256, 20, 128, 0.01, 1e-3
-UPDATES = 20  # in one repeat
+UPDATES = 100  # in one repeat
 LOSS = functools.partial(
     jl.learn.contrastive_divergence, kernel=jl.ula(ETA), num_steps=STEPS, regularization=0.0
 )

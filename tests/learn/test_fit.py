@@ -208,18 +208,18 @@ def test_ctrl_c_returns_what_is_done(whole, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_learned_multiscale_score_is_sampled_by_annealing(dtype):
+def test_a_learned_multiscale_score_is_sampled_by_annealing():
     """Two modes of weights 0.75 and 0.25, far apart: a network learns them at all levels, and both
     samplers give the weights, which Langevin steps at the last level alone would not."""
     centers = np.array([[2.0, 0.0], [-2.0, 0.0]])
     key = jax.random.key(3)
     rows = (np.arange(4_000) % 4 == 0).astype(int)
-    data = jnp.asarray(centers[rows], dtype) + 0.2 * jax.random.normal(key, (4_000, 2), dtype)
-    sigmas = jnp.geomspace(4.0, 0.1, 12).astype(dtype)
+    data = jnp.asarray(centers[rows], float) + 0.2 * jax.random.normal(key, (4_000, 2))
+    sigmas = jnp.geomspace(4.0, 0.1, 12)
     keys = jax.random.split(jax.random.key(4), 3)
     sizes = [(3, 64), (64, 64), (64, 2)]
     weights = [
-        (jax.random.normal(k, size, dtype) / np.sqrt(size[0]), jnp.zeros(size[1], dtype))
+        (jax.random.normal(k, size) / np.sqrt(size[0]), jnp.zeros(size[1]))
         for k, size in zip(keys, sizes, strict=True)
     ]
 
@@ -240,8 +240,8 @@ def test_a_learned_multiscale_score_is_sampled_by_annealing(dtype):
         num_updates=2_000,
         batch_size=256,
     )
-    wide = jl.Gaussian(jnp.zeros(2, dtype), 16.0 * jnp.eye(2, dtype=dtype))
-    finely = jnp.geomspace(4.0, 0.1, 100).astype(dtype)
+    wide = jl.Gaussian(jnp.zeros(2), 16.0 * jnp.eye(2))
+    finely = jnp.geomspace(4.0, 0.1, 100)
     for kernel, steps in (
         (jl.annealed(sigmas, 40, 2e-3), 480),
         (jl.predictor_corrector(finely, 2e-3), 99),
