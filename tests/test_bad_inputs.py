@@ -1500,6 +1500,8 @@ cd(stop_gradient=1)
     TypeError: stop_gradient: expected True or False, got 1
 cd(regularization=-1)
     ValueError: regularization: expected values of zero or more, got -1
+cd(lambda x: jnp.sum(x**2), init=jnp.ones((4, 3)))
+    ValueError: init: expected float32[2], like an item of the batch; where chains start is not, got float32[3]
 cd(jl.scores.score(lambda x: -x))
     jl.NoEnergyError: energy: only its score is known
 pcd(X)
@@ -1560,6 +1562,8 @@ fit(loss=lambda key, energy: 1.0)
     TypeError: takes 2 positional arguments ... raised by the loss, given a key, the energy and a batch
 fit(num_updates=0)
     ValueError: num_updates: expected at least 1, got 0
+fit(every=0)
+    ValueError: every: expected at least 1, got 0
 fit(batch_size=0)
     ValueError: batch_size: expected at least 1, got 0
 fit(buffer=X)

@@ -9,7 +9,7 @@ import jax
 from jlangevin._core.checks import check_count, check_flag
 from jlangevin._core.trees import PyTree
 from jlangevin.kernels.base import Kernel
-from jlangevin.learn.base import Aux, as_batch
+from jlangevin.learn.base import Aux, as_batch, check_model_like, count
 from jlangevin.learn.negatives import contrast, run_chains
 
 __all__ = ["contrastive_divergence"]
@@ -85,7 +85,7 @@ def contrastive_divergence(
     num_steps = check_count("num_steps", num_steps, minimum=1)
     stop_gradient = check_flag("stop_gradient", stop_gradient)
     if num_negatives is None and hasattr(init, "from_noise"):
-        num_negatives = len(jax.tree.leaves(batch)[0])
+        num_negatives = count(batch)
     negatives, fared = run_chains(
         key,
         energy,
@@ -95,5 +95,7 @@ def contrastive_divergence(
         num_chains=num_negatives,
         stop_gradient=stop_gradient,
     )
+    if init is not None:
+        check_model_like("init", negatives, batch, "where chains start is not")
     loss, metrics = contrast(energy, batch, negatives, regularization)
     return loss, Aux(metrics | fared, jax.lax.stop_gradient(negatives))

@@ -141,10 +141,11 @@ def fit(
             f"{type(buffer).__name__}"
         )
     num_updates = check_count("num_updates", num_updates, minimum=1)
-    every = check_count("every", every or max(num_updates // 100, 1), minimum=1)
+    every = max(num_updates // 100, 1) if every is None else every
+    every = check_count("every", every, minimum=1)
     if batch_size is not None:
         batch_size = check_count("batch_size", batch_size, minimum=1)
-    check_known("learning stops and goes on by them", key=key, data=data)
+    check_known("learning stops and goes on by them", key=key, energy=energy, data=data)
     data = as_rows("data", data)
     check_rows("data", data)
     split = parameters_of(energy, train)
@@ -205,7 +206,7 @@ def fit(
             kept.append({name: np.asarray(each)[:, :tried] for name, each in out.metrics.items()})
             if int(state.step) < done + tried:
                 raise _not_finite(kept[-1], result())
-            bar.advance(tried, {name: f"{each[0, -1]:.3g}" for name, each in kept[-1].items()})
+            bar.advance(tried, _shown(kept[-1]))
             if store is not None:
                 store.save(state, kept)
             if callback is not None and _says_stop(callback(result())):
@@ -218,6 +219,12 @@ def check_optax() -> None:
         import optax  # noqa: F401
     except ImportError as error:
         raise ImportError("learning needs Optax, the extra learn: pip install optax") from error
+
+
+def _shown(metrics: dict[str, Any]) -> dict[str, str]:
+    """What there is room for beside a bar."""
+    names = ("loss", "gradient_norm", "acceptance_rate", "num_divergent")
+    return {name: f"{metrics[name][0, -1]:.3g}" for name in names if name in metrics}
 
 
 def _says_stop(answer: Any) -> bool:

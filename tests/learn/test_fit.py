@@ -147,6 +147,13 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_bits(whole, tmp_path):
         fit(checkpoint=tmp_path, data=DATA + 1)
 
 
+def test_progress_shows_the_loss(capfd):
+    fit(progress="always")
+    bar = capfd.readouterr().err
+    assert "12.0/12.0" in bar
+    assert "loss=" in bar
+
+
 def test_the_callback_stops_learning(whole):
     early = fit(callback=lambda fit: fit.num_updates >= 8)
     assert early.stopped
