@@ -36,6 +36,8 @@ class Mutant(NamedTuple):
 
 SAMPLING = "tests/sampling -m 'not slow'"
 METROPOLIS = "tests/kernels/test_metropolis.py tests/kernels/test_mala.py -m 'not slow'"
+LOSSES = "tests/learn/test_losses.py -m 'not slow'"
+FIT = "tests/learn/test_fit.py -m 'not slow'"
 
 
 def fast(*names: str) -> str:
@@ -246,6 +248,111 @@ MUTANTS = [
         "cov = x.T @ x / n",
         "cov = 2 * x.T @ x / n",
         "tests/adaptation -m 'not slow'",
+    ),
+    Mutant(
+        "learning: positive and negative phase swapped",
+        "learn/negatives.py",
+        "loss = jnp.mean(data) - jnp.mean(model)",
+        "loss = jnp.mean(model) - jnp.mean(data)",
+        LOSSES,
+    ),
+    Mutant(
+        "learning: negatives are where chains began",
+        "learn/negatives.py",
+        "return lax.stop_gradient(run.position) if stop_gradient else run.position, metrics",
+        "return lax.stop_gradient(init) if stop_gradient else init, metrics",
+        f"tests/learn/test_contrastive_bias.py {LOSSES}",
+    ),
+    Mutant(
+        "learning: the gradient flows through negatives",
+        "learn/negatives.py",
+        "return lax.stop_gradient(run.position) if stop_gradient else run.position, metrics",
+        "return run.position, metrics",
+        LOSSES,
+    ),
+    Mutant(
+        "learning: the denoising target inverted",
+        "learn/denoising.py",
+        "jnp.mean(squares(jax.tree.map(jnp.add, scores, noise)))",
+        "jnp.mean(squares(jax.tree.map(jnp.subtract, scores, noise)))",
+        LOSSES,
+    ),
+    Mutant(
+        "learning: one level for all items",
+        "learn/denoising.py",
+        "slope = gradient(at(sigma), noisy)",
+        "slope = gradient(at(levels[0]), noisy)",
+        LOSSES,
+    ),
+    Mutant(
+        "learning: the divergence dropped",
+        "learn/implicit.py",
+        "return 0.5 * square + divergence, reported(square, divergence)",
+        "return 0.5 * square, reported(square, divergence)",
+        LOSSES,
+    ),
+    Mutant(
+        "learning: the divergence along one coordinate twice",
+        "learn/implicit.py",
+        "jnp.eye(at.size, dtype=at.dtype)",
+        "jnp.eye(at.size, dtype=at.dtype)[:1].repeat(at.size, 0)",
+        LOSSES,
+    ),
+    Mutant(
+        "learning: slices that are not of unit variance",
+        "learn/sliced.py",
+        "along = jax.vmap(lambda v: jnp.sum(v * push(v)))(directions)",
+        "along = jax.vmap(lambda v: jnp.sum(v * push(v)))(directions / size**0.5)",
+        LOSSES,
+    ),
+    Mutant(
+        "learning: the log ratio of noise to data dropped",
+        "learn/noise_contrastive.py",
+        "return -energies - _log_density(noise, points) - math.log(ratio), energies",
+        "return -energies - _log_density(noise, points), energies",
+        LOSSES,
+    ),
+    Mutant(
+        "learning: energy discrepancy around the data",
+        "learn/discrepancy.py",
+        "center = jax.tree.map(moved, batch, normals_like(for_center, batch))",
+        "center = batch",
+        LOSSES,
+    ),
+    Mutant(
+        "learning: the buffer is not moved",
+        "learn/persistent.py",
+        "moved = dataclasses.replace(buffer, positions=kept)",
+        "moved = dataclasses.replace(buffer, positions=buffer.positions)",
+        LOSSES,
+    ),
+    Mutant(
+        "learning: chains start anew at the other rate",
+        "learn/persistent.py",
+        "anew = jax.random.uniform(for_fresh, (number,)) <",
+        "anew = jax.random.uniform(for_fresh, (number,)) >",
+        LOSSES,
+    ),
+    Mutant(
+        "learning: an update that is not finite is kept",
+        "learn/updates.py",
+        "kept = jax.tree.map(lambda a, b: jnp.where(fine, a, b), new, state)",
+        "kept = new",
+        FIT,
+    ),
+    Mutant(
+        "learning: every update of a block has the same randomness",
+        "learn/updates.py",
+        "jax.random.split(jax.random.fold_in(key, state.step))",
+        "jax.random.split(jax.random.fold_in(key, state.step - state.step % number))",
+        FIT,
+    ),
+    Mutant(
+        "learning: what is not to be learned is",
+        "learn/model.py",
+        "if train is None or train(name))",
+        "if train is None or train(name) or True)",
+        FIT,
     ),
 ]
 

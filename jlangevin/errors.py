@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 __all__ = [
     "AdaptationError",
     "AxesWarning",
@@ -16,6 +18,7 @@ __all__ = [
     "NoEnergyError",
     "NoGridLawError",
     "NoStationaryLawError",
+    "NonFiniteLossError",
     "NormalizerWarning",
     "NotAModeError",
     "NotAffineError",
@@ -58,6 +61,20 @@ class NoGridLawError(ValueError):
 
 class NoStationaryLawError(ValueError):
     """The chain has no stationary law."""
+
+
+class NonFiniteLossError(ArithmeticError):
+    """A loss, or its gradient, is not finite.
+
+    Attributes:
+        step: the updates done before it.
+        loss: its value.
+        fit: the `learn.Fit` after these updates, with the last good parameters.
+    """
+
+    def __init__(self, message: str, *, step: int, loss: float, fit: Any) -> None:
+        super().__init__(message)
+        self.step, self.loss, self.fit = step, loss, fit
 
 
 class DivergenceError(ArithmeticError):

@@ -1,5 +1,6 @@
 """Chains over eight devices: run by test_devices.py in a process that has them."""
 
+import dataclasses
 import re
 
 import chex
@@ -229,3 +230,21 @@ def test_what_cannot_be_spread_is_refused(options, error, message):
         options["sharding"] = options["sharding"]()
     with pytest.raises(error, match=message):
         run(**options)
+
+
+def test_chains_of_a_replay_buffer_stay_on_their_devices_while_an_energy_is_learned():
+    energy, kernel, starts = setting()
+    buffer = jl.learn.Buffer(jnp.asarray(starts), jl.Gaussian(jnp.zeros(2), jnp.eye(2)))
+    spread = NamedSharding(mesh(), PartitionSpec("chains"))
+    on_devices = dataclasses.replace(buffer, positions=jax.device_put(buffer.positions, spread))
+
+    @jax.jit
+    def negatives(key, buffer):
+        _, aux = jl.learn.persistent_contrastive_divergence(
+            key, energy, jnp.ones((8, 2)), buffer, kernel=kernel, num_steps=3
+        )
+        return aux.buffer
+
+    one, many = negatives(key(), buffer), negatives(key(), on_devices)
+    assert many.positions.sharding == spread
+    assert_close(one, jax.device_get(many))

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -1583,6 +1584,117 @@ cli(f'--plot {tmp}/x.png --json {tmp}/x.png')
     SystemExit: --json, --plot: expected two files
 cli('--what')
     SystemExit: unrecognized arguments: --what
+
+# learn
+
+cd(lambda x: jnp.sum(x**2, axis=1))
+    ValueError: energy: it is one of a whole batch, with 4 values for 4 items ... lambda x: energy(x[None])[0]
+cd(3.0)
+    TypeError: energy: expected a callable x -> scalar, got float
+cd(batch=jnp.ones((4, 3)))
+    ValueError: expected a position of shape (2,), got (3,) ... one position is an item of batch, float32[4, 3]
+cd(batch=(X, jnp.arange(4)))
+    TypeError: batch[1]: expected floating arrays, got dtype int32; if these are labels, leave them out
+cd(batch=X.at[2, 0].set(jnp.nan))
+    ValueError: batch: not finite in 1 of 4 rows, the first of them row 2; leave these rows out
+cd(batch=RUN)
+    TypeError: batch: got a Run; pass run.position
+cd(batch=())
+    ValueError: batch: expected arrays whose first axis counts items
+cd(batch=jnp.float32(1.0))
+    ValueError: batch: expected a first axis that counts items, got a scalar
+cd(batch=(X, X[:2]))
+    ValueError: batch: expected the same number of items, the first axis: batch[0] has 4, batch[1] has 2
+cd(batch='x')
+    TypeError: batch: expected an array of numbers
+cd(key=0)
+    TypeError: key: expected a typed key
+cd(num_steps=0)
+    ValueError: num_steps: expected at least 1, got 0
+cd(num_steps=2.5)
+    TypeError: num_steps: expected an integer, got 2.5
+cd(kernel=jl.ula)
+    TypeError: kernel: got the function ula itself
+cd(stop_gradient=1)
+    TypeError: stop_gradient: expected True or False, got 1
+cd(regularization=-1)
+    ValueError: regularization: expected values of zero or more, got -1
+cd(lambda x: jnp.sum(x**2), init=jnp.ones((4, 3)))
+    ValueError: init: expected float32[2], like an item of the batch; where chains start is not, got float32[3]
+cd(jl.scores.score(lambda x: -x))
+    jl.NoEnergyError: energy: only its score is known
+pcd(X)
+    TypeError: buffer: expected the result of jlangevin.learn.replay_buffer ... got ArrayImpl
+pcd(jl.learn.Buffer(jnp.ones((4, 3)), G))
+    ValueError: buffer: expected float32[2], like an item of the batch; this buffer is of another model ... got float32[3]
+pcd(num_negatives=99)
+    ValueError: num_negatives: 99 chains were asked for, but the buffer has 8
+pcd(redraw_rate=1.5)
+    ValueError: redraw_rate: expected a probability in [0, 1], got 1.5
+jl.learn.replay_buffer(key, X, 3)
+    TypeError: start: expected one that can be drawn from ... got ArrayImpl
+jl.learn.replay_buffer(key, G, 0)
+    ValueError: size: expected at least 1, got 0
+jl.learn.maximum_likelihood(key, lambda x: jnp.sum(x**2), X)
+    TypeError: energy: expected one that can be drawn from ... got function
+jl.learn.maximum_likelihood(key, jl.energies.double_well(), X[:, :1])
+    jl.NoClosedFormError: energy: DoubleWell has no exact sampler
+jl.learn.denoising_score_matching(key, Q, X, sigma=0.0)
+    ValueError: sigma: expected values above zero, got 0.0
+jl.learn.denoising_score_matching(None, Q, X, sigma=1.0)
+    TypeError: key: expected a typed key ... got NoneType
+jl.learn.multiscale_score_matching(key, Q, X, sigmas=[1.0, 0.5])
+    TypeError: energy: Quadratic has no levels; pass jlangevin.scores.level_score
+jl.learn.multiscale_score_matching(key, jl.scores.level_score(lambda x, s: -x, 1.0), X, sigmas=[0.5, 1.0])
+    ValueError: sigmas: expected levels that fall
+jl.learn.sliced_score_matching(key, Q, X, num_slices=0)
+    ValueError: num_slices: expected at least 1, got 0
+jl.learn.noise_contrastive(key, Q, X, noise=X)
+    TypeError: noise: expected one that can be drawn from
+jl.learn.noise_contrastive(key, Q, X, noise=G1)
+    ValueError: noise: expected float32[2], like an item of the batch; its draws are not, got float32[1]
+jl.learn.energy_discrepancy(key, Q, X, sigma=-1.0)
+    ValueError: sigma: expected values above zero, got -1.0
+jl.learn.energy_discrepancy(key, Q, X, sigma=1.0, stabilization=-1.0)
+    ValueError: stabilization: expected values of zero or more, got -1.0
+fit(optimizer=1e-3)
+    TypeError: optimizer: expected one of Optax, such as optax.adam(1e-3), got 0.001
+fit(lambda x: jnp.sum(x**2))
+    ValueError: energy: expected floating arrays to learn as its leaves; it has none ... jax.tree_util.Partial(f, parameters)
+fit(train=lambda name: False)
+    ValueError: energy: expected floating arrays to learn as its leaves; train chooses none, out of precision, center
+fit(train='center')
+    TypeError: train: expected a function of a parameter's name
+fit(data=X.at[1].set(jnp.inf))
+    ValueError: data: not finite in 1 of 4 rows, the first of them row 1
+fit(data=(X, jnp.arange(4)))
+    TypeError: data[1]: expected floating arrays, got dtype int32; if these are labels
+fit(loss=3)
+    TypeError: loss: expected a function, got int
+fit(loss=lambda key, energy, batch: 1.0)
+    TypeError: loss: expected it to return a pair, a scalar and a jlangevin.learn.Aux
+fit(loss=lambda key, energy, batch: (jnp.ones(3), jl.learn.Aux({})))
+    ValueError: loss: expected a floating scalar, got float32[3]
+fit(loss=lambda key, energy, batch: (energy(X[0]), jl.learn.Aux({'loss': 1.0})))
+    ValueError: loss: expected metrics that are scalars, with names other than loss and gradient_norm, got 'loss'
+fit(loss=lambda key, energy: 1.0)
+    TypeError: takes 2 positional arguments ... raised by the loss, given a key, the energy and a batch
+fit(num_updates=0)
+    ValueError: num_updates: expected at least 1, got 0
+fit(every=0)
+    ValueError: every: expected at least 1, got 0
+fit(batch_size=0)
+    ValueError: batch_size: expected at least 1, got 0
+fit(buffer=X)
+    TypeError: buffer: expected the result of jlangevin.learn.replay_buffer or None, got ArrayImpl
+fit(callback='x')
+    TypeError: callback: expected a function, got str
+fit(callback=lambda fit: 3)
+    TypeError: callback: expected it to return True to stop, or False or None, got 3
+fit(progress='yes')
+    TypeError: progress: expected True or False, or "always", got 'yes'
+jax.jit(lambda x: fit(data=x).num_updates)(X)
+    TypeError: key: its values are not known under jit, vmap or grad, but learning stops and goes on by them
 """  # noqa: E501
 
 
@@ -1740,6 +1852,19 @@ def names():
         options = dict(num_steps=num_steps, num_chains=num_chains, **options)
         return jl.log_normalizer(fresh(key), energy, kernel, base, **options)
 
+    def cd(energy=q, batch=x, *, key=key, **options):
+        given = {"kernel": k, "num_steps": 2} | options
+        return jl.learn.contrastive_divergence(fresh(key), energy, batch, **given)
+
+    def pcd(buffer=None, **options):
+        buffer = jl.learn.replay_buffer(fresh(key), g, 8) if buffer is None else buffer
+        given = {"kernel": k, "num_steps": 2} | options
+        return jl.learn.persistent_contrastive_divergence(jax.random.key(1), q, x, buffer, **given)
+
+    def fit(energy=q, *, data=x, loss=jl.learn.implicit_score_matching, **options):
+        given = {"optimizer": optax.sgd(0.1), "num_updates": 1} | options
+        return jl.learn.fit(fresh(key), energy, data, loss, **given)
+
     run = sample(n=8)
     y = jnp.arange(6.0)
 
@@ -1780,6 +1905,9 @@ def names():
         "invariance": invariance,
         "streams_independent": streams_independent,
         "datatree": datatree,
+        "cd": cd,
+        "pcd": pcd,
+        "fit": fit,
         "item": item,
         "Own": Own,
         "State": State,

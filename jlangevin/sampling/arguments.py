@@ -10,7 +10,15 @@ from jlangevin import noise
 from jlangevin._core.checks import check_count, check_flag
 from jlangevin.sampling.state import Plan
 
-__all__ = ["BlockOptions", "OnDivergence", "as_block_options", "as_plan", "check_observe"]
+__all__ = [
+    "BlockOptions",
+    "OnDivergence",
+    "as_block_options",
+    "as_folder",
+    "as_plan",
+    "check_observe",
+    "check_progress",
+]
 
 OnDivergence = Literal["report", "raise", "ignore"]
 
@@ -69,12 +77,11 @@ def as_block_options(
         raise ValueError(
             f'on_divergence: expected "report", "raise" or "ignore", got {on_divergence!r}'
         )
-    if not (isinstance(progress, str) and progress == "always"):
-        progress = check_flag("progress", progress, also=', or "always"')
+    progress = check_progress(progress)
     if block_steps is not None:
         block_steps = check_count("block_steps", block_steps, minimum=1)
     if checkpoint is not None:
-        checkpoint = _folder(checkpoint)
+        checkpoint = as_folder(checkpoint)
     if every is not None:
         every = check_count("every", every, minimum=1)
         if checkpoint is None:
@@ -82,7 +89,14 @@ def as_block_options(
     return BlockOptions(on_divergence, progress, block_steps, checkpoint, every)
 
 
-def _folder(checkpoint: Any) -> Path:
+def check_progress(progress: Any) -> bool | str:
+    """`progress`, if it is a bool or "always"."""
+    if isinstance(progress, str) and progress == "always":
+        return progress
+    return check_flag("progress", progress, also=', or "always"')
+
+
+def as_folder(checkpoint: Any) -> Path:
     """`checkpoint` as a path; ~ is the home folder."""
     if not isinstance(checkpoint, str | bytes | os.PathLike):
         raise TypeError(f"checkpoint: expected the path of a folder, got {checkpoint!r}")

@@ -44,7 +44,7 @@ def run(
     if options.checkpoint is not None:
         from jlangevin.sampling.checkpoint import Store
 
-        store = Store(options.checkpoint, state, setup, plan)
+        store = Store.of_run(options.checkpoint, state, setup, plan)
         state, kept = store.restore(state)
     done = int(state.step) - begun
     out, interrupted = None, False

@@ -15,7 +15,7 @@ import re
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -32,11 +32,27 @@ __all__ = ["Store"]
 
 _FORMAT = 3
 
+State = TypeVar("State", bound=Any)
+
 
 class Store:
     """The checkpoints of one run in one directory."""
 
-    def __init__(self, path: Path, start: SamplerState, setup: Setup, plan: Plan) -> None:
+    def __init__(
+        self,
+        path: Path,
+        identity: dict[str, str],
+        looks: dict[str, str],
+        *,
+        total: int,
+        observed: Any = None,
+        cumulative: bool = False,
+    ) -> None:
+        """`identity` tells the run from others, and `looks` are parts of it for a person to read.
+
+        `total` steps are to be done. Draws have the structure `observed`, None if there are none.
+        If `cumulative`, each checkpoint has all draws so far, not only those since the one before.
+        """
         try:
             import orbax.checkpoint as ocp
         except ImportError as error:
@@ -44,29 +60,49 @@ class Store:
                 "checkpoints need Orbax, the extra checkpoint: pip install orbax-checkpoint"
             ) from error
         self._ocp = ocp
-        self._observed = None
-        observe = setup.observe.whole
-        if observe is not None:
-            seen = jax.eval_shape(jax.vmap(observe), start.kernel)
-            self._observed = jax.tree.structure(seen)
+        self._observed, self._cumulative = observed, cumulative
         self._path = path
         _check_writable(self._path)
         self._manager = ocp.CheckpointManager(
             self._path,
             options=ocp.CheckpointManagerOptions(
-                max_to_keep=None if self._observed else 2,
+                max_to_keep=None if self._in_pieces else 2,
                 create=True,
                 enable_async_checkpointing=False,
             ),
         )
-        self._identity = _identity(start, setup, plan)
-        self._readable_identity = _readable_identity(start, setup)
-        self._total = plan.burn_in + plan.num_steps
+        self._identity = {
+            "format": str(_FORMAT),
+            "jlangevin": version("jlangevin"),
+            "jax": version("jax"),
+            **identity,
+        }
+        self._readable_identity = looks
+        self._total = total
         self._saved = 0  # how many pieces of draws are on disk
 
-    def save(self, state: SamplerState, kept: list[PyTree]) -> None:
-        """Add a checkpoint: the state, and the draws that no earlier checkpoint holds."""
-        fresh = kept[self._saved :]
+    @classmethod
+    def of_run(cls, path: Path, start: SamplerState, setup: Setup, plan: Plan) -> Store:
+        """The checkpoints of a run of the driver."""
+        observe, observed = setup.observe.whole, None
+        if observe is not None:
+            observed = jax.tree.structure(jax.eval_shape(jax.vmap(observe), start.kernel))
+        return cls(
+            path,
+            _identity(start, setup, plan),
+            _readable_identity(start, setup),
+            total=plan.burn_in + plan.num_steps,
+            observed=observed,
+        )
+
+    @property
+    def _in_pieces(self) -> bool:
+        """Whether the draws are spread over all checkpoints."""
+        return self._observed is not None and not self._cumulative
+
+    def save(self, state: Any, kept: list[PyTree]) -> None:
+        """Add a checkpoint: the state, which has a `step`, and the draws that it is to hold."""
+        fresh = kept[self._saved :] if self._in_pieces else kept
         self._saved = len(kept)
         draws = jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), *fresh)
         items = {"state": _by_number(state), "draws": _by_number(draws)}
@@ -86,7 +122,7 @@ class Store:
             force=True,
         )
 
-    def restore(self, start: SamplerState) -> tuple[SamplerState, list[PyTree]]:
+    def restore(self, start: State) -> tuple[State, list[PyTree]]:
         """The state to continue from, and the draws before it; `start` and no draws if none exist.
 
         Raises:
@@ -96,11 +132,12 @@ class Store:
         """
         steps = sorted(self._manager.all_steps())
         state, kept = start, list[PyTree]()
-        if self._observed is None:
+        if not self._in_pieces:
             for step in reversed(steps):
                 found = self._load(step, start)
                 if found is not None:
                     state = found[0]
+                    kept = [] if self._observed is None else [found[1]]
                     break
                 self._set_aside(step)
         else:
@@ -133,7 +170,7 @@ class Store:
         self._saved = len(kept)
         return state, kept
 
-    def _load(self, step: int, start: SamplerState) -> tuple[SamplerState, PyTree] | None:
+    def _load(self, step: int, start: State) -> tuple[State, PyTree] | None:
         """The state and draws of one checkpoint; None, with a warning, if it is damaged."""
         args = self._ocp.args
         if not (self._path / str(step) / "record").is_dir():
@@ -152,7 +189,7 @@ class Store:
             self._warn_damaged(step, f"its record cannot be read: {_first_line(error)}")
             return None
         self._compare(step, identity, record.get("looks", {}))
-        sharding = start.streams.high.sharding
+        sharding = jax.tree.leaves(start)[0].sharding  # of the chains, where there are any
         wanted = {"state": _templates(start), "draws": _from_shapes(shapes["draws"], sharding)}
         try:
             stored = self._manager.restore(
@@ -305,9 +342,6 @@ def _identity(start: SamplerState, setup: Setup, plan: Plan) -> dict[str, str]:
         for name, part in setup._asdict().items()
     }
     return {
-        "format": str(_FORMAT),
-        "jlangevin": version("jlangevin"),
-        "jax": version("jax"),
         "key and chains": fingerprint.of_arrays(start.streams),
         "start": fingerprint.of_arrays(start.kernel),
         **of,

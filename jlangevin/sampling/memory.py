@@ -138,7 +138,7 @@ def _abstract_leaf(leaf: Any) -> Any:
     if not hasattr(leaf, "dtype"):
         return type(leaf)(1)  # a Python number
     dtype = jax.dtypes.canonicalize_dtype(leaf.dtype, allow_extended_dtype=True)
-    return jax.ShapeDtypeStruct(leaf.shape, dtype, weak_type=getattr(leaf, "weak_type", False))
+    return jax.ShapeDtypeStruct(jnp.shape(leaf), dtype, weak_type=getattr(leaf, "weak_type", False))
 
 
 def _bytes(tree: PyTree) -> int:

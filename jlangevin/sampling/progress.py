@@ -18,7 +18,7 @@ class Progress:
     """A progress bar over the steps of a run, if `wanted`; True shows it only on a terminal, or in
     a notebook."""
 
-    def __init__(self, wanted: bool | str, total: int, done: int) -> None:
+    def __init__(self, wanted: bool | str, total: int, done: int, *, unit: str = "step") -> None:
         self._bar: Any = None
         if wanted:
             try:
@@ -29,9 +29,7 @@ class Progress:
                 ) from error
             shown = wanted == "always" or _in_notebook()
             hidden = False if shown else None  # None: hidden unless on a terminal
-            self._bar = tqdm(
-                total=total, initial=done, unit="step", unit_scale=True, disable=hidden
-            )
+            self._bar = tqdm(total=total, initial=done, unit=unit, unit_scale=True, disable=hidden)
 
     def __enter__(self) -> Progress:
         return self
@@ -46,15 +44,25 @@ class Progress:
             self._bar.close()
 
     def update(self, steps: int, tally: Tally, health: Health) -> None:
-        if self._bar is None or self._bar.disable:
+        """Show `steps` more of a run, and how its chains are."""
+        if not self._shows:
             return
         shown: dict[str, Any] = {}
         if health.signs.is_fully_addressable:
             shown["divergent"] = int(np.sum(np.asarray(health.signs) & Sign.DIVERGED > 0))
         if tally.acceptance is not None and tally.acceptance.is_fully_addressable:
             shown["acceptance"] = f"{float(np.mean(tally.acceptance)):.2f}"
-        self._bar.set_postfix(shown, refresh=False)
-        self._bar.update(steps)
+        self.advance(steps, shown)
+
+    def advance(self, steps: int, shown: dict[str, Any]) -> None:
+        """Show `steps` more, and what is `shown` beside the bar."""
+        if self._shows:
+            self._bar.set_postfix(shown, refresh=False)
+            self._bar.update(steps)
+
+    @property
+    def _shows(self) -> bool:
+        return self._bar is not None and not self._bar.disable
 
 
 def _in_notebook() -> bool:
