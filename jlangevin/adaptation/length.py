@@ -30,8 +30,8 @@ import numpy as np
 
 from jlangevin._core import trees
 from jlangevin._core.arithmetic import product
-from jlangevin._core.chains_last import repeat
 from jlangevin._core.trees import PyTree, pytree_dataclass
+from jlangevin._core.vector_loops import repeat
 from jlangevin.adaptation.metric import Metric
 from jlangevin.energies.base import Energy
 from jlangevin.kernels.base import Info

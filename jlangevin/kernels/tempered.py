@@ -11,9 +11,9 @@ import numpy as np
 
 from jlangevin._core import trees
 from jlangevin._core.arithmetic import fold
-from jlangevin._core.chains_last import choose, pick, put, repeat
 from jlangevin._core.checks import as_array, check_positive, or_nan
 from jlangevin._core.trees import PyTree, pytree_dataclass
+from jlangevin._core.vector_loops import choose, pick, put, repeat
 from jlangevin.energies.base import Energy
 from jlangevin.kernels.around import Around
 from jlangevin.kernels.base import Info, Noise, Position, convert_state, known, warn_of_adopt

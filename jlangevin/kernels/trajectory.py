@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jlangevin._core.chains_last import pick, repeat
 from jlangevin._core.trees import PyTree
+from jlangevin._core.vector_loops import pick, repeat
 from jlangevin.energies.base import Energy
 from jlangevin.kernels.base import Info
 from jlangevin.kernels.metropolis import Metropolis, MetropolisState, accept_or_keep

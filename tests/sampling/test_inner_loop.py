@@ -77,6 +77,15 @@ def test_in_every_loop_the_chains_are_last(name):
     assert not re.findall(r" = f32\[10000,[\d,]+\]\S* (?:fusion|while)\(", loops)
 
 
+def test_what_is_dear_in_a_sum_over_elements_is_not_computed_in_it():
+    """Such a sum is no vector loop. Barker's proposals have two logarithms an element in theirs."""
+    text = compiled(ENERGIES["double well"], 10_000, num_steps=8, kernel=jl.barker(0.01))
+    dear = r" (?:exponential|log|log-plus-one|logistic|tanh|erf)\("
+    computations = text.split("\n}\n")
+    assert any(re.search(dear, each) for each in computations)
+    assert not any(re.search(dear, each) for each in computations if " reduce(" in each)
+
+
 def shapes(text):
     """The shapes of all arrays in the program."""
     return set(re.findall(r"\b(?:f32|u32|s32|c64)\[[\d,]*\]", text))

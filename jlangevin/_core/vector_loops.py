@@ -1,10 +1,15 @@
-"""Operations inside of a step that keep chains on the last axis.
+"""Operations inside of a step by which XLA's CPU backend gets loops along chains, its vector loops.
 
-Under `jax.vmap` the carry of `lax.fori_loop` has the mapped axis first, wherever it was. So has
-what is read or written at an index that is data, and what combines a number for each chain with an
-array: the arrays of a step would be chains by elements, for which XLA's CPU backend has no vector
-loops. These are the same operations as primitives with rules of their own for `vmap`, by which the
-mapped axis is the last. Whatever else is done with them is done with the functions of `lax`.
+For that the chains have to be the last axis. Under `jax.vmap` the carry of `lax.fori_loop` has the
+mapped axis first, wherever it was. So has what is read or written at an index that is data, and
+what combines a number for each chain with an array. `repeat`, `pick`, `put` and `choose` are the
+same with the mapped axis last.
+
+And what is dear must not be inside of a sum over elements, which is no vector loop, nor be computed
+again wherever it is used: XLA fuses both. `apart` makes a loop of its own of it.
+
+All are primitives with rules of their own for `vmap`. Whatever else is done with them is done with
+the functions of `lax`.
 """
 
 from __future__ import annotations
@@ -19,9 +24,10 @@ from jax import lax
 from jax.extend.core import ClosedJaxpr, Primitive, jaxpr_as_fun
 from jax.interpreters import ad, batching, mlir
 
+from jlangevin._core.arithmetic import hidden_zero
 from jlangevin._core.trees import PyTree
 
-__all__ = ["choose", "pick", "put", "repeat"]
+__all__ = ["apart", "choose", "pick", "put", "repeat"]
 
 
 def repeat(number: int, body: Callable[[jax.Array, PyTree], PyTree], carry: PyTree) -> PyTree:
@@ -49,6 +55,18 @@ def put(x: jax.Array, value: jax.Array, k: Any) -> jax.Array:
 def choose(chosen: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
     """`jnp.where` of a scalar `chosen` and two arrays alike."""
     found: jax.Array = _choose.bind(chosen, new, old)[0]
+    return found
+
+
+def apart(function: Callable[..., jax.Array], first: jax.Array, *others: jax.Array) -> jax.Array:
+    """`function(first, *others)`, elementwise and like `first`, in a loop of its own on the CPU.
+
+    The loop runs once, which XLA cannot know; any other barrier it removes on the CPU.
+    """
+    made = jax.make_jaxpr(function)(first, *others)
+    operands = [*made.jaxpr.invars, *made.jaxpr.constvars]
+    jaxpr = ClosedJaxpr(made.jaxpr.replace(constvars=[], invars=operands), [])
+    found: jax.Array = _apart.bind(first, *others, *made.consts, jaxpr=jaxpr)[0]
     return found
 
 
@@ -131,6 +149,35 @@ def _all_mapped_last(operands: Sequence[Any], axes: Sequence[Any], size: int) ->
     ]
 
 
+def _at_once(*operands: Any, jaxpr: Any) -> list[Any]:
+    found: list[Any] = jaxpr_as_fun(jaxpr)(*operands)
+    return found
+
+
+def _in_loop(first: jax.Array, *others: Any, jaxpr: Any) -> list[Any]:
+    if not first.size:
+        return _at_once(first, *others, jaxpr=jaxpr)
+    some = lax.slice(first, [0] * first.ndim, [1] * first.ndim).reshape(())
+    once = 1 + hidden_zero(jnp.abs(some)).astype(jnp.int32)
+
+    def body(carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        return carry[0] + 1, _at_once(carry[1], *others, jaxpr=jaxpr)[0]
+
+    return [lax.while_loop(lambda carry: carry[0] < once, body, (jnp.int32(0), first))[1]]
+
+
+def _map_apart(
+    operands: Sequence[Any], axes: Sequence[Any], *, jaxpr: Any
+) -> tuple[list[Any], list[int]]:
+    size = _number_of_chains(operands, axes)
+    (first,) = _all_mapped_last(operands[:1], axes[:1], size)
+    others = _mapped_last(operands[1:], axes[1:])
+    over = (-1, *(None if axis is None else -1 for axis in axes[1:]))
+    each = jax.vmap(lambda *given: jaxpr_as_fun(jaxpr)(*given)[0], over, -1, axis_size=size)
+    found = apart(each, first, *others)
+    return [found], [found.ndim - 1]
+
+
 def _number_of_chains(operands: Sequence[Any], axes: Sequence[Any]) -> int:
     sizes = (x.shape[axis] for x, axis in zip(operands, axes, strict=True) if axis is not None)
     return int(next(sizes))
@@ -176,3 +223,5 @@ _put: Primitive = _primitive(
     lambda *given, axis: _map_index(*given, axis=axis, primitive=_put, function=_write),
 )
 _choose = _primitive("choose", _select, _map_choice)
+_apart = _primitive("apart", _at_once, _map_apart)
+mlir.register_lowering(_apart, mlir.lower_fun(_in_loop), platform="cpu")

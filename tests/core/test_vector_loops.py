@@ -1,12 +1,14 @@
 """Operations are those of `lax`, under every transformation, but that `vmap` leaves chains last."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
 
-from jlangevin._core.chains_last import choose, pick, put, repeat
+from jlangevin._core.vector_loops import apart, choose, pick, put, repeat
 
 FORCES = jnp.asarray(
     np.random.default_rng(0).normal(size=(3, 4, 5)), jnp.float32
@@ -105,3 +107,37 @@ def test_what_is_put_somewhere_is_found_there():
     np.testing.assert_array_equal(found[1], STARTS)
     slope = jax.grad(lambda value: jnp.sum(both(FORCES, value)[0]))(STARTS)
     np.testing.assert_array_equal(slope, jnp.ones_like(slope))
+
+
+def softened(x, y, scale):
+    return jnp.logaddexp(x, y) * scale
+
+
+APART = {
+    "itself": lambda f: f(STARTS, 2 * STARTS, jnp.float32(0.5)),
+    "jit": lambda f: jax.jit(f)(STARTS, 2 * STARTS, jnp.float32(0.5)),
+    "vmap": lambda f: jax.vmap(f, (1, 0, None))(STARTS.T, 2 * STARTS, jnp.float32(0.5)),
+    "scales": lambda f: jax.vmap(f, (None, None, 0))(STARTS, STARTS, jnp.arange(3.0)),
+    "grad": lambda f: jax.grad(lambda x: jnp.sum(last(f)(x, x, jnp.arange(4.0))))(STARTS),
+    "nothing": lambda f: jax.jit(f)(STARTS[:0], STARTS[:0], jnp.float32(0.5)),
+}
+
+
+@pytest.mark.parametrize("how", APART)
+def test_what_is_apart_is_the_same(how):
+    found, right = (APART[how](f) for f in (functools.partial(apart, softened), softened))
+    np.testing.assert_allclose(found, right, rtol=1e-6)
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="elsewhere nothing is apart")
+def test_what_is_apart_is_not_inside_of_a_sum():
+    def terms(x):
+        return jnp.exp(jnp.sin(x))
+
+    def exponentials_in_sums(terms):
+        made = jax.jit(lambda x: jnp.sum(terms(x), 0)).lower(jnp.ones((5, 7000))).compile()
+        computations = made.as_text().split("\n}\n")
+        return sum(" exponential(" in each and " reduce(" in each for each in computations)
+
+    assert exponentials_in_sums(terms) == 1
+    assert exponentials_in_sums(functools.partial(apart, terms)) == 0
