@@ -8,15 +8,12 @@ two energies the loop in C (`hand_written.c`), if there is a compiler.
 
 One figure throughout: wall time / (chains × dimensions × steps), the final state only, float32, the
 median of interleaved repeats, compilation apart. `--keep` times one chain and a hundred with every
-draw kept instead; `--recording` what draws, thinning and a running mean cost.
+draw kept instead; `--recording` what draws, thinning and a running mean cost; `--kernels` every
+kernel beside what it is made of (`kernel_costs.py`).
 """
 
 from __future__ import annotations
 
-import dataclasses
-import itertools
-from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any
 
 import blackjax
@@ -24,116 +21,14 @@ import hand_written
 import harness
 import jax
 import jax.numpy as jnp
+import kernel_costs
 import numpy as np
 from jax import lax
+from loops import ELEMENTS, ETA, Program, bare_gradient, driven
+from problems import Problem, problems
 
 import jlangevin as jl
 from jlangevin.noise import Purpose, Streams
-
-ETA = 1e-3
-ELEMENTS = 10_000_000  # element-steps a program, about; fewer where energies are dear
-Program = Callable[[], Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class Problem:
-    """An energy as the library has it and as one would write it in plain JAX."""
-
-    name: str
-    dim: int
-    energy: Any
-    plain: Callable[[jax.Array], jax.Array]
-    numpy_gradient: Callable[[Any], Any] | None = None  # of (chains, d)
-    cost: int = 1  # by how much to cut the number of steps
-
-
-def problems() -> Iterator[Problem]:
-    theta = jnp.array([0.80342804, 0.5275223])
-    theta_np = np.asarray(theta)
-    yield Problem(
-        "linear",
-        2,
-        jl.energies.linear(theta),
-        lambda x: jnp.dot(theta, x),
-        lambda x: theta_np,
-    )
-    for d in (2, 10, 100):
-        yield _quadratic(d)
-    for d in (2, 10, 100):
-        yield Problem(
-            "double well",
-            d,
-            jl.energies.double_well(dim=d),
-            lambda x: jnp.sum((x**2 - 1) ** 2),
-            lambda x: 4 * x * (x * x - 1),
-        )
-    for d in (2, 10, 100):
-        yield Problem(
-            "Rosenbrock",
-            d,
-            jl.energies.rosenbrock(block_length=d),
-            lambda x: 0.05 * (x[0] - 1) ** 2 + jnp.sum(5.0 * (x[1:] - x[:-1] ** 2) ** 2),
-        )
-    yield _mixture()
-    yield _logistic()
-    yield _perceptron()
-
-
-def _quadratic(d: int) -> Problem:
-    root = np.random.default_rng(0).normal(size=(d, d)).astype(np.float32) / np.sqrt(d)
-    matrix = jnp.asarray(root @ root.T + np.eye(d, dtype=np.float32))
-    matrix_np = np.asarray(matrix)
-    return Problem(
-        "quadratic",
-        d,
-        jl.energies.quadratic(matrix),
-        lambda x: 0.5 * x @ matrix @ x,
-        lambda x: x @ matrix_np,
-    )
-
-
-def _mixture() -> Problem:
-    angles = 2 * np.pi * np.arange(8) / 8
-    means = jnp.asarray(4 * np.stack([np.cos(angles), np.sin(angles)], 1), jnp.float32)
-    covs = jnp.tile(jnp.array([[0.5, 0.1], [0.1, 0.4]]), (8, 1, 1))
-    weights = jnp.full(8, 1 / 8)
-
-    def plain(x: jax.Array) -> jax.Array:
-        log_density = jax.vmap(partial(jax.scipy.stats.multivariate_normal.logpdf, x))
-        return -jax.nn.logsumexp(log_density(means, covs), b=weights)
-
-    return Problem("mixture of 8", 2, jl.energies.gaussian_mixture(means, covs), plain, cost=5)
-
-
-def _logistic() -> Problem:
-    from sklearn.datasets import load_breast_cancer
-
-    features, labels = load_breast_cancer(return_X_y=True)
-    features = (features - features.mean(0)) / features.std(0)
-    x = jnp.asarray(np.column_stack([features, np.ones(len(features))]), jnp.float32)
-    sign = jnp.asarray(2.0 * labels - 1, jnp.float32)
-
-    def energy(w: jax.Array) -> jax.Array:
-        return jnp.sum(jax.nn.softplus(-sign * (x @ w))) + 0.5 * jnp.sum(w**2)
-
-    return Problem("logistic regression", 31, energy, energy, cost=50)
-
-
-def _perceptron() -> Problem:
-    rng = np.random.default_rng(0)
-    sizes = (2, 64, 64, 1)
-    weights = [
-        jnp.asarray(rng.normal(size=(a, b)) / np.sqrt(a), jnp.float32)
-        for a, b in itertools.pairwise(sizes)
-    ]
-
-    def energy(x: jax.Array) -> jax.Array:
-        h = jnp.tanh(x @ weights[0])
-        h = jnp.tanh(h @ weights[1])
-        return (h @ weights[2])[0] + 0.5 * jnp.sum(x**2)
-
-    return Problem("MLP 2-64-64-1", 2, energy, energy, cost=50)
-
 
 # Programs -----------------------------------------------------------------------------------
 
@@ -150,40 +45,6 @@ def ours(problem: Problem, chains: int, steps: int, keep: bool = False) -> Progr
     return program
 
 
-def _driven(
-    step: Callable[..., Any], chains: int, dim: int, steps: int, keep: bool, chains_inside: bool
-) -> Program:
-    """Peers' programs: one step a call, under scan and vmap in either order."""
-    start = jnp.zeros((chains, dim))
-
-    def seen(x: Any) -> Any:
-        return x if keep else None
-
-    def inside(key: jax.Array, start: jax.Array) -> Any:
-        def body(x: Any, key: jax.Array) -> Any:
-            x = jax.vmap(step)(jax.random.split(key, chains), x)
-            return x, seen(x)
-
-        return lax.scan(body, start, jax.random.split(key, steps))
-
-    def outside(key: jax.Array, start: jax.Array) -> Any:
-        def chain(key: jax.Array, x: Any) -> Any:
-            def body(carry: Any, _: None) -> Any:
-                key, x = carry
-                key, now = jax.random.split(key)
-                x = step(now, x)
-                return (key, x), seen(x)
-
-            (_, x), draws = lax.scan(body, (key, x), None, length=steps)
-            return x, draws
-
-        return jax.vmap(chain)(jax.random.split(key, chains), start)
-
-    compiled = jax.jit(inside if chains_inside else outside)
-    key = jax.random.key(0)
-    return lambda: compiled(key, start)
-
-
 def blackjax_sgld(
     problem: Problem, chains: int, steps: int, keep: bool = False, *, chains_inside: bool
 ) -> Program:
@@ -193,7 +54,8 @@ def blackjax_sgld(
     def step(key: jax.Array, x: Any) -> Any:
         return algorithm.step(key, x, None, ETA)
 
-    return _driven(step, chains, problem.dim, steps, keep, chains_inside)
+    start = jnp.zeros((chains, problem.dim))
+    return driven(step, start, steps, keep=keep, chains_inside=chains_inside)
 
 
 def textbook(problem: Problem, chains: int, steps: int, keep: bool = False) -> Program:
@@ -203,7 +65,8 @@ def textbook(problem: Problem, chains: int, steps: int, keep: bool = False) -> P
         xi = jax.random.normal(key, x.shape)
         return x - ETA * gradient(x) + jnp.sqrt(2 * ETA) * xi
 
-    return _driven(step, chains, problem.dim, steps, keep, chains_inside=False)
+    start = jnp.zeros((chains, problem.dim))
+    return driven(step, start, steps, keep=keep, chains_inside=False)
 
 
 def vectorised_numpy(problem: Problem, chains: int, steps: int) -> Program:
@@ -255,18 +118,6 @@ def floor(problem: Problem, chains: int, steps: int) -> Program:
         )
 
     return lambda: program(streams)
-
-
-def bare_gradient(problem: Problem, chains: int, steps: int) -> Program:
-    """The gradient alone, as often as there are steps, each at the result of the one before."""
-    gradient = jax.vmap(jax.grad(problem.energy), in_axes=-1, out_axes=-1)
-
-    @jax.jit
-    def program(x: jax.Array) -> Any:
-        return lax.fori_loop(0, steps, lambda _, x: x - ETA * gradient(x), x)
-
-    start = jnp.full((problem.dim, chains), 0.5)
-    return lambda: program(start)
 
 
 def programs_for(problem: Problem, chains: int, steps: int) -> dict[str, Program]:
@@ -456,12 +307,22 @@ def main() -> None:
     parser.add_argument("--only", metavar="NAME", help="energies whose name contains NAME")
     parser.add_argument("--keep", action="store_true", help="few chains, every draw kept")
     parser.add_argument("--recording", action="store_true", help="what keeping something costs")
+    parser.add_argument("--kernels", action="store_true", help="every kernel, and its parts")
+    parser.add_argument("--kernel", metavar="NAME", help="of those, whose name contains NAME")
+    parser.add_argument("--chains", type=int, nargs="+", default=[10_000], help="for --kernels")
+    parser.add_argument("--without-peers", action="store_true", help="for --kernels")
     parser.add_argument(
         "--plot", metavar="FILE", help="draw the table, its largest numbers of chains"
     )
     args = parser.parse_args()
     harness.print_environment()
-    table = keeping if args.keep else recording if args.recording else throughput
+    table = throughput
+    for chosen, other in (
+        (args.keep, keeping),
+        (args.recording, recording),
+        (args.kernels, kernel_costs.table),
+    ):
+        table = other if chosen else table
     results = table(args)
     harness.write_json(args.json, results)
     if args.plot and table is throughput:

@@ -1,17 +1,18 @@
-"""Compiler options, which switch off fusions that compute some energies wrongly.
+"""A compiler option, which switches off fusions that compute some energies wrongly.
 
-On the CPU, XLA hands some reductions over large arrays to fusions of a library, YNNPACK. In jaxlib
-0.10.2 some of them are wrong: Σ_i a_i exp(x_i) + Σ_i x_i² over each row of an array is wrong from
-the array's element 32,768 on, with 9 columns from row 3,641 on. Logarithms, squares and tanh show
-it too, also in plain `jax.jit(jax.vmap(...))`. An energy is easily such an expression, so programs
-are compiled without these fusions where they are wrong. The releases listed below are known;
-others are tested.
+On the CPU, XLA hands some products and reductions over large arrays to fusions of a library,
+YNNPACK. In jaxlib 0.10.2 some of the reductions are wrong: Σ_i a_i exp(x_i) + Σ_i x_i² over each
+row of an array is wrong from the array's element 32,768 on, with 9 columns from row 3,641 on.
+Logarithms, squares and tanh show it too, also in plain `jax.jit(jax.vmap(...))`. An energy is
+easily such an expression, so programs are compiled without these fusions where they are wrong. The
+products keep theirs, without which networks are up to 1.5 times slower. The releases listed below
+are known; others are tested.
 
 The option belongs to a whole program, so it cannot be set inside another one. Under a `jax.jit` of
 the caller's own, under `jax.grad` or in a `lax.cond`, the caller has to set it, by
-XLA_FLAGS=--xla_cpu_experimental_ynn_fusion_type= . Under `jax.vmap` alone it applies. Runs inside
-another program give a warning whatever their size, as nobody knows which other reductions are
-wrong. Where XLA is right the option is not set: networks are up to 1.5 times slower with it.
+XLA_FLAGS=--xla_cpu_experimental_ynn_fusion_type=individual_dot . Under `jax.vmap` alone it applies.
+Runs inside another program give a warning whatever their size, as nobody knows which other
+reductions are wrong. Where XLA is right the option is not set.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ from jlangevin.errors import MiscompiledWarning
 
 __all__ = ["is_nested", "options", "outermost", "warn_if_miscompiled"]
 
-_WITHOUT_YNN = {"xla_cpu_experimental_ynn_fusion_type": ""}
+_OPTION = "xla_cpu_experimental_ynn_fusion_type"
+_WITHOUT_REDUCTIONS = {_OPTION: "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
 _NESTED = "`compiler_options` can only be passed to top-level"
 _QUICKLY = {"xla_backend_optimization_level": 0}
 
@@ -45,13 +47,12 @@ def warn_if_miscompiled(arrays: Any) -> None:
     """Warn if a run on `arrays` is inside a program of the caller's, where no options apply."""
     if not miscompiles() or _takes_options(arrays):
         return
-    option = next(iter(_WITHOUT_YNN))
     warn(
         "XLA as installed computes some energies wrongly, seen where chains × dimension is above "
         "32,768. This library avoids that by a compiler option, which it cannot set inside a jit, "
-        f"grad or cond of yours. Set XLA_FLAGS=--{option}= before JAX starts; or give your "
-        "outermost jax.jit "
-        f'compiler_options={{"{option}": ""}}, and ignore this warning',
+        f"grad or cond of yours. Set XLA_FLAGS=--{_OPTION}=individual_dot before JAX starts; or "
+        f"give your outermost jax.jit compiler_options={_WITHOUT_REDUCTIONS}, and ignore this "
+        "warning",
         MiscompiledWarning,
     )
 
@@ -61,7 +62,7 @@ def _takes_options(arrays: Any) -> bool:
     if not outermost():
         return False
     try:
-        jax.jit(lambda _: 0, compiler_options=_WITHOUT_YNN)(arrays)
+        jax.jit(lambda _: 0, compiler_options=_WITHOUT_REDUCTIONS)(arrays)
     except ValueError as error:
         if not is_nested(error):
             raise
@@ -81,7 +82,7 @@ def _jaxlib() -> str:
 @functools.cache
 def options(quickly: bool) -> dict[str, Any]:
     """The options of a program that is not inside another one; none unless on the CPU."""
-    options = (_QUICKLY if quickly else {}) | (_WITHOUT_YNN if miscompiles() else {})
+    options = (_QUICKLY if quickly else {}) | (_WITHOUT_REDUCTIONS if miscompiles() else {})
     if jax.default_backend() != "cpu" or not options:
         return {}
     if _jaxlib() in _KNOWN:

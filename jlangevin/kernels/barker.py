@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any, ClassVar
 
 import jax
@@ -11,6 +12,7 @@ from jax.nn import softplus
 from jax.scipy.special import erfc, expit
 
 from jlangevin._core.trees import pytree_dataclass
+from jlangevin._core.vector_loops import apart
 from jlangevin.energies.base import Energy
 from jlangevin.kernels.base import Hyper, Info, Position, cast, hyperparameter
 from jlangevin.kernels.metropolis import (
@@ -42,7 +44,7 @@ class Barker(Metropolis):
     ) -> tuple[MetropolisState, Info]:
         xi, zeta, uniform = noise
         slope = self._slope(state.gradient)
-        move = jax.tree.map(self._move, slope, xi, zeta)
+        move = jax.tree.map(partial(apart, self._move), slope, xi, zeta)
         proposed = evaluate(energy, self._moved(state.position, move))
         work = self._work(move, slope, self._slope(proposed.gradient))
         cause = unweighable(energy, proposed)
@@ -76,7 +78,7 @@ class Barker(Metropolis):
             rise, rise_back = w * g / temperature, -w * h / temperature
             return temperature * (softplus(rise) - softplus(rise_back))
 
-        return total(terms, move, slope, slope_there)
+        return total(partial(apart, terms), move, slope, slope_there)
 
 
 def barker(step_size: Any, *, temperature: Any = 1.0, preconditioner: Any = None) -> Barker:

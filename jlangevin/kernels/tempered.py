@@ -13,6 +13,7 @@ from jlangevin._core import trees
 from jlangevin._core.arithmetic import fold
 from jlangevin._core.checks import as_array, check_positive, or_nan
 from jlangevin._core.trees import PyTree, pytree_dataclass
+from jlangevin._core.vector_loops import choose, pick, put, repeat
 from jlangevin.energies.base import Energy
 from jlangevin.kernels.around import Around
 from jlangevin.kernels.base import Info, Noise, Position, convert_state, known, warn_of_adopt
@@ -71,38 +72,61 @@ class Tempered(Around):
     ) -> tuple[TemperedState, Info]:
         inner, uniforms = noise
 
-        def one(temperature: jax.Array, step_size: Any, s: Any, z: Any) -> tuple[Any, Info]:
-            stepped: tuple[Any, Info] = self._at(temperature, step_size).step(energy, s, z)
+        settings = (self.temperatures, self.step_sizes)
+
+        def moved(k: Any, states: Any) -> tuple[Any, Info]:
+            at = jax.tree.map(lambda leaf: pick(leaf, k), (settings, states, inner))
+            (temperature, step_size), here, z = at
+            stepped: tuple[Any, Info] = self._at(temperature, step_size).step(energy, here, z)
             return stepped
 
-        settings = (self.temperatures, self.step_sizes)
-        states, info = _over(one)(*settings, state.states, inner)
+        def move(k: jax.Array, carry: tuple[Any, Info]) -> tuple[Any, Info]:
+            after: tuple[Any, Info] = jax.tree.map(
+                lambda leaf, new: put(leaf, new, k), carry, moved(k, carry[0])
+            )
+            return after
+
+        # One temperature after the other, each by the loops that the kernel has alone.
+        number = len(self.temperatures)
+        reported = jax.eval_shape(lambda: moved(0, state.states)[1])
+        info = jax.tree.map(lambda x: jnp.zeros((*x.shape, number), x.dtype), reported)
+        states, info = repeat(number, move, (state.states, info))
         rate = self._rate(energy, states).astype(state.acceptance.dtype)
         pair = jnp.arange(len(rate), dtype=jnp.int32)
         offered = (pair + state.steps) % 2 == 0
         swapped = offered & (jnp.repeat(uniforms, 2)[: len(rate)] < rate)
 
-        def exchange(leaf: jax.Array) -> jax.Array:
-            """What is at each temperature after the swaps. No two pairs that swap have one in
-            common; pair by pair, as a roll or a gather leaves XLA's CPU backend no vector loop."""
-            parts = [leaf[..., k] for k in range(leaf.shape[-1])]
-            for k, chosen in enumerate(swapped):
-                chosen = jnp.broadcast_to(chosen, parts[k].shape)
-                low, high = parts[k], parts[k + 1]
-                parts[k], parts[k + 1] = jnp.where(chosen, high, low), jnp.where(chosen, low, high)
-            return jnp.stack(parts, -1)
+        # With no pair below the first temperature or above the last.
+        falls = jnp.concatenate([jnp.zeros(1, bool), swapped])
+        rises = jnp.concatenate([swapped, jnp.zeros(1, bool)])
+        before = (settings, states, state.replica, state.leg)
+
+        def exchange(k: jax.Array, after: PyTree) -> PyTree:
+            """What is at a temperature after the swaps, no two of which have one in common."""
+            below, above = jnp.maximum(k - 1, 0), jnp.minimum(k + 1, number - 1)
+            fallen, risen = pick(falls, k), pick(rises, k)
+
+            def of(leaf: jax.Array, after: jax.Array) -> jax.Array:
+                here = choose(risen, pick(leaf, above), pick(leaf, k))
+                return put(after, choose(fallen, pick(leaf, below), here), k)
+
+            return jax.tree.map(of, before, after)
+
+        # One by one into arrays of their own: a roll, a gather or swaps in place would cost XLA's
+        # CPU backend its vector loops or copies of all states.
+        there, states, replica, leg = repeat(number, exchange, jax.tree.map(jnp.zeros_like, before))
 
         def converted(here: tuple[Any, Any], there: tuple[Any, Any], s: Any) -> Any:
             return convert_state(self._at(*here), energy, s, self._at(*there))
 
-        states = _over(converted)(settings, *jax.tree.map(exchange, (settings, states)))
+        states = _over(converted)(settings, there, states)
         times = (state.steps // 2 + 1).astype(rate.dtype)  # that such a pair has been offered one
         mean = state.acceptance + (rate - state.acceptance) / times
-        leg, back = _travel(exchange(state.leg))
+        leg, back = _travel(leg)
         after = TemperedState(
             _coldest(states.position),
             states,
-            exchange(state.replica),
+            replica,
             leg,
             state.steps + 1,
             jnp.where(offered, mean, state.acceptance),
@@ -139,7 +163,7 @@ def _over(function: Any) -> Any:
 
 
 def _coldest(tree: PyTree) -> PyTree:
-    return jax.tree.map(lambda leaf: leaf[..., 0], tree)
+    return jax.tree.map(lambda leaf: pick(leaf, 0), tree)
 
 
 def _travel(leg: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -6,9 +6,9 @@ from abc import abstractmethod
 from typing import Any, NamedTuple
 
 import jax
-from jax import lax
 
 from jlangevin._core.trees import PyTree
+from jlangevin._core.vector_loops import pick, repeat
 from jlangevin.energies.base import Energy
 from jlangevin.kernels.base import Info
 from jlangevin.kernels.metropolis import Metropolis, MetropolisState, accept_or_keep
@@ -49,10 +49,10 @@ class Trajectory(Metropolis):
             return self.go_on(energy, normals, k, course)
 
         begun = self.depart(state, normals)
-        end, _, work, cause = lax.fori_loop(0, self.trajectory_length, move, begun)
+        end, _, work, cause = repeat(self.trajectory_length, move, begun)
         return accept_or_keep(state, end, work, self.temperature, uniform, cause)
 
 
 def of_move(normals: PyTree, k: Any) -> PyTree:
     """The normals of the move k, of all moves' with the moves on the last axis."""
-    return jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, k, axis=-1, keepdims=False), normals)
+    return jax.tree.map(lambda x: pick(x, k), normals)

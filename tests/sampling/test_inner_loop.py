@@ -28,9 +28,9 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def compiled(energy, num_chains, num_steps, observe=None):
+def compiled(energy, num_chains, num_steps, observe=None, kernel=jl.ula(0.01)):  # noqa: B008
     """The optimised program of `num_steps` steps, as text."""
-    work, layout = Setup.of(energy, jl.ula(0.01), None, observe), Layout()
+    work, layout = Setup.of(energy, kernel, None, observe), Layout()
     start = Parted.of(Given(jnp.zeros((num_chains, 2))))
     streams = jnp.arange(num_chains, dtype=jnp.uint32)
     state, _ = program.begin(jax.random.key(0), streams, start, work, layout=layout)
@@ -59,6 +59,31 @@ def test_nothing_is_kept_that_was_not_asked_for():
     """With `observe=None` no array of the program grows with the number of steps."""
     few, many = (compiled(ENERGIES["linear"], 1_000, 2048 * n) for n in (4, 4096))
     assert shapes(few) == shapes(many)
+
+
+KERNELS = {
+    "mala": jl.mala(0.01),
+    "malt": jl.malt(0.1, 1.0, 3),
+    "tempered": jl.tempered(jl.mala(0.01), [1.0, 2.0, 4.0]),
+}
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_in_every_loop_the_chains_are_last(name):
+    """Also in one inside of a step. Users see them first, which only the entry makes so."""
+    text = compiled(ENERGIES["double well"], 10_000, num_steps=8, kernel=KERNELS[name])
+    loops = text[: text.index("\nENTRY ")]
+    assert "f32[2,10000]" in loops
+    assert not re.findall(r" = f32\[10000,[\d,]+\]\S* (?:fusion|while)\(", loops)
+
+
+def test_what_is_dear_in_a_sum_over_elements_is_not_computed_in_it():
+    """Such a sum is no vector loop. Barker's proposals have two logarithms an element in theirs."""
+    text = compiled(ENERGIES["double well"], 10_000, num_steps=8, kernel=jl.barker(0.01))
+    dear = r" (?:exponential|log|log-plus-one|logistic|tanh|erf)\("
+    computations = text.split("\n}\n")
+    assert any(re.search(dear, each) for each in computations)
+    assert not any(re.search(dear, each) for each in computations if " reduce(" in each)
 
 
 def shapes(text):
