@@ -367,7 +367,9 @@ def _standardised(samples: PyTree, laws: Gaussian) -> tuple[PyTree, Gaussian]:
             "jax.tree.map(lambda leaf: leaf[k], law)"
         )
     covs, means = np.asarray(laws.cov, np.float64), as_matrix(laws.mean)
-    bad: NDArray[np.bool_] = ~(np.isfinite(covs).all(axis=(1, 2)) & np.isfinite(means).all(axis=1))
+    bad = ~np.array(
+        [np.isfinite(a).all() and np.isfinite(b).all() for a, b in zip(means, covs, strict=True)]
+    )
     if bad.any():
         raise ValueError(
             f"law: {bad.sum()} of {len(bad)} laws are not finite, the first is that of draw "
