@@ -153,12 +153,12 @@ class Gaussian(Drawable):
         trees.set_fields(self, mean=mean, cov=cov)
 
     def check_single(self, name: str) -> None:
-        """Raise ValueError if this is a whole trajectory of laws."""
+        """Raise ValueError if these are many laws, of a trajectory or of chains that differ."""
         if self.cov.ndim != 2:
             raise ValueError(
-                f"{name}: expected one law, got a trajectory of {self.cov.shape[0]}; take "
-                "jax.tree.map(lambda leaf: leaf[k], law) for that after k steps, or jax.vmap over "
-                "all of them"
+                f"{name}: expected one law, got a trajectory of {self.cov.shape[0]}, or as many "
+                "chains that differ; take jax.tree.map(lambda leaf: leaf[k], law) for that after k "
+                "steps, or of chain k, or jax.vmap over all of them"
             )
 
     def template(self) -> PyTree:

@@ -15,6 +15,7 @@ import numpy as np
 from jax import lax
 
 from jlangevin._core import trees
+from jlangevin._core.each import Each
 
 __all__ = [
     "as_array",
@@ -240,11 +241,18 @@ def check_increasing(
 def check_number(name: str, value: Any) -> None:
     """Raise unless `value` is one real number; a boolean or an array of one number is not."""
     if not trees.is_array(value) or not _is_real(value):
-        raise TypeError(f"{name}: expected a real number, got {value!r}")
+        raise TypeError(f"{name}: expected a real number, {_got(value)}")
     if jnp.shape(value) != ():
         raise ValueError(
             f"{name}: expected a scalar, got shape {jnp.shape(value)}; use jax.vmap for many values"
         )
+
+
+def _got(value: Any) -> str:
+    """`value` as the end of an error, which says that a number of all chains is what is wanted."""
+    if isinstance(value, Each):
+        return "which cannot differ from chain to chain; got each(…)"
+    return f"got {value!r}"
 
 
 def _is_real(value: Any) -> bool:
@@ -335,6 +343,8 @@ def _is_definite(values: np.ndarray[Any, Any]) -> bool:
 
 def as_array(name: str, value: Any, *, ndim: int | None = None) -> jax.Array:
     """`value` as a floating array, integers converted to the default float dtype."""
+    if isinstance(value, Each):
+        raise TypeError(f"{name}: expected an array of numbers, {_got(value)}")
     value = trees.own(name, value)
     try:
         if any(isinstance(leaf, str | bytes) for leaf in jax.tree.leaves(value)):

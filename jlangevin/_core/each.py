@@ -24,6 +24,14 @@ class Each:
 
     rows: Any  # leaves (chain, …)
 
+    def __jax_array__(self) -> jax.Array:
+        raise TypeError(
+            "each(…) is used as an array, but only a chain of a run has its value: make it a leaf "
+            "of the energy, such as jax.tree_util.Partial(energy, jlangevin.each(values)) of "
+            "energy(value, x), or a number of the kernel. What is observed or reduced, and "
+            "closures, cannot have one"
+        )
+
 
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +45,8 @@ def each(rows: PyTree) -> Each:
     """Values of which every chain sees its own: a leading chain axis marked as such.
 
     It may stand anywhere among the leaves of an energy, where a chain then finds its row in place
-    of it, and in place of a number among a kernel's hyper-parameters. With n chains it has n rows;
+    of it, or be all of it, as `each(jax.vmap(energies.linear)(thetas))`; in place of a number among
+    a kernel's hyper-parameters, and among the leaves of a schedule. With n chains it has n rows;
     row i belongs to the i-th chain of the run, whatever that chain's stream is called. Other values
     compile nothing.
 
@@ -75,7 +84,7 @@ def each(rows: PyTree) -> Each:
         if jnp.ndim(leaf) == 0:
             raise ValueError(
                 f"{name}: expected a leading chain axis, got a scalar; what all chains share needs "
-                "no mark"
+                "no mark, and a list of numbers has to be an array, jnp.asarray(…)"
             )
     if len({jnp.shape(leaf)[0] for _, leaf in leaves}) > 1:
         counts = ", ".join(f"{name} has {jnp.shape(leaf)[0]}" for name, leaf in leaves)
@@ -119,8 +128,11 @@ def filled(tree: PyTree, rows: list[PyTree]) -> PyTree:
     return jax.tree.map(put, tree, is_leaf=lambda node: isinstance(node, Slot))
 
 
-def check_rows(count: int, **whole: PyTree) -> None:
-    """Raise ValueError unless whatever is marked in the trees has a row for each of the chains."""
+def check_rows(count: int, why: str = "", **whole: PyTree) -> None:
+    """Raise ValueError unless whatever is marked in the trees has a row for each of the chains.
+
+    `why` says where their number comes from, if it is not that of a run.
+    """
     for argument, tree in whole.items():
         marked, _ = jax.tree_util.tree_flatten_with_path(
             trees.methods_as_partials(tree), is_leaf=_is_each
@@ -130,8 +142,8 @@ def check_rows(count: int, **whole: PyTree) -> None:
                 found = jax.tree.leaves(node.rows)[0].shape[0]
                 if found != count:
                     raise ValueError(
-                        f"{argument}{jax.tree_util.keystr(path)}: each has {found} rows, but the "
-                        f"run has {count} chains; pass a row for each chain that is run"
+                        f"{argument}{jax.tree_util.keystr(path)}: each has {found} rows, but "
+                        f"{why or f'the run has {count} chains'}; pass a row for each chain"
                     )
 
 

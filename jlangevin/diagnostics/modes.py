@@ -29,8 +29,10 @@ class ModeOccupancy(NamedTuple):
 
     @property
     def z_scores(self) -> jax.Array:
-        """(fractions - weights) / errors."""
-        return (self.fractions - self.weights) / self.errors
+        """(fractions - weights) / errors; 0 for the only mode that there is."""
+        gaps = self.fractions - self.weights
+        certain = (self.errors == 0) & (jnp.abs(gaps) < 1e-5)
+        return jnp.where(certain, 0, gaps / jnp.where(certain, 1, self.errors))
 
     @property
     def p_value(self) -> jax.Array:

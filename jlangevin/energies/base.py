@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from jlangevin._core import trees
 from jlangevin._core.checks import check_made
-from jlangevin._core.each import refuse_each
+from jlangevin._core.each import Each, refuse_each
 from jlangevin._core.trees import PyTree, pytree_dataclass
 from jlangevin._core.user_code import shapes_of
 from jlangevin.errors import NoEnergyError
@@ -96,7 +96,7 @@ class WrappedEnergy(GivenGradient):
 def check_callable(energy: Any, name: str = "energy") -> None:
     """Raise TypeError unless `energy` can be called, and is not a factory of energies."""
     check_made(name, energy)
-    if not callable(energy):
+    if not callable(energy.rows if isinstance(energy, Each) else energy):
         raise TypeError(
             f"{name}: expected a callable x -> scalar, got {type(energy).__name__}; "
             "wrap f and its parameters in jax.tree_util.Partial(f, params)"

@@ -21,7 +21,7 @@ __all__ = ["GradientCheck", "check"]
 
 _ALLOWED = 10  # estimated errors by which a derivative may differ from the difference
 _BLURRED = 0.1  # a difference with a larger relative error decides nothing
-_DIGITS = {4: 5, 8: 9}  # decades of steps to try, by the bytes of a number
+_DIGITS = {4: 7, 8: 9}  # decades of steps to try, by the bytes of a number
 
 
 class GradientCheck(NamedTuple):
@@ -189,6 +189,12 @@ def _along(energy: Any, given: tuple[PyTree, jax.Array]) -> tuple[jax.Array, ...
 
         gaps, errors = jax.vmap(at)(steps)
         chosen = jnp.argmin(errors)
+        # Far beyond the scale of a bounded energy, the quotients of large steps are all near 0 and
+        # so near each other. A smaller step that contradicts them decides, if it finds ∇E right.
+        apart = jnp.abs(gaps - gaps[chosen]) > errors + errors[chosen]
+        right = (steps < steps[chosen]) & (jnp.abs(gaps) <= _ALLOWED * errors) & apart
+        finer = jnp.argmin(jnp.where(right & jnp.isfinite(errors), errors, jnp.inf))
+        chosen = jnp.where(right[finer], finer, chosen)
         return gaps[chosen], errors[chosen]
 
     gaps, errors = jax.vmap(best)(directions)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jlangevin._core import trees
-from jlangevin._core.each import filled, has_each, split
+from jlangevin._core.each import check_rows, filled, has_each, split
 
 __all__ = ["per_chain"]
 
@@ -37,6 +37,8 @@ def per_chain(function: F) -> F:
         if not has_each([given[name] for name in names]):
             return function(*args, **kwargs)
         shared, rows = split(*(given[name] for name in names))
+        count = len(jax.tree.leaves(rows[0])[0])
+        check_rows(count, f"another has {count}", **{name: given[name] for name in names})
 
         def of_chain(rows: Any) -> Any:
             whole = {name: filled(tree, rows) for name, tree in zip(names, shared, strict=True)}

@@ -22,7 +22,7 @@ from jlangevin._core.checks import (
     check_scalar,
 )
 from jlangevin._core.deprecation import deprecated, warn_deprecated
-from jlangevin._core.each import Each, each, refuse_each
+from jlangevin._core.each import Each, each, filled, refuse_each, split
 from jlangevin._core.trees import PyTree, pytree_dataclass, static_field
 from jlangevin._core.user_code import check_returned, note_on_errors
 from jlangevin.energies.base import Energy
@@ -349,7 +349,7 @@ def check_kernel(kernel: Any, position: PyTree = None) -> None:
         return
     for leaf in jax.tree.leaves(kernel, is_leaf=_is_schedule):
         if isinstance(leaf, CheckedSchedule) and trees.is_concrete(leaf):
-            leaf(jnp.int32(0))  # raises
+            _check_schedule(leaf)
     dtypes = {leaf.dtype for leaf in jax.tree.leaves(position)}
     for layer, name in itertools.product(layers(kernel), ("step_size", "temperature")):
         value = getattr(layer, name, None)
@@ -357,6 +357,21 @@ def check_kernel(kernel: Any, position: PyTree = None) -> None:
         if trees.is_array(value) and trees.is_concrete(value):
             for dtype in dtypes:
                 _check_in_range(name, value, dtype)
+
+
+def _check_schedule(schedule: CheckedSchedule) -> None:
+    """Raise unless its value at step 0, or that of each chain, can be used."""
+    (apart,), rows = split(schedule)
+    if not rows:
+        schedule(jnp.int32(0))
+        return
+
+    def one(rows: Any) -> Any:
+        whole = filled(apart, rows)
+        whole(jnp.int32(0))  # raises if it is not a number
+        return whole.function(jnp.int32(0))
+
+    check_not_negative(f"{schedule.name}: its schedule at step 0", jax.vmap(one)(rows))
 
 
 def _check_in_range(name: str, value: Any, dtype: Any) -> None:

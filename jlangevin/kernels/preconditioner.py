@@ -20,6 +20,7 @@ from jlangevin._core.checks import (
     or_nan,
 )
 from jlangevin._core.deprecation import deprecated
+from jlangevin._core.each import Each, each
 from jlangevin._core.trees import PyTree, pytree_dataclass, static_field
 
 __all__ = [
@@ -58,7 +59,7 @@ class _Root:
 class Scalar(_Root):
     """P = scale² I."""
 
-    scale: jax.Array
+    scale: Any  # an array, or `Each` of arrays
 
     def apply(self, vector: PyTree) -> PyTree:
         """P vector."""
@@ -76,7 +77,7 @@ class Scalar(_Root):
 
     def inverse(self) -> Scalar:
         """P⁻¹."""
-        return Scalar(1 / self.scale)
+        return Scalar(jax.tree.map(lambda scale: 1 / scale, self.scale))
 
     def unmultiplied(self, vector: PyTree) -> tuple[PyTree, PyTree]:
         return jax.tree.map(lambda v: self.scale.astype(v.dtype), vector), vector
@@ -359,7 +360,9 @@ def _low_rank(name: str, value: LowRank) -> LowRank:
 
 
 def as_mass(value: Any) -> Scalar | Preconditioner:
-    """A number, or whatever else `as_preconditioner` takes but None."""
+    """A number, or one for each chain, or whatever else `as_preconditioner` takes but None."""
+    if isinstance(value, Each) and getattr(value.rows, "ndim", None) == 1:
+        return Scalar(each(jnp.sqrt(check_positive("mass", as_array("mass", value.rows)))))
     if trees.is_array(value) and jnp.ndim(value) == 0:
         mass = check_scalar("mass", value, positive=True)
         scale = as_array("mass", trees.as_position("mass", mass))

@@ -7,10 +7,12 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jlangevin._core import trees
 from jlangevin._core.arithmetic import hidden_zero, product, separately_rounded
 from jlangevin._core.checks import as_array, check_spd
+from jlangevin._core.each import Each
 from jlangevin._core.trees import pytree_dataclass
 from jlangevin.energies.base import Energy
 from jlangevin.estimators import check_estimator, estimate
@@ -166,8 +168,11 @@ def sghmc(
     known = Spectrum(jnp.maximum(values, 0), vectors)
     numbers = (kernel.step_size, kernel.friction, kernel.mass, kernel.temperature)
     if not any(isinstance(p, Schedule) for p in numbers) and trees.is_concrete(numbers, known):
-        h, gamma, m, temperature = map(float, numbers)
-        most, largest = 2 * gamma * m * temperature / h, float(jnp.max(known.values, initial=0))
+        h, gamma, m, temperature = (
+            np.asarray(p.rows if isinstance(p, Each) else p, np.float64) for p in numbers
+        )
+        most = np.min(2 * gamma * m * temperature / h)  # of the chains, if they differ
+        largest = float(jnp.max(known.values, initial=0))
         if largest >= most:
             raise ValueError(
                 f"gradient_cov: its largest eigenvalue, {largest:.6g}, is not below 2γmT/h = "

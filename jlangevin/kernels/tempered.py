@@ -231,7 +231,7 @@ def tempered(kernel: Any, temperatures: Any, *, step_sizes: Any = None) -> Tempe
     check_inside("tempered", kernel)
     warn_of_adopt(kernel)
     ladder = as_ladder(temperatures)
-    own = jnp.asarray(kernel.temperature, ladder.dtype)
+    own = as_array("kernel.temperature", kernel.temperature).astype(ladder.dtype)
     ladder, _ = or_nan(
         (ladder, own),
         lambda xp, given: given[0][0] == given[1],

@@ -135,10 +135,10 @@ def sample(
     options = as_block_options(on_divergence, progress, block_steps, checkpoint, every)
     streams = None if chains is None else as_streams(chains)
     count, start = as_start(init, num_chains, streams)
+    check_rows(count, energy=energy, kernel=kernel)
     check_kernel(kernel, start.template())
     layout = as_layout(sharding, start.positions, count)
     check_width(energy=energy, kernel=kernel, init=init)
-    check_rows(count, energy=energy, kernel=kernel)
     check_groups(reducers, count)
     setup = layout.place_setup(Setup.of(energy, kernel, reducers, observe))
     begun = layout.place(Parted.of(start), chains=start.chained)
@@ -209,6 +209,8 @@ def resume(
     state = trees.on_device("state", state)
     _check_state(state)
     check_callable(energy)
+    count = state.streams.high.shape[0]
+    check_rows(count, energy=energy, kernel=kernel)
     check_kernel(kernel, state.kernel.position)
     check_reducers(reducers)
     plan = as_plan(num_steps, burn_in, thin, remat)
@@ -227,11 +229,9 @@ def resume(
     if options.ignores:
         failed = state.tally.first_bad_step
         state = state._replace(tally=state.tally._replace(first_bad_step=jnp.minimum(failed, -1)))
-    count = state.streams.high.shape[0]
     layout = as_layout(None, state.streams.high, count)
     state = _continue_reducers(state, reducers)
     check_width(energy=energy, kernel=kernel)
-    check_rows(count, energy=energy, kernel=kernel)
     check_groups(reducers, count)
     setup = layout.place_setup(Setup.of(energy, kernel, reducers, observe))
     if trees.is_concrete(state, setup):

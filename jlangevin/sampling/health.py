@@ -30,6 +30,7 @@ __all__ = [
     "examine",
     "find_affected",
     "first_fault",
+    "temperature_of",
 ]
 
 COARSE = 0.1  # in units of T; energies with a larger rounding error are too coarse to accept by
@@ -116,13 +117,16 @@ class Health(NamedTuple):
 
 
 def examine(
-    kernel: Any,
+    temperature: Any,
     energies: Callable[[PyTree], jax.Array],
     state: Any,
     tally: Tally,
     weighs_energies: bool,
 ) -> Health:
-    """The health of the chains in `state`. Their energies are evaluated if the state has none."""
+    """The health of the chains in `state`, at temperatures (chain,) or None.
+
+    Their energies are evaluated if the state has none.
+    """
     diverged = ~chains_finite(state) | (tally.first_bad_step >= 0)
     found = {Sign.DIVERGED: diverged}
     blur = None
@@ -131,7 +135,7 @@ def examine(
         if values is None:
             values = energies(state.position)
         found[Sign.OUTSIDE] = ~diverged & ~jnp.isfinite(values)
-        blur = _blur(kernel, values, ~diverged) if weighs_energies else None
+        blur = _blur(temperature, values, ~diverged) if weighs_energies else None
     if tally.rejections is not None:
         found[Sign.FAULTY] = tally.rejections.faulty > 0
         found[Sign.ROUNDED] = tally.rejections.rounded > 0
@@ -144,10 +148,14 @@ def examine(
     return Health(lost.astype(jnp.int32), signs, blur)
 
 
-def _blur(kernel: Any, values: jax.Array, finite: jax.Array) -> jax.Array | None:
-    """eps |E| / T, or 0 where that is not defined; None for a kernel without T."""
+def temperature_of(kernel: Any) -> Any:
+    """That of the outermost layer that has one, or None."""
     temperatures = (layer.temperature for layer in layers(kernel) if hasattr(layer, "temperature"))
-    temperature = next(temperatures, None)
+    return next(temperatures, None)
+
+
+def _blur(temperature: Any, values: jax.Array, finite: jax.Array) -> jax.Array | None:
+    """eps |E| / T, or 0 where that is not defined; None for a kernel without T."""
     if temperature is None:
         return None
     temperature = jnp.asarray(temperature, values.dtype)

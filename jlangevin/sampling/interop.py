@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jlangevin._core import trees
-from jlangevin.energies.base import Energy, check_energy_on
-from jlangevin.energies.traced import energy_values
+from jlangevin._core.each import check_rows
+from jlangevin.energies.base import Energy, check_callable, check_energy_on
 from jlangevin.kernels.base import Info
-from jlangevin.sampling.state import SamplerState
+from jlangevin.sampling.state import SamplerState, Setup
 
 __all__ = ["to_datatree", "to_inference_data"]
 
@@ -144,7 +144,11 @@ def _draw_energies(energy: Energy, draws: Any) -> jax.Array:
     """E of every draw, (chain, draw)."""
     num_chains, num_draws = jax.tree.leaves(draws)[0].shape[:2]
     flat = jax.tree.map(lambda x: x.reshape(num_chains * num_draws, *x.shape[2:]), draws)
-    check_energy_on(energy, flat)
+    check_callable(energy)
+    check_rows(num_chains, energy=energy)
+    setup = Setup.of(energy, None)
+    check_energy_on(setup.of_chain(0)[0], flat)
     if num_chains * num_draws == 0:
         return jnp.zeros((num_chains, num_draws), trees.float_dtype(flat))
-    return energy_values(energy, flat).reshape(num_chains, num_draws)
+    chains = np.repeat(np.arange(num_chains), num_draws)
+    return setup.energies_at(flat, chains).reshape(num_chains, num_draws)

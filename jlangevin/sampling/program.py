@@ -16,10 +16,9 @@ import jax.numpy as jnp
 from jlangevin import noise
 from jlangevin._core import trees
 from jlangevin._core.compiling import compiled
-from jlangevin._core.each import filled
 from jlangevin._core.trees import Parted, PyTree
 from jlangevin.energies.base import value_and_gradient
-from jlangevin.kernels.base import Rejections, resolve_schedules
+from jlangevin.kernels.base import Rejections
 from jlangevin.reducers.pytree import check_functions, finish_reducers, map_reducers
 from jlangevin.sampling.counted import CountedSpec
 from jlangevin.sampling.fixed import FixedSpec
@@ -54,14 +53,14 @@ def _begin_on_device(
     streams = noise.streams(key, stream_ids)
     positions = start.whole.of(streams)
     like = trees.one_chain(positions, -1)
-    kernel, reduce = resolve_schedules(setup.kernel.whole, jnp.int32(0)), setup.reducers.whole
+    reduce = setup.reducers.whole
     shapes, info = check_on_shapes(setup, like)
     check_functions(reduce, shapes)
-    made = noise.at_step(streams, kernel.init_noise, like, 0, noise.Purpose.INIT)
+    made = noise.at_step(streams, setup.kernel.whole.init_noise, like, 0, noise.Purpose.INIT)
 
     def one(rows: PyTree, x: PyTree, z: PyTree) -> tuple[Any, Any, Any]:
         energy = setup.energy_for(rows)
-        state = filled(kernel, rows).init(energy, x, z)
+        state = setup.kernel_for(rows, jnp.int32(0)).init(energy, x, z)
         sums = map_reducers(lambda r: r.init(state), reduce)
         return state, sums, value_and_gradient(energy, x)
 

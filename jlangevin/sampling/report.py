@@ -33,6 +33,7 @@ from jlangevin.sampling.health import (
     any_signs,
     find_affected,
     first_fault,
+    temperature_of,
 )
 from jlangevin.sampling.state import SamplerState, Setup
 from jlangevin.sampling.wrong_sign import IS_IT_MINUS, falls_without_end, is_bottomless
@@ -122,14 +123,8 @@ def _runs_off(state: SamplerState, setup: Setup, rates: np.ndarray[Any, Any]) ->
     slopes, value = (getattr(kernel, name, None) for name in ("gradient", "energy"))
     if slopes is None or value is None:
         return False
-    temperature = next(
-        (
-            layer.temperature
-            for layer in layers(filled(setup.kernel.whole, setup.rows.whole))
-            if hasattr(layer, "temperature")
-        ),
-        1.0,
-    )
+    temperature = temperature_of(filled(setup.kernel.whole, setup.rows.whole))
+    temperature = 1.0 if temperature is None else temperature
     if callable(temperature):
         return False
     temperature = float(np.max(np.asarray(temperature)))

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from jlangevin import noise
 from jlangevin._core.each import filled, split
 from jlangevin._core.trees import Parted
 from jlangevin.energies.traced import mapped, traced_once
+from jlangevin.kernels.base import resolve_schedules
 
 __all__ = ["Plan", "SamplerState", "Setup", "StepRange", "Tally"]
 
@@ -84,16 +86,20 @@ class Setup(NamedTuple):
 
     def energies_at(self, points: Any, chains: Any) -> jax.Array:
         """The energies at points (n, …), in the chains of these n places in the run."""
-        rows = jax.tree.map(lambda leaf: leaf[chains], self.rows.whole)
-        found: jax.Array = mapped(_energy_at, self.energy.whole, (rows, points))
+        given = self.energy.whole, self.rows.whole
+        found: jax.Array = mapped(_energy_at, given, (jnp.asarray(chains, jnp.int32), points))
         return found
 
     def energy_for(self, rows: Any) -> Any:
         """The energy of a chain with these rows, with its Python code traced once."""
         return traced_once(Parted.of(filled(self.energy.whole, rows)) if rows else self.energy)
 
+    def kernel_for(self, rows: Any, step: Any) -> Any:
+        """The kernel of a chain with these rows, at a step: its schedules may have rows too."""
+        return resolve_schedules(filled(self.kernel.whole, rows), step)
 
-def _energy_at(energy: Any, given: tuple[Any, Any]) -> jax.Array:
-    rows, point = given
-    value: jax.Array = filled(energy, rows)(point)
+
+def _energy_at(setup: tuple[Any, Any], given: tuple[Any, Any]) -> jax.Array:
+    (energy, rows), (chain, point) = setup, given
+    value: jax.Array = filled(energy, jax.tree.map(lambda leaf: leaf[chain], rows))(point)
     return value

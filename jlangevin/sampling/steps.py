@@ -22,7 +22,6 @@ import jax.numpy as jnp
 
 from jlangevin import noise
 from jlangevin._core import trees
-from jlangevin._core.each import filled
 from jlangevin._core.trees import Parted, PyTree
 from jlangevin._core.user_code import shapes_of
 from jlangevin.energies.base import check_energy
@@ -37,7 +36,7 @@ from jlangevin.kernels.base import (
 )
 from jlangevin.noise import Pairs
 from jlangevin.reducers.pytree import map_reducers
-from jlangevin.sampling.health import Health, chains_finite, examine
+from jlangevin.sampling.health import Health, chains_finite, examine, temperature_of
 from jlangevin.sampling.state import SamplerState, Setup, StepRange, Tally
 
 __all__ = ["MIN_BLOCK_STEPS", "Carry", "Steps", "check_observed", "check_on_shapes"]
@@ -109,9 +108,13 @@ class Steps:
 
     def end(self, carry: Carry) -> tuple[SamplerState, Health]:
         """The state to return, and the chains' health."""
-        last = resolve_schedules(self.kernel, jnp.maximum(self.step_range.ends - 1, 0))
-        last = filled(last, self.rows)  # numbers of all chains
-        health = examine(last, self.energies, carry.kernel, carry.tally, self.weighs_energies)
+        step = jnp.maximum(self.step_range.ends - 1, 0)
+
+        def temperature(rows: PyTree, _: Any) -> Any:
+            return temperature_of(self.setup.kernel_for(rows, step))
+
+        each = jax.vmap(temperature, in_axes=-1)(self.rows, carry.tally.first_bad_step)
+        health = examine(each, self.energies, carry.kernel, carry.tally, self.weighs_energies)
         kernel, sums = trees.chains_first((carry.kernel, carry.reducers))
         return SamplerState(self.streams, self.step_range.ends, kernel, carry.tally, sums), health
 
@@ -151,19 +154,24 @@ class Steps:
         Only a careful step checks for chains that turned non-finite, which costs as much as a cheap
         step. Without, they are found later: a state that is not finite must stay so (`Kernel`).
         """
-        kernel = resolve_schedules(self.kernel, carry.step)
+
+        def sound(kernel: Any, moved: Any) -> Any:
+            return if_sound(kernel, moved) if has_schedule(self.kernel) else moved
 
         def differing(rows: PyTree, state: Any, xi: PyTree) -> tuple[Any, Info]:
-            return filled(kernel, rows).step(self.setup.energy_for(rows), state, xi)
+            kernel = self.setup.kernel_for(rows, carry.step)
+            moved, info = kernel.step(self.setup.energy_for(rows), state, xi)
+            return sound(kernel, moved), info
 
         each = partial(jax.vmap, in_axes=-1, out_axes=-1)
         xi = made.at(carry.step - first)
         if self.rows:
             moved, info = each(differing)(self.rows, carry.kernel, xi)
         else:  # without a call of ours in between, which would be read in every error
-            moved, info = each(partial(kernel.step, self.setup.energy_for([])))(carry.kernel, xi)
-        if has_schedule(self.kernel):
-            moved = if_sound(kernel, moved)
+            kernel = self.setup.kernel_for(self.rows, carry.step)
+            alike = partial(kernel.step, self.setup.energy_for(self.rows))
+            moved, info = each(alike)(carry.kernel, xi)
+            moved = sound(kernel, moved)
         tally, counted = carry.tally, carry.step >= self.step_range.begins
         if self.careful:
             alive = tally.first_bad_step < 0

@@ -366,13 +366,20 @@ def _standardised(samples: PyTree, laws: Gaussian) -> tuple[PyTree, Gaussian]:
             f"each; got {len(x)}. Of a trajectory of laws take one, "
             "jax.tree.map(lambda leaf: leaf[k], law)"
         )
-    covs = np.asarray(laws.cov, np.float64)
+    covs, means = np.asarray(laws.cov, np.float64), as_matrix(laws.mean)
+    bad = ~np.array(
+        [np.isfinite(a).all() and np.isfinite(b).all() for a, b in zip(means, covs, strict=True)]
+    )
+    if bad.any():
+        raise ValueError(
+            f"law: {bad.sum()} of {len(bad)} laws are not finite, the first is that of draw "
+            f"{np.argmax(bad)}"
+        )
     try:
         lower = np.linalg.cholesky(covs)
     except np.linalg.LinAlgError:
         raise ValueError("law: one of the covariances is singular") from None
-    gaps = (x - as_matrix(laws.mean))[:, :, None]
-    z = np.linalg.solve(lower, gaps)[:, :, 0]
+    z = np.linalg.solve(lower, (x - means)[:, :, None])[:, :, 0]
     d = z.shape[1]
     mean = jax.tree.map(lambda leaf: np.zeros(leaf.shape), first.mean)
     starts = np.cumsum([0] + [leaf.size for leaf in jax.tree.leaves(mean)])

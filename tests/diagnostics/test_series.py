@@ -442,6 +442,13 @@ def test_wrong_weights_are_seen_by_the_p_value():
     assert float(diagnostics.mode_occupancy(x, wrong).p_value) < 1e-6
 
 
+def test_the_only_mode_has_all_draws():
+    only = jl.energies.gaussian_mixture(jnp.zeros((1, 2)), jnp.eye(2)[None], [1.0])
+    found = diagnostics.mode_occupancy(jnp.ones((4, 9, 2)), only)
+    assert found.z_scores.tolist() == [0]
+    assert float(found.p_value) == 1
+
+
 def test_chains_that_never_change_modes_count_as_one_draw_each():
     law = mixture()
     stuck = jnp.broadcast_to(law.means[0], (9, 50, 2))

@@ -78,6 +78,12 @@ def test_what_cannot_be_judged_is_said():
     assert not np.asarray(found.wrong).any()
 
 
+@pytest.mark.parametrize("offset", [1e3, 1e4, 1e6])
+def test_positions_may_be_far_larger_than_the_scale_of_the_energy(offset):
+    found = check(lambda x: jnp.sum(jnp.cos(x)), offset * (1 + X / 10))
+    assert not np.asarray(found.wrong).any(), found
+
+
 def test_the_energies_of_the_library_pass():
     for energy in (jl.energies.rosenbrock(), jl.energies.ring(), jl.energies.funnel(2)):
         assert check(energy, X[:, : energy.template().shape[0]]).passed

@@ -118,6 +118,49 @@ def test_all_values_can_be_differentiated():
     np.testing.assert_allclose(slopes[1][3, 1], up / (2 * h), rtol=2e-2)
 
 
+def test_schedules_and_masses_differ_from_chain_to_chain():
+    def decay(eta, step):
+        return eta / (1 + step.astype(eta.dtype))
+
+    def run(eta, mass, rows, **options):
+        kernel = jl.underdamped(Partial(decay, eta), 1.0, mass=mass)
+        return jl.sample(jax.random.key(3), energy(LABELS[rows]), kernel, START[rows], **options)
+
+    together = run(jl.each(ETAS), jl.each(HEATS), slice(None), num_steps=4)
+    alone = run(ETAS[5], HEATS[5], slice(5, 6), num_steps=4, chains=[5])
+    np.testing.assert_allclose(together.draws[5], alone.draws[0], rtol=2e-5)
+    with pytest.raises(ValueError, match="step_size: its schedule at step 0: expected values of z"):
+        run(jl.each(-ETAS), 1.0, slice(None), num_steps=4)
+    with pytest.raises(ValueError, match="each has 5 rows, but the run has 6 chains"):
+        run(jl.each(ETAS[:5]), 1.0, slice(None), num_steps=4)
+
+
+def test_a_schedule_that_is_nan_for_one_chain_stops_that_chain():
+    def falls(eta, step):
+        return eta - 0.1 * step.astype(eta.dtype)
+
+    kernel = jl.mala(Partial(falls, jl.each(jnp.full(NUM_CHAINS, 9.0).at[2].set(0.15))))
+    with pytest.warns(jl.DivergenceWarning, match="the first is chain 2 of the run, after 2 steps"):
+        run = jl.sample(jax.random.key(0), energy(), kernel, START, num_steps=4, observe=None)
+    assert run.info.first_bad_step.tolist() == [-1, -1, 2, -1, -1, -1]
+
+
+def test_a_whole_energy_can_differ_from_chain_to_chain():
+    energies = jax.vmap(jl.energies.quadratic, (None, 0))(jnp.eye(2), MEANS[LABELS])
+    kernel = jl.ula(jl.each(ETAS))
+    whole = jl.sample(jax.random.key(0), jl.each(energies), kernel, START, num_steps=3)
+    parted = jl.sample(jax.random.key(0), energy(), kernel, START, num_steps=3)
+    np.testing.assert_allclose(whole.draws, parted.draws, rtol=1e-5, atol=1e-6)
+
+
+def test_energies_of_draws_are_those_of_their_own_chains():
+    pytest.importorskip("arviz_base")
+    tree = sample("mala").to_datatree(energy=energy())
+    x = tree.posterior["x"].to_numpy()
+    expected = 0.5 * ((x - np.asarray(MEANS[LABELS])[:, None]) ** 2).sum(-1)
+    np.testing.assert_allclose(tree.sample_stats["energy"], expected, rtol=1e-5)
+
+
 def test_diverged_chains_are_frozen_one_by_one():
     etas = ETAS.at[2].set(50.0)
     with pytest.warns(jl.DivergenceWarning, match="1 of 6 chains"):
@@ -185,6 +228,8 @@ def test_a_row_too_far_is_found(sweep):
     x, laws, _ = sweep
     shifted = jax.tree.map(lambda leaf: jnp.roll(leaf, 1, axis=0), laws)
     assert not jl.verify.compare(x, shifted).passed
+    with pytest.raises(ValueError, match=r"law: 1 of 20000 laws are not finite.* draw 4$"):
+        jl.verify.compare(x, jax.tree.map(lambda leaf: leaf.at[4].set(jnp.nan), laws))
     with pytest.raises(ValueError, match="there are 20000 laws, and so as many draws"):
         jl.verify.compare(x[:-1], laws)
 
@@ -227,6 +272,37 @@ def test_moments_can_be_pooled_by_label():
             lambda: sample("ula", etas=ETAS[:5]),
             ValueError,
             r"kernel\.step_size: each has 5 rows, but the run has 6 chains",
+        ),
+        (
+            lambda: jl.sample(
+                jax.random.key(0),
+                lambda x: jnp.sum(x * jl.each(ETAS)),
+                jl.ula(0.1),
+                START,
+                num_steps=1,
+            ),
+            TypeError,
+            "each.* is used as an array, but only a chain of a run has its value",
+        ),
+        (
+            lambda: jl.domains.ball(jnp.zeros(2), jl.each(ETAS)),
+            TypeError,
+            "radius: expected a real number, which cannot differ from chain to chain",
+        ),
+        (
+            lambda: jl.tempered(jl.mala(0.1, temperature=jl.each(HEATS)), [1.0, 2.0]),
+            TypeError,
+            "temperature.* cannot differ from chain to chain",
+        ),
+        (
+            lambda: jl.exact.target(
+                Partial(
+                    lambda a, b, x: a * jnp.sum((x - b) ** 2), jl.each(ETAS), jl.each(HEATS[:5])
+                ),
+                jnp.zeros(2),
+            ),
+            ValueError,
+            "energy.*: each has 5 rows, but another has 6",
         ),
         (
             lambda: sample("ula", labels=LABELS[:5]),
