@@ -119,8 +119,8 @@ MUTANTS = [
     Mutant(
         "driver: an unsound schedule is not looked at",
         "sampling/steps.py",
-        "moved = if_sound(kernel, moved)",
-        "moved = moved",
+        "return if_sound(kernel, moved) if has_schedule(self.kernel) else moved",
+        "return moved",
         SAMPLING,
     ),
     Mutant(
