@@ -171,6 +171,7 @@ def test_the_energies_are_right_under_vmap():
     np.testing.assert_allclose(found, in_numpy(logarithms, start), rtol=1e-5, atol=1e-5)
 
 
+FUSIONS = "xla_cpu_experimental_ynn_fusion_type"
 PROGRAMS = [jax.jit(final_energy), jax.grad(lambda start: final_energy(start).sum())]
 
 
@@ -186,14 +187,24 @@ def test_of_a_program_of_the_callers_own_it_is_said_that_it_may_be_wrong(program
 
 def test_where_xla_is_right_programs_have_no_option_and_nobody_is_warned(monkeypatch):
     monkeypatch.setattr(xla, "miscompiles", lambda: False)
-    assert xla.options.__wrapped__(quickly=False) == {}
+    assert FUSIONS not in xla.options.__wrapped__(quickly=False)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         jax.jit(lambda start: final_energy(start))(jnp.full((1, 3), 0.5))
 
 
 def test_programs_have_the_option_where_xla_is_wrong():
-    assert bool(xla.options(quickly=False)) == left_to_itself_xla_is_wrong()
+    assert (FUSIONS in xla.options(quickly=False)) == left_to_itself_xla_is_wrong()
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="an option for the CPU")
+@pytest.mark.parametrize("wide", [True, False])
+def test_vectors_are_wide_where_the_processor_gains_by_it(wide, monkeypatch):
+    monkeypatch.setattr(xla, "has_wide_vectors", lambda: wide)
+    found = xla.options.__wrapped__(quickly=False)
+    assert found.get("xla_cpu_prefer_vector_width") == (512 if wide else None)
+    # What is compiled quickly, for a single use, gains nothing.
+    assert "xla_cpu_prefer_vector_width" not in xla.options.__wrapped__(quickly=True)
 
 
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="reads a program for the CPU")
