@@ -1,10 +1,12 @@
 """Arguments that are refused: by an error where they are known, by NaN where they are traced."""
 
 import inspect
+import warnings
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from test_surface import public_objects
 
@@ -141,6 +143,14 @@ def law(ask, **given):
     return ask(jl.ula(0.1), BOWL, jl.Gaussian(X, EYE), 3, **given)
 
 
+def between(ask, **given):
+    """Four chains are too few, and that is said."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", jl.NormalizerWarning)
+        key, kernel = jax.random.key(0), jl.mala(0.1)
+        return ask(key=key, energy=BOWL, kernel=kernel, num_steps=4, num_chains=4, **given)
+
+
 FLAGS = {
     ("sample", "progress"): lambda flag: run(progress=flag),
     ("sample", "remat"): lambda flag: run(remat=flag),
@@ -156,6 +166,21 @@ FLAGS = {
     ("stationary", "full"): lambda flag: jl.exact.stationary(jl.ula(0.1), BOWL, X, full=flag),
     ("mode_occupancy", "hard"): lambda flag: jl.diagnostics.mode_occupancy(
         jnp.ones((3, 1)), mixture([0.5, 0.5]), hard=flag),
+    ("switched", "backwards"): lambda flag: jl.normalizer.switched(
+        jl.mala(0.1), BOWL, [0.0, 1.0], backwards=flag),
+    ("log_normalizer", "progress"): lambda flag: between(
+        jl.log_normalizer, base=jl.Gaussian(X, EYE), progress=flag),
+    ("log_ratio", "progress"): lambda flag: between(
+        jl.normalizer.log_ratio, to=BOWL, draws=BOWL, progress=flag),
+    ("tune_ladder", "progress"): lambda flag: jl.normalizer.tune_ladder(
+        jax.random.key(0), BOWL, jl.tempered(jl.mala(0.5), [1.0, 2.0]), jnp.ones((4, 2)),
+        num_steps=64, progress=flag),
+    ("contrastive_divergence", "stop_gradient"): lambda flag: jl.learn.contrastive_divergence(
+        jax.random.key(0), BOWL, jnp.ones((3, 2)), kernel=jl.ula(0.1), num_steps=1,
+        stop_gradient=flag),
+    ("fit", "progress"): lambda flag: jl.learn.fit(
+        jax.random.key(0), BOWL, jnp.ones((4, 2)), jl.learn.implicit_score_matching,
+        optax.sgd(0.1), num_updates=1, progress=flag),
 }  # fmt: skip
 
 
