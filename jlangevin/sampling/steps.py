@@ -22,6 +22,7 @@ import jax.numpy as jnp
 
 from jlangevin import noise
 from jlangevin._core import trees
+from jlangevin._core.chains_last import over_chains
 from jlangevin._core.trees import PyTree
 from jlangevin._core.user_code import shapes_of
 from jlangevin.energies.base import check_energy
@@ -139,7 +140,7 @@ class Steps:
         step. Without, they are found later: a state that is not finite must stay so (`Kernel`).
         """
         kernel = resolve_schedules(self.kernel, carry.step)
-        each = jax.vmap(partial(kernel.step, self.energy), in_axes=-1, out_axes=-1)
+        each = over_chains(partial(kernel.step, self.energy))
         moved, info = each(carry.kernel, made.at(carry.step - first))
         if has_schedule(self.kernel):
             moved = if_sound(kernel, moved)
