@@ -26,6 +26,8 @@ from jlangevin.exact.grid import (
     grid_relaxation_time,
     grid_stationary,
     grid_target,
+    total_variation,
+    wasserstein1,
 )
 from jlangevin.exact.law import law, stationary, trajectory
 from jlangevin.exact.target import target
@@ -43,7 +45,9 @@ __all__ = [
     "law",
     "stationary",
     "target",
+    "total_variation",
     "trajectory",
+    "wasserstein1",
     "wasserstein2",
 ]
 

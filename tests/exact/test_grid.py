@@ -373,3 +373,70 @@ def test_mala_has_a_gap_on_a_quadratic_energy_and_none_on_a_steeper_one(x64):
         exact.grid_relaxation_time(jl.mala(0.1), lambda x: x[0] ** 4, x)
     with pytest.raises(jl.NoGridLawError, match="depends on how far out one looks"):
         exact.grid_autocorrelation_time(jl.mala(0.3), lambda x: x[0] ** 4, x, tolerance=1e-4)
+
+
+# How far laws are apart -----------------------------------------------------------------------
+
+
+def well(mean, deviation=1.0):
+    return jl.energies.quadratic(arr([[deviation**-2]]), arr([mean]))
+
+
+def on_grid(mean, deviation):
+    """N(mean, deviation²) on a grid, from an energy."""
+    return exact.grid_target(well(mean, deviation), jnp.full(1, mean), within=(-12.0, 12.0))
+
+
+def distances_by_hand(m, s, n, t):
+    """Total variation, from where the densities cross; W1, as F - G changes sign at most once, at
+    the x with (x - m)/s = (x - n)/t; and KL; by NumPy and SciPy."""
+    from scipy.stats import norm
+
+    p, q = norm(m, s), norm(n, t)
+    a, b = 1 / s**2 - 1 / t**2, m / s**2 - n / t**2
+    c = m**2 / s**2 - n**2 / t**2 + 2 * np.log(s / t)
+    at = np.roots([a, -2 * b, c]) if a else np.array([(m + n) / 2])
+    ends = np.concatenate([[-np.inf], np.sort(at), [np.inf]])
+    tv = 0.5 * np.sum(np.abs(np.diff(p.cdf(ends)) - np.diff(q.cdf(ends))))
+    # W1 is E|m - n + (s - t) Z|, the mean of a folded normal.
+    u, v = m - n, abs(s - t)
+    w1 = abs(u) if not v else 2 * v * norm.pdf(u / v) + u * (2 * norm.cdf(u / v) - 1)
+    return tv, w1, np.log(t / s) + (s**2 + (m - n) ** 2) / (2 * t**2) - 0.5
+
+
+@pytest.mark.parametrize("q", [(0.0, 1.0), (1.0, 1.0), (0.3, 1.4), (-0.2, 0.7), (1e-3, 1.001)])
+def test_distances_of_gaussians_are_their_closed_forms(q, x64):
+    laws = on_grid(0.0, 1.0), on_grid(*q)
+    wanted = distances_by_hand(0.0, 1.0, *q)
+    distances = exact.total_variation, exact.wasserstein1, exact.kl
+    found = [distance(*laws) for distance in distances]
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-9)
+    mixed = [distance(laws[0], gaussian([q[0]], [[q[1] ** 2]])) for distance in distances]
+    np.testing.assert_allclose(mixed, wanted, rtol=0, atol=1e-9)
+
+
+def test_distances_count_atoms(x64):
+    """Of points, and of a law with atoms at walls, which a step keeps."""
+    kernel, energy = jl.projected(0.05, WALLS), jl.energies.linear([1.0])
+    here, there = (
+        exact.grid_law(jl.ula(0.1), energy, gaussian([m], [[0.0]]), 0) for m in (0.5, 0.75)
+    )
+    assert exact.total_variation(here, there) == pytest.approx(1, abs=1e-12)
+    assert exact.wasserstein1(here, there) == pytest.approx(0.25, abs=1e-12)
+    assert exact.kl(here, there) == np.inf
+    assert exact.kl(here, here) == 0
+    settled = exact.grid_stationary(kernel, energy, jnp.full(1, 0.5))
+    again = exact.grid_law(kernel, energy, settled, 1)
+    assert exact.total_variation(settled, again) <= 1e-8
+    assert exact.kl(settled, again) <= 1e-8
+
+
+def test_what_kl_cannot_tell_is_refused(x64):
+    p, q = (exact.grid_target(well(at), jnp.full(1, at)) for at in (0.0, 20.0))
+    assert exact.total_variation(p, q) == pytest.approx(1, abs=1e-9)
+    with pytest.raises(jl.NoGridLawError, match=r"p: a share of 1 of it is where q"):
+        exact.kl(p, q)
+    with pytest.raises(ValueError, match="q: expected a Gaussian with a variance"):
+        exact.wasserstein1(p, gaussian([0.0], [[0.0]]))
+    with pytest.raises(jl.NoGridLawError, match=r"q: a grid is for positions of one element"):
+        exact.total_variation(p, gaussian([0.0, 0.0], np.eye(2)))

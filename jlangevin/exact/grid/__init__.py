@@ -2,6 +2,7 @@
 
 from jlangevin.exact.grid.answers import grid_law, grid_stationary
 from jlangevin.exact.grid.chain import grid_autocorrelation_time, grid_relaxation_time
+from jlangevin.exact.grid.distances import total_variation, wasserstein1
 from jlangevin.exact.grid.law import GridLaw
 from jlangevin.exact.grid.target import grid_target
 
@@ -12,4 +13,6 @@ __all__ = [
     "grid_relaxation_time",
     "grid_stationary",
     "grid_target",
+    "total_variation",
+    "wasserstein1",
 ]

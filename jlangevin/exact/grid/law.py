@@ -264,7 +264,10 @@ def made_law(
     variance = float(np.dot(measure, (states - mean) ** 2))
     dtype = trees.float_dtype(like)
     spare = -panels.num % _BLOCK
-    values = (measure[:size] / panels.weights).reshape(panels.num, panels.order)
+    # All of a law at one point is an atom, and its panels have no width.
+    wide = panels.weights > 0
+    values = np.where(wide, measure[:size], 0) / np.where(wide, panels.weights, 1)
+    values = values.reshape(panels.num, panels.order)
     return GridLaw(
         mean=trees.unraveler(like)(jnp.full(1, mean, dtype)),
         cov=jnp.full((1, 1), variance, dtype),
