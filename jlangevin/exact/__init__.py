@@ -22,6 +22,7 @@ from jlangevin.exact.distances import kl, wasserstein2
 from jlangevin.exact.grid import (
     GridLaw,
     grid_autocorrelation_time,
+    grid_hitting_time,
     grid_law,
     grid_relaxation_time,
     grid_stationary,
@@ -37,6 +38,7 @@ __all__ = [
     "GridLaw",
     "affine_map",
     "grid_autocorrelation_time",
+    "grid_hitting_time",
     "grid_law",
     "grid_relaxation_time",
     "grid_stationary",

@@ -440,3 +440,100 @@ def test_what_kl_cannot_tell_is_refused(x64):
         exact.wasserstein1(p, gaussian([0.0], [[0.0]]))
     with pytest.raises(jl.NoGridLawError, match=r"q: a grid is for positions of one element"):
         exact.total_variation(p, gaussian([0.0, 0.0], np.eye(2)))
+
+
+# How long until it is there -------------------------------------------------------------------
+
+
+def time_by_hand(drift, eta, x0, parts, n=300):
+    """h = 1 + K h of x' = drift(x) + sqrt(2 eta) ξ, on the intervals that are not in the set, with
+    Gauss-Legendre nodes over each: by NumPy, from the formula."""
+    from scipy.stats import norm
+
+    t, w = np.polynomial.legendre.leggauss(n)
+    x = np.concatenate([(a + b) / 2 + (b - a) / 2 * t for a, b in parts])
+    w = np.concatenate([(b - a) / 2 * w for a, b in parts])
+    deviation = np.sqrt(2 * eta)
+    kernel = norm.pdf((x - drift(x)[:, None]) / deviation) / deviation * w
+    h = np.linalg.solve(np.eye(len(x)) - kernel, np.ones(len(x)))
+    row = norm.pdf((x - drift(np.asarray(x0))) / deviation) / deviation * w
+    return 1 + np.dot(row, h)
+
+
+@pytest.mark.parametrize(
+    ("eta", "start", "into", "parts"),
+    [
+        (0.3, 0.0, (1.0, np.inf), [(-9, 1)]),
+        (0.1, 0.0, (-np.inf, -2.5), [(-2.5, 9)]),
+        (0.3, 2.0, (-0.2, 0.3), [(-9, -0.2), (0.3, 9)]),
+        (0.3, 0.0, (4.0, np.inf), [(-9, 4)]),
+    ],
+)
+def test_times_until_an_affine_chain_is_there_are_those_of_its_formula(
+    eta, start, into, parts, x64
+):
+    energy, point = jl.energies.quadratic(jnp.eye(1)), gaussian([start], [[0.0]])
+    found = exact.grid_hitting_time(jl.ula(eta), energy, point, into)
+    wanted = time_by_hand(lambda x: (1 - eta) * x, eta, start, parts)
+    assert found == pytest.approx(wanted, rel=1e-9)
+
+
+def test_a_walk_gets_down_in_the_time_of_its_formula_and_up_maybe_never(x64):
+    kernel, energy, start = jl.ula(0.1), jl.energies.linear([1.0]), gaussian([2.0], [[0.0]])
+    found = exact.grid_hitting_time(kernel, energy, start, (-np.inf, 0.0))
+    assert found == pytest.approx(
+        time_by_hand(lambda x: x - 0.1, 0.1, 2.0, [(0, 50)], 600), rel=1e-9
+    )
+    with pytest.raises(jl.NoGridLawError, match=r"a share of 0\.\d+ of the chains leaves"):
+        exact.grid_hitting_time(kernel, energy, start, (3.0, np.inf))
+
+
+def test_times_average_over_a_law_and_are_0_inside(x64):
+    kernel, energy = jl.ula(0.3), jl.energies.quadratic(jnp.eye(1))
+    law = exact.grid_target(energy, jnp.zeros(1))
+    found = exact.grid_hitting_time(kernel, energy, law, (1.0, np.inf))
+    below = law.given(-np.inf, 1.0)
+    at = np.linspace(-6, 1, 57)[:-1]
+    assert float(below.cdf(1.0)) == pytest.approx(1, abs=1e-12)
+    np.testing.assert_allclose(below.cdf(at), law.cdf(at) / law.cdf(1.0), atol=1e-12)
+    outside = exact.grid_hitting_time(kernel, energy, below, (1.0, np.inf))
+    assert found == pytest.approx(outside * float(law.cdf(1.0)), rel=1e-8)
+    inside = exact.grid_hitting_time(kernel, energy, law.given(1.0, np.inf), (1.0, np.inf))
+    assert inside == 0
+    # One step back: E T = 1 + E T from the law after a step, of chains that start outside.
+    after = exact.grid_law(kernel, energy, below, 1)
+    again = exact.grid_hitting_time(kernel, energy, after, (1.0, np.inf))
+    assert outside == pytest.approx(1 + again, rel=1e-7)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [jl.ula, jl.mala, jl.barker])
+def test_chains_cross_in_the_exact_time(make):
+    """From the left well to the right one. Of 4,000 chains the mean differs by no more than 5.2
+    standard errors, but once in 5 million times; that is about 8%."""
+    kernel, energy = make(0.06), jl.energies.double_well()
+    start = gaussian([-1.0], [[0.0]])
+    options = {"within": (-3.0, 3.0), "tolerance": 1e-3}
+    exactly = exact.grid_hitting_time(kernel, energy, start, (0.5, np.inf), **options)
+    run = jl.sample(jax.random.key(0), energy, kernel, start, num_steps=1_600, num_chains=4_000)
+    there = np.asarray(run.draws)[..., 0] >= 0.5
+    assert there.any(axis=1).all()
+    times = 1 + np.argmax(there, axis=1)
+    assert abs(times.mean() - exactly) <= 5.2 * times.std() / np.sqrt(4_000)
+
+
+def test_times_that_cannot_be_told_are_refused(x64):
+    energy, here = jl.energies.quadratic(jnp.eye(1)), gaussian([0.0], [[0.0]])
+    with pytest.raises(jl.NoGridLawError, match="tolerance: 1e-08 is not reached"):
+        exact.grid_hitting_time(jl.ula(0.3), energy, here, (9.0, np.inf))
+    with pytest.raises(jl.NoGridLawError, match=r"depends on how far|or infinite"):
+        exact.grid_hitting_time(
+            jl.mala(0.3), lambda x: x[0] ** 4, here, (1.5, np.inf), tolerance=1e-4
+        )
+    for into, words in (((1.0, 0.0), "into: expected low < high"), ((-np.inf, np.inf), "all of")):
+        with pytest.raises(ValueError, match=words):
+            exact.grid_hitting_time(jl.ula(0.3), energy, here, into)
+    with pytest.raises(TypeError, match="into: expected two numbers"):
+        exact.grid_hitting_time(jl.ula(0.3), energy, here, 1.0)
+    with pytest.raises(ValueError, match="low, high: the law has a share of 0 between 20 and 30"):
+        exact.grid_target(energy, jnp.zeros(1)).given(20.0, 30.0)
