@@ -55,6 +55,13 @@ def trajectory_of_laws(num_steps=10):
     return jl.exact.trajectory(jl.ula(0.1), energy, start, num_steps)
 
 
+WELL = jl.energies.double_well()
+
+
+def settled(kernel):
+    return jl.exact.grid_stationary(kernel, WELL, jnp.zeros(1))
+
+
 PICTURES = {
     "autocorrelation": lambda ax: plot.autocorrelation(draws(2, 50, 2), ax=ax),
     "cloud": lambda ax: plot.cloud(
@@ -63,6 +70,7 @@ PICTURES = {
     "contours": lambda ax: plot.contours(bowl(), SPAN, ax=ax),
     "ecdf": lambda ax: plot.ecdf(draws(50), stats.norm, ax=ax),
     "energy_trace": lambda ax: plot.energy_trace(draws(3, 9, 2), bowl(), ax=ax),
+    "histogram": lambda ax: plot.histogram(draws(50, 1), settled(jl.ula(0.05)), ax=ax),
     "ksd": lambda ax: plot.ksd(draws(9, 2, 2), bowl(), ax=ax),
     "mean": lambda ax: plot.mean(draws(9, 10, 2), trajectory_of_laws(), ax=ax),
     "moment_against_steps": lambda ax: plot.moment_against_steps(
@@ -75,7 +83,13 @@ PICTURES = {
     "trajectory": lambda ax: plot.trajectory(draws(2, 9, 2), bowl(), ax=ax),
     "variance": lambda ax: plot.variance(draws(9, 10, 2), trajectory_of_laws(), ax=ax),
 }
-OTHERS = {"COLORS", "animate", "density", "figure"}  # have tests of their own
+OTHERS = {
+    "COLORS",
+    "animate",
+    "bias_and_relaxation",
+    "density",
+    "figure",
+}  # have tests of their own
 
 
 # All of them --------------------------------------------------------------------------------------
@@ -292,6 +306,60 @@ def test_the_curve_of_an_unstable_kernel_ends():
     np.testing.assert_array_equal(np.isfinite(value), step < 2)
 
 
+# Exact laws on a grid -----------------------------------------------------------------------------
+
+
+def test_a_histogram_has_the_scale_of_the_exact_density_and_tells_what_is_outside():
+    law, target = settled(jl.ula(0.05)), jl.exact.grid_target(WELL, jnp.zeros(1))
+    samples = np.append(np.asarray(law.sample(jax.random.key(0), 999))[:, 0], 99.0)
+    ax = plot.histogram(samples, law, target, bins=40)
+    for label, each in (("exact law", law), ("target", target)):
+        x, y = line(ax, label).get_data()
+        np.testing.assert_allclose(y, each.density(x), rtol=1e-12)
+        np.testing.assert_allclose(each.cdf(x[[0, -1]]), [0, 1], atol=1e-5)
+    assert sum(bar.get_height() * bar.get_width() for bar in ax.patches) == pytest.approx(0.999)
+    assert legend(ax)[0] == "1,000 draws, 1 outside"
+    assert ax.get_title() == "law to target: total variation 0.082"
+
+
+def test_bias_and_relaxation_are_the_exact_ones():
+    energy, eta = jl.energies.quadratic(2.0 * jnp.eye(1)), np.array([0.2, 0.5, 1.5])
+    kernels = {"ULA": lambda eta: jl.ula(eta, temperature=3.0)}
+    left, right = plot.bias_and_relaxation(
+        kernels,
+        eta,
+        energy,
+        jnp.zeros(1),
+        measured={"ULA": [1.5, 3.0, 9.0]},
+        times={"ULA": [4.0, 1.0, 1.0]},
+        num_draws=50,
+    )
+    r = 1 - 2 * eta[:2]
+    np.testing.assert_allclose(line(left, "ULA").get_ydata()[:2], 1 / (1 - eta[:2]), rtol=1e-4)
+    np.testing.assert_allclose(line(right, "ULA").get_ydata()[:2], (1 + r) / (1 - r), rtol=1e-3)
+    assert np.isnan(line(left, "ULA").get_ydata()[2])  # unstable
+    (container,) = left.containers
+    points, _, (bars,) = container.lines
+    np.testing.assert_allclose(points.get_ydata(), [1, 2, 6], rtol=1e-5)
+    ends = np.array([segment[:, 1] for segment in bars.get_segments()[:2]])
+    # One squared deviation of a Gaussian has the standard deviation √2 S.
+    half = 3 * np.sqrt(2 / 50) / (1 - eta[:2])
+    np.testing.assert_allclose(ends[:, 1] - ends[:, 0], 2 * half, rtol=1e-3)
+    assert left.get_ylabel() == "stationary variance / target's"
+    assert right.get_ylabel() == "steps for one draw"
+
+
+def test_kernels_without_any_law_are_refused_with_the_reason():
+    with pytest.raises(jl.NoStationaryLawError, match="leaves in every step"):
+        plot.bias_and_relaxation({"ULA": jl.ula}, [2.5], bowl(1), jnp.zeros(1))
+    for options, words in (
+        ({"times": {"ula": [1.0]}}, "times: .* not among the kernels"),
+        ({"measured": {"ULA": 1.0}}, "measured.*expected shape"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            plot.bias_and_relaxation({"ULA": jl.ula}, [0.1], bowl(1), jnp.zeros(1), **options)
+
+
 # Series -------------------------------------------------------------------------------------------
 
 
@@ -479,6 +547,7 @@ KERNELS = {"ULA": jl.ula}
         (lambda: plot.ecdf(draws(9, 2), NORMAL, coordinate=2), "coordinate: samples have 2"),
         (lambda: plot.ecdf(draws(9, 1), NORMAL), "law: expected a mean of shape"),
         (lambda: plot.ecdf(draws(9, 2), NORMAL, false_alarm=0), "false_alarm: expected"),
+        (lambda: plot.histogram(draws(9, 2), settled(jl.ula(0.05))), "samples: expected shape"),
         (lambda: plot.qq(draws(9, 2), LAWS), "law: expected one law"),
         (lambda: plot.qq(draws(9, 2), jl.Gaussian([0.0, 0.0], np.zeros((2, 2)))), "no variance"),
     ],
@@ -512,6 +581,7 @@ def test_a_level_is_a_number():
     [
         lambda: plot.mean(draws(9, 3, 2), stats.norm),
         lambda: plot.qq(draws(9), 1.0),
+        lambda: plot.histogram(draws(9), stats.norm),
         lambda: plot.occupancy(draws(2, 9, 2), bowl()),
     ],
 )

@@ -22,10 +22,13 @@ from jlangevin.exact.distances import kl, wasserstein2
 from jlangevin.exact.grid import (
     GridLaw,
     grid_autocorrelation_time,
+    grid_hitting_time,
     grid_law,
     grid_relaxation_time,
     grid_stationary,
     grid_target,
+    total_variation,
+    wasserstein1,
 )
 from jlangevin.exact.law import law, stationary, trajectory
 from jlangevin.exact.target import target
@@ -35,6 +38,7 @@ __all__ = [
     "GridLaw",
     "affine_map",
     "grid_autocorrelation_time",
+    "grid_hitting_time",
     "grid_law",
     "grid_relaxation_time",
     "grid_stationary",
@@ -43,7 +47,9 @@ __all__ = [
     "law",
     "stationary",
     "target",
+    "total_variation",
     "trajectory",
+    "wasserstein1",
     "wasserstein2",
 ]
 

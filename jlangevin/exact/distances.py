@@ -1,4 +1,4 @@
-"""Distances between Gaussian laws."""
+"""Distances between Gaussian laws; of laws on a grid, see `grid.distances`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import jax.numpy as jnp
 from jlangevin._core import trees
 from jlangevin._core.arithmetic import product, root
 from jlangevin.distribution import Gaussian, check_gaussian
+from jlangevin.exact.grid.distances import grid_kl
+from jlangevin.exact.grid.law import GridLaw
 
 __all__ = ["kl", "wasserstein2"]
 
@@ -44,18 +46,27 @@ def wasserstein2(p: Gaussian, q: Gaussian) -> jax.Array:
     return root(jnp.sum((m - n) ** 2) + jnp.where(alike, 0, shapes))
 
 
-def kl(p: Gaussian, q: Gaussian) -> jax.Array:
-    """The Kullback-Leibler divergence KL(p || q) in nats, of Gaussians with regular covariances.
+def kl(p: Gaussian | GridLaw, q: Gaussian | GridLaw) -> jax.Array | float:
+    """The Kullback-Leibler divergence KL(p || q) in nats.
+
+    Of Gaussians with regular covariances, and NaN if one is singular:
 
         ½ (tr(S_q⁻¹ S_p) - d + (m_p - m_q)ᵀ S_q⁻¹ (m_p - m_q) + log det S_q - log det S_p)
 
-    NaN if a covariance is singular.
+    Where p or q is a `GridLaw`, ∫ p log(p/q) by quadrature, as good as the laws are; infinite
+    where p has an atom that q has not.
 
     Args:
-        p, q: two laws over positions of one structure; for trajectories of laws use `jax.vmap`.
+        p, q: two laws over positions of one structure; for trajectories of Gaussians use
+            `jax.vmap`.
+
+    Returns:
+        A scalar; of a `GridLaw` a number on the host.
 
     Raises:
-        TypeError: p or q is not a `Gaussian`.
+        NoGridLawError: a `GridLaw` p is, by more than the laws' errors, where q is below what
+            rounding leaves of a density: the divergence is infinite or cannot be told.
+        TypeError: p or q is not a law of these.
         ValueError: p and q are over different positions, or one is a whole trajectory.
 
     Example:
@@ -64,6 +75,8 @@ def kl(p: Gaussian, q: Gaussian) -> jax.Array:
         >>> float(jl.exact.kl(p, jl.Gaussian(jnp.ones(1), jnp.eye(1))))
         0.5
     """
+    if isinstance(p, GridLaw) or isinstance(q, GridLaw):
+        return grid_kl(p, q)
     m, n = _checked_means(p, q)
     lower_p, lower_q = jnp.linalg.cholesky(p.cov), jnp.linalg.cholesky(q.cov)
     ratio = jax.scipy.linalg.solve_triangular(lower_q, lower_p, lower=True)

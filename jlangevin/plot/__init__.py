@@ -13,6 +13,7 @@ from jlangevin.plot._figure import COLORS, figure
 from jlangevin.plot.animation import animate
 from jlangevin.plot.bias import stationary_variance
 from jlangevin.plot.density import cloud, density
+from jlangevin.plot.grid import bias_and_relaxation, histogram
 from jlangevin.plot.landscape import contours, score_field, trajectory
 from jlangevin.plot.law import ecdf, qq
 from jlangevin.plot.moments import mean, moment_against_steps, variance
@@ -22,12 +23,14 @@ __all__ = [
     "COLORS",
     "animate",
     "autocorrelation",
+    "bias_and_relaxation",
     "cloud",
     "contours",
     "density",
     "ecdf",
     "energy_trace",
     "figure",
+    "histogram",
     "ksd",
     "mean",
     "moment_against_steps",

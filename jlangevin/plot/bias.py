@@ -29,11 +29,11 @@ from jlangevin.plot._figure import COLORS, Array, as_numbers, axes_or_new, legen
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["stationary_variance"]
+__all__ = ["MARKERS", "STYLES", "check_mapping", "stationary_variance"]
 
 _CURVE = 60  # step sizes at which a curve is evaluated
-_STYLES = ("-", "--", "-.", ":")
-_MARKERS = ("o", "s", "^", "v", "D", "<", ">", "p", "h", "X", "P", "*")
+STYLES = ("-", "--", "-.", ":")
+MARKERS = ("o", "s", "^", "v", "D", "<", ">", "p", "h", "X", "P", "*")
 
 
 def stationary_variance(
@@ -77,7 +77,7 @@ def stationary_variance(
         >>> round(float(ax.lines[1].get_ydata()[-1]), 4)  # 1 / (1 - η/2)
         2.0
     """
-    _check_mapping("kernels", kernels, '{"ULA": jlangevin.ula}')
+    check_mapping("kernels", kernels, '{"ULA": jlangevin.ula}')
     for name, make in kernels.items():
         if not callable(make):
             raise TypeError(
@@ -92,9 +92,9 @@ def stationary_variance(
     check_scalar("precision", precision, positive=True)
     check_scalar("temperature", temperature, positive=True)
     measured = {} if measured is None else measured
-    _check_mapping("measured", measured, "the sample variances by the names of kernels")
-    if not 1 <= len(kernels) <= len(_MARKERS):
-        raise ValueError(f"kernels: a picture shows 1 to {len(_MARKERS)}, got {len(kernels)}")
+    check_mapping("measured", measured, "the sample variances by the names of kernels")
+    if not 1 <= len(kernels) <= len(MARKERS):
+        raise ValueError(f"kernels: a picture shows 1 to {len(MARKERS)}, got {len(kernels)}")
     if unknown := measured.keys() - kernels.keys():
         raise ValueError(f"measured: {sorted(unknown)} are not among the kernels {list(kernels)}")
     unit = float(temperature) / float(precision)
@@ -103,7 +103,7 @@ def stationary_variance(
     ax.axhline(1, color="black", ls=":", lw=1, label="target, $T/\\lambda$")
     for i, (name, make) in enumerate(kernels.items()):
         # Styles differ too, so that coinciding curves remain visible.
-        color, style, marker = (of[i % len(of)] for of in (COLORS, _STYLES, _MARKERS))
+        color, style, marker = (of[i % len(of)] for of in (COLORS, STYLES, MARKERS))
         curve = _curve(name, make, precision, fine)
         if curve is not None:
             ax.plot(fine, curve / unit, style, color=color, lw=1.6, label=name)
@@ -134,7 +134,7 @@ def stationary_variance(
     return ax
 
 
-def _check_mapping(name: str, value: Any, example: str) -> None:
+def check_mapping(name: str, value: Any, example: str) -> None:
     if not isinstance(value, Mapping):
         raise TypeError(f"{name}: expected a dict, {example}, got {type(value).__name__}")
 

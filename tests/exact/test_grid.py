@@ -373,3 +373,167 @@ def test_mala_has_a_gap_on_a_quadratic_energy_and_none_on_a_steeper_one(x64):
         exact.grid_relaxation_time(jl.mala(0.1), lambda x: x[0] ** 4, x)
     with pytest.raises(jl.NoGridLawError, match="depends on how far out one looks"):
         exact.grid_autocorrelation_time(jl.mala(0.3), lambda x: x[0] ** 4, x, tolerance=1e-4)
+
+
+# How far laws are apart -----------------------------------------------------------------------
+
+
+def well(mean, deviation=1.0):
+    return jl.energies.quadratic(arr([[deviation**-2]]), arr([mean]))
+
+
+def on_grid(mean, deviation):
+    """N(mean, deviation²) on a grid, from an energy."""
+    return exact.grid_target(well(mean, deviation), jnp.full(1, mean), within=(-12.0, 12.0))
+
+
+def distances_by_hand(m, s, n, t):
+    """Total variation, from where the densities cross; W1, as F - G changes sign at most once, at
+    the x with (x - m)/s = (x - n)/t; and KL; by NumPy and SciPy."""
+    from scipy.stats import norm
+
+    p, q = norm(m, s), norm(n, t)
+    a, b = 1 / s**2 - 1 / t**2, m / s**2 - n / t**2
+    c = m**2 / s**2 - n**2 / t**2 + 2 * np.log(s / t)
+    at = np.roots([a, -2 * b, c]) if a else np.array([(m + n) / 2])
+    ends = np.concatenate([[-np.inf], np.sort(at), [np.inf]])
+    tv = 0.5 * np.sum(np.abs(np.diff(p.cdf(ends)) - np.diff(q.cdf(ends))))
+    # W1 is E|m - n + (s - t) Z|, the mean of a folded normal.
+    u, v = m - n, abs(s - t)
+    w1 = abs(u) if not v else 2 * v * norm.pdf(u / v) + u * (2 * norm.cdf(u / v) - 1)
+    return tv, w1, np.log(t / s) + (s**2 + (m - n) ** 2) / (2 * t**2) - 0.5
+
+
+@pytest.mark.parametrize("q", [(0.0, 1.0), (1.0, 1.0), (0.3, 1.4), (-0.2, 0.7), (1e-3, 1.001)])
+def test_distances_of_gaussians_are_their_closed_forms(q, x64):
+    laws = on_grid(0.0, 1.0), on_grid(*q)
+    wanted = distances_by_hand(0.0, 1.0, *q)
+    distances = exact.total_variation, exact.wasserstein1, exact.kl
+    found = [distance(*laws) for distance in distances]
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-9)
+    mixed = [distance(laws[0], gaussian([q[0]], [[q[1] ** 2]])) for distance in distances]
+    np.testing.assert_allclose(mixed, wanted, rtol=0, atol=1e-9)
+
+
+def test_distances_count_atoms(x64):
+    """Of points, and of a law with atoms at walls, which a step keeps."""
+    kernel, energy = jl.projected(0.05, WALLS), jl.energies.linear([1.0])
+    here, there = (
+        exact.grid_law(jl.ula(0.1), energy, gaussian([m], [[0.0]]), 0) for m in (0.5, 0.75)
+    )
+    assert exact.total_variation(here, there) == pytest.approx(1, abs=1e-12)
+    assert exact.wasserstein1(here, there) == pytest.approx(0.25, abs=1e-12)
+    assert exact.kl(here, there) == np.inf
+    assert exact.kl(here, here) == 0
+    settled = exact.grid_stationary(kernel, energy, jnp.full(1, 0.5))
+    again = exact.grid_law(kernel, energy, settled, 1)
+    assert exact.total_variation(settled, again) <= 1e-8
+    assert exact.kl(settled, again) <= 1e-8
+
+
+def test_what_kl_cannot_tell_is_refused(x64):
+    p, q = (exact.grid_target(well(at), jnp.full(1, at)) for at in (0.0, 20.0))
+    assert exact.total_variation(p, q) == pytest.approx(1, abs=1e-9)
+    with pytest.raises(jl.NoGridLawError, match=r"p: a share of 1 of it is where q"):
+        exact.kl(p, q)
+    with pytest.raises(ValueError, match="q: expected a Gaussian with a variance"):
+        exact.wasserstein1(p, gaussian([0.0], [[0.0]]))
+    with pytest.raises(jl.NoGridLawError, match=r"q: a grid is for positions of one element"):
+        exact.total_variation(p, gaussian([0.0, 0.0], np.eye(2)))
+
+
+# How long until it is there -------------------------------------------------------------------
+
+
+def time_by_hand(drift, eta, x0, parts, n=300):
+    """h = 1 + K h of x' = drift(x) + sqrt(2 eta) ξ, on the intervals that are not in the set, with
+    Gauss-Legendre nodes over each: by NumPy, from the formula."""
+    from scipy.stats import norm
+
+    t, w = np.polynomial.legendre.leggauss(n)
+    x = np.concatenate([(a + b) / 2 + (b - a) / 2 * t for a, b in parts])
+    w = np.concatenate([(b - a) / 2 * w for a, b in parts])
+    deviation = np.sqrt(2 * eta)
+    kernel = norm.pdf((x - drift(x)[:, None]) / deviation) / deviation * w
+    h = np.linalg.solve(np.eye(len(x)) - kernel, np.ones(len(x)))
+    row = norm.pdf((x - drift(np.asarray(x0))) / deviation) / deviation * w
+    return 1 + np.dot(row, h)
+
+
+@pytest.mark.parametrize(
+    ("eta", "start", "into", "parts"),
+    [
+        (0.3, 0.0, (1.0, np.inf), [(-9, 1)]),
+        (0.1, 0.0, (-np.inf, -2.5), [(-2.5, 9)]),
+        (0.3, 2.0, (-0.2, 0.3), [(-9, -0.2), (0.3, 9)]),
+        (0.3, 0.0, (4.0, np.inf), [(-9, 4)]),
+    ],
+)
+def test_times_until_an_affine_chain_is_there_are_those_of_its_formula(
+    eta, start, into, parts, x64
+):
+    energy, point = jl.energies.quadratic(jnp.eye(1)), gaussian([start], [[0.0]])
+    found = exact.grid_hitting_time(jl.ula(eta), energy, point, into)
+    wanted = time_by_hand(lambda x: (1 - eta) * x, eta, start, parts)
+    assert found == pytest.approx(wanted, rel=1e-9)
+
+
+def test_a_walk_gets_down_in_the_time_of_its_formula_and_up_maybe_never(x64):
+    kernel, energy, start = jl.ula(0.1), jl.energies.linear([1.0]), gaussian([2.0], [[0.0]])
+    found = exact.grid_hitting_time(kernel, energy, start, (-np.inf, 0.0))
+    assert found == pytest.approx(
+        time_by_hand(lambda x: x - 0.1, 0.1, 2.0, [(0, 50)], 600), rel=1e-9
+    )
+    with pytest.raises(jl.NoGridLawError, match=r"a share of 0\.\d+ of the chains leaves"):
+        exact.grid_hitting_time(kernel, energy, start, (3.0, np.inf))
+
+
+def test_times_average_over_a_law_and_are_0_inside(x64):
+    kernel, energy = jl.ula(0.3), jl.energies.quadratic(jnp.eye(1))
+    law = exact.grid_target(energy, jnp.zeros(1))
+    found = exact.grid_hitting_time(kernel, energy, law, (1.0, np.inf))
+    below = law.given(-np.inf, 1.0)
+    at = np.linspace(-6, 1, 57)[:-1]
+    assert float(below.cdf(1.0)) == pytest.approx(1, abs=1e-12)
+    np.testing.assert_allclose(below.cdf(at), law.cdf(at) / law.cdf(1.0), atol=1e-12)
+    outside = exact.grid_hitting_time(kernel, energy, below, (1.0, np.inf))
+    assert found == pytest.approx(outside * float(law.cdf(1.0)), rel=1e-8)
+    inside = exact.grid_hitting_time(kernel, energy, law.given(1.0, np.inf), (1.0, np.inf))
+    assert inside == 0
+    # One step back: E T = 1 + E T from the law after a step, of chains that start outside.
+    after = exact.grid_law(kernel, energy, below, 1)
+    again = exact.grid_hitting_time(kernel, energy, after, (1.0, np.inf))
+    assert outside == pytest.approx(1 + again, rel=1e-7)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [jl.ula, jl.mala, jl.barker])
+def test_chains_cross_in_the_exact_time(make):
+    """From the left well to the right one. Of 4,000 chains the mean differs by no more than 5.2
+    standard errors, but once in 5 million times; that is about 8%."""
+    kernel, energy = make(0.06), jl.energies.double_well()
+    start = gaussian([-1.0], [[0.0]])
+    options = {"within": (-3.0, 3.0), "tolerance": 1e-3}
+    exactly = exact.grid_hitting_time(kernel, energy, start, (0.5, np.inf), **options)
+    run = jl.sample(jax.random.key(0), energy, kernel, start, num_steps=1_600, num_chains=4_000)
+    there = np.asarray(run.draws)[..., 0] >= 0.5
+    assert there.any(axis=1).all()
+    times = 1 + np.argmax(there, axis=1)
+    assert abs(times.mean() - exactly) <= 5.2 * times.std() / np.sqrt(4_000)
+
+
+def test_times_that_cannot_be_told_are_refused(x64):
+    energy, here = jl.energies.quadratic(jnp.eye(1)), gaussian([0.0], [[0.0]])
+    with pytest.raises(jl.NoGridLawError, match="tolerance: 1e-08 is not reached"):
+        exact.grid_hitting_time(jl.ula(0.3), energy, here, (9.0, np.inf))
+    with pytest.raises(jl.NoGridLawError, match=r"depends on how far|or infinite"):
+        exact.grid_hitting_time(
+            jl.mala(0.3), lambda x: x[0] ** 4, here, (1.5, np.inf), tolerance=1e-4
+        )
+    for into, words in (((1.0, 0.0), "into: expected low < high"), ((-np.inf, np.inf), "all of")):
+        with pytest.raises(ValueError, match=words):
+            exact.grid_hitting_time(jl.ula(0.3), energy, here, into)
+    with pytest.raises(TypeError, match="into: expected two numbers"):
+        exact.grid_hitting_time(jl.ula(0.3), energy, here, 1.0)
+    with pytest.raises(ValueError, match="low, high: the law has a share of 0 between 20 and 30"):
+        exact.grid_target(energy, jnp.zeros(1)).given(20.0, 30.0)

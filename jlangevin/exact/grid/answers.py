@@ -22,7 +22,7 @@ from jlangevin.exact.grid.solve import Solution, after, roughly, settled, solve,
 from jlangevin.exact.grid.steps import StepFunction
 from jlangevin.kernels.base import Kernel
 
-__all__ = ["grid_law", "grid_stationary", "settle"]
+__all__ = ["grid_law", "grid_stationary", "settle", "widened"]
 
 _LEAVES = 1e-4  # a share of chains that leave, above which a law is refused
 _LEAVES_A_STEP = 1e-6  # likewise of a stationary law, in one step
@@ -101,14 +101,21 @@ def grid_law(
     def solved(region: Region, tolerance: float) -> Solution:
         finest = 2 * first.deviation if first.deviation > 0 else np.inf
         return solve(
-            steps, region, measure, first.on, first.points, tolerance=tolerance, finest=finest
+            steps,
+            region,
+            measure,
+            first.on,
+            first.points,
+            tolerance=tolerance,
+            finest=finest,
+            cuts=first.jumps,
         )
 
     if region is None:
         spread = float(np.max(step_scale(steps, np.array([low, first.mean, high])), initial=0))
         reach = 9 * spread if num_steps else 0.0
         region = Region.between(low - reach, high + reach, walls)
-        region, found = _widened(
+        region, found = widened(
             solved,
             lambda region: roughly(steps, region, measure, first.points),
             _lost,
@@ -151,7 +158,7 @@ def _above_rounding(share: float) -> float:
     return share if share > 1e-13 else 0.0
 
 
-def _widened(
+def widened(
     solved: Callable[[Region, float], Solution],
     rough: Callable[[Region], Solution],
     leaving: Callable[[Solution], float],
@@ -199,7 +206,7 @@ def settle(
     depth = math.log(1 / tolerance) + 20
     hull = bulk(steps, center, max(scale, 1e-300) / 30, temperature_of(steps.kernel), depth)
     low, high = hull if hull is not None else (center - 20 * scale, center + 20 * scale)
-    region, found = _widened(
+    region, found = widened(
         solved,
         lambda region: roughly(steps, region, settled, np.zeros(0)),
         _lost_a_step,

@@ -12,7 +12,7 @@ from jlangevin._core.checks import check_known, check_scalar
 from jlangevin._core.trees import PyTree
 from jlangevin.distribution import check_gaussian
 from jlangevin.errors import NoGridLawError
-from jlangevin.exact.grid.law import GridLaw
+from jlangevin.exact.grid.law import GridLaw, as_interval
 from jlangevin.exact.grid.operator import Operator
 from jlangevin.exact.grid.panels import Floats
 from jlangevin.exact.grid.regions import Region
@@ -54,6 +54,11 @@ class Start(NamedTuple):
             return self.law.support
         return self.mean - _TAIL * self.deviation, self.mean + _TAIL * self.deviation
 
+    @property
+    def jumps(self) -> Floats:
+        """Where its density may jump, as that of a law on a grid may at the ends."""
+        return np.array(self.ends if isinstance(self.law, GridLaw) else ())
+
     def on(self, made: Operator) -> Floats:
         """As weights of an operator's states."""
         measure = np.zeros(len(made.states))
@@ -91,11 +96,8 @@ def given_region(within: Any, walls: tuple[float, float]) -> Region | None:
     """The region that is asked for, if one is."""
     if within is None:
         return None
-    try:
-        low, high = (float(end) for end in within)
-    except (TypeError, ValueError):
-        raise TypeError(f"within: expected two numbers, low and high, got {within!r}") from None
-    if not (np.isfinite([low, high]).all() and low < high):
+    low, high = as_interval("within", within)
+    if not np.isfinite([low, high]).all():
         raise ValueError(f"within: expected finite low < high, got {low} and {high}")
     region = Region.between(low, high, walls)
     if region.low >= region.high:

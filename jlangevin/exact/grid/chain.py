@@ -21,11 +21,17 @@ from jlangevin.exact.grid.solve import Solution
 from jlangevin.exact.grid.steps import StepFunction
 from jlangevin.kernels.base import Kernel
 
-__all__ = ["grid_autocorrelation_time", "grid_relaxation_time"]
+__all__ = [
+    "MOVES_BY",
+    "OUTSIDE",
+    "grid_autocorrelation_time",
+    "grid_relaxation_time",
+    "most_rejected",
+]
 
 _FARTHER = (1.0, 1.3, 1.7, 2.2, 3.0)  # times the grid, where rejections are looked at
-_OUTSIDE = (1e-6, 1e-8, 1e-10)  # the mass of what is left out
-_MOVES_BY = 1e-3  # of itself: a number that changes by less holds for all of them
+OUTSIDE = (1e-6, 1e-8, 1e-10)  # the mass of what is left out
+MOVES_BY = 1e-3  # of itself: a number that changes by less holds for all of them
 
 
 def grid_relaxation_time(
@@ -62,7 +68,7 @@ def grid_relaxation_time(
     """
     steps, region, found = _settled(kernel, energy, position, tolerance, within)
     second = _second_eigenvalue(found)
-    stuck, where = _most_rejected(steps, region, found)
+    stuck, where = most_rejected(steps, region)
     if stuck >= second - 1e-3:
         raise NoGridLawError(
             f"kernel: {steps.name} has no spectral gap on this energy, and so no relaxation time: "
@@ -121,13 +127,13 @@ def grid_autocorrelation_time(
                 f"function: expected a scalar for one position, got shape {values.shape[1:]}"
             )
     whole = _time(found, values, np.ones(len(measure), bool))
-    if _most_rejected(steps, region, found)[0] < _second_eigenvalue(found) - 1e-3:
+    if most_rejected(steps, region)[0] < _second_eigenvalue(found) - 1e-3:
         return whole
     order = np.argsort(made.states)
     below = np.empty(len(order))
     below[order] = np.cumsum(measure[order])
-    times = [_time(found, values, (below > e / 2) & (below < 1 - e / 2)) for e in _OUTSIDE]
-    if max(times) - min(times) > _MOVES_BY * min(times):
+    times = [_time(found, values, (below > e / 2) & (below < 1 - e / 2)) for e in OUTSIDE]
+    if max(times) - min(times) > MOVES_BY * min(times):
         shown = ", ".join(f"{t:.4g}" for t in times)
         raise NoGridLawError(
             f"kernel: the autocorrelation time of {steps.name} on this energy depends on how far "
@@ -160,7 +166,7 @@ def _second_eigenvalue(found: Solution) -> float:
     return float(np.sort(values)[-2])
 
 
-def _most_rejected(steps: StepFunction, region: Region, found: Solution) -> tuple[float, float]:
+def most_rejected(steps: StepFunction, region: Region) -> tuple[float, float]:
     """The largest share of rejections, on the grid and some way beyond it, and where."""
     if not steps.rejects:
         return 0.0, region.low

@@ -11,13 +11,13 @@ from jax import lax
 
 from jlangevin._core import trees
 from jlangevin._core.arithmetic import product
-from jlangevin._core.checks import check_made
+from jlangevin._core.checks import check_known, check_made
 from jlangevin._core.trees import PyTree, pytree_dataclass, static_field
 from jlangevin.distribution import sample
 from jlangevin.exact.grid.panels import Floats, Panels, values_to_legendre
 from jlangevin.noise import Want
 
-__all__ = ["GridLaw", "check_grid_law", "made_law", "values_at"]
+__all__ = ["GridLaw", "as_interval", "check_grid_law", "made_law", "values_at"]
 
 _BLOCK = 32  # panels: laws have a multiple of it, so that few shapes are compiled for
 _HALVINGS = 50
@@ -162,6 +162,35 @@ class GridLaw:
         values = values_at(function, self.states, self.mean)
         return np.tensordot(self.measure, values, axes=1)
 
+    def given(self, low: Any, high: Any) -> GridLaw:
+        """The law of X given that low ≤ X ≤ high; either end may be infinite.
+
+        Raises:
+            ValueError: the interval is empty, or holds nothing of the law.
+
+        >>> import jax.numpy as jnp, jlangevin as jl
+        >>> law = jl.exact.grid_target(jl.energies.quadratic(jnp.eye(1)), jnp.zeros(1))
+        >>> round(float(law.given(0.0, jnp.inf).mean[0]), 4)  # √(2/π)
+        0.7979
+        """
+        low, high = as_interval("low, high", (low, high))
+        atoms = np.asarray(self.atoms, np.float64)
+        held = (atoms >= low) & (atoms <= high)
+        ends = [max(low, self.support[0]), min(high, self.support[1])]
+        edges = np.unique(np.clip(np.append(self.panels.edges, ends), *sorted(ends)))
+        panels = Panels(edges if len(edges) > 1 else np.repeat(edges, 2), self.order)
+        smooth = self.density(panels.nodes) * panels.weights if ends[0] < ends[1] else 0
+        smooth = smooth * np.ones(len(panels.nodes))
+        measure = np.concatenate([smooth, np.asarray(self.masses, np.float64)[held]])
+        share = float(measure.sum())
+        if not share > self.cdf_error:
+            raise ValueError(
+                f"low, high: the law has a share of {max(share, 0):.2g} between {low:.6g} and "
+                f"{high:.6g}, no more than its error, {self.cdf_error:.2g}"
+            )
+        errors = self.error / share, self.cdf_error / share
+        return made_law(panels, measure, atoms[held], self.mean, errors, self.left)
+
     @property
     def states(self) -> Floats:
         """The nodes, and the atoms."""
@@ -264,7 +293,10 @@ def made_law(
     variance = float(np.dot(measure, (states - mean) ** 2))
     dtype = trees.float_dtype(like)
     spare = -panels.num % _BLOCK
-    values = (measure[:size] / panels.weights).reshape(panels.num, panels.order)
+    # All of a law at one point is an atom, and its panels have no width.
+    wide = panels.weights > 0
+    values = np.where(wide, measure[:size], 0) / np.where(wide, panels.weights, 1)
+    values = values.reshape(panels.num, panels.order)
     return GridLaw(
         mean=trees.unraveler(like)(jnp.full(1, mean, dtype)),
         cov=jnp.full((1, 1), variance, dtype),
@@ -277,6 +309,18 @@ def made_law(
         masses=measure[size:],
         order=panels.order,
     )
+
+
+def as_interval(name: str, value: Any) -> tuple[float, float]:
+    """Two numbers, low < high, of which either may be infinite."""
+    check_known("a grid is made on the host", **{name: value})
+    try:
+        low, high = (float(end) for end in value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name}: expected two numbers, low and high, got {value!r}") from None
+    if not low < high:
+        raise ValueError(f"{name}: expected low < high, got {low} and {high}")
+    return low, high
 
 
 def check_grid_law(name: str, value: Any) -> None:

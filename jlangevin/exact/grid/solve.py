@@ -30,6 +30,8 @@ _WIDTH = 3.0  # of the first panels, in what a step spreads over
 _FOLLOWED = 3  # steps for which functions and masses are followed
 CDF = 1000.0  # how much more a distribution function may be off than smooth functions
 
+_NONE: Floats = np.zeros(0)
+
 Measure = Callable[[Operator], Floats]
 
 
@@ -61,6 +63,8 @@ def solve(
     *,
     tolerance: float,
     finest: float = np.inf,
+    cuts: Floats = _NONE,
+    number: Callable[[Operator, Floats], float] | None = None,
 ) -> Solution:
     """The measure that `measure` makes of an operator, on panels fine enough for `tolerance`.
 
@@ -71,14 +75,21 @@ def solve(
         start: points at which a chain may stay.
         tolerance: of the error.
         finest: a length that panels must not exceed by much.
+        cuts: positions at which panels end.
+        number: of an operator and the measure, which is to be within `tolerance` of itself, too.
     """
-    panels = _first_panels(steps, region, finest, crossings(steps, region.low, region.high))
+    ends = np.concatenate([_between(region, cuts), crossings(steps, region.low, region.high)])
+    panels = _first_panels(steps, region, finest, ends)
     walls = np.asarray(region.walls, np.float64)
     for _ in range(_ROUNDS):
         made = operator(steps, panels, walls, start)
         found = measure(made)
         coarse = operator(steps, panels.of_order(COARSE), walls, start)
-        error, cdf_error = _differences(made, found, coarse, measure(coarse))
+        less = measure(coarse)
+        error, cdf_error = _differences(made, found, coarse, less)
+        if number is not None:
+            wanted = number(made, found)
+            error = max(error, abs(number(coarse, less) / wanted - 1) if wanted else 0.0)
         excess = max(error / tolerance, cdf_error / (CDF * tolerance))
         if excess <= 1:
             return Solution(made, found, error, cdf_error)
@@ -94,11 +105,17 @@ def solve(
     )
 
 
-def roughly(steps: StepFunction, region: Region, measure: Measure, start: Floats) -> Solution:
+def roughly(
+    steps: StepFunction, region: Region, measure: Measure, start: Floats, cuts: Floats = _NONE
+) -> Solution:
     """A law on the first panels: good enough to see what leaves."""
-    panels = _first_panels(steps, region, np.inf, np.zeros(0))
+    panels = _first_panels(steps, region, np.inf, _between(region, cuts))
     made = operator(steps, panels, np.asarray(region.walls, np.float64), start)
     return Solution(made, measure(made), np.nan, np.nan)
+
+
+def _between(region: Region, cuts: Floats) -> Floats:
+    return np.unique(cuts[(cuts > region.low) & (cuts < region.high)])
 
 
 def _first_panels(steps: StepFunction, region: Region, finest: float, wanted: Floats) -> Panels:
