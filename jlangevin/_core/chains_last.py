@@ -31,10 +31,16 @@ _ELEMENTWISE = frozenset(
 
 
 def over_chains(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`jax.vmap(function, in_axes=-1, out_axes=-1)`."""
+    """`jax.vmap(function, in_axes=-1, out_axes=-1)`.
+
+    It is that where each chain has a key of its own: JAX follows the parts of a key that are used,
+    and could not, if each operation were mapped alone.
+    """
 
     def mapped(*args: Any) -> Any:
         leaves = jax.tree.leaves(args)
+        if any(jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in leaves):
+            return jax.vmap(function, in_axes=-1, out_axes=-1)(*args)
         one = jax.tree.map(_of_one, args)
         made, shapes = jax.make_jaxpr(function, return_shape=True)(*one)
         after = over_last(made, [True] * len(leaves), leaves[0].shape[-1])(*leaves)

@@ -100,3 +100,14 @@ def test_it_maps_under_vmap_too():
     f = FUNCTIONS["numbers and arrays"]
     found = jax.vmap(over_chains(f), (0, None))(several, S)
     np.testing.assert_allclose(found, jax.vmap(by_jax(f), (0, None))(several, S), rtol=1e-6)
+
+
+def test_chains_may_have_keys_of_their_own_and_split_them():
+    def two(key, x):
+        one, other = jax.random.split(key)
+        return x + jax.random.normal(one, x.shape) + jax.random.normal(other, x.shape)
+
+    keys = jax.random.split(jax.random.key(0), 4)
+    with jax.debug_key_reuse(True):
+        found = jax.jit(over_chains(two))(keys, X)
+    np.testing.assert_allclose(found, by_jax(two)(jax.random.clone(keys), X), rtol=1e-6)
