@@ -15,7 +15,8 @@ first call is given apart.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import harness
@@ -41,7 +42,7 @@ def proposed(x: Floats, y: Floats, eta: float) -> Floats:
     return -((y - x + eta * slope(x)) ** 2) / (4 * eta)
 
 
-def by_numpy(name: str, eta: float, points: int) -> float:
+def by_numpy(name: str, points: int, eta: float) -> float:
     """The variance after the steps, on evenly spaced points, from the kernel's formula."""
     x, width = np.linspace(-END, END, points, retstep=True)
     there = proposed(x[:, None], x, eta)
@@ -73,6 +74,10 @@ def by_grid(make: Callable[[float], Any], eta: float, tolerance: float | None = 
     return float(law.cov[0, 0])
 
 
+def _at_next(program: Callable[[float], float], etas: Iterator[float]) -> float:
+    return program(next(etas))
+
+
 def main() -> None:
     options = harness.parser(__doc__, repeats=7).parse_args()
     harness.print_environment()
@@ -83,14 +88,12 @@ def main() -> None:
         points, error = 100, np.inf
         while error > max(ours, 1e-8) and 2 * points <= MOST_POINTS:
             points *= 2
-            error = abs(by_numpy(name, ETA, points) - truth)
+            error = abs(by_numpy(name, points, ETA) - truth)
         etas = (ETA * (1 + 1e-3 * k) for k in itertools.count(1))
         jax.clear_caches()
+        programs = {"grid": partial(by_grid, make), "dense": partial(by_numpy, name, points)}
         timings = harness.interleave(
-            {
-                "grid": lambda make=make, etas=etas: by_grid(make, next(etas)),
-                "dense": lambda name=name, n=points, etas=etas: by_numpy(name, next(etas), n),
-            },
+            {each: partial(_at_next, program, etas) for each, program in programs.items()},
             options.repeats,
         )
         grid, dense = timings["grid"], timings["dense"]
