@@ -86,6 +86,24 @@ def test_what_is_dear_in_a_sum_over_elements_is_not_computed_in_it():
     assert not any(re.search(dear, each) for each in computations if " reduce(" in each)
 
 
+@pytest.mark.parametrize(
+    ("preconditioner", "rows"),
+    [
+        (jnp.array([[2.0, 0.5], [0.5, 1.0]]), {2}),
+        (jl.kernels.LowRank(jnp.ones(2), jnp.array([[0.6], [0.8]]), jnp.array([2.0])), {1}),
+    ],
+    ids=["dense", "low rank"],
+)
+def test_a_preconditioner_is_a_few_products_for_all_chains(preconditioner, rows):
+    """Of d rows by all chains, or as many as its rank; the way back from these is written out."""
+    kernel = jl.mala(0.01, preconditioner=preconditioner)
+    text = compiled(ENERGIES["double well"], 10_000, num_steps=8, kernel=kernel)
+    products = re.findall(r" = f32\[([\d,]+)\]\S* dot\(", text)
+    assert 1 <= len(products) <= 5
+    assert {tuple(map(int, shape.split(","))) for shape in products} == {(n, 10_000) for n in rows}
+    assert "batch_dims" not in text
+
+
 def shapes(text):
     """The shapes of all arrays in the program."""
     return set(re.findall(r"\b(?:f32|u32|s32|c64)\[[\d,]*\]", text))
