@@ -27,11 +27,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from jlangevin._core import trees
 from jlangevin._core.arithmetic import product
 from jlangevin._core.trees import PyTree, pytree_dataclass
-from jlangevin._core.vector_loops import repeat
 from jlangevin.adaptation.metric import Metric
 from jlangevin.energies.base import Energy
 from jlangevin.kernels.base import Info
@@ -105,7 +105,7 @@ class Trial:
             return course, rates.at[k].add(rate), jumps.at[k].add(jump)
 
         begun = kernel.depart(state, normals), seen.rates, seen.jumps
-        course, rates, jumps = repeat(self.length, move, begun)
+        course, rates, jumps = lax.fori_loop(0, self.length, move, begun)
         end, _, work, cause = course
         state, info = accept_or_keep(state, end, work, kernel.temperature, uniform, cause)
         seen = Seen(seen.steps + 1, rates, jumps, seen.values + start, seen.squares + start**2)
