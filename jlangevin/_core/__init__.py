@@ -7,7 +7,6 @@ compiling        compiled programs, kept as long as the objects they are compile
 contents         descriptions of what an object is and holds
 xla              compiler options
 arithmetic       products, roots and controlled rounding
-chains_last      `jax.vmap` over the last axis that leaves it the last
 vector_loops     what XLA's CPU backend needs to make vector loops of a step
 autocorrelation  the integrated autocorrelation time of a series
 warn             warnings that point at the caller's line

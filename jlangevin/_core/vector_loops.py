@@ -25,7 +25,6 @@ from jax.extend.core import ClosedJaxpr, Primitive, jaxpr_as_fun
 from jax.interpreters import ad, batching, mlir
 
 from jlangevin._core.arithmetic import hidden_zero
-from jlangevin._core.chains_last import over_last
 from jlangevin._core.trees import PyTree
 
 __all__ = ["apart", "choose", "pick", "put", "repeat"]
@@ -100,8 +99,10 @@ def _map_loop(
     size = _number_of_chains(operands, axes)
     constants = _mapped_last(operands[:num_constants], axes[:num_constants])
     carry = _all_mapped_last(operands[num_constants:], axes[num_constants:], size)
-    over = [axis is not None for axis in axes[:num_constants]]
-    each = over_last(jaxpr, [*over, False, *[True] * len(carry)], size)
+    over = [None if axis is None else -1 for axis in axes[:num_constants]]
+    each = jax.vmap(
+        jaxpr_as_fun(jaxpr), in_axes=(*over, None, *[-1] * len(carry)), out_axes=-1, axis_size=size
+    )
     after = _repeat(number, lambda k, *carry: each(*constants, k, *carry), carry)
     return after, [x.ndim - 1 for x in after]
 
@@ -171,8 +172,9 @@ def _map_apart(
     size = _number_of_chains(operands, axes)
     (first,) = _all_mapped_last(operands[:1], axes[:1], size)
     others = _mapped_last(operands[1:], axes[1:])
-    each = over_last(jaxpr, [True, *(axis is not None for axis in axes[1:])], size)
-    found = apart(lambda *given: each(*given)[0], first, *others)
+    over = (-1, *(None if axis is None else -1 for axis in axes[1:]))
+    each = jax.vmap(lambda *given: jaxpr_as_fun(jaxpr)(*given)[0], over, -1, axis_size=size)
+    found = apart(each, first, *others)
     return [found], [found.ndim - 1]
 
 

@@ -22,7 +22,6 @@ import jax.numpy as jnp
 
 from jlangevin import noise
 from jlangevin._core import trees
-from jlangevin._core.chains_last import over_chains
 from jlangevin._core.trees import Parted, PyTree
 from jlangevin._core.user_code import shapes_of
 from jlangevin.energies.base import check_energy
@@ -164,13 +163,14 @@ class Steps:
             moved, info = kernel.step(self.setup.energy_for(rows), state, xi)
             return sound(kernel, moved), info
 
+        each = partial(jax.vmap, in_axes=-1, out_axes=-1)
         xi = made.at(carry.step - first)
         if self.rows:
-            moved, info = over_chains(differing)(self.rows, carry.kernel, xi)
+            moved, info = each(differing)(self.rows, carry.kernel, xi)
         else:  # without a call of ours in between, which would be read in every error
             kernel = self.setup.kernel_for(self.rows, carry.step)
             alike = partial(kernel.step, self.setup.energy_for(self.rows))
-            moved, info = over_chains(alike)(carry.kernel, xi)
+            moved, info = each(alike)(carry.kernel, xi)
             moved = sound(kernel, moved)
         tally, counted = carry.tally, carry.step >= self.step_range.begins
         if self.careful:
