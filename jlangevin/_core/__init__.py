@@ -1,6 +1,7 @@
 """The private foundation of the library.
 
 trees            frozen dataclasses as pytrees; the split into traced and static leaves
+each             values that differ from chain to chain
 checks           checks of arguments, and their error messages
 user_code        calls of functions that users wrote
 compiling        compiled programs, kept as long as the objects they are compiled for

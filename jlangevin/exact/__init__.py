@@ -12,6 +12,8 @@ raised, and the law is NaN instead.
 The precision is that of the position's dtype. Where ηλ is small, F = I - ηA loses digits to
 rounding, and the law's relative error is about eps / (ηλ). Enable x64 for laws with many digits.
 
+If kernel or energy have values that differ from chain to chain (`each`), there is a law for each.
+
 `grid` has the laws of chains in one dimension on any energy, with their own errors.
 """
 

@@ -12,13 +12,15 @@ tested against
     symmetry    detailed balance makes (x_0, x_1) exchangeable, so that f(x_0, x_1) - f(x_1, x_0)
                 is above zero as often as below; and (E, T) must be equivalent to a problem at
                 temperature 1: x = √T y turns it into E(√T ·)/T at the same step, whatever the
-                convention, unless the step multiplies the score: then it is E/T at the same step
+                convention, unless the step multiplies the score: then it is E/T at the same step.
+                E(x/c) at the step c²η, or ch where h is a time, must be the same chain too
     streams     chains that begin at one point must be independent of each other, and of those of
-                another key; the same key must give the same draws
+                another key; the same key must give the same draws, and few chains the law of many
 
 Each test takes its share of `false_alarm`, so that a correct sampler fails with a probability of
-at most that. Sign tests and Fisher's are exact; the test of two samples is the bound of Wei and
-Dudley (2012), which holds from 458 draws on; for the laws see `verify.compare`.
+at most that. Sign tests, Fisher's, and the one of few chains against many are exact; the test of
+two samples is the bound of Wei and Dudley (2012), which holds from 458 draws on; for the laws see
+`verify.compare`.
 """
 
 from jlangevin.verify.audit.battery import audit
