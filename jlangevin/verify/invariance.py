@@ -32,8 +32,9 @@ from jlangevin.energies.traced import energy_values
 from jlangevin.errors import NoEnergyError
 from jlangevin.kernels.base import Kernel
 from jlangevin.sampling import sample
+from jlangevin.verify._arrays import as_matrix
 from jlangevin.verify._statistics import POWER, ROWS
-from jlangevin.verify.law import Report, as_matrix, compare
+from jlangevin.verify.law import Report, compare
 
 __all__ = ["Crossings", "assert_invariant", "invariance"]
 
