@@ -343,7 +343,8 @@ def test_an_integrated_time_is_of_numbers_whose_lags_come_first():
 
 
 def test_only_what_is_above_imports_diagnostics():
-    root, above = Path(jl.__file__).parent, {"diagnostics", "plot", "__init__.py", "__main__.py"}
+    root = Path(jl.__file__).parent
+    above = {"diagnostics", "normalizer", "plot", "__init__.py", "__main__.py"}
     for file in root.rglob("*.py"):
         if file.relative_to(root).parts[0] not in above:
             imports = re.findall(r"^ *(?:from|import) jlangevin.*$", file.read_text(), re.M)
@@ -370,11 +371,11 @@ def test_an_unknown_method_is_refused():
 # Mode occupancy ---------------------------------------------------------------------------------
 
 
-def mixture(dtype=float):
+def mixture(dtype=float, weights=(0.2, 0.5, 0.3)):
     return jl.energies.gaussian_mixture(
         jnp.array([[-3.0, 0.0], [3.0, 0.0], [0.0, 1.0]], dtype),
         jnp.stack([jnp.eye(2, dtype=dtype), 0.5 * jnp.eye(2, dtype=dtype)] * 2)[:3],
-        jnp.array([0.2, 0.5, 0.3], dtype),
+        jnp.array(weights, dtype),
     )
 
 
@@ -435,8 +436,7 @@ def test_an_occupancy_has_the_error_of_its_draws(dtype):
 def test_wrong_weights_are_seen_by_the_p_value():
     # The z-scores of right draws are below 5.5 with a probability of 1 - 2e-7; at n = 20,000 a
     # weight of 0.2 that is 0.25 in the draws is 17 errors off.
-    right = mixture()
-    wrong = jl.energies.gaussian_mixture(right.means, right.covs, [0.25, 0.45, 0.3])
+    right, wrong = mixture(), mixture(weights=(0.25, 0.45, 0.3))
     x = right.sample(jax.random.key(0), 20_000)
     assert float(diagnostics.mode_occupancy(x, right).p_value) > 1e-6
     assert float(diagnostics.mode_occupancy(x, wrong).p_value) < 1e-6
