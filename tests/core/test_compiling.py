@@ -14,6 +14,7 @@ import pytest
 
 import jlangevin as jl
 from jlangevin._core import xla
+from jlangevin._core.arithmetic import product
 from jlangevin._core.compiling import compiled
 from jlangevin.energies.traced import energy_values
 
@@ -76,7 +77,7 @@ def network(x, xp=jnp):
 def squares_of_products(x, xp=jnp):
     """By a product of matrices, which XLA hands to the same library."""
     matrix = xp.stack([orders(x), orders(x)[::-1]]).T / x.shape[-1]
-    return xp.sum((x @ matrix) ** 2, axis=-1)
+    return xp.sum((product if xp is jnp else np.dot)(x, matrix) ** 2, axis=-1)
 
 
 SUMS = (
