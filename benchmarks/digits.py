@@ -2,7 +2,7 @@
 
     python benchmarks/digits.py --plot digits.png       # 10 minutes or less on two cores
 
-The data are scikit-learn's 1,797 images of 8×8 pixels, of which 300 are held out. What comes out is
+The data are scikit-learn's 1,797 images of 8×8 pixels; 300 of them are held out. What comes out is
 judged by a classifier trained on the same images: how sure it is, how many there are of each digit;
 by the distances to the nearest image that was learned, beside those of the images held out; and the
 energy tells images from what are none (AUROC).

@@ -78,7 +78,7 @@ class InText(InlineProcessor):
 
 
 def _rows(block: str) -> list[list[str]]:
-    """The elements of a block of formulas, by lines and columns; nothing if it is none."""
+    """The elements of a block of formulas, by lines and columns; nothing if it is not one."""
     text = textwrap.dedent(html.unescape(block)).rstrip()
     if not is_formula(text.replace("\n", "  ")):
         return []

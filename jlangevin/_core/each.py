@@ -42,7 +42,7 @@ class Slot:
 
 
 def each(rows: PyTree) -> Each:
-    """Values of which every chain sees its own: a leading chain axis marked as such.
+    """Mark values that differ from chain to chain: each chain sees its own row of the first axis.
 
     It may stand anywhere among the leaves of an energy, where a chain then finds its row in place
     of it, or be all of it, as `each(jax.vmap(energies.linear)(thetas))`; in place of a number among
