@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import operator
+import sys
 import types
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -71,16 +72,24 @@ def check_key(name: str, key: Any) -> None:
 
 def check_made(name: str, value: Any) -> None:
     """Raise TypeError if a class or factory of this library was given instead of its result."""
-    home = value.__module__ or "" if isinstance(value, types.FunctionType) else ""
     if isinstance(value, type):
         kind = "class"
-    elif home.startswith("jlangevin.") and "<" not in value.__qualname__:  # as closures have
+    elif isinstance(value, types.FunctionType) and _is_ours(value):
         kind = "function"
     else:
         return
     raise TypeError(
         f"{name}: got the {kind} {value.__name__} itself, not what it makes; call it: "
         f"{value.__name__}({_required(value)})"
+    )
+
+
+def _is_ours(function: types.FunctionType) -> bool:
+    """Whether a module of this library has it by name: closures and a user's own are not so."""
+    home = function.__module__ or ""
+    return (
+        home.startswith("jlangevin.")
+        and getattr(sys.modules.get(home), function.__name__, None) is function
     )
 
 
