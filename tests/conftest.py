@@ -2,6 +2,8 @@
 
 import os
 import resource
+import shutil
+import tempfile
 
 # Before NumPy is loaded: with a test process for each core, more threads of OpenBLAS would only
 # spin while they wait for each other.
@@ -13,6 +15,16 @@ import pytest
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_debug_key_reuse", True)
+
+# Test processes share what they compile, as many tests need the same programs. The folder is new
+# in every run, unless whoever runs the tests several times in a row names one.
+_CACHE = "JLANGEVIN_TESTS_CACHE"
+_made_cache = None
+if _CACHE not in os.environ:
+    os.environ[_CACHE] = _made_cache = tempfile.mkdtemp(prefix="jlangevin-tests-")
+jax.config.update("jax_compilation_cache_dir", os.environ[_CACHE])
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 pytest.register_assert_rewrite("exact_laws")  # whose asserts say what failed, as a test's do
 
@@ -26,6 +38,11 @@ def pytest_configure(config):
         import tf32
 
         tf32.install()
+
+
+def pytest_unconfigure():
+    if _made_cache is not None:
+        shutil.rmtree(_made_cache, ignore_errors=True)
 
 
 @pytest.hookimpl(tryfirst=True)
