@@ -64,7 +64,15 @@ from jlangevin.kernels import (
     ula,
     underdamped,
 )
-from jlangevin.sampling import Run, SamplerState, position, resume, sample
+from jlangevin.sampling import (
+    Chunked,
+    Run,
+    SamplerState,
+    position,
+    resume,
+    sample,
+    sample_in_chunks,
+)
 
 if _TYPE_CHECKING:
     from jlangevin import (
@@ -89,6 +97,7 @@ __all__ = [
     "AxesWarning",
     "CheckpointError",
     "CheckpointWarning",
+    "Chunked",
     "DivergenceError",
     "DivergenceWarning",
     "EnergyWarning",
@@ -146,6 +155,7 @@ __all__ = [
     "reflected_mala",
     "resume",
     "sample",
+    "sample_in_chunks",
     "scores",
     "sghmc",
     "sgld",

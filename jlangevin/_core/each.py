@@ -11,11 +11,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jlangevin._core import trees
 from jlangevin._core.trees import PyTree, pytree_dataclass
 
-__all__ = ["Each", "check_rows", "each", "filled", "has_each", "refuse_each", "split"]
+__all__ = ["Each", "check_rows", "each", "filled", "has_each", "refuse_each", "rows_of", "split"]
 
 
 @pytree_dataclass
@@ -115,6 +116,20 @@ def split(*whole: PyTree) -> tuple[tuple[PyTree, ...], list[PyTree]]:
         jax.tree.map(take, trees.methods_as_partials(tree), is_leaf=_is_each) for tree in whole
     ]
     return (tuple(apart) if rows else whole), rows
+
+
+def rows_of(tree: PyTree, part: slice) -> PyTree:
+    """`tree` for some of the chains, with their rows of each `Each`."""
+
+    def cut(node: Any) -> Any:
+        if not _is_each(node):
+            return node
+        # By NumPy, as JAX would compile a program for each part.
+        return Each(jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)[part]), node.rows))
+
+    if not has_each(tree):
+        return tree
+    return jax.tree.map(cut, trees.methods_as_partials(tree), is_leaf=_is_each)
 
 
 def filled(tree: PyTree, rows: list[PyTree]) -> PyTree:

@@ -21,6 +21,7 @@ from jlangevin.reducers.custom import custom
 from jlangevin.reducers.expectation import expectation
 from jlangevin.reducers.extrema import Extrema, extrema
 from jlangevin.reducers.histogram import Histogram, histogram
+from jlangevin.reducers.merge import merge
 from jlangevin.reducers.moments import Moments, moments
 from jlangevin.reducers.pooled import Pooled, pooled
 from jlangevin.reducers.split_rhat import split_rhat
@@ -37,6 +38,7 @@ __all__ = [
     "expectation",
     "extrema",
     "histogram",
+    "merge",
     "moments",
     "pooled",
     "split_rhat",

@@ -19,8 +19,8 @@ from jlangevin.reducers.base import (
     EachLeaf,
     StateFunction,
     check_of,
-    mean_over_chains,
 )
+from jlangevin.reducers.over_chains import OverChains
 
 __all__ = ["Autocovariance", "AutocovarianceReducer", "autocovariance"]
 
@@ -100,11 +100,13 @@ class AutocovarianceReducer(EachLeaf):
         mean, covariances = self._parts(accumulator, n)
         return _serial(mean, covariances, jnp.zeros_like(mean), n, jnp.int32(1))
 
-    def pool_leaf(self, accumulator: _Products, keep: jax.Array, n: jax.Array) -> Autocovariance:
+    def gather_leaf(self, accumulator: _Products, keep: jax.Array, n: jax.Array) -> OverChains:
         means, covariances = jax.vmap(lambda a: self._parts(a, n))(accumulator)
-        mean, within = mean_over_chains(means, keep), mean_over_chains(covariances, keep)
-        between = mean_over_chains((means - mean[None]) ** 2, keep)
-        return _serial(mean, within, between, n, jnp.sum(keep.astype(jnp.int32)))
+        return OverChains.of(keep, means, covariances, product=jnp.multiply)
+
+    def conclude_leaf(self, gathered: OverChains, n: jax.Array) -> Autocovariance:
+        mean, within = gathered.means
+        return _serial(mean, within, gathered.spread, n, gathered.num_chains)
 
 
 def _serial(

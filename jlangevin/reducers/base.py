@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jlangevin._core import trees
 from jlangevin._core.arithmetic import separately_rounded
 from jlangevin._core.trees import PyTree
+from jlangevin.reducers.over_chains import OverChains
 
 __all__ = [
     "CompensatedSum",
@@ -18,8 +19,6 @@ __all__ = [
     "Reducer",
     "StateFunction",
     "check_of",
-    "mask_like",
-    "mean_over_chains",
     "real_numbers",
 ]
 
@@ -64,12 +63,14 @@ class CompensatedSum(NamedTuple):
 class EachLeaf:
     """A reducer of single arrays, applied to each leaf of `of(state)`.
 
-    `_accumulator` is the type of an array's accumulator. `pool_leaf` is `result` for all chains
-    together; it takes accumulators with a leading chain axis and a mask of the chains that count.
+    `_accumulator` is the type of an array's accumulator. For all chains together, `gather_leaf`
+    takes accumulators with a leading chain axis, and a mask of the chains that count, to what these
+    chains have in common, of type `_gathered`; `conclude_leaf` makes the result of it.
     """
 
     of: StateFunction
     _accumulator: ClassVar[type]
+    _gathered: ClassVar[type] = OverChains
 
     def start(self, x: jax.Array) -> Any:
         raise NotImplementedError
@@ -80,7 +81,10 @@ class EachLeaf:
     def result(self, accumulator: Any, n: jax.Array) -> Any:
         raise NotImplementedError
 
-    def pool_leaf(self, accumulator: Any, keep: jax.Array, n: jax.Array) -> Any:
+    def gather_leaf(self, accumulator: Any, keep: jax.Array, n: jax.Array) -> Any:
+        raise NotImplementedError
+
+    def conclude_leaf(self, gathered: Any, n: jax.Array) -> Any:
         raise NotImplementedError
 
     def init(self, state: Any) -> Any:
@@ -95,12 +99,20 @@ class EachLeaf:
         return self._map(lambda a: self.result(a, n), accumulator)
 
     def pool(self, accumulator: Any, keep: jax.Array, n: jax.Array) -> Any:
-        return self._map(lambda a: self.pool_leaf(a, keep, n), accumulator)
+        return self.conclude(self.gather(accumulator, keep, n), n)
 
-    def _map(self, function: Callable[[Any], Any], accumulator: Any) -> Any:
-        return jax.tree.map(
-            function, accumulator, is_leaf=lambda node: isinstance(node, self._accumulator)
-        )
+    def gather(self, accumulator: Any, keep: jax.Array, n: jax.Array) -> Any:
+        return self._map(lambda a: self.gather_leaf(a, keep, n), accumulator)
+
+    def merge(self, gathered: Any, more: Any) -> Any:
+        return self._map(lambda a, b: a.merge(b), gathered, more)
+
+    def conclude(self, gathered: Any, n: jax.Array) -> Any:
+        return self._map(lambda a: self.conclude_leaf(a, n), gathered)
+
+    def _map(self, function: Callable[..., Any], *trees: Any) -> Any:
+        ends = self._accumulator, self._gathered
+        return jax.tree.map(function, *trees, is_leaf=lambda node: isinstance(node, ends))
 
 
 def real_numbers(x: Any) -> jax.Array:
@@ -110,16 +122,6 @@ def real_numbers(x: Any) -> jax.Array:
             "jnp.real, jnp.imag or jnp.abs of them, or a tuple of several"
         )
     return trees.at_least_float32(x)
-
-
-def mask_like(keep: jax.Array, x: jax.Array) -> jax.Array:
-    return jnp.broadcast_to(keep.reshape(keep.shape + (1,) * (x.ndim - 1)), x.shape)
-
-
-def mean_over_chains(x: jax.Array, keep: jax.Array) -> jax.Array:
-    """The mean over chains; one chain serves as the origin, which keeps the sum small."""
-    origin = x[jnp.argmax(keep)]
-    return origin + jnp.mean(x - origin[None], axis=0, where=mask_like(keep, x))
 
 
 def check_of(of: Any) -> None:

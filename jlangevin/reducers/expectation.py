@@ -12,8 +12,8 @@ from jlangevin.reducers.base import (
     EachLeaf,
     StateFunction,
     check_of,
-    mean_over_chains,
 )
+from jlangevin.reducers.over_chains import OverChains
 
 __all__ = ["Expectation", "expectation"]
 
@@ -35,8 +35,11 @@ class Expectation(EachLeaf):
     def result(self, accumulator: CompensatedSum, n: jax.Array) -> jax.Array:
         return accumulator.value / n.astype(accumulator.high.dtype)
 
-    def pool_leaf(self, accumulator: CompensatedSum, keep: jax.Array, n: jax.Array) -> jax.Array:
-        return mean_over_chains(self.result(accumulator, n), keep)
+    def gather_leaf(self, accumulator: CompensatedSum, keep: jax.Array, n: jax.Array) -> OverChains:
+        return OverChains.of(keep, self.result(accumulator, n))
+
+    def conclude_leaf(self, gathered: OverChains, n: jax.Array) -> jax.Array:
+        return gathered.means[0]
 
 
 def expectation(of: StateFunction) -> Expectation:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jlangevin._core.trees import pytree_dataclass, static_field
 from jlangevin.kernels.base import position
@@ -13,8 +14,8 @@ from jlangevin.reducers.base import (
     EachLeaf,
     StateFunction,
     check_of,
-    mask_like,
 )
+from jlangevin.reducers.over_chains import mask_like
 
 __all__ = ["Extrema", "ExtremaReducer", "extrema"]
 
@@ -25,6 +26,12 @@ class Extrema(NamedTuple):
     minimum: jax.Array
     maximum: jax.Array
 
+    def merge(self, other: Extrema) -> Extrema:
+        """Those of both, as NumPy arrays."""
+        least: Any = np.minimum(self.minimum, other.minimum)
+        greatest: Any = np.maximum(self.maximum, other.maximum)
+        return Extrema(least, greatest)
+
 
 @pytree_dataclass
 class ExtremaReducer(EachLeaf):
@@ -33,6 +40,7 @@ class ExtremaReducer(EachLeaf):
     of: StateFunction = static_field()
 
     _accumulator: ClassVar[type] = Extrema
+    _gathered: ClassVar[type] = Extrema
 
     def start(self, x: jax.Array) -> Extrema:
         return Extrema(jnp.full_like(x, jnp.inf), jnp.full_like(x, -jnp.inf))
@@ -43,12 +51,15 @@ class ExtremaReducer(EachLeaf):
     def result(self, accumulator: Extrema, n: jax.Array) -> Extrema:
         return accumulator
 
-    def pool_leaf(self, accumulator: Extrema, keep: jax.Array, n: jax.Array) -> Extrema:
+    def gather_leaf(self, accumulator: Extrema, keep: jax.Array, n: jax.Array) -> Extrema:
         mask = mask_like(keep, accumulator.minimum)
         return Extrema(
             jnp.min(accumulator.minimum, axis=0, initial=jnp.inf, where=mask),
             jnp.max(accumulator.maximum, axis=0, initial=-jnp.inf, where=mask),
         )
+
+    def conclude_leaf(self, gathered: Extrema, n: jax.Array) -> Extrema:
+        return gathered
 
 
 def extrema(of: StateFunction = position) -> ExtremaReducer:

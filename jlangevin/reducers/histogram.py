@@ -20,8 +20,8 @@ from jlangevin.reducers.base import (
     EachLeaf,
     StateFunction,
     check_of,
-    mean_over_chains,
 )
+from jlangevin.reducers.over_chains import OverChains
 
 __all__ = ["Histogram", "HistogramReducer", "histogram"]
 
@@ -103,9 +103,11 @@ class HistogramReducer(EachLeaf):
             self.edges, between[..., 1:], between[..., 0], reached[..., -1], 1 - reached[..., 0]
         )
 
-    def pool_leaf(self, accumulator: _Reached, keep: jax.Array, n: jax.Array) -> Histogram:
-        fractions = accumulator.counts.astype(float) / n.astype(float)
-        return self._of_fractions(mean_over_chains(fractions, keep))
+    def gather_leaf(self, accumulator: _Reached, keep: jax.Array, n: jax.Array) -> OverChains:
+        return OverChains.of(keep, accumulator.counts.astype(float) / n.astype(float))
+
+    def conclude_leaf(self, gathered: OverChains, n: jax.Array) -> Histogram:
+        return self._of_fractions(gathered.means[0])
 
 
 def histogram(edges: Any, of: StateFunction = position) -> HistogramReducer:

@@ -17,8 +17,8 @@ from jlangevin.reducers.base import (
     EachLeaf,
     StateFunction,
     check_of,
-    mean_over_chains,
 )
+from jlangevin.reducers.over_chains import OverChains
 
 __all__ = ["Deviations", "Moments", "MomentsReducer", "moments"]
 
@@ -65,15 +65,16 @@ class MomentsReducer(EachLeaf):
         mean, square = accumulator.mean.value, accumulator.square.value
         return _if_any(n, Moments(mean, square / (n - 1).astype(square.dtype)))
 
-    def pool_leaf(self, accumulator: Deviations, keep: jax.Array, n: jax.Array) -> Moments:
-        """By the formula of Chan, Golub and LeVeque (1979) for chains of equal length."""
+    def gather_leaf(self, accumulator: Deviations, keep: jax.Array, n: jax.Array) -> OverChains:
         means, squares = accumulator.mean.value, accumulator.square.value
-        mean = mean_over_chains(means, keep)
-        spread = means - mean[None]
-        draws, count = n.astype(means.dtype), jnp.sum(keep).astype(means.dtype)
-        squares = squares + draws * jax.vmap(self._product_of_deviations)(spread, spread)
-        variance = mean_over_chains(squares, keep) * (count / (draws * count - 1))
-        return _if_any(n, Moments(mean, variance))
+        return OverChains.of(keep, means, squares, product=self._product_of_deviations)
+
+    def conclude_leaf(self, gathered: OverChains, n: jax.Array) -> Moments:
+        """By the formula of Chan, Golub and LeVeque (1979) for chains of equal length."""
+        mean, square = gathered.means
+        draws, count = n.astype(mean.dtype), gathered.num_chains
+        square = square + draws * gathered.spread
+        return _if_any(n, Moments(mean, square * (count / (draws * count - 1))))
 
 
 def _if_any(n: jax.Array, moments: Moments) -> Moments:

@@ -14,7 +14,7 @@ from jlangevin.reducers.base import (
     Reducer,
 )
 
-__all__ = ["Pooled", "PooledReducer", "pooled"]
+__all__ = ["Pooled", "PooledReducer", "can_merge", "pooled"]
 
 
 class Pooled(NamedTuple):
@@ -23,8 +23,14 @@ class Pooled(NamedTuple):
     value: Any
     num_chains: jax.Array  # chains that it is computed from
     num_left_out: jax.Array  # chains that were left out as they diverged
+    num_draws: jax.Array  # draws of each chain
+    gathered: Any  # what `merge` needs, None if the reducer cannot be merged
 
     # With groups, each has a leading axis of groups.
+
+    def __repr__(self) -> str:
+        shown = zip(self._fields[:3], self[:3], strict=True)
+        return f"Pooled({', '.join(f'{name}={value!r}' for name, value in shown)})"
 
 
 @pytree_dataclass
@@ -47,8 +53,13 @@ class PooledReducer:
     def pool(self, accumulator: Any, keep: jax.Array, n: jax.Array) -> Pooled:
         def of(members: jax.Array) -> Pooled:
             kept, left_out = members & keep, members & ~keep
-            value = self.reducer.pool(accumulator, kept, n)
-            return Pooled(value, *(jnp.sum(x.astype(jnp.int32)) for x in (kept, left_out)))
+            if can_merge(self.reducer):
+                gathered = self.reducer.gather(accumulator, kept, n)
+                value = self.reducer.conclude(gathered, n)
+            else:
+                gathered, value = None, self.reducer.pool(accumulator, kept, n)
+            num_kept, num_left_out = (jnp.sum(x.astype(jnp.int32)) for x in (kept, left_out))
+            return Pooled(value, num_kept, num_left_out, n, gathered)
 
         if self.by is None:
             return of(jnp.ones_like(keep))
@@ -56,6 +67,33 @@ class PooledReducer:
             lambda group: of(self.by == group), jnp.arange(self.num_groups, dtype=self.by.dtype)
         )
         return groups
+
+    def merge(self, one: Pooled, other: Pooled) -> Pooled:
+        """That of the chains of both, in float64 and without its value."""
+
+        def total(a: Any, b: Any) -> Any:
+            return np.asarray(a, np.int64) + np.asarray(b, np.int64)
+
+        return Pooled(
+            None,
+            total(one.num_chains, other.num_chains),
+            total(one.num_left_out, other.num_left_out),
+            one.num_draws,
+            self.reducer.merge(one.gathered, other.gathered),
+        )
+
+    def conclude(self, merged: Pooled, like: Pooled) -> Pooled:
+        """A merged result with its value, of the dtypes of another."""
+        gathered = jax.tree.map(
+            lambda x, y: jnp.asarray(x, y.dtype), merged.gathered, like.gathered
+        )
+        function = self.reducer.conclude if self.by is None else jax.vmap(self.reducer.conclude)
+        return merged._replace(value=function(gathered, merged.num_draws), gathered=gathered)
+
+
+def can_merge(reducer: Any) -> bool:
+    """Whether a pooled result can be merged with that of other chains."""
+    return all(hasattr(reducer, name) for name in ("gather", "merge", "conclude"))
 
 
 def pooled(reducer: Any, by: Any = None) -> PooledReducer:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jlangevin._core import trees
 from jlangevin._core.checks import (
@@ -26,6 +28,7 @@ __all__ = [
     "check_num_draws",
     "check_reducers",
     "finish_reducers",
+    "groups_of",
     "is_reducer",
     "map_reducers",
 ]
@@ -82,6 +85,18 @@ def check_groups(reducers: Any, num_chains: int) -> None:
                 f"reducers: pooled(by=…) has the groups of {by.shape[0]} chains, but the run has "
                 f"{num_chains}"
             )
+
+
+def groups_of(reducers: Any, part: slice) -> Any:
+    """`reducers` for some of the chains, with the groups of these."""
+
+    def one(reducer: Any) -> Any:
+        if not isinstance(reducer, PooledReducer) or reducer.by is None:
+            return reducer
+        groups = jnp.asarray(np.asarray(reducer.by)[part])
+        return dataclasses.replace(reducer, by=groups)
+
+    return map_reducers(one, reducers)
 
 
 def check_functions(reducers: Any, state: Any) -> None:

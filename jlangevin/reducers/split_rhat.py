@@ -16,9 +16,9 @@ from jlangevin.reducers.base import (
     EachLeaf,
     StateFunction,
     check_of,
-    mean_over_chains,
 )
 from jlangevin.reducers.moments import Deviations, Moments, MomentsReducer
+from jlangevin.reducers.over_chains import OverChains
 
 __all__ = ["SplitRhat", "split_rhat"]
 
@@ -64,20 +64,19 @@ class SplitRhat(EachLeaf):
 
     def result(self, accumulator: _Halves, n: jax.Array) -> jax.Array:
         """R-hat of a single chain, which compares its two halves."""
-        one = jax.tree.map(lambda x: x[None], self._parts(accumulator, n))
-        return self._rhat(one, jnp.ones(1, bool))
+        one = jax.tree.map(lambda x: x[None], accumulator)
+        return self.conclude_leaf(self.gather_leaf(one, jnp.ones(1, bool), n), n)
 
-    def pool_leaf(self, accumulator: _Halves, keep: jax.Array, n: jax.Array) -> jax.Array:
-        return self._rhat(jax.vmap(lambda a: self._parts(a, n))(accumulator), keep)
+    def gather_leaf(self, accumulator: _Halves, keep: jax.Array, n: jax.Array) -> OverChains:
+        parts = jax.vmap(lambda a: self._parts(a, n))(accumulator)
+        halves = [x.reshape(-1, *x.shape[2:]) for x in parts]
+        return OverChains.of(jnp.repeat(keep, 2), *halves, product=jnp.multiply)
 
-    def _rhat(self, parts: Moments, keep: jax.Array) -> jax.Array:
-        means, variances = (x.reshape(-1, *x.shape[2:]) for x in parts)
-        keep = jnp.repeat(keep, 2)
-        half = jnp.asarray(self.num_draws // 2, means.dtype)
-        count = jnp.sum(keep).astype(means.dtype)
-        spread = means - mean_over_chains(means, keep)[None]
-        between = mean_over_chains(spread**2, keep) * (count / (count - 1))
-        return jnp.sqrt(between / mean_over_chains(variances, keep) + (half - 1) / half)
+    def conclude_leaf(self, gathered: OverChains, n: jax.Array) -> jax.Array:
+        _, within = gathered.means
+        half, count = jnp.asarray(self.num_draws // 2, within.dtype), gathered.num_chains
+        between = gathered.spread * (count / (count - 1))
+        return jnp.sqrt(between / within + (half - 1) / half)
 
 
 def split_rhat(num_draws: int, of: StateFunction = position) -> SplitRhat:

@@ -2,6 +2,8 @@
 
 A call goes down this list, and its result comes back as a `Run`:
 
+    chunks, chunk_results
+                `sample_in_chunks`, which calls `sample` for one chunk of chains after the other
     driver      `sample` and `resume`
     arguments, start, layout, memory
                 checks of the arguments: how far, from where, on which devices, whether it fits
@@ -20,8 +22,18 @@ No result depends on where a run is cut into blocks.
 """
 
 from jlangevin.kernels.base import position
+from jlangevin.sampling.chunk_results import Chunked
+from jlangevin.sampling.chunks import sample_in_chunks
 from jlangevin.sampling.driver import resume, sample
 from jlangevin.sampling.run import Run
 from jlangevin.sampling.state import SamplerState
 
-__all__ = ["Run", "SamplerState", "position", "resume", "sample"]
+__all__ = [
+    "Chunked",
+    "Run",
+    "SamplerState",
+    "position",
+    "resume",
+    "sample",
+    "sample_in_chunks",
+]

@@ -22,13 +22,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
-from jlangevin._core.trees import PyTree, shown
+from jlangevin._core.trees import Parted, PyTree, shown
 from jlangevin._core.warn import warn
 from jlangevin.errors import CheckpointError, CheckpointWarning
 from jlangevin.sampling import fingerprint
 from jlangevin.sampling.state import Plan, SamplerState, Setup
 
-__all__ = ["Store"]
+__all__ = ["Store", "digests", "short_reprs"]
 
 _FORMAT = 3
 
@@ -47,11 +47,13 @@ class Store:
         total: int,
         observed: Any = None,
         cumulative: bool = False,
+        along: int = 1,
     ) -> None:
         """`identity` tells the run from others, and `looks` are parts of it for a person to read.
 
         `total` steps are to be done. Draws have the structure `observed`, None if there are none.
         If `cumulative`, each checkpoint has all draws so far, not only those since the one before.
+        Pieces of draws are put together along the axis `along`.
         """
         try:
             import orbax.checkpoint as ocp
@@ -60,7 +62,7 @@ class Store:
                 "checkpoints need Orbax, the extra checkpoint: pip install orbax-checkpoint"
             ) from error
         self._ocp = ocp
-        self._observed, self._cumulative = observed, cumulative
+        self._observed, self._cumulative, self._along = observed, cumulative, along
         self._path = path
         _check_writable(self._path)
         self._manager = ocp.CheckpointManager(
@@ -104,7 +106,7 @@ class Store:
         """Add a checkpoint: the state, which has a `step`, and the draws that it is to hold."""
         fresh = kept[self._saved :] if self._in_pieces else kept
         self._saved = len(kept)
-        draws = jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), *fresh)
+        draws = jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=self._along), *fresh)
         items = {"state": _by_number(state), "draws": _by_number(draws)}
         record = {
             "identity": self._identity,
@@ -337,14 +339,10 @@ def _checksums_by_number(named: _Named) -> dict[str, int]:
 
 def _identity(start: SamplerState, setup: Setup, plan: Plan) -> dict[str, str]:
     """What identifies a run: equal for the same call in another process, and only for that."""
-    of = {
-        name: f"{fingerprint.of_structure(part.structure)} {fingerprint.of_arrays(part.arrays)}"
-        for name, part in setup._asdict().items()
-    }
     return {
         "key and chains": fingerprint.of_arrays(start.streams),
         "start": fingerprint.of_arrays(start.kernel),
-        **of,
+        **digests(setup._asdict()),
         "burn_in": str(plan.burn_in),
         "thin": str(plan.thin),
     }
@@ -352,13 +350,26 @@ def _identity(start: SamplerState, setup: Setup, plan: Plan) -> dict[str, str]:
 
 def _readable_identity(start: SamplerState, setup: Setup) -> dict[str, str]:
     """The parts of `_identity` in a form that a person can recognise."""
-
-    def short_repr(thing: Any) -> str:
-        words = re.sub(r" at 0x[0-9a-f]+", "", " ".join(repr(thing).split()))
-        return f"{words[:79]}…" if len(words) > 80 else words
-
     return {
         "key and chains": f"{start.streams.high.shape[0]} chains",
         "start": shown(start.kernel),
-        **{name: short_repr(part.whole) for name, part in setup._asdict().items()},
+        **short_reprs(setup._asdict()),
     }
+
+
+def digests(parts: dict[str, Parted]) -> dict[str, str]:
+    """What tells each part from others."""
+    return {
+        name: f"{fingerprint.of_structure(part.structure)} {fingerprint.of_arrays(part.arrays)}"
+        for name, part in parts.items()
+    }
+
+
+def short_reprs(parts: dict[str, Parted]) -> dict[str, str]:
+    """Each part in a form that a person can recognise."""
+
+    def one(thing: Any) -> str:
+        words = re.sub(r" at 0x[0-9a-f]+", "", " ".join(repr(thing).split()))
+        return f"{words[:79]}…" if len(words) > 80 else words
+
+    return {name: one(part.whole) for name, part in parts.items()}

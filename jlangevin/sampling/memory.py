@@ -58,7 +58,7 @@ def check_fits(
         f"{need.state // num_chains:,} bytes of state before and after a block of steps "
         f"({need.reducers // num_chains:,} of them for reducers) and {need.noise // num_chains:,} "
         f"of noise, take {_gib(total)} per device, which has {_gib(limit)}. Run some at a time "
-        "(chains=…), which does not change them, or spread them over devices (sharding=…)"
+        "(sample_in_chunks), which does not change them, or spread them over devices (sharding=…)"
     )
 
 

@@ -1,0 +1,214 @@
+"""Chains in chunks: the same chains, with their results merged."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jlangevin as jl
+from jlangevin import reducers
+
+KEY = jax.random.key(3)
+NUM_CHAINS, CHUNK = 250, 100  # the last chunk is smaller
+ENERGY = jl.energies.double_well(dim=2)
+KERNEL = jl.mala(0.3)
+START = jl.Gaussian(jnp.zeros(2), jnp.eye(2))
+GROUPS = np.arange(NUM_CHAINS) // 120  # the last group has no chain in the first chunk
+REDUCERS = {
+    "covariance": reducers.pooled(reducers.moments(covariance=True)),
+    "groups": reducers.pooled(reducers.moments(), by=GROUPS),
+    "extrema": reducers.pooled(reducers.extrema()),
+    "histogram": reducers.pooled(reducers.histogram(jnp.linspace(-2.0, 2.0, 9))),
+    "autocovariance": reducers.pooled(reducers.autocovariance(4)),
+    "rhat": reducers.pooled(reducers.split_rhat(20)),
+    "expectation": reducers.pooled(reducers.expectation(lambda state: state.position)),
+    "each": reducers.moments(),
+}
+OPTIONS = {"num_steps": 20, "num_chains": NUM_CHAINS, "reducers": REDUCERS}
+
+
+def in_chunks(energy=ENERGY, kernel=KERNEL, init=START, **options):
+    return jl.sample_in_chunks(KEY, energy, kernel, init, **{"chunk_size": CHUNK} | options)
+
+
+def everything(run):
+    return run.draws, run.state, run.info
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return jl.sample(KEY, ENERGY, KERNEL, START, **OPTIONS)
+
+
+@pytest.fixture(scope="module")
+def chunked():
+    return in_chunks(observe=jl.position, keep=everything, **OPTIONS)
+
+
+def assert_same(tree, like, **tolerance):
+    assert jax.tree.structure(tree) == jax.tree.structure(like)
+    for a, b in zip(*map(jax.tree.leaves, (tree, like)), strict=True):
+        np.testing.assert_allclose(a, b, **tolerance)
+
+
+def test_chains_are_those_of_one_run(whole, chunked):
+    assert_same(chunked.kept, (whole.draws, whole.state, whole.info), rtol=0, atol=0)
+    assert (chunked.num_chains, chunked.num_divergent, chunked.interrupted) == (250, 0, False)
+    assert chunked.acceptance_rate == pytest.approx(float(whole.info.acceptance_rate.mean()))
+
+
+@pytest.mark.parametrize("name", REDUCERS)
+def test_results_are_those_of_one_run(whole, chunked, name):
+    found, true = chunked.summary[name], whole.summary[name]
+    assert_same(found, true, rtol=2e-5, atol=2e-6)
+
+
+def test_the_state_of_all_chunks_continues(whole, chunked):
+    options = {"num_steps": 4, "observe": None}
+    states = (state._replace(reducers=None) for state in (chunked.kept[1], whole.state))
+    a, b = (jl.resume(state, ENERGY, KERNEL, **options).position for state in states)
+    assert np.array_equal(a, b)
+
+
+def test_chosen_chains_and_given_positions():
+    chains = np.arange(40, 5, -1)
+    x = np.linspace(-1, 1, 70, dtype=np.float32).reshape(35, 2)
+    found = in_chunks(
+        init=x, chunk_size=15, chains=chains, num_steps=3, keep=lambda run: run.position
+    )
+    run = jl.sample(KEY, ENERGY, KERNEL, x, chains=chains, num_steps=3, observe=None)
+    np.testing.assert_allclose(found.kept, run.position, atol=1e-6)
+
+
+def test_each_chain_sees_its_own_row():
+    steps = jl.each(jnp.linspace(0.01, 0.3, 60))
+    options = {"num_steps": 3, "num_chains": 60}
+    found = in_chunks(
+        kernel=jl.mala(steps), chunk_size=25, keep=lambda run: run.position, **options
+    )
+    run = jl.sample(KEY, ENERGY, jl.mala(steps), START, observe=None, **options)
+    np.testing.assert_allclose(found.kept, run.position, atol=1e-6)
+
+
+def test_chunks_compile_nothing_more():
+    options = {"num_steps": 3, "keep": lambda run: run.position}
+    in_chunks(num_chains=2 * CHUNK, **options)
+    with jl.verify.assert_no_recompilation():
+        in_chunks(num_chains=5 * CHUNK, **options)
+
+
+def test_diverging_chains_are_counted_and_left_out_and_said_once():
+    x = np.where(np.arange(30) % 10 == 3, 50.0, 0.5).astype(np.float32)[:, None]
+    moments = reducers.pooled(reducers.moments())
+    with pytest.warns(jl.DivergenceWarning) as told:
+        found = in_chunks(
+            jl.energies.double_well(), jl.ula(0.1), x, chunk_size=10, num_steps=9, reducers=moments
+        )
+    (warning,) = [w for w in told if w.category is jl.DivergenceWarning]
+    assert str(warning.message).startswith("in the chunk of chains 0 to 9: 1 of 10 chains turned")
+    assert str(warning.message).endswith("(3 of 3 chunks warn so)")
+    assert found.num_divergent == 3
+    assert (int(found.summary.num_chains), int(found.summary.num_left_out)) == (27, 3)
+    with pytest.raises(jl.DivergenceError) as error:
+        in_chunks(
+            jl.energies.double_well(), jl.ula(0.1), x[3:4], chunk_size=1, num_steps=9,
+            reducers=moments, on_divergence="raise",
+        )  # fmt: skip
+    assert "in the chunk of chains 0 to 0" in error.value.__notes__[-1]
+
+
+def test_ctrl_c_hands_back_the_chunks_done_and_a_checkpoint_continues(tmp_path, whole):
+    visits = []
+
+    def visit(run):
+        visits.append(run.position.shape[0])
+        if len(visits) == 2:
+            raise KeyboardInterrupt
+
+    def keep(run):
+        return run.position, run.state.step
+
+    options = {"keep": keep, "visit": visit, "checkpoint": tmp_path, "every": 1, **OPTIONS}
+    with pytest.warns(jl.InterruptedWarning, match="interrupted after 100 of 250 chains"):
+        first = in_chunks(**options)
+    assert first.interrupted
+    assert first.kept[0].shape == (100, 2)
+    found = in_chunks(**options)
+    assert visits == [100, 100, 100, 50]  # what a checkpoint has is not visited again
+    assert_same(found.kept, (whole.position, whole.state.step), rtol=0, atol=0)
+    assert_same(found.summary, whole.summary, rtol=2e-5, atol=2e-6)
+    with pytest.raises(jl.CheckpointError, match=r"another run: .*num_steps is 20, here it is 10"):
+        in_chunks(**options | {"num_steps": 10, "reducers": REDUCERS["extrema"]})
+
+
+def test_merging_knows_more_chains_than_float32_counts():
+    """Sums are float64: two runs of 2**24 + 1 chains have 2**25 + 2, which float32 has not."""
+    reducer = reducers.pooled(reducers.expectation(lambda state: state.position))
+    run = jl.sample(KEY, ENERGY, KERNEL, START, num_steps=2, num_chains=2, reducers=reducer)
+    many = run.summary._replace(num_chains=np.int32(2**24 + 1))
+    assert int(reducers.merge(reducer, [many, many]).num_chains) == 2**25 + 2
+
+
+class Counts:
+    """The fraction of draws on the right; without the functions that merging needs."""
+
+    init = staticmethod(lambda state: jnp.int32(0))
+    update = staticmethod(lambda acc, state, n: acc + (state.position[0] > 0).astype(jnp.int32))
+    finish = staticmethod(lambda acc, n: acc / n)
+    pool = staticmethod(lambda accs, keep, n: jnp.sum(accs, where=keep) / (n * jnp.sum(keep)))
+
+
+REFUSALS = {
+    "nothing is left": ({}, ValueError, "so nothing would be left of a chunk"),
+    "draws are lost": (
+        {"observe": jl.position, "reducers": REDUCERS["extrema"]},
+        ValueError, "observe: the draws of a chunk are gone after it; pass keep=",
+    ),
+    "cannot merge": (
+        {"reducers": reducers.pooled(Counts())},
+        TypeError, "reducers: pooled results of Counts cannot be merged",
+    ),
+    "no chain axis": (
+        {"keep": lambda run: {"mean": run.position.mean(0)}},
+        ValueError, r"keep: expected arrays with a leading axis of the 100 chains.*\['mean'\]",
+    ),
+    "numbers that differ": (
+        {"keep": lambda run: run.position[0, 0]},
+        ValueError, "keep: a number has to be the same in every chunk",
+    ),
+    "chunk_size": ({"chunk_size": 0}, ValueError, "chunk_size: expected at least 1, got 0"),
+    "every": ({"every": 3}, ValueError, "every: needs checkpoint="),
+    "rows": (
+        {"kernel": jl.ula(jl.each(jnp.ones(9)))},
+        ValueError, "kernel.*: each has 9 rows, but the run has 250 chains",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_refusals(name):
+    options, error, message = REFUSALS[name]
+    if "keep" not in options and "reducers" not in options and name != "nothing is left":
+        options = options | {"keep": lambda run: run.position}
+    with pytest.raises(error, match=message):
+        in_chunks(num_steps=2, num_chains=NUM_CHAINS, **options)
+
+
+def test_it_is_refused_inside_a_program():
+    def sum_of_positions(x):
+        return in_chunks(init=x, num_steps=1, keep=lambda run: run.position).kept.sum()
+
+    with pytest.raises(TypeError, match="call it outside of jit and vmap"):
+        jax.jit(sum_of_positions)(jnp.ones((4, 2)))
+
+
+def test_summaries_of_runs_of_other_lengths_are_not_merged():
+    reducer = REDUCERS["extrema"]
+    runs = [
+        jl.sample(KEY, ENERGY, KERNEL, START, num_steps=n, num_chains=2, reducers=reducer).summary
+        for n in (1, 2)
+    ]
+    with pytest.raises(ValueError, match="the same number of draws, got 1, 2"):
+        reducers.merge(reducer, runs)
+    with pytest.raises(ValueError, match="summaries: none were given"):
+        reducers.merge(reducer, [])
