@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -22,7 +22,8 @@ from jlangevin.sampling.arguments import BlockOptions
 from jlangevin.sampling.counted import CountedSpec
 from jlangevin.sampling.fixed import FixedSpec
 from jlangevin.sampling.health import Sign, any_signs
-from jlangevin.sampling.layout import Layout
+from jlangevin.sampling.layout import Layout, has_accelerators, is_accelerator
+from jlangevin.sampling.paired import PairedSpec
 from jlangevin.sampling.program import Outcome
 from jlangevin.sampling.progress import Progress
 from jlangevin.sampling.run import Run
@@ -84,25 +85,36 @@ def run(
 
 
 def _program_arguments(
-    plan: Plan, state: SamplerState, setup: Setup, layout: Layout, *, inside: bool = False
+    plan: Plan, state: SamplerState, setup: Setup, layout: Layout
 ) -> dict[str, Any]:
-    """The arguments of `program.advance` that carry out a plan: see `CountedSpec`, `FixedSpec`.
+    """The arguments of `program.advance` that carry out a plan, by the loop that the devices want.
 
-    `inside`: the run is part of another program. On an accelerator, a loop whose length is data
-    would make the host wait at every iteration, so the number of steps is static there.
+    On an accelerator, a loop whose length is data would make the host wait at every iteration, so
+    the number of steps is static there.
     """
-    how: CountedSpec | FixedSpec
-    done: Any = (state.step, state.tally.num_steps, state.tally.num_draws)
-    if known := trees.is_concrete(done):
-        done = [int(number) for number in done]
-    step_range = StepRange(*map(np.int32 if known else jnp.int32, StepRange.of(plan, *done)))
-    if not inside and layout.device(state.streams.high).platform == "cpu":
+    how: CountedSpec | FixedSpec | PairedSpec
+    step_range, parity = _range_and_parity(plan, state)
+    if is_accelerator(layout.device(state.streams.high)):
+        how = _static_form_on_a_card(plan, parity)
+    else:
         kept = setup.observe.whole is not None
         recorded = kept or bool(jax.tree.leaves(state.reducers))
         how = CountedSpec(plan.thin if recorded else 1, plan.num_draws if kept else 0)
-    else:
-        how = FixedSpec(plan, done[0] % 2 if known else None)
     return {"step_range": step_range, "how": how, "layout": layout}
+
+
+def _range_and_parity(plan: Plan, state: SamplerState) -> tuple[StepRange, int | None]:
+    """The steps of a plan, and whether the first is odd; None if that is not known."""
+    done: Any = (state.step, state.tally.num_steps, state.tally.num_draws)
+    if not trees.is_concrete(done):
+        return StepRange(*map(jnp.int32, StepRange.of(plan, *done))), None
+    done = [int(number) for number in done]
+    return StepRange(*map(np.int32, StepRange.of(plan, *done))), done[0] % 2
+
+
+def _static_form_on_a_card(plan: Plan, parity: int | None) -> FixedSpec | PairedSpec:
+    # Recomputing in reverse-mode differentiation goes by blocks.
+    return FixedSpec(plan, parity) if plan.remat or parity is None else PairedSpec(plan, parity)
 
 
 def _run_traced(
@@ -124,8 +136,19 @@ def _run_traced(
             "program and cannot be cut into blocks; call sample outside of it"
         )
     xla.warn_if_miscompiled(jax.tree.leaves((state, setup)))
-    by = _program_arguments(plan, state, setup, layout, inside=True)
-    advance = partial(program.advance, state, setup, **by)
+    step_range, parity = _range_and_parity(plan, state)
+
+    def advance(careful: bool = False) -> Outcome:
+        def by(how: FixedSpec | PairedSpec) -> Callable[[SamplerState, Setup], Outcome]:
+            rest: Any = {"step_range": step_range, "layout": layout, "careful": careful}
+            return lambda state, setup: program.advance(state, setup, how=how, **rest)
+
+        on_cpu, on_card = by(FixedSpec(plan, parity)), by(_static_form_on_a_card(plan, parity))
+        if not has_accelerators():
+            return on_cpu(state, setup)
+        found: Outcome = lax.platform_dependent(state, setup, cpu=on_cpu, default=on_card)
+        return found
+
     out = advance()
     if not options.ignores:
         out = lax.cond(

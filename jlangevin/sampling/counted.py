@@ -66,7 +66,7 @@ class Counted(Steps):
         def in_block(carry: Carry) -> jax.Array:
             return (carry.step - first < self.block_steps) & (carry.step < self.step_range.ends)
 
-        step = partial(self.step, made=made, first=first)
+        step = partial(self.step, noise_at=lambda number: made.at(number - first))
         if not self.records:
             return lax.while_loop(in_block, step, moving[0]), moving[1]
         turn = self.step_and_record if self.thin == 1 else partial(self.step_until_due, in_block)

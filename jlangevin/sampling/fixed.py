@@ -56,7 +56,7 @@ class Fixed(Steps):
         setup: Setup,
         step_range: StepRange,
         *,
-        how: FixedSpec,
+        how: Any,  # FixedSpec, or that of a subclass
         careful: bool,
     ) -> tuple[PyTree, SamplerState, Health]:
         """The draws, the state afterwards, and how the chains ended."""
@@ -108,7 +108,7 @@ class Fixed(Steps):
         made = self.block_noise(first // 2, (segment.num_steps + spare + 1) // 2)
 
         def step(_: Any, carry: Carry) -> Carry:
-            return self.step(carry, made, first)
+            return self.step(carry, lambda number: made.at(number - first))
 
         def draw(carry: Carry, _: None) -> tuple[Carry, PyTree]:
             carry = (

@@ -15,7 +15,7 @@ from jlangevin._core import trees
 from jlangevin._core.trees import PyTree
 from jlangevin.sampling.state import SamplerState, Setup, Tally
 
-__all__ = ["Layout", "as_layout"]
+__all__ = ["Layout", "as_layout", "has_accelerators", "is_accelerator"]
 
 
 class Layout(NamedTuple):
@@ -98,6 +98,16 @@ class Layout(NamedTuple):
     def device(self, placed: jax.Array) -> jax.Device:
         """One of this process's devices that the run will use."""
         return self.mesh.local_devices[0] if self.mesh else next(iter(placed.devices()))
+
+
+def is_accelerator(device: jax.Device) -> bool:
+    """Whether programs for a device are laid out as a card wants them."""
+    return device.platform != "cpu"
+
+
+def has_accelerators() -> bool:
+    """Whether a program may be made for one."""
+    return any(map(is_accelerator, jax.devices()))
 
 
 def as_layout(sharding: Any, chained: Any, num_chains: int) -> Layout:

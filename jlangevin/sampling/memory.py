@@ -17,7 +17,7 @@ from jlangevin._core import trees
 from jlangevin._core.compiling import cached_while_alive, result_shapes
 from jlangevin._core.trees import Parted, PyTree, Structure
 from jlangevin.sampling import program
-from jlangevin.sampling.layout import Layout
+from jlangevin.sampling.layout import Layout, is_accelerator
 from jlangevin.sampling.state import Plan, SamplerState, Setup
 from jlangevin.sampling.steps import MIN_BLOCK_STEPS, check_observed
 
@@ -34,7 +34,9 @@ def check_fits(
 ) -> None:
     """Raise MemoryError if a run from `state` (shapes suffice) cannot fit on a device."""
     need = _footprint_of(
-        *_abstract_leaves(state), *map(_abstract_parted, (setup.kernel, setup.observe))
+        *_abstract_leaves(state),
+        *map(_abstract_parted, (setup.kernel, setup.observe)),
+        2 if is_accelerator(device) and not plan.remat else MIN_BLOCK_STEPS,
     )
     num_draws = plan.num_draws
     total = need.total(num_draws) // layout.num_devices
@@ -86,6 +88,7 @@ def _footprint_of(
     leaves: AbstractLeaves,
     kernel_described: AbstractParted,
     observe_described: AbstractParted,
+    block_steps: int,
 ) -> _Footprint:
     state: SamplerState = jax.tree.unflatten(structure, leaves)
     seen = result_shapes(_observed_draws, _with_shapes(observe_described), state.kernel)
@@ -93,7 +96,7 @@ def _footprint_of(
     num_chains = state.streams.high.shape[0]
     like = trees.one_chain(state.kernel.position)
     numbers = num_chains * noise.count(kernel.step_noise, like)
-    made = MIN_BLOCK_STEPS * numbers * trees.float_dtype(like).itemsize
+    made = block_steps * numbers * trees.float_dtype(like).itemsize
     return _Footprint(_bytes(seen), _bytes(state), _bytes(state.reducers), made)
 
 

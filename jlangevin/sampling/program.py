@@ -24,6 +24,7 @@ from jlangevin.sampling.counted import CountedSpec
 from jlangevin.sampling.fixed import FixedSpec
 from jlangevin.sampling.health import Health, first_fault
 from jlangevin.sampling.layout import Layout
+from jlangevin.sampling.paired import PairedSpec
 from jlangevin.sampling.state import SamplerState, Setup, StepRange, Tally
 from jlangevin.sampling.steps import check_on_shapes
 
@@ -96,7 +97,7 @@ def advance(
     setup: Setup,
     step_range: StepRange,
     *,
-    how: CountedSpec | FixedSpec,
+    how: CountedSpec | FixedSpec | PairedSpec,
     layout: Layout,
     careful: bool = False,
 ) -> Outcome:

@@ -148,8 +148,8 @@ class Steps:
         wants = self.kernel.step_noise
         return noise.pairs(self.streams, wants, self.like, pair, max(num_pairs, _MIN_PAIRS))
 
-    def step(self, carry: Carry, made: Pairs, first: Any) -> Carry:
-        """One step of every chain, with noise that begins at step `first`.
+    def step(self, carry: Carry, noise_at: Callable[[jax.Array], PyTree]) -> Carry:
+        """One step of every chain, with the noise of its number.
 
         Only a careful step checks for chains that turned non-finite, which costs as much as a cheap
         step. Without, they are found later: a state that is not finite must stay so (`Kernel`).
@@ -164,7 +164,7 @@ class Steps:
             return sound(kernel, moved), info
 
         each = partial(jax.vmap, in_axes=-1, out_axes=-1)
-        xi = made.at(carry.step - first)
+        xi = noise_at(carry.step)
         if self.rows:
             moved, info = each(differing)(self.rows, carry.kernel, xi)
         else:  # without a call of ours in between, which would be read in every error

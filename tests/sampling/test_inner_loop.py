@@ -3,6 +3,7 @@
 No test times anything. These read the program that XLA makes for the CPU.
 """
 
+import math
 import re
 
 import jax
@@ -75,6 +76,44 @@ def test_in_every_loop_the_chains_are_last(name):
     loops = text[: text.index("\nENTRY ")]
     assert "f32[2,10000]" in loops
     assert not re.findall(r" = f32\[10000,[\d,]+\]\S* (?:fusion|while)\(", loops)
+
+
+# On accelerators ------------------------------------------------------------------------------
+
+
+def largest_array(text):
+    """The greatest number of elements of any array in a program, before XLA optimises it."""
+    found = re.findall(r"tensor<((?:\d+x)+)(?:f32|ui32|complex<f32>)>", text)
+    return max(math.prod(map(int, shape.strip("x").split("x"))) for shape in found)
+
+
+@pytest.mark.parametrize("thin", [1, 3, 4])
+@pytest.mark.parametrize("kernel", [jl.ula(0.01), *KERNELS.values()], ids=["ula", *KERNELS])
+def test_on_a_card_no_block_of_noise_is_an_array(monkeypatch, kernel, thin):
+    """It would go through the card's memory. The program is the one that JAX would give CUDA."""
+    monkeypatch.setattr(blocks, "has_accelerators", lambda: True)
+
+    def position(key, x):
+        options = {"num_steps": 240, "thin": thin, "observe": None, "on_divergence": "ignore"}
+        return jl.sample(key, jl.energies.double_well(dim=2), kernel, x, **options).position
+
+    traced = jax.jit(position).trace(jax.random.key(0), jnp.zeros((1_000, 2)))
+    state = largest_array(traced.lower(lowering_platforms=("cuda",)).as_text())
+    numbers = jl.noise.count(kernel.step_noise, jnp.zeros(2))
+    assert state <= 2 * max(numbers, 2) * 1_000
+    assert largest_array(traced.lower(lowering_platforms=("cpu",)).as_text()) > 2 * state
+
+
+def test_a_program_for_both_runs_on_the_cpu(monkeypatch):
+    def position(x):
+        energy, options = jl.energies.double_well(dim=2), {"num_steps": 5, "observe": None}
+        return jl.sample(jax.random.key(0), energy, jl.mala(0.1), x, **options).position
+
+    x = jnp.linspace(-1.0, 1.0, 128).reshape(64, 2)
+    alone = position(x)
+    monkeypatch.setattr(blocks, "has_accelerators", lambda: True)
+    assert jnp.allclose(jax.jit(position)(x), alone, atol=1e-5)
+    assert jnp.isfinite(jax.grad(lambda x: position(x).sum())(x)).all()
 
 
 def test_what_is_dear_in_a_sum_over_elements_is_not_computed_in_it():

@@ -14,6 +14,7 @@ import pytest
 import jlangevin as jl
 from jlangevin.sampling import blocks
 from jlangevin.sampling.fixed import FixedSpec
+from jlangevin.sampling.paired import PairedSpec
 
 ENERGY = jl.energies.double_well(dim=2)
 START = np.random.default_rng(0).normal(size=(30, 2)).astype(np.float32)
@@ -99,13 +100,14 @@ FORMS = [
 
 @pytest.mark.parametrize("options", FORMS)
 @pytest.mark.parametrize("name", KERNELS)
-def test_a_number_of_steps_that_is_compiled_in_gives_the_same_run(monkeypatch, name, options):
+@pytest.mark.parametrize("form", [FixedSpec, PairedSpec])
+def test_a_number_of_steps_that_is_compiled_in_gives_the_same_run(monkeypatch, form, name, options):
     """This is how a run compiles as a part of another program, and on accelerators."""
     counted = sample(KERNELS[name], **options)
     by = blocks._program_arguments
 
     def fixed(plan, state, work, layout):
-        return by(plan, state, work, layout) | {"how": FixedSpec(plan, int(state.step) % 2)}
+        return by(plan, state, work, layout) | {"how": form(plan, int(state.step) % 2)}
 
     monkeypatch.setattr(blocks, "_program_arguments", fixed)
     found = sample(KERNELS[name], **options)
