@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jlangevin as jl
-from jlangevin._core.trees import pytree_dataclass
+from jlangevin._core.trees import pytree_dataclass, static_field
 from jlangevin.kernels.around import Around
 from jlangevin.noise import Streams, Want
 
@@ -51,13 +51,17 @@ class State(NamedTuple):
 @pytree_dataclass
 class Rule:
     """A kernel given by its rule (∇E, x, second, ξ) -> (x, second); `scale` is that of the initial
-    `second`."""
+    `second`. With more normals than one, ξ is a tuple of them."""
 
     rule: Any
     scale: float = 1.0
+    normals: int = static_field(default=1)
 
     init_noise: ClassVar[Want] = Want.NORMAL
-    step_noise: ClassVar[Want] = Want.NORMAL
+
+    @property
+    def step_noise(self) -> Any:
+        return Want.NORMAL if self.normals == 1 else (Want.NORMAL,) * self.normals
 
     def init(self, energy: Any, position: Any, noise: Any) -> State:
         return State(position, self.scale * noise)
@@ -164,6 +168,106 @@ UNDERDAMPED = Family(
         "stale force": changed(stale=True),
         "first velocity without T/m": Rule(baoab, 2.0),
         "friction of a half step": _underdamped(friction=FRICTION / 2),
+    },
+)
+
+
+def ubu(
+    g: Any,
+    x: Any,
+    v: Any,
+    xi: tuple[Any, ...],
+    *,
+    t: float = H / 2,
+    lead: float | None = None,
+    shared: float = 1.0,
+    apart: float = 1.0,
+    twice: bool = True,
+) -> tuple[Any, Any]:
+    """Moments of U as in textbooks, with changes."""
+    a, kept = FRICTION * t, np.exp(-FRICTION * t)
+    lead = (1 - kept) / FRICTION if lead is None else lead
+    of_v, both = 1 - kept**2, (1 - kept) ** 2 / FRICTION
+    of_x = (2 * a - 3 + 4 * kept - kept**2) / FRICTION**2
+    lower = np.linalg.cholesky([[of_v, both], [both, of_x]]) * np.sqrt(TEMPERATURE / MASS)
+    for first, second in (xi[:2], xi[2:]):
+        x = x + lead * v + shared * lower[1, 0] * first + apart * lower[1, 1] * second
+        v = kept * v + lower[0, 0] * first
+        if second is xi[1] or not twice:
+            v = v - H * g(x) / MASS / (1 if twice else 2)
+    return x, v
+
+
+def flying(**changes: Any) -> Rule:
+    """UBU written out, with changes."""
+    return Rule(lambda *args: ubu(*args, **changes), float(np.sqrt(TEMPERATURE / MASS)), 4)
+
+
+UBU = Family(
+    _underdamped(splitting="UBU"),
+    {
+        "BUB for UBU": _underdamped(splitting="BUB"),
+        "BAOAB for UBU": _underdamped(),
+        "position moved as without friction": flying(lead=H / 2),
+        "noise of the position not that of the velocity": flying(shared=0.0),
+        "noise of the position forgotten": flying(shared=0.0, apart=0.0),
+        "second normal twice as large": flying(apart=2.0),
+        "halves taken whole": flying(t=H),
+        "half of B after each U": flying(twice=False),
+    },
+)
+
+
+def quicsort(
+    g: Any,
+    x: Any,
+    v: Any,
+    xi: tuple[Any, ...],
+    *,
+    nodes: tuple[float, float] = (0.5 - 3**0.5 / 6, 0.5 + 3**0.5 / 6),
+    third: float = 1 / 3,
+    rest: tuple[float, float] | None = None,
+    shift: float = 6.0,
+    back: float = 6.0,
+    line: float = 12.0,
+    bend: float = 720.0,
+) -> tuple[Any, Any]:
+    """The formulas of `jlangevin.quicsort`, with changes."""
+    c, d = nodes
+    late, early = (d, c) if rest is None else rest
+
+    def a(t: float) -> float:
+        return float(1 - np.exp(-FRICTION * t)) / FRICTION
+
+    def b(t: float) -> float:
+        return (t - a(t)) / FRICTION
+
+    sigma = np.sqrt(2 * FRICTION * TEMPERATURE / MASS)
+    w, h, k = (sigma * np.sqrt(H / n) * z for n, z in zip((1, 12, bend), xi, strict=True))
+    u, w = v + h + shift * k, (w - line * k) / H
+    f = g(x + a(c * H) * u + b(c * H) * w) / MASS
+    s = g(x + a(d * H) * u + b(d * H) * w - H * a(third * H) * f) / MASS
+    x = x + a(H) * u + b(H) * w - H / 2 * (a(late * H) * f + a(early * H) * s)
+    kept = [float(np.exp(-FRICTION * t * H)) for t in (1.0, late, early)]
+    v = kept[0] * u + a(H) * w - H / 2 * (kept[1] * f + kept[2] * s) - h + back * k
+    return x, v
+
+
+def shifted(**changes: Any) -> Rule:
+    """QUICSORT written out, with changes."""
+    return Rule(lambda *args: quicsort(*args, **changes), float(np.sqrt(TEMPERATURE / MASS)), 3)
+
+
+QUICSORT = Family(
+    jl.quicsort(H, FRICTION, mass=MASS, temperature=TEMPERATURE),
+    {
+        "forces of each other's time": shifted(rest=(0.5 - 3**0.5 / 6, 0.5 + 3**0.5 / 6)),
+        "first stage looked at twice": shifted(nodes=(0.5 - 3**0.5 / 6,) * 2),
+        "whole for a third": shifted(third=1.0),
+        "K forgotten in the first jump": shifted(shift=0.0),
+        "K of the wrong sign in the last jump": shifted(back=-6.0),
+        "K forgotten on the line": shifted(line=0.0),
+        "K of the variance of H": shifted(bend=12.0),
     },
 )
 

@@ -354,6 +354,33 @@ def jax_md() -> Iterator[Claim]:
     )
 
 
+def diffrax() -> Iterator[Claim]:
+    import diffrax
+
+    h, friction, inverse_mass = 0.5, 0.8, 0.5
+    field = friction, inverse_mass, lambda x, _: -jax.grad(log_density)(x)
+    levy = diffrax.SpaceTimeTimeLevyArea
+
+    def step(key: jax.Array, z: jax.Array) -> jax.Array:
+        like = jax.ShapeDtypeStruct((2,), z.dtype)
+        motion = diffrax.UnsafeBrownianPath(like, key=key, levy_area=levy)
+        terms = diffrax.MultiTerm(
+            diffrax.UnderdampedLangevinDriftTerm(*field),
+            diffrax.UnderdampedLangevinDiffusionTerm(*field[:2], motion),
+        )
+        start = z[:2], z[2:]
+        adjoint = diffrax.ForwardMode()
+        found = diffrax.diffeqsolve(terms, diffrax.QUICSORT(), 0.0, h, h, start, adjoint=adjoint)
+        return jnp.concatenate([found.ys[0][-1], found.ys[1][-1]])
+
+    yield Claim(
+        f"QUICSORT, dt {h}, gamma {friction}, u {inverse_mass}",
+        "quicsort(dt, gamma, mass=1 / u)",
+        each(step),
+        exact(jl.quicsort(h, friction, mass=1 / inverse_mass)),
+    )
+
+
 def openmm() -> Iterator[Claim]:
     import openmm
 
@@ -455,6 +482,7 @@ PEERS = {
     "pints": Peer(("pints==0.6.1",), pints),
     "thermox": Peer(("thermox==0.0.6",), thermox),
     "jax-md": Peer(("jax-md==0.2.29",), jax_md),
+    "diffrax": Peer(("diffrax==0.7.2",), diffrax),
     "openmm": Peer(("openmm==8.6.1",), openmm),
     "posteriors": Peer(("posteriors==0.1.3", "torch==2.13.0"), posteriors),
 }

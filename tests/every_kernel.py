@@ -56,6 +56,7 @@ CASES = {
     "leimkuhler_matthews": Case(lambda h=0.1, **_: jl.leimkuhler_matthews(h), "affine"),
     "tamed_ula": Case(lambda h=0.1, **_: jl.tamed_ula(h), None),
     "underdamped": Case(lambda h=0.3, **_: jl.underdamped(h, 1.0), "affine"),
+    "quicsort": Case(lambda h=0.3, **_: jl.quicsort(h, 1.0), "affine"),
     "microcanonical": Case(lambda h=0.3, **_: jl.microcanonical(h, 1.0), None),
     "mala": Case(lambda h=0.1, **_: jl.mala(h), "kept"),
     "barker": Case(lambda h=0.1, **_: jl.barker(h), "kept"),

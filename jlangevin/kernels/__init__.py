@@ -29,6 +29,7 @@ from jlangevin.kernels.mirrored import Mirrored, MirroredState, mirrored
 from jlangevin.kernels.preconditioner import Dense, Diagonal, LowRank
 from jlangevin.kernels.predictor_corrector import PredictorCorrector, predictor_corrector
 from jlangevin.kernels.projected import Projected, projected
+from jlangevin.kernels.quicsort import QUICSORT, QUICSORTState, quicsort
 from jlangevin.kernels.reflected import Reflected, reflected
 from jlangevin.kernels.reflected_mala import ReflectedMALA, reflected_mala
 from jlangevin.kernels.sghmc import SGHMC, SGHMCState, sghmc
@@ -45,6 +46,7 @@ from jlangevin.kernels.underdamped import (
 __all__ = [
     "MALA",
     "MALT",
+    "QUICSORT",
     "SGHMC",
     "SGLD",
     "ULA",
@@ -70,6 +72,7 @@ __all__ = [
     "MirroredState",
     "PredictorCorrector",
     "Projected",
+    "QUICSORTState",
     "Reflected",
     "ReflectedMALA",
     "Rejections",
@@ -95,6 +98,7 @@ __all__ = [
     "mirrored",
     "predictor_corrector",
     "projected",
+    "quicsort",
     "reflected",
     "reflected_mala",
     "sghmc",

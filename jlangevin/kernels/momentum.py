@@ -1,4 +1,5 @@
-"""What kernels with a thermal velocity share: its law N(0, T M⁻¹), and the move O that keeps it."""
+"""What kernels with a thermal velocity share: its law N(0, T M⁻¹), and the moves O and U that
+keep it."""
 
 from __future__ import annotations
 
@@ -7,11 +8,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jlangevin._core.arithmetic import tanh_shares
 from jlangevin.kernels.base import Hyper, Position, cast
 from jlangevin.kernels.preconditioner import Preconditioner, Scalar, as_mass
 
 __all__ = [
     "added",
+    "coasted",
     "inverse_mass",
     "ornstein_uhlenbeck",
     "ornstein_uhlenbeck_or_fresh",
@@ -68,6 +71,43 @@ def ornstein_uhlenbeck(
 
     scales, noise = inverse_mass.unmultiplied(noise)
     return jax.tree.map(move, velocity, noise, scales)
+
+
+def coasted(
+    position: Position,
+    velocity: Position,
+    noise: tuple[Position, Position],
+    inverse_mass: Scalar | Preconditioner,
+    step_size: Hyper,
+    friction: Hyper,
+    temperature: Hyper,
+    parts: int = 1,
+) -> tuple[Position, Position]:
+    """The move U for t = h/parts, exact: O on the velocity, and where it has meanwhile led.
+
+        x' = x + τ (v + v') + sqrt(2T (t - 2τ)/γ) L ξ_2,    τ = tanh(γt/2)/γ
+
+    ξ_2 is independent of the ξ_1 of O: what the position's noise has in common with the velocity's
+    is in v'.
+    """
+    fresh, apart = noise
+    arguments = inverse_mass, step_size, friction, temperature, parts
+    after = ornstein_uhlenbeck(velocity, fresh, *arguments)
+
+    def move(
+        x: jax.Array, v: jax.Array, w: jax.Array, xi: jax.Array, scale: jax.Array
+    ) -> jax.Array:
+        time = _share(step_size, x, parts)
+        ratio, gap = tanh_shares(cast(friction, x) * time / 2)
+        reach = time * ratio / 2
+        sigma = scale * (time * jnp.sqrt(gap * cast(temperature, x)))
+        cold = sigma == 0
+        share = reach / jnp.where(cold, 1, sigma)
+        path = v + w
+        return jnp.where(cold, x + reach * path, x + sigma * (xi + share * path))
+
+    scales, apart = inverse_mass.unmultiplied(apart)
+    return jax.tree.map(move, position, velocity, after, apart, scales), after
 
 
 def ornstein_uhlenbeck_or_fresh(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -17,7 +18,7 @@ from jlangevin.kernels.base import (
     Position,
     hyperparameter,
 )
-from jlangevin.kernels.momentum import added, ornstein_uhlenbeck, rescaled, thermal
+from jlangevin.kernels.momentum import added, coasted, ornstein_uhlenbeck, rescaled, thermal
 from jlangevin.kernels.preconditioner import Preconditioner, Scalar, as_mass
 from jlangevin.noise import Want
 
@@ -47,7 +48,7 @@ class Underdamped(Convertible):
 
     @property
     def step_noise(self) -> tuple[Want, ...]:
-        return (Want.NORMAL,) * self._count("O")
+        return (Want.NORMAL,) * (self._count("O") + 2 * self._count("U"))
 
     def init(self, energy: Energy, position: Position, noise: Noise) -> UnderdampedState:
         velocity = thermal(self.temperature, self.inverse_mass.factor(noise))
@@ -69,8 +70,11 @@ class Underdamped(Convertible):
                     x, path = self._drift(x, path), None
                     acceleration = self._accelerate(energy, x)
                 v = added(self.step_size, v, acceleration, self._count("B"))
+            elif letter == "O":
+                v = ornstein_uhlenbeck(v, next(normals), *self._heat("O"))
             else:
-                v = self._thermalize(v, next(normals))
+                x, v = coasted(x, v, (next(normals), next(normals)), *self._heat("U"))
+                acceleration = None
         x = self._drift(x, path)
         return UnderdampedState(x, v, acceleration if self._carries() else None), Info()
 
@@ -83,8 +87,8 @@ class Underdamped(Convertible):
 
     def _carries(self) -> bool:
         """Whether a step's last force is the next one's first."""
-        word = self.splitting
-        return word.index("B") < word.index("A") and word.rindex("B") > word.rindex("A")
+        before, *_, after = re.split("[AU]", self.splitting)
+        return "B" in before and "B" in after
 
     def _count(self, letter: str) -> int:
         return self.splitting.count(letter)
@@ -97,15 +101,14 @@ class Underdamped(Convertible):
         """The moves A that are still to be made."""
         return position if path is None else added(self.step_size, position, path, self._count("A"))
 
-    def _thermalize(self, velocity: Position, noise: Position) -> Position:
-        return ornstein_uhlenbeck(
-            velocity,
-            noise,
+    def _heat(self, letter: str) -> tuple[Any, ...]:
+        """What the moves O and U need besides state and noise."""
+        return (
             self.inverse_mass,
             self.step_size,
             self.friction,
             self.temperature,
-            self._count("O"),
+            self._count(letter),
         )
 
 
@@ -126,17 +129,25 @@ def underdamped(
 
         A    x += dt v
         B    v -= dt M⁻¹ ∇E(x)
-        O    v  = e^{-γ dt} v + sqrt((1 - e^{-2γ dt}) T) M^{-1/2} ξ,    ξ ~ N(0, I)
+        O    v' = e^{-γ dt} v + sqrt((1 - e^{-2γ dt}) T) M^{-1/2} ξ_1,    ξ ~ N(0, I)
+        U    v' as by O,  x' = x + τ (v + v') + sqrt(2T (dt - 2τ)/γ) M^{-1/2} ξ_2
+             with τ = tanh(γ dt/2)/γ
 
-    It samples p(x, v) ∝ exp(-(E(x) + ½ vᵀMv)/T); the symmetric words below do up to a bias of order
-    h². With κ = h²λ/(4m) they are stable on a quadratic energy iff κ < 1, whatever the friction,
-    and have the stationary variances, relative to T/λ and T/m,
+    U is A and O in one, the motion without a force. It samples p(x, v) ∝ exp(-(E(x) + ½ vᵀMv)/T);
+    the symmetric words below do up to a bias of order h². With κ = h²λ/(4m) they are stable on a
+    quadratic energy iff κ < 1, whatever the friction, and have the stationary variances, relative
+    to T/λ and T/m,
 
         BAOAB  1, 1 - κ       ABOBA  1, 1/(1 - κ)       OBABO  1/(1 - κ), 1       OABAO  1 - κ, 1
 
-    The first velocity is drawn from N(0, T M⁻¹). These words cost one gradient a step, as the
+    UBU and BUB (Sanz-Serna and Zygalakis 2021) are for following a path: for the same Brownian
+    motion they are h² away from the diffusion, where those words are h away. They are stable iff
+    κ tanh(y)/y < 1, y = γh/2. Their variances are near 1 - 2κ/3, 1 + κ/3 for UBU and 1 + κ/3,
+    1 - 2κ/3 for BUB, with γh and κ small.
+
+    The first velocity is drawn from N(0, T M⁻¹). All these words cost one gradient a step, as the
     force at a step's end is carried to the next, and so does any whose B's are, going round, all
-    between the same two A's; each O costs one normal an element.
+    between the same two A's or U's. Each O costs one normal an element, and each U two.
 
     Args:
         step_size: h > 0, a scalar or a function of the step (see `Schedule`).
@@ -145,7 +156,7 @@ def underdamped(
         mass: M, constant, symmetric and positive definite: a number, a (d, d) matrix over the
             raveled position, or M's diagonal as a pytree like the position.
         temperature: T > 0, a scalar or a function of the step, which may end at 0.
-        splitting: a word of the letters A, B and O.
+        splitting: a word of the letters A, B and O, or of B and U.
 
     Raises:
         ValueError: a hyper-parameter that is not finite and positive, M not symmetric positive
@@ -163,10 +174,10 @@ def underdamped(
     """
     if not isinstance(splitting, str):
         raise TypeError(f'splitting: expected a word such as "BAOAB", got {splitting!r}')
-    if set(splitting) != set("ABO"):
+    if set(splitting) not in (set("ABO"), set("BU")):
         raise ValueError(
-            f"splitting: expected a word of the letters A, B and O with each at least once, such "
-            f'as "BAOAB", got {splitting!r}'
+            "splitting: expected a word of the letters A, B and O with each at least once, such as "
+            f'"BAOAB", or of B and U, such as "UBU", got {splitting!r}'
         )
     return Underdamped(
         hyperparameter("step_size", step_size),

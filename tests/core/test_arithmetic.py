@@ -1,11 +1,13 @@
-"""Square roots with a derivative everywhere, and reductions written out."""
+"""Square roots with a derivative everywhere, reductions written out, differences without loss."""
+
+from decimal import Decimal, localcontext
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jlangevin._core.arithmetic import WRITTEN_OUT, fold, root
+from jlangevin._core.arithmetic import WRITTEN_OUT, decayed, fold, root, tanh_shares
 
 
 def test_a_root_has_the_derivative_0_at_0_and_nan_at_nan():
@@ -19,3 +21,20 @@ def test_a_reduction_is_the_same_written_out(length):
     terms = jnp.arange(3.0 * length).reshape(length, 3)
     np.testing.assert_array_equal(fold(jnp.add, jnp.sum, terms), np.sum(terms, axis=0))
     np.testing.assert_array_equal(fold(jnp.maximum, jnp.max, terms), np.max(terms, axis=0))
+
+
+def test_differences_of_nearly_equal_numbers_lose_nothing(dtype):
+    """(y - tanh y)/y² and (a - 1 + e^{-a})/a² against 80 digits."""
+    values = jnp.concatenate([jnp.array([1e-20]), jnp.geomspace(1e-9, 50, 200)]).astype(dtype)
+    found = [np.asarray(x, np.float64) for x in (*tanh_shares(values), *decayed(values))]
+    wanted = []
+    with localcontext(prec=80):
+        for y in map(Decimal, np.asarray(values, np.float64)):
+            double, single = (2 * y).exp(), (-y).exp()
+            tangent = (double - 1) / (double + 1)
+            exact = tangent / y, (y - tangent) / y**2, (1 - single) / y, (y - 1 + single) / y**2
+            wanted.append([float(x) for x in exact])
+    rounding = 8 * float(jnp.finfo(dtype).eps)
+    np.testing.assert_allclose(found, np.transpose(wanted), rtol=rounding)
+    at_zero = *tanh_shares(jnp.zeros((), dtype)), *decayed(jnp.zeros((), dtype))
+    np.testing.assert_array_equal(at_zero, [1.0, 0.0, 1.0, 0.5])

@@ -16,11 +16,15 @@ pytestmark = pytest.mark.slow
 NUM_CHAINS = 20_000
 FAMILIES = {
     "underdamped": mutants.UNDERDAMPED,
+    "UBU": mutants.UBU,
+    "quicsort": mutants.QUICSORT,
     "leimkuhler_matthews": mutants.LEIMKUHLER_MATTHEWS,
     "tamed_ula": mutants.TAMED,
 }
 WRITTEN_OUT = {
     "underdamped": mutants.changed(),
+    "UBU": mutants.flying(),
+    "quicsort": mutants.shifted(),
     "leimkuhler_matthews": mutants.halves(mutants.mean),
     "tamed_ula": mutants.tamed(lambda g: mutants.ETA * jnp.linalg.norm(g)),
 }

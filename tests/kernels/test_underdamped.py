@@ -11,7 +11,8 @@ from jlangevin.kernels import Diagonal, LeimkuhlerMatthewsState, UnderdampedStat
 from jlangevin.noise import Want
 
 SYMMETRIC = ("BAOAB", "OBABO", "ABOBA", "OABAO")
-WORDS = (*SYMMETRIC, "ABO", "BAO", "BOA", "BABO", "AOBABOA", "OBBAAO", "ABABO")
+FLYING = ("UBU", "BUB")
+WORDS = (*SYMMETRIC, "ABO", "BAO", "BOA", "BABO", "AOBABOA", "OBBAAO", "ABABO", *FLYING, "BUUB")
 
 
 def setting():
@@ -20,21 +21,39 @@ def setting():
     return energy, start
 
 
+def flight(friction, t):
+    """The move U of (x, v) in one dimension and units of T/m, by the moments of textbooks: its
+    matrix, and the root of its covariance, the velocity's normal first."""
+    a, kept = friction * t, np.exp(-friction * t)
+    matrix = np.array([[1.0, (1 - kept) / friction], [0.0, kept]])
+    of_v, both = 1 - kept**2, (1 - kept) ** 2 / friction
+    of_x = (2 * a - 3 + 4 * kept - kept**2) / friction**2
+    lower = np.linalg.cholesky([[of_v, both], [both, of_x]])
+    return matrix, lower[::-1]
+
+
+def noises_of(word):
+    return word.count("O") + 2 * word.count("U")
+
+
 def by_the_letter(word, gradient, x, v, noises, *, h, friction, mass, temperature):
     """NumPy, one letter after the other."""
     x, v, noises = np.float64(x), np.float64(v), iter(noises)
     inverse = np.linalg.inv(mass)
+    root = np.linalg.inv(np.linalg.cholesky(mass)).T  # the kernel's, of M⁻¹: M = C Cᵀ, C⁻ᵀ
     for letter in word:
         dt = h / word.count(letter)
         if letter == "A":
             x = x + dt * v
         elif letter == "B":
             v = v - dt * inverse @ np.float64(gradient(jnp.asarray(x, float)))
-        else:
+        elif letter == "O":
             hot = np.sqrt((1 - np.exp(-2 * friction * dt)) * temperature)
-            # The kernel's root of M⁻¹: M = C Cᵀ, C⁻ᵀ.
-            xi = np.linalg.inv(np.linalg.cholesky(mass)).T @ np.float64(next(noises))
-            v = np.exp(-friction * dt) * v + hot * xi
+            v = np.exp(-friction * dt) * v + hot * root @ np.float64(next(noises))
+        else:
+            matrix, lower = flight(friction, dt)
+            fresh = [root @ np.float64(next(noises)) for _ in range(2)]
+            x, v = matrix @ np.stack([x, v]) + np.sqrt(temperature) * lower @ np.stack(fresh)
     return x, v
 
 
@@ -52,7 +71,7 @@ def test_steps_are_the_letters_of_the_word(word, form, dtype):
     np.testing.assert_allclose(state.velocity, v, rtol=1e-5)
     constants = {"h": 0.3, "friction": 1.3, "mass": matrix_of(form), "temperature": 0.7}
     for k in (1.0, -2.0):
-        noises = tuple(k * jnp.array([2.0 + i, -1.0]) for i in range(word.count("O")))
+        noises = tuple(k * jnp.array([2.0 + i, -1.0]) for i in range(noises_of(word)))
         state, _ = kernel.step(energy, state, noises)
         x, v = by_the_letter(word, jax.grad(energy), x, v, noises, **constants)
     tolerance = 1e-11 if dtype == jnp.float64 else 2e-5
@@ -72,17 +91,17 @@ def test_one_gradient_a_step_where_the_bs_are_between_the_same_two_as(word):
     kernel = jl.underdamped(0.1, 1.0, splitting=word)
     state = kernel.init(energy, jnp.ones(2), jnp.ones(2))
     calls.clear()
-    noise = (jnp.ones(2),) * word.count("O")
+    noise = (jnp.ones(2),) * noises_of(word)
     jax.make_jaxpr(lambda s, z: kernel.step(energy, s, z))(state, noise)
     assert len(calls) == (2 if word in ("ABABO", "AOBABOA") else 1)
 
 
 @pytest.mark.parametrize("word", WORDS)
-def test_one_normal_an_o_and_a_force_only_where_the_next_step_begins_with_it(word):
+def test_one_normal_an_o_two_a_u_and_a_force_only_where_the_next_step_begins_with_it(word):
     kernel = jl.underdamped(0.1, 1.0, splitting=word)
-    assert kernel.step_noise == (Want.NORMAL,) * word.count("O")
+    assert kernel.step_noise == (Want.NORMAL,) * noises_of(word)
     state = kernel.init(jnp.sum, jnp.ones(2), jnp.ones(2))
-    assert (state.acceleration is not None) == (word in ("BAOAB", "OBABO", "BABO"))
+    assert (state.acceleration is not None) == (word in ("BAOAB", "OBABO", "BABO", "BUB", "BUUB"))
 
 
 def test_little_friction_is_not_lost(dtype):
@@ -94,6 +113,20 @@ def test_little_friction_is_not_lost(dtype):
     hot = UnderdampedState(jnp.zeros(1), jnp.full(1, 1e-2), jnp.zeros(1))
     gained = kernel.step(jl.energies.linear([0.0]), hot, (jnp.zeros(1),))[0].velocity - 1e-2
     assert abs(float(gained[0]) + 1e-11) <= float(jnp.finfo(dtype).eps) * 1e-2
+
+
+def test_little_friction_is_not_lost_in_a_flight(dtype):
+    """From rest ξ_1 = 0 and ξ_2 = 1 lead to h sqrt(γhT/6), and a velocity leads to hv."""
+    kernel, h, gamma = jl.underdamped(1e-3, 1e-6, temperature=2.0, splitting="BUB"), 1e-3, 1e-6
+    none, one = jnp.zeros(1), jnp.ones(1)
+    moved, _ = kernel.step(
+        jl.energies.linear([0.0]), UnderdampedState(none, none, none), (none, one)
+    )
+    np.testing.assert_allclose(moved.position, h * np.sqrt(gamma * h * 2.0 / 6), rtol=1e-6)
+    moved, _ = kernel.step(
+        jl.energies.linear([0.0]), UnderdampedState(none, one, none), (none, none)
+    )
+    np.testing.assert_allclose(moved.position, h, rtol=1e-6)
 
 
 def test_schedules_are_followed(dtype):
@@ -112,8 +145,9 @@ def test_schedules_are_followed(dtype):
     np.testing.assert_allclose(law.cov[1, 1], variance, rtol=1e-5)
 
 
-def test_at_temperature_zero_it_comes_to_rest():
-    kernel = jl.underdamped(0.5, 2.0, temperature=lambda t: jnp.float32(0.0))
+@pytest.mark.parametrize("word", ["BAOAB", "UBU"])
+def test_at_temperature_zero_it_comes_to_rest(word):
+    kernel = jl.underdamped(0.5, 2.0, temperature=lambda t: jnp.float32(0.0), splitting=word)
     energy, _ = setting()
     run = jl.sample(jax.random.key(0), energy, kernel, jnp.ones((3, 2)), num_steps=200)
     np.testing.assert_allclose(run.position, np.tile([1.0, -2.0], (3, 1)), rtol=1e-5)
@@ -151,6 +185,41 @@ def test_beyond_the_stability_limit_is_refused(word, dtype):
         jl.exact.stationary(jl.underdamped(1.01, 1.0, splitting=word), energy, jnp.zeros(1))
 
 
+@pytest.mark.parametrize("word", FLYING)
+def test_words_with_flights_settle_where_their_moments_say(word, x64):
+    """Moments of textbooks, composed by hand: S = F S Fᵀ + Q."""
+    h, friction, mass, temperature, precision = 0.9, 0.8, 1.4, 0.7, 2.0
+    kernel = jl.underdamped(h, friction, mass=mass, temperature=temperature, splitting=word)
+    energy = jl.energies.quadratic(precision * jnp.eye(1))
+    law = jl.exact.stationary(kernel, energy, jnp.zeros(1), full=True)
+    F, Q = np.eye(2), np.zeros((2, 2))
+    for letter in word:
+        dt = h / word.count(letter)
+        move, root = np.array([[1.0, 0.0], [-dt * precision / mass, 1.0]]), np.zeros((2, 2))
+        if letter == "U":
+            move, root = flight(friction, dt)
+        F, Q = move @ F, move @ Q @ move.T + temperature / mass * root @ root.T
+    S = np.linalg.solve(np.eye(4) - np.kron(F, F), Q.ravel()).reshape(2, 2)
+    np.testing.assert_allclose(law.cov[:2, :2], S, rtol=1e-12)
+    kappa = h**2 * precision / (4 * mass)
+    near = {"UBU": (1 - 2 * kappa / 3, 1 + kappa / 3), "BUB": (1 + kappa / 3, 1 - 2 * kappa / 3)}
+    relative = np.diag(S) * [precision / temperature, mass / temperature]
+    np.testing.assert_allclose(relative, near[word], atol=0.1 * kappa + kappa**2)
+
+
+@pytest.mark.parametrize("word", FLYING)
+@pytest.mark.parametrize("friction", [0.1, 3.0])
+def test_words_with_flights_are_stable_up_to_their_limit(word, friction, x64):
+    """κ tanh(y)/y < 1 with y = γh/2."""
+    h = 0.9
+    precision = 4 / h**2 * (friction * h / 2) / np.tanh(friction * h / 2)
+    kernel = jl.underdamped(h, friction, splitting=word)
+    inside, outside = (jl.energies.quadratic(f * precision * jnp.eye(1)) for f in (0.999, 1.001))
+    jl.exact.stationary(kernel, inside, jnp.zeros(1))
+    with pytest.raises(jl.UnstableStepError):
+        jl.exact.stationary(kernel, outside, jnp.zeros(1))
+
+
 @pytest.mark.parametrize("form", MASSES)
 def test_no_mass_changes_where_positions_settle_under_baoab(form, x64):
     energy, start = setting()
@@ -173,7 +242,7 @@ def test_velocities_start_and_under_obabo_settle_at_the_inverse_mass(form, x64):
 
 
 @pytest.mark.parametrize("form", MASSES)
-@pytest.mark.parametrize("word", SYMMETRIC)
+@pytest.mark.parametrize("word", [*SYMMETRIC, "UBU"])
 def test_samples_have_the_exact_law(word, form):
     energy, start = setting()
     kernel = jl.underdamped(0.8, 1.3, mass=mass_of(form), temperature=0.7, splitting=word)
@@ -255,7 +324,9 @@ def test_hyperparameters_are_finite_and_positive(name, value):
         jl.underdamped(**{"step_size": 0.1, "friction": 1.0, name: value})
 
 
-@pytest.mark.parametrize("word", ["", "BAOAC", "baoab", "BAB", "OAO", "BOB", "B A O"])
+@pytest.mark.parametrize(
+    "word", ["", "BAOAC", "baoab", "BAB", "OAO", "BOB", "B A O", "UU", "BUA", "UBO"]
+)
 def test_a_word_that_is_not_a_splitting_is_refused(word):
     with pytest.raises(ValueError, match="splitting: expected a word of the letters A, B and O"):
         jl.underdamped(0.1, 1.0, splitting=word)

@@ -96,6 +96,8 @@ CHAINS = {
     "ABOBA": (*word("ABOBA"), 2),
     "OABAO": (*word("OABAO"), 2),
     "ABO": (*word("ABO"), 1),
+    "BUB": (*word("BUB"), 2),
+    "quicsort": (lambda h: jl.quicsort(h, 1.5), "velocity", 3),
 }
 
 
