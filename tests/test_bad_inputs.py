@@ -509,7 +509,7 @@ jl.microcanonical(-0.1, 1.0)
 jl.microcanonical(0.1, 0.0)
     ValueError: decoherence_length: expected values above zero
 jl.microcanonical(0.1, 1.0, integrator='euler')
-    ValueError: integrator: expected "leapfrog" or "minimal_norm", got 'euler'
+    ValueError: integrator: expected "leapfrog", "minimal_norm", "BCSS2" or "BCSS3", got 'euler'
 jl.microcanonical(0.1, 1.0).init(Q, jnp.ones(1), jnp.ones(1))
     ValueError: kernel: a microcanonical velocity has a constant length, so that in dimension 1 it cannot turn; take jlangevin.underdamped
 jl.adjusted_microcanonical(0.1, 0)

@@ -3,7 +3,7 @@
 For that the chains have to be the last axis. Under `jax.vmap` the carry of `lax.fori_loop` has the
 mapped axis first, wherever it was. So has what is read or written at an index that is data, and
 what combines a number for each chain with an array. `repeat`, `pick`, `put` and `choose` are the
-same with the mapped axis last.
+same with the mapped axis last. `aligned` puts it there again, for what follows.
 
 And what is dear must not be inside of a sum over elements, which is no vector loop, nor be computed
 again wherever it is used: XLA fuses both. `apart` makes a loop of its own of it.
@@ -27,7 +27,7 @@ from jax.interpreters import ad, batching, mlir
 from jlangevin._core.arithmetic import hidden_zero
 from jlangevin._core.trees import PyTree
 
-__all__ = ["apart", "choose", "pick", "put", "repeat"]
+__all__ = ["aligned", "apart", "choose", "pick", "put", "repeat"]
 
 
 def repeat(number: int, body: Callable[[jax.Array, PyTree], PyTree], carry: PyTree) -> PyTree:
@@ -56,6 +56,12 @@ def choose(chosen: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
     """`jnp.where` of a scalar `chosen` and two arrays alike."""
     found: jax.Array = _choose.bind(chosen, new, old)[0]
     return found
+
+
+def aligned(tree: PyTree) -> PyTree:
+    """`tree`, as it is."""
+    leaves, structure = jax.tree.flatten(tree)
+    return jax.tree.unflatten(structure, _aligned.bind(*leaves))
 
 
 def apart(function: Callable[..., jax.Array], first: jax.Array, *others: jax.Array) -> jax.Array:
@@ -149,6 +155,19 @@ def _all_mapped_last(operands: Sequence[Any], axes: Sequence[Any], size: int) ->
     ]
 
 
+def _same(*operands: Any) -> list[Any]:
+    return list(operands)
+
+
+def _map_aligned(
+    operands: Sequence[Any], axes: Sequence[Any]
+) -> tuple[list[Any], list[int | None]]:
+    found = _aligned.bind(*_mapped_last(operands, axes))
+    return found, [
+        None if axis is None else x.ndim - 1 for x, axis in zip(found, axes, strict=True)
+    ]
+
+
 def _at_once(*operands: Any, jaxpr: Any) -> list[Any]:
     found: list[Any] = jaxpr_as_fun(jaxpr)(*operands)
     return found
@@ -222,6 +241,7 @@ _put: Primitive = _primitive(
     _write,
     lambda *given, axis: _map_index(*given, axis=axis, primitive=_put, function=_write),
 )
+_aligned: Primitive = _primitive("aligned", _same, _map_aligned)
 _choose = _primitive("choose", _select, _map_choice)
 _apart = _primitive("apart", _at_once, _map_apart)
 mlir.register_lowering(_apart, mlir.lower_fun(_in_loop), platform="cpu")

@@ -172,9 +172,13 @@ class Search:
         chains = self.chains
         chains.share(number(chains.step_size))
         chains.set(gain=np.float32(0))
+        slope, above, step = _SLOPE, 0.0, 0.0  # step is the last change of log η
         for _ in range(_SHARING):
-            factor = math.exp((self._rate(chains.run(1)) - self.target) / _SLOPE)
-            chains.share(number(float(chains.moving.kernel.step_size) * factor))
+            off = self._rate(chains.run(1)) - self.target
+            if off * above < 0 and abs(off) > _OFF:  # overshot: the rate falls faster than that
+                slope = max(slope, (above - off) / step)
+            above, step = off, off / slope
+            chains.share(number(float(chains.moving.kernel.step_size) * math.exp(step)))
 
     def confirm(self) -> None:
         """Run a window of the kernel that is returned."""

@@ -13,12 +13,13 @@ from jlangevin._core.checks import check_count
 from jlangevin._core.trees import PyTree, pytree_dataclass, static_field
 from jlangevin.energies.base import Energy
 from jlangevin.kernels.base import Hyper, Position, hyperparameter
+from jlangevin.kernels.integrators import as_integrator
 from jlangevin.kernels.metropolis import (
     MetropolisState,
     evaluate,
     unweighable,
 )
-from jlangevin.kernels.microcanonical import Isokinetic, as_integrator, check_turns, unit
+from jlangevin.kernels.microcanonical import Isokinetic, check_turns, unit
 from jlangevin.kernels.preconditioner import Preconditioner, as_preconditioner
 from jlangevin.kernels.trajectory import Course, Trajectory, of_move
 from jlangevin.noise import Many, Want
@@ -86,7 +87,8 @@ def adjusted_microcanonical(
     log(…) is -T log of what B does to volumes on the sphere; O is in balance by itself. So it
     samples p(x) ∝ exp(-E(x)/T) without bias, whatever the step size.
 
-    n gradients a step for "leapfrog", 2n for "minimal_norm". A trajectory that meets an energy or a
+    n gradients a step for "leapfrog", 2n for "minimal_norm" and "BCSS2", 3n for "BCSS3" (see
+    `malt`). A trajectory that meets an energy or a
     gradient that is not finite is rejected. `Info.acceptance_rate` is the probability above, not
     whether it came to pass. Without a decoherence length a trajectory may return to where it
     began, as those of Hamiltonian Monte Carlo may.
@@ -101,7 +103,7 @@ def adjusted_microcanonical(
         temperature: T > 0, a scalar or a function of the step, which may end at 0.
         preconditioner: P, constant, symmetric and positive definite: None for I, a (d, d) matrix
             over the raveled position, or P's diagonal as a pytree like the position.
-        integrator: "minimal_norm" or "leapfrog".
+        integrator: "minimal_norm", "leapfrog", "BCSS2" or "BCSS3".
 
     Raises:
         TypeError: n is not an integer.

@@ -10,15 +10,17 @@ import jax.numpy as jnp
 from jlangevin._core import trees
 from jlangevin._core.checks import check_count
 from jlangevin._core.trees import PyTree, pytree_dataclass, static_field
+from jlangevin._core.vector_loops import aligned
 from jlangevin.energies.base import Energy
 from jlangevin.kernels.base import Hyper, Position, cast, hyperparameter
+from jlangevin.kernels.integrators import Stage, as_integrator, stages
 from jlangevin.kernels.metropolis import (
     MetropolisState,
     evaluate,
     langevin_work,
     unweighable,
 )
-from jlangevin.kernels.momentum import added, ornstein_uhlenbeck_or_fresh
+from jlangevin.kernels.momentum import ornstein_uhlenbeck_or_fresh
 from jlangevin.kernels.preconditioner import Preconditioner, Scalar, as_mass
 from jlangevin.kernels.trajectory import Course, Trajectory, of_move
 from jlangevin.noise import Many, Want
@@ -35,6 +37,7 @@ class MALT(Trajectory):
     temperature: Hyper
     inverse_mass: Scalar | Preconditioner
     trajectory_length: int = static_field()
+    integrator: str = static_field(default="leapfrog")
 
     kinetic = "thermal"
 
@@ -57,26 +60,47 @@ class MALT(Trajectory):
             self.temperature,
             fresh=k == 0,
         )
-        here, velocity, more, new = self._leapfrog(energy, course.here, velocity)
-        # What comes after a point that cannot be weighed is its consequence.
-        cause = jnp.where(course.cause == 0, new, course.cause)
-        return Course(here, velocity, course.work + more, cause)
+        here, _, work, cause = course
+        for number, stage in enumerate(stages(self.integrator)):
+            if number:
+                here, velocity = aligned((here, velocity))
+            here, velocity, more = self._leapfrog(energy, here, velocity, stage)
+            # What comes after a point that cannot be weighed is its consequence.
+            cause = jnp.where(cause == 0, unweighable(energy, here), cause)
+            work += more
+        return Course(here, velocity, work, cause)
 
     def _leapfrog(
-        self, energy: Energy, state: MetropolisState, velocity: Position
-    ) -> tuple[MetropolisState, Position, jax.Array, jax.Array]:
-        """B A B, by how much the kinetic energy ½ vᵀMv falls in it, and what is wrong there."""
+        self, energy: Energy, state: MetropolisState, velocity: Position, stage: Stage
+    ) -> tuple[MetropolisState, Position, jax.Array]:
+        """B A B, and by how much the kinetic energy ½ vᵀMv falls in it."""
+        before, along, after = stage
 
-        def kick(v: jax.Array, g: jax.Array) -> jax.Array:
-            return v - 0.5 * cast(self.step_size, v) * g
+        def kicked(v: Position, share: float, gradient: Position) -> Position:
+            def kick(v: jax.Array, g: jax.Array) -> jax.Array:
+                return v - share * cast(self.step_size, v) * g
 
-        half = jax.tree.map(kick, velocity, self.inverse_mass.apply(state.gradient))
-        moved = evaluate(energy, added(self.step_size, state.position, half))
-        h = jnp.asarray(self.step_size, trees.float_dtype(state.position))
-        # A leapfrog is a step of Langevin's with the velocity for noise.
-        work = langevin_work(state, moved, 0.5 * h**2, self.inverse_mass)
-        after = jax.tree.map(kick, half, self.inverse_mass.apply(moved.gradient))
-        return moved, after, work, unweighable(energy, moved)
+            return jax.tree.map(kick, v, self.inverse_mass.apply(gradient))
+
+        def drift(x: jax.Array, v: jax.Array) -> jax.Array:
+            return x + along * cast(self.step_size, x) * v
+
+        half = kicked(velocity, before, state.gradient)
+        moved = evaluate(energy, jax.tree.map(drift, state.position, half))
+        h = along * jnp.asarray(self.step_size, trees.float_dtype(state.position))
+        # It is a step of Langevin's with the velocity for noise, under forces that are as much
+        # larger at either end as their B is longer than half of A.
+        first, last = (
+            _steeper(at, 2 * share / along) for at, share in [(state, before), (moved, after)]
+        )
+        work = langevin_work(first, last, 0.5 * h**2, self.inverse_mass)
+        return moved, kicked(half, after, moved.gradient), work
+
+
+def _steeper(state: MetropolisState, times: float) -> MetropolisState:
+    if times == 1:
+        return state
+    return state._replace(gradient=jax.tree.map(lambda g: times * g, state.gradient))
 
 
 def malt(
@@ -86,6 +110,7 @@ def malt(
     *,
     temperature: Any = 1.0,
     mass: Any = 1.0,
+    integrator: str = "leapfrog",
 ) -> MALT:
     """Metropolis-adjusted Langevin trajectories (Riou-Durand and Vogrinc 2022).
 
@@ -102,26 +127,40 @@ def malt(
     the last, which change no law, are left out: L normals a coordinate. It samples
     p(x) ∝ exp(-E(x)/T) without bias, whatever h, γ and L.
 
-    L gradients a step, one for each leapfrog. With γ = 0 it is Hamiltonian Monte Carlo; with
-    L = 1 it is `mala` of step size h²/2 and preconditioner M⁻¹. A trajectory whose end is not
-    finite in energy or gradient is rejected. `Info.acceptance_rate` is the probability above, not
-    whether it came to pass.
+    Instead of the leapfrog B A B there can be two or three, of other lengths, with smaller errors
+    at the same number of gradients. Their moves B, A, B, … have these shares of h in turn:
+
+        leapfrog        1/2, 1, 1/2
+        minimal_norm    c, 1/2, 1 - 2c, 1/2, c                   c = 0.19318
+        BCSS2           b, 1/2, 1 - 2b, 1/2, b                   b = 0.21178
+        BCSS3           b, a, 1/2 - b, 1 - 2a, 1/2 - b, a, b     a = 0.29620, b = 0.11888
+
+    minimal_norm (Omelyan, Mryglod and Folk 2003) makes the largest error of a small step the
+    smallest; the others (Blanes, Casas and Sanz-Serna 2014) the mean error on quadratic energies,
+    for all steps up to half of what a leapfrog can take for each gradient. At the end of that range
+    the error of BCSS2 is a hundredth of that of two leapfrogs. On a quadratic energy they are
+    stable for ωh below 2, 2.55, 2.63 and 4.66, ω² being the eigenvalues of M⁻¹∇²E.
+
+    A step costs L gradients with the leapfrog, 2L with minimal_norm and BCSS2, and 3L with BCSS3.
+    With γ = 0 it is Hamiltonian Monte Carlo; with L = 1 and the leapfrog it is `mala` of step size
+    h²/2 and preconditioner M⁻¹. A trajectory that meets an energy or a gradient that is not finite
+    is rejected. `Info.acceptance_rate` is the probability above, not whether it came to pass.
 
     Args:
         step_size: h > 0, a scalar or a function of the step (see `Schedule`), a step being a
-            trajectory. It is a time: on a quadratic energy h² λ_max < 4 is stable, λ
-            the eigenvalues of M⁻¹∇²E.
+            trajectory. It is a time, which all A's of one of the L take together.
         friction: γ ≥ 0, a scalar or a function of the step.
-        trajectory_length: L ≥ 1, how many leapfrogs; another number compiles again.
+        trajectory_length: L ≥ 1, how many times h; another number compiles again.
         temperature: T > 0, a scalar or a function of the step, which may end at 0.
         mass: M, constant, symmetric and positive definite: a number, a (d, d) matrix over the
             raveled position, or M's diagonal as a pytree like the position.
+        integrator: "leapfrog", "minimal_norm", "BCSS2" or "BCSS3".
 
     Raises:
         TypeError: L is not an integer, or a mass that is not one.
-        ValueError: L < 1; γ not finite or negative; any other not finite and positive, or M not
-            symmetric positive definite. A mass that does not fit the position is refused when it
-            is run.
+        ValueError: L < 1; γ not finite or negative; any other not finite and positive, M not
+            symmetric positive definite, or another integrator. A mass that does not fit the
+            position is refused when it is run.
 
     Example:
         >>> import jax, jlangevin as jl
@@ -136,4 +175,5 @@ def malt(
         hyperparameter("temperature", temperature),
         as_mass(mass).inverse(),
         check_count("trajectory_length", trajectory_length, minimum=1),
+        as_integrator(integrator),
     )

@@ -21,6 +21,7 @@ from jlangevin.kernels.base import (
     cast,
     hyperparameter,
 )
+from jlangevin.kernels.integrators import as_integrator, shares
 from jlangevin.kernels.metropolis import MetropolisState, total
 from jlangevin.kernels.preconditioner import Preconditioner, as_preconditioner
 from jlangevin.noise import Want
@@ -29,18 +30,10 @@ __all__ = [
     "Isokinetic",
     "Microcanonical",
     "MicrocanonicalState",
-    "as_integrator",
     "check_turns",
     "microcanonical",
     "unit",
 ]
-
-# The shares of ε that the moves take in turn: B, A, B, and so on.
-_THIRD = 0.1931833275037836  # which makes the largest error of a step the smallest
-_INTEGRATORS = {
-    "leapfrog": (0.5, 1.0, 0.5),
-    "minimal_norm": (_THIRD, 0.5, 1 - 2 * _THIRD, 0.5, _THIRD),
-}
 
 
 class MicrocanonicalState(NamedTuple):
@@ -70,7 +63,7 @@ class Isokinetic:
         there; and by how much T (d - 1) log(…), which is the kinetic energy, rises."""
         points = [here]
         rise = jnp.zeros((), trees.float_dtype(u))
-        for k, share in enumerate(_INTEGRATORS[self.integrator]):
+        for k, share in enumerate(shares(self.integrator)):
             if k % 2:
                 points.append(look(self._drift(points[-1].position, u, share)))
             else:
@@ -199,14 +192,6 @@ def _norm(vector: Position) -> jax.Array:
     return scale * jnp.sqrt(squares)
 
 
-def as_integrator(integrator: Any) -> str:
-    """`integrator`, checked to be the name of one."""
-    if not isinstance(integrator, str) or integrator not in _INTEGRATORS:
-        names = " or ".join(f'"{name}"' for name in _INTEGRATORS)
-        raise ValueError(f"integrator: expected {names}, got {integrator!r}")
-    return integrator
-
-
 def check_turns(position: Position) -> None:
     """Raise ValueError in fewer than two dimensions, where a unit vector cannot turn."""
     size = trees.size(position)
@@ -242,7 +227,7 @@ def microcanonical(
     each of which is exact. The times t are those of a leapfrog, ε/2, ε, ε/2, or of the
     minimal-norm integrator (Omelyan, Mryglod and Folk 2003): λε, ε/2, (1 - 2λ)ε, ε/2, λε with
     λ = 0.19318. It costs two gradients a step, and has a seventh of the bias of the leapfrog,
-    which costs one.
+    which costs one. "BCSS2" and "BCSS3", of two and three gradients, have the times of `malt`.
 
     Nothing is rejected, so that the law has a bias of order ε². What tells of it is in
     `state.energy_change`, the error that the step made in a quantity that the flow conserves:
@@ -265,7 +250,7 @@ def microcanonical(
             where E is quadratic.
         preconditioner: P, constant, symmetric and positive definite: None for I, a (d, d) matrix
             over the raveled position, or P's diagonal as a pytree like the position.
-        integrator: "minimal_norm" or "leapfrog".
+        integrator: "minimal_norm", "leapfrog", "BCSS2" or "BCSS3".
 
     Raises:
         ValueError: a hyper-parameter that is not finite and positive, P not symmetric positive

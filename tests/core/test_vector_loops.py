@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from jlangevin._core.vector_loops import apart, choose, pick, put, repeat
+from jlangevin._core.vector_loops import aligned, apart, choose, pick, put, repeat
 
 FORCES = jnp.asarray(
     np.random.default_rng(0).normal(size=(3, 4, 5)), jnp.float32
@@ -83,6 +83,27 @@ def test_under_vmap_the_arrays_of_a_loop_have_the_chains_last():
 
     assert transposes(of_lax) > 0
     assert transposes(ours) == 0
+
+
+def realigned(x, forces):
+    x, forces = aligned((x, forces))
+    return jnp.sin(x) + forces[..., 0] * x, jnp.int32(0)
+
+
+@pytest.mark.parametrize("how", TRANSFORMED)
+def test_what_is_aligned_is_the_same(how):
+    def plain(x, forces):
+        return jnp.sin(x) + forces[..., 0] * x, jnp.int32(0)
+
+    found, right = (jax.tree.leaves(TRANSFORMED[how](f)) for f in (realigned, plain))
+    for one, other in zip(found, right, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+def test_under_vmap_what_is_aligned_has_the_chains_last():
+    mapped = jax.make_jaxpr(jax.vmap(aligned, in_axes=1))(jnp.zeros((2, 7, 3))).jaxpr
+    (found,) = (eqn for eqn in mapped.eqns if str(eqn.primitive) == "aligned")
+    assert found.outvars[0].aval.shape == (2, 3, 7)
 
 
 @pytest.mark.parametrize("mapped", [(0, 0, 0), (None, 1, 1), (0, None, 1), (0, 1, None)])

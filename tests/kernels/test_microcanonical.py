@@ -47,11 +47,15 @@ def turn_by_hand(u, gradient, time, temperature):
     return u, temperature * (d - 1) * np.log(growth)
 
 
-@pytest.mark.parametrize("word", WORDS)
+@pytest.mark.parametrize("word", [*WORDS, "BCSS2"])
 def test_a_step_by_hand(word, dtype):
     h, length = 0.4, 1.5
-    third = 0.1931833275037836
-    shares = {"leapfrog": [0.5, 1, 0.5], "minimal_norm": [third, 0.5, 1 - 2 * third, 0.5, third]}
+    third, two = 0.1931833275037836, 0.21178
+    shares = {
+        "leapfrog": [0.5, 1, 0.5],
+        "minimal_norm": [third, 0.5, 1 - 2 * third, 0.5, third],
+        "BCSS2": [two, 0.5, 1 - 2 * two, 0.5, two],
+    }
     energy = jl.energies.double_well(height=8.0, dim=3)
     x, u, rise = X, U, 0.0
     for k, share in enumerate(shares[word]):

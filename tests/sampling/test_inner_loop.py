@@ -65,6 +65,9 @@ def test_nothing_is_kept_that_was_not_asked_for():
 KERNELS = {
     "mala": jl.mala(0.01),
     "malt": jl.malt(0.1, 1.0, 3),
+    "malt, BCSS2": jl.malt(0.1, 1.0, 3, integrator="BCSS2"),
+    "quicsort": jl.quicsort(0.1, 1.0),
+    "UBU": jl.underdamped(0.1, 1.0, splitting="UBU"),
     "tempered": jl.tempered(jl.mala(0.01), [1.0, 2.0, 4.0]),
 }
 
