@@ -192,6 +192,21 @@ def blackjax() -> Iterator[Claim]:
             "malt(h, 0.0, L, mass=1 / m)",
             jl.malt(h, 0.0, length, mass=jnp.array([1.0, 0.25])),
         ),
+        *(
+            (
+                f"hmc, step_size 0.5, {length} steps of {theirs}",
+                blackjax.hmc(
+                    log_density,
+                    0.5,
+                    jnp.ones(2),
+                    length,
+                    integrator=getattr(blackjax.mcmc.integrators, theirs),
+                ),
+                f'malt(h, 0.0, L, integrator="{ours}")',
+                jl.malt(0.5, 0.0, length, integrator=ours),
+            )
+            for theirs, ours in (("mclachlan", "minimal_norm"), ("yoshida", "BCSS3"))
+        ),
     ):
         yield Claim(
             name,
