@@ -6,14 +6,16 @@ from typing import Any, NamedTuple
 
 __all__ = ["Stage", "as_integrator", "shares", "stages"]
 
-_THIRD = 0.1931833275037836  # which makes the largest error of a step the smallest
-_TWO = 0.21178  # these two make the mean energy error of a harmonic oscillator the smallest, for
-_THREE = 0.11888010966548, 0.29619504261126  # all steps up to a time of 1 a gradient
+_MINIMAL = 0.1931833275037836  # which makes the leading error of a step the smallest
+# These make the largest mean error of a harmonic oscillator's energy the smallest, over all steps
+# up to a time of 1/ω a gradient.
+_TWO = 0.21178
+_THREE = 0.11888010966548, 0.29619504261126
 
 # The shares of a step that the moves take in turn: B, A, B, and so on. Each is a palindrome.
 _SHARES = {
     "leapfrog": (0.5, 1.0, 0.5),
-    "minimal_norm": (_THIRD, 0.5, 1 - 2 * _THIRD, 0.5, _THIRD),
+    "minimal_norm": (_MINIMAL, 0.5, 1 - 2 * _MINIMAL, 0.5, _MINIMAL),
     "BCSS2": (_TWO, 0.5, 1 - 2 * _TWO, 0.5, _TWO),
     "BCSS3": (
         _THREE[0],

@@ -62,7 +62,7 @@ class MALT(Trajectory):
         )
         here, _, work, cause = course
         for number, stage in enumerate(stages(self.integrator)):
-            if number:
+            if number:  # the gradient may have put the chains first, where loops are slow
                 here, velocity = aligned((here, velocity))
             here, velocity, more = self._leapfrog(energy, here, velocity, stage)
             # What comes after a point that cannot be weighed is its consequence.
@@ -135,10 +135,10 @@ def malt(
         BCSS2           b, 1/2, 1 - 2b, 1/2, b                   b = 0.21178
         BCSS3           b, a, 1/2 - b, 1 - 2a, 1/2 - b, a, b     a = 0.29620, b = 0.11888
 
-    minimal_norm (Omelyan, Mryglod and Folk 2003) makes the largest error of a small step the
-    smallest; the others (Blanes, Casas and Sanz-Serna 2014) the mean error on quadratic energies,
-    for all steps up to half of what a leapfrog can take for each gradient. At the end of that range
-    the error of BCSS2 is a hundredth of that of two leapfrogs. On a quadratic energy they are
+    minimal_norm (Omelyan, Mryglod and Folk 2003) makes the leading error the smallest. The others
+    (Blanes, Casas and Sanz-Serna 2014) do so with the mean error of the energy, if it is quadratic,
+    over all steps up to half of what a leapfrog can take for each gradient. At the end of that
+    range the error of BCSS2 is a hundredth of that of two leapfrogs. On a quadratic energy they are
     stable for ωh below 2, 2.55, 2.63 and 4.66, ω² being the eigenvalues of M⁻¹∇²E.
 
     A step costs L gradients with the leapfrog, 2L with minimal_norm and BCSS2, and 3L with BCSS3.
