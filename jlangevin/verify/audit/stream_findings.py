@@ -10,16 +10,24 @@ import scipy
 
 from jlangevin.verify._statistics import POWER
 from jlangevin.verify.audit.conclusion import Conclusion
-from jlangevin.verify.audit.problems import CENTER, MANY_STEPS
+from jlangevin.verify.audit.problems import CENTER, FAR, FEW_STEPS, MANY_STEPS
 from jlangevin.verify.audit.report import NO_QUADRATIC, Finding
 from jlangevin.verify.audit.statistics import (
+    distinct,
     few_sample_test,
     independence_test,
-    repeated_share,
 )
 from jlangevin.verify.audit.trials import Trials
 
-__all__ = ["batch_size", "finite", "frozen", "independent_chains", "seeds"]
+__all__ = [
+    "batch_size",
+    "continuous",
+    "far_starts",
+    "finite",
+    "frozen",
+    "independent_chains",
+    "seeds",
+]
 
 _FROZEN = 0.999  # the correlation of start and end from which on a chain hardly moves
 
@@ -60,14 +68,43 @@ def frozen(trials: Trials, conclusion: Conclusion) -> Finding:
     return Finding(name, "pass", f"chains move in all runs; {says}")
 
 
+def far_starts(trials: Trials, conclusion: Conclusion) -> Finding:
+    """Whether chains move that start far away, where a rate of acceptance may overflow."""
+    name, far = "far starts", trials.quadratic_far
+    if far is None:
+        return Finding(name, "n/a", NO_QUADRATIC)
+    if not far.finite.all():
+        says = f"{(~far.finite).mean():.0%} of the chains from there are not finite"
+        return Finding(name, "info", f"{FAR:,.0f} standard deviations away: {says}")
+    moved = float((far.position != far.start).any(axis=1).mean())
+    says = f"of the chains from {FAR:,.0f} standard deviations away {moved:.0%} move"
+    return Finding(name, "pass" if moved > 0.1 else "info", f"{says} in {FEW_STEPS} steps")
+
+
+def continuous(trials: Trials, conclusion: Conclusion) -> Finding:
+    """Whether draws have as many values as a density gives them.
+
+    Chains that share their noise end at one point; where chains have one coordinate in common and
+    not the others, they are on a grid, or at a bound.
+    """
+    name, trial = "continuous", trials.same_key
+    if trial is None:
+        return Finding(name, "n/a", NO_QUADRATIC)
+    ends = distinct(trial)
+    if not ends.of_a_grid:
+        return Finding(name, "pass", "draws are of no grid, and at no bound")
+    says = f"{ends.chains:,} draws have {ends.values:,} values along one coordinate"
+    return Finding(name, "FAIL", f"{says}: they lie on a grid, or at bounds")
+
+
 def independent_chains(trials: Trials, conclusion: Conclusion) -> Finding:
     """Whether chains that start at one point are independent of each other."""
     name, trial, level = "independent chains", trials.same_key, trials.settings.level
     if trial is None:
         return Finding(name, "n/a", NO_QUADRATIC)
-    share = repeated_share(trial)
-    if share > 0.01:
-        says = f"{share:.0%} of the chains that began at one point ended where another did"
+    ends = distinct(trial)
+    if ends.repeated > 0.01 and not ends.of_a_grid:
+        says = f"{ends.repeated:.0%} of the chains that began at one point ended where another did"
         return Finding(name, "FAIL", f"{says}: they share their noise", 0.0)
     x, half = np.nan_to_num(trial.position), len(trial.position) // 2
     pairings = ((x[::2], x[1::2]), (x[:half], x[half:]))

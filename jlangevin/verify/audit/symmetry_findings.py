@@ -1,4 +1,5 @@
-"""Findings on symmetries: reversing time, scaling energy and temperature together, and units."""
+"""Findings on symmetries: reversing time, scaling energy and temperature together, and units; and
+on whether the step size counts, on which the last depends."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ from jlangevin.verify.audit.sampler import Trial
 from jlangevin.verify.audit.statistics import sign_test, two_sample_test
 from jlangevin.verify.audit.trials import Trials
 
-__all__ = ["detailed_balance", "temperature_scaling", "units"]
+__all__ = ["detailed_balance", "step_size", "temperature_scaling", "units"]
 
 
 def detailed_balance(trials: Trials, conclusion: Conclusion) -> Finding:
@@ -76,6 +77,18 @@ def temperature_scaling(trials: Trials, conclusion: Conclusion) -> Finding:
     gap = critical + scipy.stats.norm.isf(1 - POWER) / math.sqrt(2 * n)
     finds = f"a gap of {gap:.2g} in a distribution function"
     return Finding(name, "pass", f"E at T is {energy}", p_value, finds)
+
+
+def step_size(trials: Trials, conclusion: Conclusion) -> Finding:
+    """Whether another step size gives other draws."""
+    name, whole, half = "step size", trials.same_key, trials.half_the_step
+    if whole is None or half is None:
+        return Finding(name, "n/a", NO_QUADRATIC)
+    if not np.array_equal(whole.position, half.position, equal_nan=True):
+        return Finding(name, "pass", "half of it gives other draws")
+    # What keeps its targets may have a step of its own.
+    verdict: Literal["FAIL", "info"] = "info" if conclusion.exact else "FAIL"
+    return Finding(name, verdict, "half of it gives the same draws: it is ignored")
 
 
 def units(trials: Trials, conclusion: Conclusion) -> Finding:
