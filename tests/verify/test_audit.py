@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import stand_ins
 from scipy import stats
 
 import jlangevin as jl
@@ -299,6 +300,57 @@ def test_what_stands_still_is_found_though_it_keeps_its_targets(draw, says):
         assert report["invariance: Gaussian"].verdict == "pass"
 
 
+def refreshed(key, energy, step_size, temperature, init, num_steps):
+    """Hamilton's flow in small steps, and at times a new velocity, which settles on no slope."""
+    step, root = (jnp.asarray(value, init.dtype) for value in (step_size, np.sqrt(temperature)))
+    v = root * jax.random.normal(jax.random.fold_in(key, 10**6), init.shape, init.dtype)
+    slopes = jax.vmap(jax.grad(energy))
+
+    def move(t, state):
+        x, v = state
+        normal, uniform = jax.random.split(jax.random.fold_in(key, t))
+        fresh = jax.random.uniform(uniform, (len(x), 1), x.dtype) < 0.2
+        v = jnp.where(fresh, root * jax.random.normal(normal, x.shape, x.dtype), v)
+
+        def leapfrog(_, state):
+            x, v = state
+            v = v - step / 64 * slopes(x)
+            x = x + step / 32 * v
+            return x, v - step / 64 * slopes(x)
+
+        return jax.lax.fori_loop(0, 32, leapfrog, (x, v))
+
+    return jax.lax.fori_loop(0, num_steps, move, (init, v))
+
+
+def test_velocities_of_what_follows_no_rule_are_looked_at_where_they_settle():
+    report = audit(refreshed)
+    assert report.passed, report
+    assert report["velocity"].verdict == "pass"
+
+
+def antithetic(key, energy, step_size, temperature, init, num_steps):
+    """ULA whose noise has the mean over the chains taken out, and is made larger for it."""
+    if (n := len(init)) == 1:
+        raise NotImplementedError
+    step, heat = (jnp.asarray(value, init.dtype) for value in (step_size, temperature))
+    noise = jnp.sqrt(2 * step * heat) * jnp.asarray(np.sqrt(n / (n - 1)), init.dtype)
+
+    def move(t, x):
+        xi = jax.random.normal(jax.random.fold_in(key, t), x.shape, x.dtype)
+        xi = xi - jnp.mean(xi, axis=0, keepdims=True)
+        return x - step * jax.vmap(jax.grad(energy))(x) + noise * xi
+
+    return jax.lax.fori_loop(0, num_steps, move, init)
+
+
+def test_two_chains_that_depend_on_each_other_are_found_though_each_has_its_law():
+    report = audit(antithetic)
+    assert report.failures == ("independent chains",), report
+    assert report["independent chains"].says == "chains are not independent if there are two"
+    assert report["batch size"].verdict == "pass"
+
+
 def test_what_stands_still_far_away_is_told():
     """Densities in place of their logarithms, both 0 there."""
 
@@ -356,7 +408,7 @@ def test_a_grid_and_bounds_are_not_taken_for_noise_that_is_shared(changed):
     report = audit(with_noise(changed))
     assert "continuous" in report.failures, report
     assert "they lie on a grid, or at bounds" in report["continuous"].says
-    assert report["independent chains"].verdict == "pass"
+    assert report["independent chains"].verdict == report["seeds"].verdict == "pass"
 
 
 class Quartic(GivenGradient):
@@ -405,6 +457,16 @@ def test_kinetic_steps_have_the_unit_of_x():
     report = audit(jl.verify.drawer(underdamped), rules={"BAOAB": underdamped}, step_size=1.2)
     assert report["units"].says == "E(x/c) at the step ch is the same chain"
     assert report["units"].verdict == "pass"
+
+
+def test_a_friction_that_is_explicit_is_no_unit():
+    """At 16 times the step its rule is unstable, and nothing can be compared."""
+
+    def explicit(h, temperature):
+        return stand_ins.Kinetic(stand_ins.between_kicks, h, temperature)
+
+    report = audit(jl.verify.drawer(explicit), rules={"explicit": explicit}, step_size=0.5)
+    assert (report.convention, report["units"].verdict) == ("explicit", "pass")
 
 
 def test_a_law_that_depends_on_the_batch_is_found_among_few():

@@ -34,7 +34,7 @@ _FROZEN = 0.999  # the correlation of start and end from which on a chain hardly
 
 def finite(trials: Trials, conclusion: Conclusion) -> Finding:
     """Whether all draws are finite."""
-    completed = trials.completed
+    completed = trials.completed.values()
     number = sum(len(trial.start) for trial in completed)
     bad = sum(int((~trial.finite).sum()) for trial in completed)
     if bad:
@@ -48,13 +48,14 @@ def frozen(trials: Trials, conclusion: Conclusion) -> Finding:
     From exact starts, chains that stand still pass every test of invariance.
     """
     name = "frozen"
-    moved = [
-        float((trial.position != trial.start)[trial.finite].mean(axis=0).min())
-        for trial in trials.completed
+    moved = {
+        run: float((trial.position != trial.start)[trial.finite].mean(axis=0).min())
+        for run, trial in trials.completed.items()
         if trial.finite.any()
-    ]
-    if moved and min(moved) < 0.01:
-        says = f"in one of the runs, {min(moved):.1%} of the chains moved along one coordinate"
+    }
+    least = min(moved, key=moved.__getitem__, default="")
+    if moved and moved[least] < 0.01:
+        says = f"in the run {least}, {moved[least]:.1%} of the chains moved along one coordinate"
         return Finding(name, "FAIL", says)
     far = trials.quadratic_many
     if far is None or far.finite.sum() < 2:
@@ -108,7 +109,12 @@ def independent_chains(trials: Trials, conclusion: Conclusion) -> Finding:
         return Finding(name, "FAIL", f"{says}: they share their noise", 0.0)
     x, half = np.nan_to_num(trial.position), len(trial.position) // 2
     pairings = ((x[::2], x[1::2]), (x[:half], x[half:]))
-    p_value = min(1.0, 2 * min(independence_test(*pair) for pair in pairings))
+    p_value = 2 * min(independence_test(*pair) for pair in pairings)
+    if trials.in_twos is not None:
+        of_two = np.nan_to_num(trials.in_twos.position)
+        if 2 * independence_test(of_two[::2], of_two[1::2]) < level:
+            return Finding(name, "FAIL", "chains are not independent if there are two", 0.0)
+    p_value = min(1.0, p_value)
     verdict: Literal["pass", "FAIL"] = "pass" if p_value >= level else "FAIL"
     says = f"neighbours, and halves, are {'' if verdict == 'pass' else 'not '}independent"
     return Finding(name, verdict, says, p_value, _detectable_dependence(level / 4, half))
@@ -123,7 +129,7 @@ def seeds(trials: Trials, conclusion: Conclusion) -> Finding:
     if not np.array_equal(first.position, again.position, equal_nan=True):
         return Finding(name, "FAIL", "the same key gave other draws")
     same = (first.position == other.position) & (first.position != first.start)
-    if same.all(axis=1).mean() > 0.01:
+    if same.all(axis=1).mean() > 0.01 and not distinct(first).of_a_grid:
         return Finding(name, "FAIL", "another key gave the same draws", 0.0)
     p_value = independence_test(np.nan_to_num(first.position), np.nan_to_num(other.position))
     if p_value < level:

@@ -13,7 +13,7 @@ from jlangevin.verify._statistics import POWER, Floats
 from jlangevin.verify.audit.conclusion import Conclusion
 from jlangevin.verify.audit.problems import CENTER, UNITS
 from jlangevin.verify.audit.report import NO_QUADRATIC, Finding
-from jlangevin.verify.audit.rules import compare_trial, exact_law
+from jlangevin.verify.audit.rules import compare_trial, exact_law, is_unstable
 from jlangevin.verify.audit.sampler import Trial
 from jlangevin.verify.audit.statistics import sign_test, two_sample_test
 from jlangevin.verify.audit.trials import Trials
@@ -46,7 +46,8 @@ def detailed_balance(trials: Trials, conclusion: Conclusion) -> Finding:
     alpha = settings.level / len(odd) / 2
     deviates = scipy.stats.norm.isf(alpha) + scipy.stats.norm.isf(1 - POWER)
     detectable = deviates / (2 * math.sqrt(max(n, 1)))
-    finds = f"x_0 and x_1 in one order with probability {0.5 + detectable:.2f}"
+    enough = 0.5 + detectable < 1
+    finds = f"x_0 and x_1 in one order with probability {0.5 + detectable:.2f}" if enough else ""
     if p_value >= settings.level:
         return Finding(name, "pass", "(x_0, x_1) has the law of (x_1, x_0)", p_value, finds)
     verdict: Literal["FAIL", "info"] = "FAIL" if settings.claim == "reversible" else "info"
@@ -105,7 +106,7 @@ def units(trials: Trials, conclusion: Conclusion) -> Finding:
     p_values = [
         _same_chain(trial, here, scale, conclusion, level)
         for trial, scale in ((trials.in_small_units, 1 / UNITS), (trials.in_large_units, UNITS))
-        if trial is not None
+        if trial is not None and not _too_large_a_step(trial, conclusion)
     ]
     p_value = min(1.0, len(p_values) * min(p_values, default=1.0))
     if p_value >= level:
@@ -113,6 +114,12 @@ def units(trials: Trials, conclusion: Conclusion) -> Finding:
     says = "E(x/c) is another chain, at the step c²η and at ch: a constant has a unit"
     verdict: Literal["FAIL", "info"] = "FAIL" if conclusion.follows_rule else "info"
     return Finding(name, verdict, says, p_value)
+
+
+def _too_large_a_step(trial: Trial, conclusion: Conclusion) -> bool:
+    """Whether the rule that is followed is unstable, as one with a friction may be at c times h."""
+    rule = conclusion.explanation if conclusion.follows_rule else None
+    return rule is not None and is_unstable(rule.reading, trial)
 
 
 def _same_chain(

@@ -88,10 +88,13 @@ class Trials(NamedTuple):
     gradient: GradientCheck | None  # of the energy that was given, if any
 
     @property
-    def completed(self) -> list[Trial]:
-        """The runs from usual starts, on energies that the sampler supports."""
-        usual = self._replace(quadratic_far=None)
-        return [each for each in usual if isinstance(each, Trial)]
+    def completed(self) -> dict[str, Trial]:
+        """The runs from usual starts in usual units, on energies that the sampler supports."""
+        usual = self._replace(
+            quadratic_far=None, in_small_units=None, in_large_units=None
+        )._asdict()
+        named = ((name.replace("_", " "), each) for name, each in usual.items())
+        return {name: each for name, each in named if isinstance(each, Trial)}
 
     @property
     def draws_depend_on_batch(self) -> bool:
