@@ -148,7 +148,7 @@ def heun(slope: Any, eta: Any, heat: Any, x: Any, xi: Any) -> Any:
 
 def backward_euler(slope: Any, eta: Any, heat: Any, x: Any, xi: Any) -> Any:
     """TorchEBM's `backward_euler_maruyama`: the noise comes after the implicit step."""
-    implicit = jax.lax.fori_loop(0, 60, lambda _, y: x - eta * slope(y), x)
+    implicit = jax.lax.fori_loop(0, 60, lambda _, y: (y + x - eta * slope(y)) / 2, x)
     return implicit + jnp.sqrt(2 * eta * heat) * xi
 
 
