@@ -158,7 +158,10 @@ def clipped(slope: Any, eta: Any, heat: Any, x: Any, xi: Any) -> Any:
 
 
 def lattice(slope: Any, eta: Any, heat: Any, x: Any, xi: Any) -> Any:
-    """A walk on a lattice, as posteriors' `sglrw`: three values, with ULA's mean and variance."""
+    """posteriors' `sglrw`: a walk on a lattice, with ULA's mean and variance.
+
+    Here each step has three values; there three and two in turn.
+    """
     drift, variance = -eta * slope(x), 2 * eta * heat
     width = jnp.sqrt(3 * variance)
     slant = jnp.clip(drift / width, -1, 1)
