@@ -24,8 +24,10 @@ PACKAGES = (
     "scipy",
     "blackjax",
     "numpyro",
+    "optax",
     "SGMCMCJax",
     "thermox",
+    "ase",
     "torchebm",
     "torch",
 )

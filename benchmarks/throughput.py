@@ -9,13 +9,15 @@ two energies the loop in C (`hand_written.c`), if there is a compiler.
 One figure throughout: wall time / (chains × dimensions × steps), the final state only, float32, the
 median of interleaved repeats, compilation apart. `--keep` times one chain and a hundred with every
 draw kept instead; `--recording` what draws, thinning and a running mean cost; `--kernels` every
-kernel beside what it is made of (`kernel_costs.py`).
+kernel beside what it is made of (`kernel_costs.py`); `--accelerator` the table for a card
+(`accelerator.py`).
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import accelerator
 import blackjax
 import hand_written
 import harness
@@ -308,6 +310,7 @@ def main() -> None:
     parser.add_argument("--keep", action="store_true", help="few chains, every draw kept")
     parser.add_argument("--recording", action="store_true", help="what keeping something costs")
     parser.add_argument("--kernels", action="store_true", help="every kernel, and its parts")
+    parser.add_argument("--accelerator", action="store_true", help="the table for a card")
     parser.add_argument("--kernel", metavar="NAME", help="of those, whose name contains NAME")
     parser.add_argument("--chains", type=int, nargs="+", default=[10_000], help="for --kernels")
     parser.add_argument("--without-peers", action="store_true", help="for --kernels")
@@ -321,6 +324,7 @@ def main() -> None:
         (args.keep, keeping),
         (args.recording, recording),
         (args.kernels, kernel_costs.table),
+        (args.accelerator, accelerator.table),
     ):
         table = other if chosen else table
     results = table(args)

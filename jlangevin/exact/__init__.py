@@ -14,7 +14,8 @@ rounding, and the law's relative error is about eps / (ηλ). Enable x64 for law
 
 If kernel or energy have values that differ from chain to chain (`each`), there is a law for each.
 
-`grid` has the laws of chains in one dimension on any energy, with their own errors.
+`grid` has the laws of chains in one dimension on any energy, with their own errors, and products of
+such laws for chains that move each coordinate alone.
 """
 
 from jlangevin._core.deprecation import renamed
@@ -22,13 +23,19 @@ from jlangevin._core.listing import listing
 from jlangevin.exact.affine import AffineMap, affine_map
 from jlangevin.exact.distances import kl, wasserstein2
 from jlangevin.exact.grid import (
+    Coordinate,
     GridLaw,
+    ProductLaw,
+    coordinate,
     grid_autocorrelation_time,
     grid_hitting_time,
     grid_law,
     grid_relaxation_time,
     grid_stationary,
     grid_target,
+    product_law,
+    product_stationary,
+    product_target,
     total_variation,
     wasserstein1,
 )
@@ -37,8 +44,11 @@ from jlangevin.exact.target import target
 
 __all__ = [
     "AffineMap",
+    "Coordinate",
     "GridLaw",
+    "ProductLaw",
     "affine_map",
+    "coordinate",
     "grid_autocorrelation_time",
     "grid_hitting_time",
     "grid_law",
@@ -47,6 +57,9 @@ __all__ = [
     "grid_target",
     "kl",
     "law",
+    "product_law",
+    "product_stationary",
+    "product_target",
     "stationary",
     "target",
     "total_variation",

@@ -12,7 +12,7 @@ A call goes down this list, and its result comes back as a `Run`:
     progress, checkpoint, fingerprint, report
                 what happens between the blocks and at the end
     program     the compiled programs: for the start, the steps and the reducers' results
-    counted, fixed
+    counted, fixed, paired
                 the loop over steps; their number is data, or is static
     steps       one step of all chains, and the noise of a block of steps
     health      which chains diverged or met faults of the energy, as numbers

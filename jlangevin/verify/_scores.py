@@ -9,11 +9,17 @@ import scipy
 from numpy.typing import NDArray
 
 from jlangevin.exact.grid.law import GridLaw
+from jlangevin.exact.grid.product import ProductLaw
 from jlangevin.verify._statistics import Floats
 
-__all__ = ["inside", "normal_scores"]
+__all__ = ["inside", "normal_scores", "of_coordinates"]
 
 _KNOWN = 0.05  # of the standard error of a distribution function: how far the law's may be off
+
+
+def of_coordinates(law: GridLaw | ProductLaw) -> tuple[GridLaw, ...]:
+    """The law of each coordinate; they are independent."""
+    return law.coordinates if isinstance(law, ProductLaw) else (law,)
 
 
 def inside(law: GridLaw, x: Floats) -> NDArray[np.bool_]:
@@ -25,10 +31,11 @@ def inside(law: GridLaw, x: Floats) -> NDArray[np.bool_]:
     return np.asarray(((x >= low - rounding) & (x <= high + rounding)) | at_atom)
 
 
-def normal_scores(law: GridLaw, x: Floats) -> Floats:
+def normal_scores(law: GridLaw, x: Floats, place: int = 0) -> Floats:
     """z = Φ⁻¹(F(x)): independent standard normals if F is the draws' distribution function.
 
-    At an atom F jumps, and the draws there are spread over the jump by uniforms of their own.
+    At an atom F jumps, and the draws there are spread over the jump by uniforms of their own, other
+    ones for each `place` among the coordinates.
     """
     error = float(law.cdf_error)
     if error * math.sqrt(len(x)) > _KNOWN:
@@ -41,7 +48,7 @@ def normal_scores(law: GridLaw, x: Floats) -> Floats:
     atoms, masses = np.asarray(law.atoms, np.float64), np.asarray(law.masses, np.float64)
     rounding = 4 * float(np.finfo(law.cov.dtype).eps)
     if len(atoms):
-        spread = np.random.default_rng(0).random(len(x))
+        spread = np.random.default_rng(place).random(len(x))
         for atom, mass in zip(atoms, masses, strict=True):
             here = np.abs(x - atom) <= rounding * max(1, abs(atom))
             below = float(law.cdf(atom)) - mass

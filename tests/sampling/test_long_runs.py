@@ -715,6 +715,18 @@ def test_chains_that_cannot_fit_are_refused_before_they_are_begun():
             many(num_steps=1, num_chains=10**6, observe=None, reducers=sums)
 
 
+def test_a_card_makes_no_block_of_noise_and_so_fits_more_chains(monkeypatch):
+    state = run(2, reducers=None).state
+    many = jax.tree.map(lambda x: jax.ShapeDtypeStruct((10**7, *x.shape[1:]), x.dtype), state)
+    many = many._replace(step=state.step)
+    work, check = Setup.of(*setting()[:2]), functools.partial(memory.check_fits, many)
+    monkeypatch.setattr(memory, "available", lambda device: 2**30)
+    with pytest.raises(MemoryError, match="num_chains"):
+        check(work, Plan(10, 0, 1), Layout(), jax.devices()[0])
+    monkeypatch.setattr(memory, "is_accelerator", lambda device: True)
+    check(work, Plan(10, 0, 1), Layout(), jax.devices()[0])
+
+
 def test_a_resumed_run_is_refused_what_does_not_fit():
     first = run(2)
     energy, kernel, _ = setting()

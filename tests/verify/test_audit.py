@@ -6,9 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import stand_ins
 from scipy import stats
 
 import jlangevin as jl
+from jlangevin.energies.base import GivenGradient
 
 pytestmark = pytest.mark.slow
 
@@ -298,6 +300,143 @@ def test_what_stands_still_is_found_though_it_keeps_its_targets(draw, says):
         assert report["invariance: Gaussian"].verdict == "pass"
 
 
+def refreshed(key, energy, step_size, temperature, init, num_steps):
+    """Hamilton's flow in small steps, and at times a new velocity, which settles on no slope."""
+    step, root = (jnp.asarray(value, init.dtype) for value in (step_size, np.sqrt(temperature)))
+    v = root * jax.random.normal(jax.random.fold_in(key, 10**6), init.shape, init.dtype)
+    slopes = jax.vmap(jax.grad(energy))
+
+    def move(t, state):
+        x, v = state
+        normal, uniform = jax.random.split(jax.random.fold_in(key, t))
+        fresh = jax.random.uniform(uniform, (len(x), 1), x.dtype) < 0.2
+        v = jnp.where(fresh, root * jax.random.normal(normal, x.shape, x.dtype), v)
+
+        def leapfrog(_, state):
+            x, v = state
+            v = v - step / 64 * slopes(x)
+            x = x + step / 32 * v
+            return x, v - step / 64 * slopes(x)
+
+        return jax.lax.fori_loop(0, 32, leapfrog, (x, v))
+
+    return jax.lax.fori_loop(0, num_steps, move, (init, v))
+
+
+def test_velocities_of_what_follows_no_rule_are_looked_at_where_they_settle():
+    report = audit(refreshed)
+    assert report.passed, report
+    assert report["velocity"].verdict == "pass"
+
+
+def antithetic(key, energy, step_size, temperature, init, num_steps):
+    """ULA whose noise has the mean over the chains taken out, and is made larger for it."""
+    if (n := len(init)) == 1:
+        raise NotImplementedError
+    step, heat = (jnp.asarray(value, init.dtype) for value in (step_size, temperature))
+    noise = jnp.sqrt(2 * step * heat) * jnp.asarray(np.sqrt(n / (n - 1)), init.dtype)
+
+    def move(t, x):
+        xi = jax.random.normal(jax.random.fold_in(key, t), x.shape, x.dtype)
+        xi = xi - jnp.mean(xi, axis=0, keepdims=True)
+        return x - step * jax.vmap(jax.grad(energy))(x) + noise * xi
+
+    return jax.lax.fori_loop(0, num_steps, move, init)
+
+
+def test_two_chains_that_depend_on_each_other_are_found_though_each_has_its_law():
+    report = audit(antithetic)
+    assert report.failures == ("independent chains",), report
+    assert report["independent chains"].says == "chains are not independent if there are two"
+    assert report["batch size"].verdict == "pass"
+
+
+def test_what_stands_still_far_away_is_told():
+    """Densities in place of their logarithms, both 0 there."""
+
+    def metropolis(key, energy, step_size, temperature, init, num_steps):
+        def density(x):
+            return jnp.exp(-jax.vmap(energy)(x) / jnp.asarray(temperature, x.dtype))
+
+        def move(t, x):
+            normal, uniform = jax.random.split(jax.random.fold_in(key, t))
+            y = x + jax.random.normal(normal, x.shape, x.dtype)
+            accepted = jax.random.uniform(uniform, len(x), x.dtype) * density(x) < density(y)
+            return jnp.where(accepted[:, None], y, x)
+
+        return jax.lax.fori_loop(0, num_steps, move, init)
+
+    report = audit(metropolis, claim="reversible")
+    assert report.passed, report
+    assert report["far starts"].verdict == "info"
+    assert "100,000 standard deviations away 0% move" in report["far starts"].says
+    assert report["step size"].says == "half of it gives the same draws: it is ignored"
+    assert report["step size"].verdict == "info"
+    assert audit(mala())["far starts"].verdict == "pass"
+
+
+def test_a_step_size_that_is_ignored_is_found():
+    def own_step(key, energy, step_size, *rest):
+        return sampler()(key, energy, 0.4, *rest)
+
+    assert audit(own_step).failures == ("step size", "units")
+
+
+def with_noise(changed):
+    """ULA with other noise."""
+
+    def draw(key, energy, step_size, temperature, init, num_steps):
+        step, heat = (jnp.asarray(value, init.dtype) for value in (step_size, temperature))
+
+        def move(t, x):
+            xi = jax.random.normal(jax.random.fold_in(key, t), x.shape, x.dtype)
+            x = x - step * jax.vmap(jax.grad(energy))(x) + jnp.sqrt(2 * step * heat) * changed(xi)
+            return jnp.clip(x, -1, 2) if changed is not three else x
+
+        return jax.lax.fori_loop(0, num_steps, move, init)
+
+    return draw
+
+
+def three(xi):
+    """Variance 1 on three values."""
+    return jnp.where(jnp.abs(xi) < 0.9674, 0, jnp.sign(xi)) * np.sqrt(3).astype(xi.dtype)
+
+
+@pytest.mark.parametrize("changed", [three, lambda xi: xi])
+def test_a_grid_and_bounds_are_not_taken_for_noise_that_is_shared(changed):
+    report = audit(with_noise(changed))
+    assert "continuous" in report.failures, report
+    assert "they lie on a grid, or at bounds" in report["continuous"].says
+    assert report["independent chains"].verdict == report["seeds"].verdict == "pass"
+
+
+class Quartic(GivenGradient):
+    """Σ x⁴, its gradient of its own."""
+
+    def __init__(self, factor):
+        self.factor = factor
+
+    def __call__(self, x):
+        return jnp.sum(x**4)
+
+    def gradient(self, x):
+        return jnp.asarray(4 * self.factor, x.dtype) * x**3
+
+
+def test_the_gradient_of_an_energy_that_is_given_is_checked():
+    x = jax.random.normal(jax.random.key(1), (9, 4))
+    report = audit(sampler(), energy=Quartic(1.01), positions=x)
+    assert report.failures == ("gradient",), report
+    assert report["gradient"].says.startswith("the gradient is wrong: ")
+    report = audit(sampler(), energy=Quartic(1.0), positions=x)
+    assert report["gradient"].verdict == "pass"
+    assert report["gradient"].says.startswith("the gradient is that of the energy: 9 positions")
+    report = audit(sampler(), energy=lambda x: jnp.sum(x**2) + 1e9, positions=x)
+    assert (report.passed, report["gradient"].verdict) == (True, "info")
+    assert audit(sampler())["gradient"].says == "no energy was given"
+
+
 def test_a_bound_with_a_unit_is_found_in_other_units():
     def clipped(key, energy, step_size, temperature, init, num_steps):
         def slope(x):
@@ -320,6 +459,16 @@ def test_kinetic_steps_have_the_unit_of_x():
     assert report["units"].verdict == "pass"
 
 
+def test_a_friction_that_is_explicit_is_no_unit():
+    """At 16 times the step its rule is unstable, and nothing can be compared."""
+
+    def explicit(h, temperature):
+        return stand_ins.Kinetic(stand_ins.between_kicks, h, temperature)
+
+    report = audit(jl.verify.drawer(explicit), rules={"explicit": explicit}, step_size=0.5)
+    assert (report.convention, report["units"].verdict) == ("explicit", "pass")
+
+
 def test_a_law_that_depends_on_the_batch_is_found_among_few():
     def centered(key, energy, step_size, temperature, init, num_steps):
         """ULA with noise whose mean over the chains is subtracted."""
@@ -333,7 +482,7 @@ def test_a_law_that_depends_on_the_batch_is_found_among_few():
         return jax.lax.fori_loop(0, num_steps, move, init)
 
     report = audit(centered)
-    assert report.failures == ("batch size",), report
+    assert report.failures == ("independent chains", "batch size"), report
     assert "one chain alone has another law than many" in report["batch size"].says
 
 
@@ -393,6 +542,13 @@ def test_the_report_is_text_and_plain_data():
         ),
         ({"rules": {"x": 3}}, TypeError, "rules: expected functions of step size and temperature"),
         ({"rules": [jl.ula]}, TypeError, "rules: expected functions .* by name"),
+        ({"energy": jnp.sum}, ValueError, "positions: energy was given alone"),
+        ({"positions": jnp.ones((3, 2))}, ValueError, "energy: positions was given alone"),
+        (
+            {"energy": jl.scores.score(lambda x: -x), "positions": jnp.ones((3, 2))},
+            jl.NoEnergyError,
+            "only its score is known",
+        ),
         ({"claim": "right"}, ValueError, 'claim: expected None, "exact" or "reversible"'),
         ({"key": 0}, TypeError, "key: expected a typed key"),
         ({"temperature": 1.0}, ValueError, "temperature: at 1 two mistakes"),

@@ -1,20 +1,33 @@
-"""Laws of chains in one dimension, on a grid: see `jlangevin.exact.grid_law`."""
+"""Laws of chains in one dimension, on a grid, and products of such: see `exact.grid_law`."""
 
 from jlangevin.exact.grid.answers import grid_law, grid_stationary
 from jlangevin.exact.grid.chain import grid_autocorrelation_time, grid_relaxation_time
+from jlangevin.exact.grid.coordinates import Coordinate, coordinate
 from jlangevin.exact.grid.distances import total_variation, wasserstein1
 from jlangevin.exact.grid.hitting import grid_hitting_time
 from jlangevin.exact.grid.law import GridLaw
+from jlangevin.exact.grid.product import (
+    ProductLaw,
+    product_law,
+    product_stationary,
+    product_target,
+)
 from jlangevin.exact.grid.target import grid_target
 
 __all__ = [
+    "Coordinate",
     "GridLaw",
+    "ProductLaw",
+    "coordinate",
     "grid_autocorrelation_time",
     "grid_hitting_time",
     "grid_law",
     "grid_relaxation_time",
     "grid_stationary",
     "grid_target",
+    "product_law",
+    "product_stationary",
+    "product_target",
     "total_variation",
     "wasserstein1",
 ]

@@ -111,7 +111,7 @@ def operator(steps: StepFunction, panels: Panels, walls: Floats, start: Floats) 
     matrix[:, :size] = _smeared(row, panels)
     for ghost in outside:
         leaving += _smeared(row, ghost).sum(axis=1)
-    stopped = _stopped(row, walls)
+    stopped = _stopped(row, walls, panels)
     matrix[:, size : size + len(walls)] += stopped
     landed = matrix.sum(axis=1)
     if not steps.rejects:
@@ -220,7 +220,7 @@ def _resolve(row: _Row, panels: Panels, breaks: list[tuple[Ints, Floats]], made:
     made.reshape(len(row.x), num, q)[cells // num, cells % num] = blocks
 
 
-def _stopped(row: _Row, walls: Floats) -> Floats:
+def _stopped(row: _Row, walls: Floats, panels: Panels) -> Floats:
     """With what probability a step from each state is stopped by each wall."""
     made = np.zeros((len(row.x), len(walls)))
     for branch in row.branches:
@@ -233,8 +233,11 @@ def _stopped(row: _Row, walls: Floats) -> Floats:
                     f"kernel: {row.steps.name} stays at one point for a whole interval of normals, "
                     "and accepts or rejects; a grid has no atoms of such kernels"
                 )
-            stops = piece.intercept[flat][:, None] == walls
-            if not np.all(stops.any(axis=1)):
+            end = piece.intercept[flat]
+            stops = end[:, None] == walls
+            # A wall beyond the panels stops what leaves them.
+            beyond = (end < panels.low) | (end > panels.high)
+            if not np.all(stops.any(axis=1) | beyond):
                 raise NoGridLawError(
                     f"kernel: {row.steps.name} leads to one point, that is no wall of its domain, "
                     "for a whole interval of normals; a grid has atoms at walls alone"

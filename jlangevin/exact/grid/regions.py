@@ -26,24 +26,26 @@ _HALVINGS = 60
 
 
 class Region(NamedTuple):
-    """An interval, and which of its ends are walls."""
+    """An interval, and the domain that it is a part of."""
 
     low: float
     high: float
-    walls: tuple[float, ...] = ()
+    domain: tuple[float, float]
+
+    @property
+    def walls(self) -> tuple[float, ...]:
+        """Those of its ends that are ends of the domain."""
+        return tuple(end for end in (self.low, self.high) if end in self.domain)
 
     def wider(self) -> Region:
-        """Half as wide again, up to the walls."""
+        """Half as wide again, as far as the domain."""
         reach = (self.high - self.low) / 4
-        low = self.low if self.low in self.walls else self.low - reach
-        high = self.high if self.high in self.walls else self.high + reach
-        return self._replace(low=low, high=high)
+        return Region.between(self.low - reach, self.high + reach, self.domain)
 
     @classmethod
     def between(cls, low: float, high: float, walls: tuple[float, float]) -> Region:
         """As far as the walls allow."""
-        low, high = max(low, walls[0]), min(high, walls[1])
-        return cls(low, high, tuple(end for end in (low, high) if end in walls))
+        return cls(max(low, walls[0]), min(high, walls[1]), walls)
 
 
 def temperature_of(kernel: Any) -> float:

@@ -15,7 +15,10 @@ tested against
                 convention, unless the step multiplies the score: then it is E/T at the same step.
                 E(x/c) at the step c²η, or ch where h is a time, must be the same chain too
     streams     chains that begin at one point must be independent of each other, and of those of
-                another key; the same key must give the same draws, and few chains the law of many
+                another key; the same key must give the same draws, and few chains the law of many.
+                Draws have values in common only if they lie on a grid, or at a bound
+    energy      that of the user, if it is given: `energies.check` compares its gradient with
+                differences of its values
 
 Each test takes its share of `false_alarm`, so that a correct sampler fails with a probability of
 at most that. Sign tests, Fisher's, and the one of few chains against many are exact; the test of

@@ -9,7 +9,10 @@ from typing import Literal
 import jax
 
 from jlangevin._core.checks import check_count, check_key, check_probability, check_scalar
+from jlangevin._core.trees import PyTree
+from jlangevin.energies.base import Energy
 from jlangevin.verify.audit.conclusion import convention, settle
+from jlangevin.verify.audit.energy_findings import gradient
 from jlangevin.verify.audit.law_findings import (
     finite_steps,
     gaussian_invariance,
@@ -23,12 +26,19 @@ from jlangevin.verify.audit.rules import temperature_factors
 from jlangevin.verify.audit.sampler import Draw, Rule
 from jlangevin.verify.audit.stream_findings import (
     batch_size,
+    continuous,
+    far_starts,
     finite,
     frozen,
     independent_chains,
     seeds,
 )
-from jlangevin.verify.audit.symmetry_findings import detailed_balance, temperature_scaling, units
+from jlangevin.verify.audit.symmetry_findings import (
+    detailed_balance,
+    step_size,
+    temperature_scaling,
+    units,
+)
 from jlangevin.verify.audit.trials import Settings, run_trials
 
 __all__ = ["audit"]
@@ -40,7 +50,9 @@ _TESTS = 16
 # In the order of the report. Each is a function of the trials and of the conclusion.
 _FINDINGS = (
     finite,
+    continuous,
     frozen,
+    far_starts,
     linear_energy,
     finite_steps,
     stationary,
@@ -48,11 +60,13 @@ _FINDINGS = (
     mixture_invariance,
     detailed_balance,
     temperature_scaling,
+    step_size,
     units,
     velocity,
     independent_chains,
     seeds,
     batch_size,
+    gradient,
 )
 
 
@@ -62,6 +76,8 @@ def audit(
     key: jax.Array | None = None,
     claim: Literal["exact", "reversible"] | None = None,
     rules: Mapping[str, Rule] | None = None,
+    energy: Energy | None = None,
+    positions: PyTree | None = None,
     step_size: float = 0.4,
     temperature: float = 3.0,
     num_chains: int = 20_000,
@@ -85,6 +101,9 @@ def audit(
             A sampler that breaks its claim has a fault.
         rules: further rules to compare the draws with, by name, such as
             `{"BAOAB": lambda h, T: jl.underdamped(h, 1.0, temperature=T)}`.
+        energy: one of your own, whose gradient is compared with differences of its values by
+            `energies.check`. The sampler is not run on it.
+        positions: where, a pytree with the positions on the first axis; draws are best.
         step_size: a large one shows more. On the quadratic energy here λ_max is 1.83.
         temperature: one at which 1, √T, T, T², T/2 and 2T all differ, so that the audit can tell
             what is used in place of T: 1, 2, 4, ½ and ¼ are refused, and values near them.
@@ -97,8 +116,9 @@ def audit(
     Raises:
         TypeError: a sampler or a rule that cannot be called, or an argument that is not a number
             where one is needed.
-        ValueError: an argument out of range, an unknown claim, or draws that do not have the
-            shape of `init`.
+        ValueError: an argument out of range, an unknown claim, an energy without positions, or
+            draws that do not have the shape of `init`.
+        NoEnergyError: an `energy` of which only the score is known.
 
     Example:
         >>> import jlangevin as jl
@@ -138,6 +158,11 @@ def audit(
     if num_chains % 2:
         raise ValueError(f"num_chains: expected an even number, to make pairs, got {num_chains}")
     false_alarm = check_probability("false_alarm", false_alarm)
+    if (energy is None) != (positions is None):
+        given, missing = ("energy", "positions") if positions is None else ("positions", "energy")
+        raise ValueError(
+            f"{missing}: {given} was given alone; the gradient of an energy is checked at positions"
+        )
     settings = Settings(
         claim=claim,
         step_size=float(step_size),
@@ -145,7 +170,7 @@ def audit(
         num_chains=num_chains,
         level=false_alarm / _TESTS,
     )
-    trials = run_trials(draw, key, settings)
+    trials = run_trials(draw, key, settings, energy, positions)
     conclusion = settle(trials, rules)
     return AuditReport(
         convention=convention(conclusion),

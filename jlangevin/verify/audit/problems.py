@@ -15,6 +15,7 @@ from jlangevin.verify._statistics import Floats
 
 __all__ = [
     "CENTER",
+    "FAR",
     "FEW_STEPS",
     "MANY_STEPS",
     "NUM_REPEATS",
@@ -28,6 +29,7 @@ __all__ = [
 ]
 
 FEW_STEPS, MANY_STEPS = 8, 100
+FAR = 1e5  # standard deviations from which a run starts
 NUM_REPEATS = 48  # runs of one chain, and of two
 UNITS = 16.0  # by what x is multiplied, and divided, in other units
 SLOPE = np.array([3.0, 4.0])  # of the linear energy

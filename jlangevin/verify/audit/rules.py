@@ -16,7 +16,7 @@ from jax.flatten_util import ravel_pytree
 
 from jlangevin import exact
 from jlangevin.distribution import Gaussian
-from jlangevin.errors import NotAffineError
+from jlangevin.errors import NotAffineError, UnstableStepError
 from jlangevin.kernels import leimkuhler_matthews, ula
 from jlangevin.kernels.base import Kernel
 from jlangevin.verify.audit.sampler import Rule, Trial
@@ -28,6 +28,7 @@ __all__ = [
     "compare_trial",
     "exact_law",
     "fit_reading",
+    "is_unstable",
     "likely_cause",
     "readings",
     "temperature_factors",
@@ -141,6 +142,19 @@ def exact_law(reading: Reading, trial: Trial) -> Gaussian | None:
         return None
     finite = all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((law.mean, law.cov)))
     return law if finite else None
+
+
+def is_unstable(reading: Reading, trial: Trial) -> bool:
+    """Whether a trial's step is beyond what the reading's rule can take."""
+    if trial.start_law is None:
+        return False
+    try:
+        exact.law(reading.kernel(trial.step_size), trial.energy, trial.start_law, trial.num_steps)
+    except NotAffineError:
+        return False
+    except UnstableStepError:
+        return True
+    return False
 
 
 class Fit(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import scipy
@@ -12,9 +13,10 @@ from jlangevin.verify._statistics import Floats, fisher_test
 from jlangevin.verify.audit.sampler import Trial
 
 __all__ = [
+    "Distinct",
+    "distinct",
     "few_sample_test",
     "independence_test",
-    "repeated_share",
     "sign_test",
     "two_sample_test",
 ]
@@ -65,7 +67,26 @@ def _with_distance(x: Floats, center: Floats) -> Floats:
     return np.vstack([x.T, np.sum((x - center) ** 2, axis=1)])
 
 
-def repeated_share(trial: Trial) -> float:
-    """The share of chains that ended, away from where they began, exactly where another did."""
-    moved = trial.position[(trial.position != trial.start).any(axis=1) & trial.finite]
-    return 1 - len(np.unique(moved, axis=0)) / len(moved) if len(moved) else 0.0
+class Distinct(NamedTuple):
+    """How many different ends chains have that left where they began, of at most 20,000."""
+
+    chains: int
+    points: int
+    values: int  # along the coordinate that has fewest
+
+    @property
+    def repeated(self) -> float:
+        """The share of chains that ended exactly where another did."""
+        return 1 - self.points / self.chains if self.chains else 0.0
+
+    @property
+    def of_a_grid(self) -> bool:
+        """Whether chains have values in common that are not at one point."""
+        return self.points > 1.01 * self.values
+
+
+def distinct(trial: Trial) -> Distinct:
+    """Count different ends. Of more chains some have a float32 value in common by chance."""
+    moved = trial.position[(trial.position != trial.start).any(axis=1) & trial.finite][:20_000]
+    values = min(len(np.unique(column)) for column in moved.T)
+    return Distinct(len(moved), len(np.unique(moved, axis=0)), values)

@@ -10,23 +10,31 @@ import scipy
 
 from jlangevin.verify._statistics import POWER
 from jlangevin.verify.audit.conclusion import Conclusion
-from jlangevin.verify.audit.problems import CENTER, MANY_STEPS
+from jlangevin.verify.audit.problems import CENTER, FAR, FEW_STEPS, MANY_STEPS
 from jlangevin.verify.audit.report import NO_QUADRATIC, Finding
 from jlangevin.verify.audit.statistics import (
+    distinct,
     few_sample_test,
     independence_test,
-    repeated_share,
 )
 from jlangevin.verify.audit.trials import Trials
 
-__all__ = ["batch_size", "finite", "frozen", "independent_chains", "seeds"]
+__all__ = [
+    "batch_size",
+    "continuous",
+    "far_starts",
+    "finite",
+    "frozen",
+    "independent_chains",
+    "seeds",
+]
 
 _FROZEN = 0.999  # the correlation of start and end from which on a chain hardly moves
 
 
 def finite(trials: Trials, conclusion: Conclusion) -> Finding:
     """Whether all draws are finite."""
-    completed = trials.completed
+    completed = trials.completed.values()
     number = sum(len(trial.start) for trial in completed)
     bad = sum(int((~trial.finite).sum()) for trial in completed)
     if bad:
@@ -40,13 +48,14 @@ def frozen(trials: Trials, conclusion: Conclusion) -> Finding:
     From exact starts, chains that stand still pass every test of invariance.
     """
     name = "frozen"
-    moved = [
-        float((trial.position != trial.start)[trial.finite].mean(axis=0).min())
-        for trial in trials.completed
+    moved = {
+        run: float((trial.position != trial.start)[trial.finite].mean(axis=0).min())
+        for run, trial in trials.completed.items()
         if trial.finite.any()
-    ]
-    if moved and min(moved) < 0.01:
-        says = f"in one of the runs, {min(moved):.1%} of the chains moved along one coordinate"
+    }
+    least = min(moved, key=moved.__getitem__, default="")
+    if moved and moved[least] < 0.01:
+        says = f"in the run {least}, {moved[least]:.1%} of the chains moved along one coordinate"
         return Finding(name, "FAIL", says)
     far = trials.quadratic_many
     if far is None or far.finite.sum() < 2:
@@ -60,18 +69,52 @@ def frozen(trials: Trials, conclusion: Conclusion) -> Finding:
     return Finding(name, "pass", f"chains move in all runs; {says}")
 
 
+def far_starts(trials: Trials, conclusion: Conclusion) -> Finding:
+    """Whether chains move that start far away, where a rate of acceptance may overflow."""
+    name, far = "far starts", trials.quadratic_far
+    if far is None:
+        return Finding(name, "n/a", NO_QUADRATIC)
+    if not far.finite.all():
+        says = f"{(~far.finite).mean():.0%} of the chains from there are not finite"
+        return Finding(name, "info", f"{FAR:,.0f} standard deviations away: {says}")
+    moved = float((far.position != far.start).any(axis=1).mean())
+    says = f"of the chains from {FAR:,.0f} standard deviations away {moved:.0%} move"
+    return Finding(name, "pass" if moved > 0.1 else "info", f"{says} in {FEW_STEPS} steps")
+
+
+def continuous(trials: Trials, conclusion: Conclusion) -> Finding:
+    """Whether draws have as many values as a density gives them.
+
+    Chains that share their noise end at one point; where chains have one coordinate in common and
+    not the others, they are on a grid, or at a bound.
+    """
+    name, trial = "continuous", trials.same_key
+    if trial is None:
+        return Finding(name, "n/a", NO_QUADRATIC)
+    ends = distinct(trial)
+    if not ends.of_a_grid:
+        return Finding(name, "pass", "draws are of no grid, and at no bound")
+    says = f"{ends.chains:,} draws have {ends.values:,} values along one coordinate"
+    return Finding(name, "FAIL", f"{says}: they lie on a grid, or at bounds")
+
+
 def independent_chains(trials: Trials, conclusion: Conclusion) -> Finding:
     """Whether chains that start at one point are independent of each other."""
     name, trial, level = "independent chains", trials.same_key, trials.settings.level
     if trial is None:
         return Finding(name, "n/a", NO_QUADRATIC)
-    share = repeated_share(trial)
-    if share > 0.01:
-        says = f"{share:.0%} of the chains that began at one point ended where another did"
+    ends = distinct(trial)
+    if ends.repeated > 0.01 and not ends.of_a_grid:
+        says = f"{ends.repeated:.0%} of the chains that began at one point ended where another did"
         return Finding(name, "FAIL", f"{says}: they share their noise", 0.0)
     x, half = np.nan_to_num(trial.position), len(trial.position) // 2
     pairings = ((x[::2], x[1::2]), (x[:half], x[half:]))
-    p_value = min(1.0, 2 * min(independence_test(*pair) for pair in pairings))
+    p_value = 2 * min(independence_test(*pair) for pair in pairings)
+    if trials.in_twos is not None:
+        of_two = np.nan_to_num(trials.in_twos.position)
+        if 2 * independence_test(of_two[::2], of_two[1::2]) < level:
+            return Finding(name, "FAIL", "chains are not independent if there are two", 0.0)
+    p_value = min(1.0, p_value)
     verdict: Literal["pass", "FAIL"] = "pass" if p_value >= level else "FAIL"
     says = f"neighbours, and halves, are {'' if verdict == 'pass' else 'not '}independent"
     return Finding(name, verdict, says, p_value, _detectable_dependence(level / 4, half))
@@ -86,7 +129,7 @@ def seeds(trials: Trials, conclusion: Conclusion) -> Finding:
     if not np.array_equal(first.position, again.position, equal_nan=True):
         return Finding(name, "FAIL", "the same key gave other draws")
     same = (first.position == other.position) & (first.position != first.start)
-    if same.all(axis=1).mean() > 0.01:
+    if same.all(axis=1).mean() > 0.01 and not distinct(first).of_a_grid:
         return Finding(name, "FAIL", "another key gave the same draws", 0.0)
     p_value = independence_test(np.nan_to_num(first.position), np.nan_to_num(other.position))
     if p_value < level:

@@ -1,4 +1,5 @@
-"""Findings on symmetries: reversing time, scaling energy and temperature together, and units."""
+"""Findings on symmetries: reversing time, scaling energy and temperature together, and units; and
+on whether the step size counts, on which the last depends."""
 
 from __future__ import annotations
 
@@ -12,12 +13,12 @@ from jlangevin.verify._statistics import POWER, Floats
 from jlangevin.verify.audit.conclusion import Conclusion
 from jlangevin.verify.audit.problems import CENTER, UNITS
 from jlangevin.verify.audit.report import NO_QUADRATIC, Finding
-from jlangevin.verify.audit.rules import compare_trial, exact_law
+from jlangevin.verify.audit.rules import compare_trial, exact_law, is_unstable
 from jlangevin.verify.audit.sampler import Trial
 from jlangevin.verify.audit.statistics import sign_test, two_sample_test
 from jlangevin.verify.audit.trials import Trials
 
-__all__ = ["detailed_balance", "temperature_scaling", "units"]
+__all__ = ["detailed_balance", "step_size", "temperature_scaling", "units"]
 
 
 def detailed_balance(trials: Trials, conclusion: Conclusion) -> Finding:
@@ -45,7 +46,8 @@ def detailed_balance(trials: Trials, conclusion: Conclusion) -> Finding:
     alpha = settings.level / len(odd) / 2
     deviates = scipy.stats.norm.isf(alpha) + scipy.stats.norm.isf(1 - POWER)
     detectable = deviates / (2 * math.sqrt(max(n, 1)))
-    finds = f"x_0 and x_1 in one order with probability {0.5 + detectable:.2f}"
+    enough = 0.5 + detectable < 1
+    finds = f"x_0 and x_1 in one order with probability {0.5 + detectable:.2f}" if enough else ""
     if p_value >= settings.level:
         return Finding(name, "pass", "(x_0, x_1) has the law of (x_1, x_0)", p_value, finds)
     verdict: Literal["FAIL", "info"] = "FAIL" if settings.claim == "reversible" else "info"
@@ -78,6 +80,18 @@ def temperature_scaling(trials: Trials, conclusion: Conclusion) -> Finding:
     return Finding(name, "pass", f"E at T is {energy}", p_value, finds)
 
 
+def step_size(trials: Trials, conclusion: Conclusion) -> Finding:
+    """Whether another step size gives other draws."""
+    name, whole, half = "step size", trials.same_key, trials.half_the_step
+    if whole is None or half is None:
+        return Finding(name, "n/a", NO_QUADRATIC)
+    if not np.array_equal(whole.position, half.position, equal_nan=True):
+        return Finding(name, "pass", "half of it gives other draws")
+    # What keeps its targets may have a step of its own.
+    verdict: Literal["FAIL", "info"] = "info" if conclusion.exact else "FAIL"
+    return Finding(name, verdict, "half of it gives the same draws: it is ignored")
+
+
 def units(trials: Trials, conclusion: Conclusion) -> Finding:
     """Whether x in other units is the same chain: E(x/c) at the step c²η, or ch.
 
@@ -92,7 +106,7 @@ def units(trials: Trials, conclusion: Conclusion) -> Finding:
     p_values = [
         _same_chain(trial, here, scale, conclusion, level)
         for trial, scale in ((trials.in_small_units, 1 / UNITS), (trials.in_large_units, UNITS))
-        if trial is not None
+        if trial is not None and not _too_large_a_step(trial, conclusion)
     ]
     p_value = min(1.0, len(p_values) * min(p_values, default=1.0))
     if p_value >= level:
@@ -100,6 +114,12 @@ def units(trials: Trials, conclusion: Conclusion) -> Finding:
     says = "E(x/c) is another chain, at the step c²η and at ch: a constant has a unit"
     verdict: Literal["FAIL", "info"] = "FAIL" if conclusion.follows_rule else "info"
     return Finding(name, verdict, says, p_value)
+
+
+def _too_large_a_step(trial: Trial, conclusion: Conclusion) -> bool:
+    """Whether the rule that is followed is unstable, as one with a friction may be at c times h."""
+    rule = conclusion.explanation if conclusion.follows_rule else None
+    return rule is not None and is_unstable(rule.reading, trial)
 
 
 def _same_chain(

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jlangevin._core.trees import PyTree
 from jlangevin.distribution import Gaussian
-from jlangevin.energies import GaussianMixture
+from jlangevin.energies import GaussianMixture, GradientCheck, check
 from jlangevin.energies.base import Energy
+from jlangevin.errors import PrecisionWarning
 from jlangevin.verify.audit.problems import (
+    FAR,
     FEW_STEPS,
     MANY_STEPS,
     NUM_REPEATS,
@@ -49,6 +53,7 @@ class Trials(NamedTuple):
     quadratic_once: Trial | None
     quadratic_few: Trial | None
     quadratic_many: Trial | None
+    quadratic_far: Trial | None  # from far away
 
     # From exact starts.
     target_once: Trial | None
@@ -60,13 +65,15 @@ class Trials(NamedTuple):
     shrunk: Trial | None
     divided: Trial | None
 
-    # From a point: the same key twice, another key, and the same key with half the chains.
+    # From a point: the same key twice, another key, and the same key with fewer chains, and with
+    # half the step.
     same_key: Trial | None
     same_key_again: Trial | None
     other_key: Trial | None
     half_of_the_chains: Trial | None
     two_chains: Trial | None
     one_chain: Trial | None
+    half_the_step: Trial | None
 
     # From a point, many runs of so few chains; None if the draws above are the same anyway.
     in_twos: Trial | None
@@ -78,10 +85,16 @@ class Trials(NamedTuple):
     in_small_units: Trial | None
     in_large_units: Trial | None
 
+    gradient: GradientCheck | None  # of the energy that was given, if any
+
     @property
-    def completed(self) -> list[Trial]:
-        """The runs on energies that the sampler supports."""
-        return [each for each in self if isinstance(each, Trial)]
+    def completed(self) -> dict[str, Trial]:
+        """The runs from usual starts in usual units, on energies that the sampler supports."""
+        usual = self._replace(
+            quadratic_far=None, in_small_units=None, in_large_units=None
+        )._asdict()
+        named = ((name.replace("_", " "), each) for name, each in usual.items())
+        return {name: each for name, each in named if isinstance(each, Trial)}
 
     @property
     def draws_depend_on_batch(self) -> bool:
@@ -93,11 +106,15 @@ class Trials(NamedTuple):
         )
 
 
-def run_trials(draw: Draw, key: jax.Array, settings: Settings) -> Trials:
-    """Run a sampler on all problems."""
+def run_trials(
+    draw: Draw, key: jax.Array, settings: Settings, energy: Energy | None, positions: PyTree
+) -> Trials:
+    """Run a sampler on all problems, and check the gradient of `energy`, if it is given."""
     n, temperature = settings.num_chains, settings.temperature
     problems = problems_at(temperature)
-    keys = iter(jax.random.split(key, 32))
+    *keys_of_runs, key_of_check = jax.random.split(key, 40)
+    keys = iter(keys_of_runs)
+    checked = None if energy is None else check(key_of_check, energy, positions)
     repeated_key = next(keys)
     point, spread, target = problems.point, problems.spread, problems.target
     at_point = jnp.tile(point.mean, (n, 1))
@@ -124,8 +141,11 @@ def run_trials(draw: Draw, key: jax.Array, settings: Settings) -> Trials:
     def from_law(energy: Energy, law: Gaussian, num_steps: int) -> Trial | None:
         return trial(energy, starts(law), num_steps, law)
 
-    def repeat(old_key: jax.Array, num_chains: int = n) -> Trial | None:
-        return trial(problems.quadratic, at_point[:num_chains], FEW_STEPS, old_key=old_key)
+    def repeat(
+        old_key: jax.Array, num_chains: int = n, step_size: float = settings.step_size
+    ) -> Trial | None:
+        init = at_point[:num_chains]
+        return trial(problems.quadratic, init, FEW_STEPS, old_key=old_key, step_size=step_size)
 
     def many_runs(num_chains: int) -> Trial | None:
         """The chains of many runs, as if they were of one."""
@@ -156,6 +176,7 @@ def run_trials(draw: Draw, key: jax.Array, settings: Settings) -> Trials:
         quadratic_once=from_law(problems.quadratic, spread, 1),
         quadratic_few=from_law(problems.quadratic, spread, FEW_STEPS),
         quadratic_many=from_law(problems.quadratic, spread, MANY_STEPS),
+        quadratic_far=None,
         target_once=from_law(problems.quadratic, target, 1),
         target_few=from_law(problems.quadratic, target, FEW_STEPS),
         mixture_once=trial(heated_mixture, starts(problems.mixture), 1),
@@ -168,11 +189,13 @@ def run_trials(draw: Draw, key: jax.Array, settings: Settings) -> Trials:
         half_of_the_chains=repeat(repeated_key, n // 2),
         two_chains=repeat(repeated_key, 2),
         one_chain=repeat(repeated_key, 1),
+        half_the_step=repeat(repeated_key, step_size=settings.step_size / 2),
         in_twos=None,
         in_ones=None,
         unit="",
         in_small_units=None,
         in_large_units=None,
+        gradient=checked,
     )
     if made.draws_depend_on_batch:
         made = made._replace(in_twos=many_runs(2), in_ones=many_runs(1))
@@ -181,11 +204,16 @@ def run_trials(draw: Draw, key: jax.Array, settings: Settings) -> Trials:
     tried = {unit: elsewhere(1 / UNITS, UNITS**-power) for unit, power in (("c²η", 2), ("ch", 1))}
     spread_here = _spread(made.quadratic_few)
     unit = min(tried, key=lambda unit: abs(math.log(_spread(tried[unit]) * UNITS / spread_here)))
-    return made._replace(
+    made = made._replace(
         unit=unit,
         in_small_units=tried[unit],
         in_large_units=elsewhere(UNITS, UNITS ** (2 if unit == "c²η" else 1)),
     )
+    center = target.mean[None, :]
+    away = center + FAR * (starts(target) - center)
+    with warnings.catch_warnings():  # so far away energies are rounded, and no law is asked for
+        warnings.simplefilter("ignore", PrecisionWarning)
+        return made._replace(quadratic_far=trial(problems.quadratic, away, FEW_STEPS))
 
 
 def _spread(trial: Trial | None) -> float:

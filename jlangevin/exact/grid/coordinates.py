@@ -1,0 +1,251 @@
+"""One coordinate of a chain that moves each alone, as a chain in one dimension."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jlangevin import noise
+from jlangevin._core import trees
+from jlangevin._core.checks import check_count, check_known, check_tree, check_width
+from jlangevin._core.compiling import compiled
+from jlangevin._core.trees import Parted, PyTree, pytree_dataclass
+from jlangevin.energies.base import Energy, WrappedEnergy, check_energy, gradient
+from jlangevin.errors import NoGridLawError
+from jlangevin.kernels.base import (
+    Info,
+    Kernel,
+    PositionState,
+    check_kernel,
+    has_schedule,
+    layers,
+)
+from jlangevin.noise import Want
+
+__all__ = ["Coordinate", "coordinate", "coordinates"]
+
+_SIZES = (0.3, 1.0, 3.0)  # of probes around the position
+
+
+class Coordinate(NamedTuple):
+    """A chain in one dimension, as the functions on grids take it."""
+
+    kernel: Any
+    energy: Any
+    position: jax.Array  # (1,)
+
+
+@pytree_dataclass
+class Whole:
+    """Positions of which one element differs from those of another position."""
+
+    position: Any
+    place: Any  # int32, of the element in the raveled position
+
+    def with_element(self, x: PyTree) -> PyTree:
+        flat = trees.ravel(self.position)
+        return trees.unraveler(self.position)(flat.at[self.place].set(x[0]))
+
+    def element(self, tree: PyTree) -> jax.Array:
+        return trees.ravel(tree)[self.place][None]
+
+    def noise(self, wants: PyTree, made: PyTree) -> PyTree:
+        """Noise of the whole position, 0 but for the element."""
+        quiet = Whole(trees.zeros(self.position), self.place)
+        return jax.tree.map(
+            lambda want, z: quiet.with_element(z) if want is Want.NORMAL else z, wants, made
+        )
+
+
+@pytree_dataclass
+class CoordinateEnergy(WrappedEnergy):
+    """An energy as a function of one element."""
+
+    whole: Any
+
+    def __call__(self, x: PyTree) -> jax.Array:
+        value: jax.Array = self.energy(self.whole.with_element(x))
+        return value
+
+    def gradient(self, x: PyTree) -> jax.Array:
+        found: jax.Array = self.whole.element(gradient(self.energy, self.whole.with_element(x)))
+        return found
+
+
+@pytree_dataclass
+class CoordinateDomain:
+    """Where one element may be."""
+
+    domain: Any
+    whole: Any
+
+    def contains(self, x: PyTree) -> Any:
+        return self.domain.contains(self.whole.with_element(x))
+
+
+@pytree_dataclass
+class CoordinateKernel:
+    """The step of one element. Its energy is a `CoordinateEnergy`."""
+
+    inner: Any
+    whole: Any
+
+    init_noise = None
+
+    @property
+    def step_noise(self) -> PyTree:
+        return self.inner.step_noise
+
+    @property
+    def temperature(self) -> Any:
+        return _first(self.inner, "temperature")
+
+    @property
+    def domain(self) -> CoordinateDomain:
+        return CoordinateDomain(_first(self.inner, "domain"), self.whole)
+
+    def init(self, energy: Any, position: PyTree, noise: Any) -> PositionState:
+        return PositionState(position)
+
+    def step(self, energy: Any, state: PositionState, noise: Any) -> tuple[PositionState, Info]:
+        begun = self.inner.init(energy.energy, self.whole.with_element(state.position), None)
+        made = self.whole.noise(self.step_noise, noise)
+        moved, info = self.inner.step(energy.energy, begun, made)
+        return PositionState(self.whole.element(moved.position)), info
+
+
+def _first(kernel: Any, name: str, *otherwise: Any) -> Any:
+    """What the outermost layer that has an attribute has there."""
+    for layer in layers(kernel):
+        if hasattr(layer, name):
+            return getattr(layer, name)
+    if otherwise:
+        return otherwise[0]
+    raise AttributeError(name)
+
+
+def coordinate(kernel: Kernel, energy: Energy, position: PyTree, index: int) -> Coordinate:
+    """One coordinate of a chain that moves each of them alone, as a chain in one dimension.
+
+    With a separable energy, Σ_i E_i(x_i), a kernel that accepts every step and has no matrix that
+    mixes coordinates moves each by its own value and its own noise. What `exact` knows of chains in
+    one dimension it then knows of each: relaxation and hitting times, biases, laws. Whether it is
+    so is looked at in the kernel's own step, at random positions and noises; as with affinity, no
+    finite number of probes proves it.
+
+    Args:
+        kernel: one whose state is its position, and that accepts every step.
+        energy: any energy or score.
+        position: one position, at which the other coordinates are held.
+        index: of the coordinate in the raveled position.
+
+    Returns:
+        A `Coordinate` (kernel, energy, position), the arguments of `grid_stationary` and its like.
+
+    Raises:
+        NoGridLawError: a coordinate's step depends on another, or the kernel accepts or rejects,
+            which it does for all coordinates at once.
+        TypeError, ValueError: arguments that do not fit.
+
+    Example:
+        >>> import jax.numpy as jnp, jlangevin as jl
+        >>> kernel, energy = jl.ula(0.05), jl.energies.double_well(dim=10)
+        >>> chain = jl.exact.coordinate(kernel, energy, jnp.zeros(10), 3)
+        >>> round(jl.exact.grid_relaxation_time(*chain), 1)
+        22.8
+    """
+    check_separable(kernel, energy, position)
+    size = trees.size(position)
+    index = check_count("index", index, minimum=0)
+    if index >= size:
+        raise ValueError(f"index: the position has {size} coordinates, got {index}")
+    return _coordinate(kernel, energy, position, index)
+
+
+def coordinates(kernel: Kernel, energy: Energy, position: PyTree) -> list[Coordinate]:
+    """All of them, in the order of the raveled position."""
+    check_separable(kernel, energy, position)
+    return [_coordinate(kernel, energy, position, i) for i in range(trees.size(position))]
+
+
+def _coordinate(kernel: Kernel, energy: Energy, position: PyTree, index: int) -> Coordinate:
+    position = trees.as_position("position", position, floating=True)
+    whole = Whole(position, jnp.int32(index))
+    made = CoordinateKernel(kernel, whole)
+    return Coordinate(made, CoordinateEnergy(energy, whole), whole.element(position))
+
+
+def check_separable(kernel: Kernel, energy: Energy, position: PyTree) -> None:
+    """Raise NoGridLawError unless each coordinate moves alone, as far as is seen."""
+    check_tree("position", position)
+    position = trees.as_position("position", position, floating=True)
+    check_kernel(kernel, position)
+    check_width(kernel=kernel, energy=energy, position=position)
+    check_known("a grid is made on the host", kernel=kernel, energy=energy, position=position)
+    check_energy(energy, position)
+    name = type(kernel).__name__
+    if has_schedule(kernel):
+        raise NoGridLawError(
+            f"kernel: this {name} has a schedule, and a grid holds one step; give it the step size "
+            "and the temperature of one step"
+        )
+    if jax.tree.leaves(kernel.init_noise):
+        raise NoGridLawError(
+            f"kernel: {name} starts with noise of its own, and so has more of a state than the "
+            "position; a grid is for kernels of which the position is all"
+        )
+    domain = _first(kernel, "domain", None)
+    if domain is not None and not bool(domain.contains(position)):
+        raise ValueError("position: it is outside of the kernel's domain; give one inside")
+    wants = jax.tree.leaves(kernel.step_noise)
+    if any(noise.kind_of_want(want) is not Want.NORMAL for want in wants):
+        raise NoGridLawError(
+            f"kernel: {name} accepts or rejects, or asks for a key, for all coordinates at once; "
+            "a product of laws is for kernels that accept every step"
+        )
+    worst = np.asarray(_dependence(Parted.of(kernel), Parted.of(energy), position), np.float64)
+    if not worst.max() <= 1:
+        place = int(np.argmax(np.where(np.isnan(worst), np.inf, worst)))
+        raise NoGridLawError(
+            f"energy, kernel: the step of coordinate {place} depends on other coordinates, so "
+            f"{name} does not move each alone on this energy, and the law is not a product"
+        )
+
+
+@compiled
+def _dependence(of: Parted, on: Parted, position: PyTree) -> jax.Array:
+    """By how many roundings each coordinate's step changes if all others change; at most 1."""
+    kernel, energy = of.whole, on.whole
+    flat, place = trees.ravel(position), trees.unraveler(position)
+    count, domain = len(jax.tree.leaves(kernel.step_noise)), _first(kernel, "domain", None)
+
+    def step(x: jax.Array, z: jax.Array) -> jax.Array:
+        rows = iter(z)
+        made = jax.tree.map(lambda want: place(next(rows)), kernel.step_noise)
+        state, _ = kernel.step(energy, kernel.init(energy, place(x), None), made)
+        return trees.ravel(state.position)
+
+    def inside(x: jax.Array) -> jax.Array:
+        x = x.astype(flat.dtype)
+        return x if domain is None else trees.ravel(domain.project(place(x)))
+
+    def change(key: jax.Array, size: Any) -> jax.Array:
+        keys = jax.random.split(key, 4)
+        x, other = (inside(flat + size * jax.random.normal(k, flat.shape)) for k in keys[:2])
+        z, noise = (jax.random.normal(k, (count, *flat.shape), flat.dtype) for k in keys[2:])
+        alone = step(x, z)
+
+        def one(i: jax.Array) -> jax.Array:
+            mine = jnp.arange(len(flat)) == i
+            moved = step(jnp.where(mine, x, other), jnp.where(mine[None], z, noise))[i]
+            scale = jnp.abs(moved) + jnp.abs(x[i]) + 1e-6
+            return jnp.abs(moved - alone[i]) / (256 * jnp.finfo(flat.dtype).eps * scale)
+
+        return jax.vmap(one)(jnp.arange(len(flat)))
+
+    keys = jax.random.split(jax.random.key(0), len(_SIZES))
+    found = [change(k, jnp.asarray(s, flat.dtype)) for k, s in zip(keys, _SIZES, strict=True)]
+    return jnp.max(jnp.stack(found), axis=0)
