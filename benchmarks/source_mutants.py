@@ -159,6 +159,20 @@ MUTANTS = [
         "tests/test_reducers.py -m 'not slow'",
     ),
     Mutant(
+        "reducers: merged without the spread between the parts",
+        "reducers/over_chains.py",
+        "_mix(a.spread, b.spread, share) + between",
+        "_mix(a.spread, b.spread, share)",
+        "tests/sampling/test_chunks.py",
+    ),
+    Mutant(
+        "driver: on a card, both steps of a pair have the noise of the first",
+        "sampling/paired.py",
+        "lambda _: pair.at(odd)",
+        "lambda _: pair.at(0)",
+        "tests/sampling/test_programs.py -m 'not slow'",
+    ),
+    Mutant(
         "kernels: malt's friction halved",
         "kernels/malt.py",
         "            self.friction,\n",
@@ -168,15 +182,15 @@ MUTANTS = [
     Mutant(
         "kernels: malt's work without the mass",
         "kernels/malt.py",
-        "langevin_work(state, moved, 0.5 * h**2, self.inverse_mass)",
-        "langevin_work(state, moved, 0.5 * h**2)",
+        "langevin_work(first, last, 0.5 * h**2, self.inverse_mass)",
+        "langevin_work(first, last, 0.5 * h**2)",
         fast("malt"),
     ),
     Mutant(
         "kernels: malt's work of the last leapfrog only",
         "kernels/malt.py",
-        "course.work + more",
-        "more",
+        "work += more",
+        "work = more",
         fast("malt"),
     ),
     Mutant(
