@@ -37,6 +37,7 @@ UNBIASED = "jlangevin, mala"
 POINTS, BATCH, WIDTH = 4_000, 256, 128
 STEPS, ETA, RATE = 20, 0.002, 3e-3
 REDRAWN = 0.01  # of the chains in an update; TorchEBM moves as many a little instead
+FINENESS = 4.0  # of the first layer, by its weights
 SPAN = 4.0  # where densities are integrated, in standard deviations of the data
 WIDE = jl.Gaussian(jnp.zeros(2), 4.0 * jnp.eye(2))
 
@@ -92,6 +93,13 @@ def best(name: str, unit: float) -> float | None:
         points = mixture.sample(jax.random.key(0), 100_000)
         return Grid(mixture, 2.0).log_likelihood(points) + float(2 * np.log(unit))
     return None
+
+
+def parameters() -> Any:
+    """With a first layer that bends within the plane's finer features."""
+    (weights, bias), *rest = learning.parameters(WIDTH)
+    bends = jax.random.normal(jax.random.key(1), bias.shape)
+    return [(FINENESS * weights, FINENESS * bends), *rest]
 
 
 def energy(parameters: Any, x: jax.Array) -> jax.Array:
@@ -219,7 +227,7 @@ def picture(learned: dict[str, Any], data: dict[str, Any], path: str) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(2, len(data), figsize=(3 * len(data), 6), layout="constrained")
+    figure, axes = plt.subplots(2, len(data), figsize=(3.4 * len(data), 5.4), layout="constrained")
     for column, (name, points) in zip(axes.T, data.items(), strict=True):
         span = ((-2.2, 2.2), (-2.2, 2.2))
         jl.plot.density(points, learned[name], span, ax=tuple(column))
@@ -261,9 +269,9 @@ def main() -> None:
         as_normal = float(jnp.mean(jax.vmap(normal.log_prob)(others)))
         for name, learn in learners.items():
             begun = time.perf_counter()
-            parameters = learn(seen, learning.parameters(WIDTH), args.updates, args.seed)
+            learned = learn(seen, parameters(), args.updates, args.seed)
             seconds = time.perf_counter() - begun
-            of = Partial(energy, parameters)
+            of = Partial(energy, learned)
             if name == UNBIASED:
                 pictured[task] = of
             found = judged(of, seen, others, args.seed)
