@@ -9,9 +9,9 @@ with 20 steps an update: of `mala`, which has no bias; of `ula`; and of TorchEBM
 
     log p          the mean log-likelihood of points held out, with log Z by quadrature
     by weights     the same with log Z of `jl.log_normalizer`, and its standard error
-    best           what a perfect model would have, where the density is known; and a normal's
-    KSD            squared, the U-statistic of points held out under the
-                   learned energy: 0 for a perfect model
+    best, normal   of a perfect model, where the density is known; of a normal that fits
+    KSD            squared and unbiased, of points held out under the learned energy; 0 for a
+                   perfect model
     MMD            squared, between points held out and draws of the learned energy; in brackets
                    between those and the points learned from, which is 0 but for chance
 """
