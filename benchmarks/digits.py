@@ -10,9 +10,11 @@ energy tells images from what are none (AUROC).
 
 from __future__ import annotations
 
+import argparse
 import functools
 import time
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import harness
@@ -126,8 +128,15 @@ def judged(made: Any, x: Any, labels: Any, others: Any) -> dict[str, Any]:
     }
 
 
-def outliers(energy: Any, others: Any) -> dict[str, float]:
-    """How well |σ s(x, σ)|² at a middling level tells images held out from others (AUROC)."""
+def displacement(energy: Any) -> Callable[[Any], Any]:
+    """|σ s(x, σ)|² at a middling level: how far the network would move an image."""
+    sigma = 0.5
+    at = energy.at(jnp.float32(sigma))
+    return lambda x: jnp.sum((sigma * at.gradient(x)) ** 2)
+
+
+def outliers(of_image: Callable[[Any], Any], others: Any) -> dict[str, float]:
+    """How well a number of each image tells images held out from what are none (AUROC)."""
     from sklearn.metrics import roc_auc_score
 
     rng = np.random.default_rng(1)
@@ -141,9 +150,7 @@ def outliers(energy: Any, others: Any) -> dict[str, float]:
         "blurred": blurred.reshape(others.shape),
         "inverted": -others,
     }
-    sigma = 0.5
-    at = energy.at(jnp.float32(sigma))
-    strength = jax.jit(jax.vmap(lambda x: jnp.sum((sigma * at.gradient(x)) ** 2)))
+    strength = jax.jit(jax.vmap(of_image))
     inside = np.asarray(strength(others))
     truth = np.repeat([0, 1], len(others))
     return {
@@ -168,6 +175,14 @@ def picture(made: Any, path: str) -> None:
     )
 
 
+def report(found: dict[str, Any], made: Any, args: argparse.Namespace) -> None:
+    for name, value in found.items():
+        print(f"{name}: {np.round(value, 3) if not isinstance(value, dict) else value}")
+    if args.plot:
+        picture(made, args.plot)
+    harness.write_json(args.json, found)
+
+
 def main() -> None:
     options = harness.parser(__doc__ or "", repeats=1)
     options.add_argument("--updates", type=int, default=5_000)
@@ -188,13 +203,9 @@ def main() -> None:
         "seconds to learn": after - begun,
         "seconds to sample": done - after,
         **judged(made, x, labels, others),
-        "AUROC": outliers(fit.energy, others),
+        "AUROC": outliers(displacement(fit.energy), others),
     }
-    for name, value in found.items():
-        print(f"{name}: {np.round(value, 3) if not isinstance(value, dict) else value}")
-    if args.plot:
-        picture(made, args.plot)
-    harness.write_json(args.json, {"environment": harness.environment(), "digits": found})
+    report(found, made, args)
 
 
 if __name__ == "__main__":

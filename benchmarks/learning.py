@@ -1,11 +1,13 @@
 """The time of one update of contrastive divergence, side by side.
 
-    python benchmarks/learning.py [--repeats 20] [--json FILE]
+    python benchmarks/learning.py [--width 128] [--torch-threads 1] [--repeats 20] [--json FILE]
 
-256 chains of 20 ULA steps on an MLP 2-128-128-1, Adam, batches of 256 from two moons. The same
-update five times: by `learn.fit`; in a loop of one's own with the loss under `jax.jit`; with the
-chains run by `sample` outside of it; as a bare `lax.scan`, which draws noise by `jax.random` and
-checks nothing; and by TorchEBM's own sampler and loss, if it is installed.
+256 chains of 20 ULA steps on an MLP 2-W-W-1, Adam, batches of 256 from two moons. The same update
+five times: by `learn.fit`; in a loop of one's own with the loss under `jax.jit`; with the chains
+run by `sample` outside of it; as a bare `lax.scan`, which draws noise by `jax.random` and checks
+nothing; and by TorchEBM's own sampler and loss, if it is installed: pip install torch torchebm, for
+instance into a folder of their own on PYTHONPATH. `--torch-threads` is for machines with other work
+on them, where threads of PyTorch that wait for each other may make it many times slower.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from jax.tree_util import Partial
 
 import jlangevin as jl
 
-CHAINS, STEPS, WIDTH, ETA, RATE = 256, 20, 128, 0.01, 1e-3
+CHAINS, STEPS, ETA, RATE = 256, 20, 0.01, 1e-3
 UPDATES = 100  # in one repeat
 LOSS = functools.partial(
     jl.learn.contrastive_divergence, kernel=jl.ula(ETA), num_steps=STEPS, regularization=0.0
@@ -39,8 +41,8 @@ def moons() -> Any:
     return make_moons(CHAINS, noise=0.1, random_state=0)[0].astype(np.float32)
 
 
-def parameters() -> Any:
-    sizes = [2, WIDTH, WIDTH, 1]
+def parameters(width: int) -> Any:
+    sizes = [2, width, width, 1]
     keys = jax.random.split(jax.random.key(0), 3)
     return [
         (jax.random.normal(k, (m, n)) / np.sqrt(m), jnp.zeros(n))
@@ -55,10 +57,9 @@ def energy(parameters: Any, x: jax.Array) -> jax.Array:
     return (x @ w + b)[0]
 
 
-def loop(update: Callable[..., Any]) -> Program:
+def loop(update: Callable[..., Any], at: Any) -> Program:
     """`UPDATES` updates (key, parameters, state) -> (parameters, state), dispatched one by one."""
     optimizer = optax.adam(RATE)
-    at = parameters()
     held = {"at": at, "state": optimizer.init(at), "number": 0}
 
     def program() -> Any:
@@ -83,9 +84,9 @@ def stepped(loss: Callable[..., Any]) -> Any:
     return update
 
 
-def by_fit(data: Any) -> Program:
+def by_fit(data: Any, begun: Any) -> Program:
     optimizer = optax.adam(RATE)
-    model = Partial(energy, parameters())
+    model = Partial(energy, begun)
 
     def program() -> Any:
         fit = jl.learn.fit(
@@ -96,12 +97,12 @@ def by_fit(data: Any) -> Program:
     return program
 
 
-def by_loss(data: Any) -> Program:
+def by_loss(data: Any, begun: Any) -> Program:
     step = stepped(lambda at, key: LOSS(key, Partial(energy, at), data)[0])
-    return loop(lambda key, at, state: step(at, state, key))
+    return loop(lambda key, at, state: step(at, state, key), begun)
 
 
-def by_sample_outside(data: Any) -> Program:
+def by_sample_outside(data: Any, begun: Any) -> Program:
     def contrast(at: Any, negatives: Any) -> jax.Array:
         of = jax.vmap(Partial(energy, at))
         return jnp.mean(of(data)) - jnp.mean(of(negatives))
@@ -112,10 +113,10 @@ def by_sample_outside(data: Any) -> Program:
         run = jl.sample(key, Partial(energy, at), jl.ula(ETA), data, num_steps=STEPS, observe=None)
         return step(at, state, run.position)
 
-    return loop(update)
+    return loop(update, begun)
 
 
-def by_scan(data: Any) -> Program:
+def by_scan(data: Any, begun: Any) -> Program:
     def contrast(at: Any, key: jax.Array) -> jax.Array:
         slope = jax.vmap(jax.grad(Partial(energy, jax.lax.stop_gradient(at))))
 
@@ -127,37 +128,51 @@ def by_scan(data: Any) -> Program:
         return jnp.mean(of(data)) - jnp.mean(of(jax.lax.stop_gradient(negatives)))
 
     step = stepped(contrast)
-    return loop(lambda key, at, state: step(at, state, key))
+    return loop(lambda key, at, state: step(at, state, key), begun)
 
 
-def by_torchebm(data: Any) -> Program | None:
-    """TorchEBM's loss and sampler on the same network; None if it is not installed."""
+def torchebm_installed() -> bool:
+    """Whether it is; says so if it is not."""
     try:
-        import torch
-        from torchebm.core import BaseModel
-        from torchebm.losses import ContrastiveDivergence
-        from torchebm.samplers import LangevinDynamics
-    except ImportError:
-        return None
+        import torchebm.losses  # noqa: F401
+    except ImportError as error:
+        print(f"TorchEBM is not installed ({error}), so its rows are left out.")
+        return False
+    return True
+
+
+def torch_network(begun: Any, bowl: float = 0.0) -> Any:
+    """The same network with the same parameters, and bowl |x|²/2, as a model of TorchEBM."""
+    import torch
+    from torchebm.core import BaseModel
+
+    def linear(weights: Any, bias: Any) -> Any:
+        layer = torch.nn.Linear(*weights.shape)
+        with torch.no_grad():
+            layer.weight.copy_(torch.from_numpy(np.array(weights.T)))
+            layer.bias.copy_(torch.from_numpy(np.array(bias)))
+        return layer
 
     class Net(BaseModel):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
-            self.net = torch.nn.Sequential(
-                torch.nn.Linear(2, WIDTH),
-                torch.nn.SiLU(),
-                torch.nn.Linear(WIDTH, WIDTH),
-                torch.nn.SiLU(),
-                torch.nn.Linear(WIDTH, 1),
-            )
+            first, second, last = (linear(*each) for each in begun)
+            self.net = torch.nn.Sequential(first, torch.nn.SiLU(), second, torch.nn.SiLU(), last)
 
         def forward(self, x: Any) -> Any:
-            return self.net(x).squeeze(-1)
+            return self.net(x).squeeze(-1) + 0.5 * bowl * (x**2).sum(-1)
 
-    model = Net()
-    loss = ContrastiveDivergence(
-        model=model, sampler=LangevinDynamics(model=model, step_size=ETA), k_steps=STEPS
-    )
+    return Net()
+
+
+def by_torchebm(data: Any, begun: Any) -> Program:
+    import torch
+    from torchebm.losses import ContrastiveDivergence
+    from torchebm.samplers import LangevinDynamics
+
+    model = torch_network(begun)
+    sampler = LangevinDynamics(model=model, step_size=ETA)
+    loss = ContrastiveDivergence(model=model, sampler=sampler, k_steps=STEPS, energy_reg_weight=0.0)
     optimizer = torch.optim.Adam(model.parameters(), lr=RATE)
     batch = torch.from_numpy(data)
 
@@ -171,34 +186,38 @@ def by_torchebm(data: Any) -> Program | None:
 
 
 def main() -> None:
-    args = harness.parser(__doc__ or "", repeats=20).parse_args()
+    options = harness.parser(__doc__ or "", repeats=20)
+    options.add_argument("--width", type=int, nargs="+", default=[128])
+    options.add_argument("--torch-threads", type=int)
+    args = options.parse_args()
     # It tells of the option that `fit` sets and a jit of one's own does not; MLPs are not affected.
     warnings.simplefilter("ignore", jl.MiscompiledWarning)
     harness.print_environment()
-    data = moons()
-    made = {
-        "learn.fit": by_fit(data),
-        "loss in a jit of one's own": by_loss(data),
-        "sample outside of it": by_sample_outside(data),
-        "bare scan": by_scan(data),
-        "TorchEBM": by_torchebm(data),
+    makers: dict[str, Callable[..., Program]] = {
+        "learn.fit": by_fit,
+        "loss in a jit of one's own": by_loss,
+        "sample outside of it": by_sample_outside,
+        "bare scan": by_scan,
     }
-    programs = {name: program for name, program in made.items() if program is not None}
-    timings = harness.interleave(programs, args.repeats)
-    bare = timings["bare scan"].median
-    rows = [
-        [
-            name,
-            f"{1e3 * each.median / UPDATES:.2f}",
-            f"{each.median / bare:.2f}",
-            f"{each.compile:.1f}",
-        ]
-        for name, each in timings.items()
-    ]
-    harness.print_table(["update", "ms", "÷ bare scan", "compile s"], rows)
-    harness.write_json(
-        args.json, {name: 1e3 * each.median / UPDATES for name, each in timings.items()}
-    )
+    if torchebm_installed():
+        import torch
+
+        if args.torch_threads:
+            torch.set_num_threads(args.torch_threads)
+        makers["TorchEBM"] = by_torchebm
+        print(f"PyTorch has {torch.get_num_threads()} thread(s).")
+    data, rows, figures = moons(), [], {}
+    for width in args.width:
+        made = {name: make(data, parameters(width)) for name, make in makers.items()}
+        timings = harness.interleave(made, args.repeats)
+        bare = timings["bare scan"].median
+        for name, each in timings.items():
+            ms = 1e3 * each.median / UPDATES
+            figures[f"{name}, width {width}"] = ms
+            compiling = "-" if name == "TorchEBM" else f"{each.compile:.1f}"
+            rows.append([name, f"{width}", f"{ms:.2f}", f"{each.median / bare:.2f}", compiling])
+    harness.print_table(["update", "width", "ms", "÷ bare scan", "compile s"], rows)
+    harness.write_json(args.json, figures)
 
 
 if __name__ == "__main__":

@@ -23,10 +23,18 @@ __dir__ = listing(__all__)
 
 
 class StepAndTemperature(NamedTuple):
-    """The two hyper-parameters of our convention, a tuple to unpack."""
+    """The two hyper-parameters of our convention, a tuple to unpack; printed, it says what they
+    mean."""
 
     step_size: Any  # η
     temperature: Any  # T
+
+    def __str__(self) -> str:
+        if not trees.is_concrete(self):
+            return f"step size {self.step_size}, temperature {self.temperature}"
+        eta, t = float(self.step_size), float(self.temperature)
+        what = "p = exp(-E)" if t == 1 else f"exp(-E/T) = p^{1 / t:.4g}, not p = exp(-E)"
+        return f"step size {eta:.4g}, temperature {t:.4g}: chains sample {what}"
 
 
 def _converted(formula: Callable[..., Any], **given: Any) -> Any:
@@ -102,8 +110,8 @@ def from_noise_scale(step_size: Any, sigma: Any) -> StepAndTemperature:
     Example:
         >>> import jlangevin as jl
         >>> step_size, temperature = jl.conventions.from_noise_scale(0.5, sigma=0.1)
-        >>> round(temperature, 6)
-        0.01
+        >>> print(jl.conventions.from_noise_scale(0.5, sigma=0.1))
+        step size 0.5, temperature 0.01: chains sample exp(-E/T) = p^100, not p = exp(-E)
         >>> kernel = jl.ula(step_size, temperature=temperature)
     """
     temperature = _converted(

@@ -31,6 +31,19 @@ def test_noise_scale():
     np.testing.assert_allclose(ours, X - eta * G + sigma * XI, rtol=1e-6)
 
 
+def test_a_noise_scale_of_its_own_prints_the_temperature_that_it_implies():
+    """σ²/(2η), and what chains sample at it, in numbers of Python and of JAX."""
+    for number in (float, jnp.float32, np.float64):
+        printed = str(conventions.from_noise_scale(number(0.5), number(0.1)))
+        assert printed == (
+            "step size 0.5, temperature 0.01: chains sample exp(-E/T) = p^100, not p = exp(-E)"
+        )
+    assert str(conventions.from_noise_scale(0.5, 1.0)).endswith(
+        "temperature 1: chains sample p = exp(-E)"
+    )
+    jax.jit(lambda s: len(str(conventions.from_noise_scale(s, s))))(0.1)  # what is traced too
+
+
 def test_proposal_scale():
     """The noise of one of our steps has the standard deviation of their proposal."""
     sigma, temperature = 0.3, 2.0

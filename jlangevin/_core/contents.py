@@ -253,6 +253,12 @@ def _is_installed(module: str | None) -> bool:
     return any(top.glob("*.dist-info"))
 
 
+@functools.lru_cache(maxsize=4096)
+def _installed_class(kind: type) -> str:
+    """The description of a class that belongs to an installed package: its name says all."""
+    return f"class {_name(kind)}"
+
+
 # In this process ------------------------------------------------------------------------------
 
 _DEEPEST = 100  # levels of nesting; objects further down are described by identity
@@ -368,7 +374,8 @@ class _ProcessDescription(Description):
             return super().treedef(treedef)
         kind, aux = node
         children = ", ".join(map(self.treedef, treedef.children()))
-        named = self.of(kind) if _is_installed(kind.__module__) else self.owned(kind)
+        installed = _is_installed(kind.__module__)
+        named = _installed_class(kind) if installed else self.owned(kind)
         return f"{named}[{self.owned(aux)}]({children})"
 
     def _life_of(self, thing: Any, words: str) -> Life:

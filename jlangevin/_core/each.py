@@ -104,6 +104,8 @@ def has_each(tree: PyTree) -> bool:
 
 def split(*whole: PyTree) -> tuple[tuple[PyTree, ...], list[PyTree]]:
     """Trees with a `Slot` in place of each `Each`, and the rows that were taken out."""
+    if not has_each(trees.methods_as_partials(whole)):
+        return whole, []
     rows: list[PyTree] = []
 
     def take(node: Any) -> Any:
@@ -115,7 +117,7 @@ def split(*whole: PyTree) -> tuple[tuple[PyTree, ...], list[PyTree]]:
     apart = [
         jax.tree.map(take, trees.methods_as_partials(tree), is_leaf=_is_each) for tree in whole
     ]
-    return (tuple(apart) if rows else whole), rows
+    return tuple(apart), rows
 
 
 def rows_of(tree: PyTree, part: slice) -> PyTree:
@@ -148,6 +150,8 @@ def check_rows(count: int, why: str = "", **whole: PyTree) -> None:
 
     `why` says where their number comes from, if it is not that of a run.
     """
+    if not has_each(trees.methods_as_partials(whole)):
+        return
     for argument, tree in whole.items():
         marked, _ = jax.tree_util.tree_flatten_with_path(
             trees.methods_as_partials(tree), is_leaf=_is_each

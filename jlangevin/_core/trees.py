@@ -181,6 +181,8 @@ class Parted:
 
     @classmethod
     def of(cls, tree: PyTree) -> Parted:
+        if tree is None:
+            return cls([], _NOTHING)
         leaves, treedef = jax.tree.flatten(methods_as_partials(tree))
         arrays = [own("parameters", leaf) for leaf in leaves if is_array(leaf)]
         rest = tuple(ARRAY if is_array(leaf) else leaf for leaf in leaves)
@@ -202,6 +204,11 @@ class Parted:
     @classmethod
     def tree_unflatten(cls, structure: Structure, arrays: Any) -> Parted:
         return cls(list(arrays), structure)
+
+
+_NOTHING = Structure(
+    jax.tree.structure(None), (), *contents.describe_here(jax.tree.structure(None), ())
+)
 
 
 def absorb(structure: Structure) -> None:

@@ -41,8 +41,6 @@ _WIDE = {"xla_cpu_prefer_vector_width": 512}
 _NESTED = "`compiler_options` can only be passed to top-level"
 _QUICKLY = {"xla_backend_optimization_level": 0}
 
-_ZERO = np.zeros((), np.float32)  # putting it on a device compiles nothing
-
 # Whether these releases of jaxlib compute an energy wrongly. Testing another one costs the time to
 # compile a program.
 _KNOWN = {"0.9.1": False, "0.9.2": False, "0.10.2": True, "0.12.0.1": False}
@@ -77,7 +75,14 @@ def _takes_options(arrays: Any) -> bool:
 
 def outermost() -> bool:
     """Whether a program called here would not be inside another one."""
-    return trees.is_concrete(jax.device_put(_ZERO))
+    return trees.is_concrete(jax.device_put(_zero()))
+
+
+@functools.cache
+def _zero() -> jax.Array:
+    """On a device, as putting it there again is quick, and compiles nothing."""
+    with jax.ensure_compile_time_eval():
+        return jax.device_put(np.zeros((), np.float32))
 
 
 def _jaxlib() -> str:

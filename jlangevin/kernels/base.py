@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, Self, TypeAlias, TypeVar
@@ -376,18 +377,24 @@ def _check_schedule(schedule: CheckedSchedule) -> None:
 
 def _check_in_range(name: str, value: Any, dtype: Any) -> None:
     """Raise if a value other than 0 is 0 in another dtype, where the smallest are, or infinite."""
+    what = (_number_becomes if type(value) is float else _becomes)(value, dtype)
+    if what is not None:
+        raise ValueError(
+            f"{name}: {value} is {what} in {dtype}, which the positions have; take another unit of "
+            "length or energy, or positions of a wider dtype"
+        )
+
+
+def _becomes(value: Any, dtype: Any) -> str | None:
+    """What a value becomes in another dtype that cannot hold it."""
     with np.errstate(over="ignore"):
         there = np.asarray(value).astype(dtype)
     if np.any((np.abs(there) < jnp.finfo(dtype).tiny) & (np.asarray(value) != 0)):
-        what = "0"
-    elif np.any(np.isinf(there)):
-        what = "infinite"
-    else:
-        return
-    raise ValueError(
-        f"{name}: {value} is {what} in {dtype}, which the positions have; take another unit of "
-        "length or energy, or positions of a wider dtype"
-    )
+        return "0"
+    return "infinite" if np.any(np.isinf(there)) else None
+
+
+_number_becomes = functools.lru_cache(_becomes)  # as kernels are checked in each run of a loop
 
 
 def layers(kernel: Any) -> Iterator[Any]:

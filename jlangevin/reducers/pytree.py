@@ -35,7 +35,7 @@ __all__ = [
 
 
 def is_reducer(node: Any) -> bool:
-    return isinstance(node, Reducer)
+    return node is not None and isinstance(node, Reducer)  # a protocol, which is slow to ask
 
 
 def check_reducers(reducers: Any) -> None:

@@ -90,7 +90,7 @@ def _footprint_of(
     observe_described: AbstractParted,
     block_steps: int,
 ) -> _Footprint:
-    state: SamplerState = jax.tree.unflatten(structure, leaves)
+    state: SamplerState = jax.tree.unflatten(structure, map(_as_shape, leaves))
     seen = result_shapes(_observed_draws, _with_shapes(observe_described), state.kernel)
     kernel = _with_shapes(kernel_described).whole
     num_chains = state.streams.high.shape[0]
@@ -128,7 +128,7 @@ def _abstract_parted(part: Parted) -> AbstractParted:
 def _with_shapes(described: AbstractParted) -> Parted:
     """The `Parted` that `described` stands for, with shapes instead of arrays."""
     structure, leaves = described
-    return Parted(list(leaves), structure)
+    return Parted([*map(_as_shape, leaves)], structure)
 
 
 def _abstract_leaves(tree: PyTree) -> tuple[Any, AbstractLeaves]:
@@ -138,10 +138,22 @@ def _abstract_leaves(tree: PyTree) -> tuple[Any, AbstractLeaves]:
 
 
 def _abstract_leaf(leaf: Any) -> Any:
+    if isinstance(leaf, jax.ShapeDtypeStruct):
+        return leaf
+    if isinstance(leaf, jax.Array):
+        return jax.typeof(leaf)  # which the array has at hand
     if not hasattr(leaf, "dtype"):
         return type(leaf)(1)  # a Python number
     dtype = jax.dtypes.canonicalize_dtype(leaf.dtype, allow_extended_dtype=True)
     return jax.ShapeDtypeStruct(jnp.shape(leaf), dtype, weak_type=getattr(leaf, "weak_type", False))
+
+
+def _as_shape(described: Any) -> Any:
+    """What stands for a leaf in functions of shapes, which look for more than a type has."""
+    if not hasattr(described, "dtype"):
+        return described
+    weak = bool(described.weak_type)
+    return jax.ShapeDtypeStruct(described.shape, described.dtype, weak_type=weak)
 
 
 def _bytes(tree: PyTree) -> int:

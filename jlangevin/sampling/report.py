@@ -86,8 +86,11 @@ def warn_if_stuck(state: SamplerState, setup: Setup, before: int) -> None:
     `before`: the number of steps when this run went on. What could be told then has been said, and
     a chain that had moved by then is not stuck later.
     """
-    rates, steps = state.tally.acceptance, int(state.tally.num_steps)
-    if rates is None or not rates.is_fully_addressable or not before < _ENOUGH_STEPS <= steps:
+    rates = state.tally.acceptance
+    if rates is None or not rates.is_fully_addressable:
+        return
+    steps = int(state.tally.num_steps)
+    if not before < _ENOUGH_STEPS <= steps:
         return
     rates = np.asarray(rates)
     stuck = ~(rates * steps >= 1)

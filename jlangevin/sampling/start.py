@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -42,7 +42,7 @@ class Drawn:
         return starts(self.law, streams)
 
     def note_on_errors(self) -> contextlib.AbstractContextManager[None]:
-        return _noting("")
+        return _noting(lambda: "")
 
 
 @pytree_dataclass
@@ -60,10 +60,13 @@ class Given:
 
     def note_on_errors(self) -> contextlib.AbstractContextManager[None]:
         """Errors inside say how `init` was read, as a single position may have been meant."""
+        return _noting(self._how_read)
+
+    def _how_read(self) -> str:
         leaves = jax.tree.leaves(self.positions)
         single = isinstance(self.positions, jax.Array)
         instead = "x[None]" if single else "jax.tree.map(lambda leaf: leaf[None], x)"
-        return _noting(
+        return (
             f"init is {trees.shown(self.positions)}; its first axis counts chains, so there are "
             f"{len(leaves[0])}, each at a position {trees.shown(trees.one_chain(self.positions))}; "
             f"for one chain at x pass {instead}"
@@ -74,7 +77,8 @@ def as_start(init: Any, num_chains: Any, chains: Any) -> tuple[int, Drawn | Give
     """The number of chains, and where they start."""
     count = None
     check_made("init", init)
-    if isinstance(init, Drawable):
+    is_law = isinstance(init, Drawable)
+    if is_law:
         check_drawable("init", init)
     else:
         init = _check_positions(init)
@@ -106,7 +110,7 @@ def as_start(init: Any, num_chains: Any, chains: Any) -> tuple[int, Drawn | Give
             f"{name}: {wanted} chains were asked for, but init has {count} positions; "
             "for many chains from one point x, start from Gaussian(x, zeros)"
         )
-    return wanted, Drawn(init) if isinstance(init, Drawable) else Given(init)
+    return wanted, Drawn(init) if is_law else Given(init)
 
 
 def _check_positions(init: Any) -> PyTree:
@@ -176,13 +180,13 @@ def _nan_unless_streams(chains: Any, init: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _noting(note: str) -> Iterator[None]:
-    """Add `note` to errors inside, and a hint if a function kept a value of an earlier call."""
+def _noting(note: Callable[[], str]) -> Iterator[None]:
+    """Add `note()` to errors inside, and a hint if a function kept a value of an earlier call."""
     try:
         yield
     except Exception as error:
-        if note:
-            error.add_note(f"jlangevin: {note}")
+        if words := note():
+            error.add_note(f"jlangevin: {words}")
         if isinstance(error, jax.errors.UnexpectedTracerError):
             error.add_note(
                 "jlangevin: the energy or the kernel has kept a value of an earlier call; let it "
