@@ -35,14 +35,14 @@ class Mutant(NamedTuple):
 
 
 SAMPLING = "tests/sampling -m 'not slow'"
-METROPOLIS = "tests/kernels/test_metropolis.py tests/kernels/test_mala.py -m 'not slow'"
+METROPOLIS = "tests/kernels/test_metropolis.py tests/kernels/test_mala.py"
 LOSSES = "tests/learn/test_losses.py -m 'not slow'"
 FIT = "tests/learn/test_fit.py -m 'not slow'"
 
 
-def fast(*names: str) -> str:
-    """The fast tests of these modules of tests/kernels."""
-    return " ".join(f"tests/kernels/test_{name}.py" for name in names) + " -m 'not slow'"
+def tests_of(*names: str) -> str:
+    """The tests of these modules of tests/kernels, slow ones too: some have no others."""
+    return " ".join(f"tests/kernels/test_{name}.py" for name in names)
 
 
 MUTANTS = [
@@ -177,35 +177,35 @@ MUTANTS = [
         "kernels/malt.py",
         "            self.friction,\n",
         "            0.5 * self.friction,\n",
-        "tests/kernels/test_malt.py",
+        tests_of("malt"),
     ),
     Mutant(
         "kernels: malt's work without the mass",
         "kernels/malt.py",
         "langevin_work(first, last, 0.5 * h**2, self.inverse_mass)",
         "langevin_work(first, last, 0.5 * h**2)",
-        "tests/kernels/test_malt.py",
+        tests_of("malt"),
     ),
     Mutant(
         "kernels: malt's work of the last leapfrog only",
         "kernels/malt.py",
         "work += more",
         "work = more",
-        "tests/kernels/test_malt.py",
+        tests_of("malt"),
     ),
     Mutant(
         "kernels: barker's uniform from another normal",
         "kernels/barker.py",
         "jnp.abs(zeta) * math.sqrt(0.5)",
         "jnp.abs(zeta) * 0.75",
-        fast("barker"),
+        tests_of("barker"),
     ),
     Mutant(
         "kernels: barker's work without T",
         "kernels/barker.py",
         "rise, rise_back = w * g / temperature, -w * h / temperature",
         "rise, rise_back = w * g, -w * h",
-        fast("barker"),
+        tests_of("barker"),
     ),
     Mutant(
         "kernels: acceptance 3% low",
@@ -226,35 +226,35 @@ MUTANTS = [
         "kernels/leimkuhler_matthews.py",
         "return xi + separately_rounded((now - before) * g, hidden_zero(now))",
         "return xi",
-        fast("leimkuhler_matthews", "tempered"),
+        tests_of("leimkuhler_matthews", "tempered"),
     ),
     Mutant(
         "kernels: underdamped is not rescaled at a swap",
         "kernels/underdamped.py",
         "return state._replace(velocity=velocity)",
         "return state",
-        fast("underdamped", "tempered"),
+        tests_of("underdamped", "tempered"),
     ),
     Mutant(
         "kernels: the exponent of a swap with T squared",
         "kernels/tempered.py",
         "((hot - cold) / (cold * hot))",
         "((hot - cold) / (cold * hot) ** 2)",
-        fast("tempered"),
+        tests_of("tempered"),
     ),
     Mutant(
         "kernels: coupled chains meet if one of them accepts",
         "kernels/coupled.py",
         "jnp.minimum(info.acceptance_rate, report.acceptance_rate)",
         "info.acceptance_rate",
-        fast("coupled"),
+        tests_of("coupled"),
     ),
     Mutant(
         "kernels: a reflection by half",
         "kernels/coupled.py",
         "times = -2 * along",
         "times = -along",
-        fast("coupled"),
+        tests_of("coupled"),
     ),
     Mutant(
         "warm-up: the covariance doubled",
