@@ -122,6 +122,7 @@ class Gaussian(Drawable):
     A `Gaussian` is a pytree, so it passes through `jit`, `grad` and `vmap`; one made by
     `exact.trajectory` has a leading step axis in both leaves.
 
+    Example:
         >>> import jax, jax.numpy as jnp, jlangevin as jl
         >>> law = jl.Gaussian(jnp.zeros(2), jnp.eye(2))
         >>> law.sample(jax.random.key(0), 5).shape
@@ -164,9 +165,10 @@ class Gaussian(Drawable):
     def template(self) -> PyTree:
         """Shapes and dtypes of one draw.
 
-        >>> import jax.numpy as jnp, jlangevin as jl
-        >>> jl.Gaussian(jnp.zeros(2), jnp.eye(2)).template()
-        ShapeDtypeStruct(shape=(2,), dtype=float32)
+        Example:
+            >>> import jax.numpy as jnp, jlangevin as jl
+            >>> jl.Gaussian(jnp.zeros(2), jnp.eye(2)).template()
+            ShapeDtypeStruct(shape=(2,), dtype=float32)
         """
         self.check_single("law")
         return trees.struct(self.mean)

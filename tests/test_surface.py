@@ -5,6 +5,7 @@ A change of the surface changes `public_surface.txt` in the same commit. Regener
     python tests/test_surface.py
 """
 
+import ast
 import enum
 import importlib
 import inspect
@@ -16,6 +17,7 @@ from types import ModuleType
 
 import pytest
 
+PACKAGE = Path(importlib.import_module("jlangevin").__file__).parent
 SNAPSHOT = Path(__file__).parent / "public_surface.txt"
 
 # What may lack an example, or a list of arguments: noise, which only the driver asks for, and
@@ -115,8 +117,7 @@ def test_the_completion_of_names_shows_only_what_is_public(module):
 
 def test_every_module_says_what_it_exports():
     """Private and internal modules too, except those that are run."""
-    root = Path(importlib.import_module("jlangevin").__file__).parent
-    for file in root.rglob("*.py"):
+    for file in PACKAGE.rglob("*.py"):
         if file.name != "__main__.py":
             assert "\n__all__ = " in file.read_text(), file
 
@@ -137,6 +138,16 @@ def test_every_public_function_is_documented(function):
     assert re.search(r"^Example:\n(.*\n)* *>>> ", doc, re.M) or name in NO_EXAMPLE
     takes = inspect.signature(function).parameters
     assert not takes or re.search(r"^Args:\n", doc, re.M) or name in NO_ARGS
+
+
+def test_every_example_has_a_heading():
+    """Without one it is no code on the site, and brackets in it are links."""
+    for file in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                text = ast.get_docstring(node) or ""
+                before = text.partition(">>>")[0]
+                assert ">>>" not in text or "Example:" in before, f"{file}: {node.name}"
 
 
 def test_only_what_lacks_something_is_excused():

@@ -47,6 +47,7 @@ class GridLaw:
 
     It can be drawn from, and chains can start from it.
 
+    Example:
         >>> import jax, jax.numpy as jnp, jlangevin as jl
         >>> law = jl.exact.grid_target(jl.energies.double_well(), jnp.zeros(1))
         >>> round(float(law.cov[0, 0]), 4), round(float(law.cdf(0.0)), 4)
@@ -72,11 +73,12 @@ class GridLaw:
     def support(self) -> tuple[float, float]:
         """The grid's ends.
 
-        >>> import jax.numpy as jnp, jlangevin as jl
-        >>> walls = jl.domains.box(0.0, 1.0)
-        >>> kernel, energy = jl.reflected(0.1, walls), jl.energies.linear([1.0])
-        >>> jl.exact.grid_stationary(kernel, energy, jnp.full(1, 0.5)).support
-        (0.0, 1.0)
+        Example:
+            >>> import jax.numpy as jnp, jlangevin as jl
+            >>> walls = jl.domains.box(0.0, 1.0)
+            >>> kernel, energy = jl.reflected(0.1, walls), jl.energies.linear([1.0])
+            >>> jl.exact.grid_stationary(kernel, energy, jnp.full(1, 0.5)).support
+            (0.0, 1.0)
         """
         return self.panels.low, self.panels.high
 
@@ -92,20 +94,22 @@ class GridLaw:
     def density(self, x: Any) -> Floats:
         """The density at numbers x of any shape, without the atoms; 0 off the grid.
 
-        >>> import jax.numpy as jnp, jlangevin as jl
-        >>> law = jl.exact.grid_target(jl.energies.quadratic(jnp.eye(1)), jnp.zeros(1))
-        >>> round(float(law.density(0.0)), 4)
-        0.3989
+        Example:
+            >>> import jax.numpy as jnp, jlangevin as jl
+            >>> law = jl.exact.grid_target(jl.energies.quadratic(jnp.eye(1)), jnp.zeros(1))
+            >>> round(float(law.density(0.0)), 4)
+            0.3989
         """
         return self.panels.at(self._flat, x)
 
     def cdf(self, x: Any) -> Floats:
         """The distribution function, P(X ≤ x), at numbers x of any shape, on the host.
 
-        >>> import jax.numpy as jnp, jlangevin as jl
-        >>> law = jl.exact.grid_target(jl.energies.quadratic(jnp.eye(1)), jnp.zeros(1))
-        >>> [round(float(p), 4) for p in law.cdf([-1.0, 0.0, 1.0])]
-        [0.1587, 0.5, 0.8413]
+        Example:
+            >>> import jax.numpy as jnp, jlangevin as jl
+            >>> law = jl.exact.grid_target(jl.energies.quadratic(jnp.eye(1)), jnp.zeros(1))
+            >>> [round(float(p), 4) for p in law.cdf([-1.0, 0.0, 1.0])]
+            [0.1587, 0.5, 0.8413]
         """
         x = np.asarray(x, np.float64)
         stepped = np.sum(np.asarray(self.masses) * (x[..., None] >= self.atoms), axis=-1)
@@ -114,10 +118,11 @@ class GridLaw:
     def quantile(self, p: Any) -> Floats:
         """The smallest x with P(X ≤ x) ≥ p, for probabilities p of any shape, on the host.
 
-        >>> import jax.numpy as jnp, jlangevin as jl
-        >>> law = jl.exact.grid_target(jl.energies.quadratic(jnp.eye(1)), jnp.zeros(1))
-        >>> round(float(law.quantile(0.975)), 4)
-        1.96
+        Example:
+            >>> import jax.numpy as jnp, jlangevin as jl
+            >>> law = jl.exact.grid_target(jl.energies.quadratic(jnp.eye(1)), jnp.zeros(1))
+            >>> round(float(law.quantile(0.975)), 4)
+            1.96
         """
         p = np.asarray(p, np.float64)
         low, high = np.full(p.shape, self.panels.low), np.full(p.shape, self.panels.high)
@@ -133,10 +138,11 @@ class GridLaw:
         """log density at one position `x` (vmap it over many), without the atoms: that of a
         `Gaussian` is asked for likewise.
 
-        >>> import jax.numpy as jnp, jlangevin as jl
-        >>> law = jl.exact.grid_target(jl.energies.quadratic(jnp.eye(1)), jnp.zeros(1))
-        >>> round(float(law.log_prob(jnp.zeros(1))), 4)
-        -0.9189
+        Example:
+            >>> import jax.numpy as jnp, jlangevin as jl
+            >>> law = jl.exact.grid_target(jl.energies.quadratic(jnp.eye(1)), jnp.zeros(1))
+            >>> round(float(law.log_prob(jnp.zeros(1))), 4)
+            -0.9189
         """
         trees.assert_like("x", x, self.mean, "like the mean")
         x = trees.ravel(x)[0]
@@ -154,10 +160,11 @@ class GridLaw:
         f is evaluated at the nodes, in the positions' dtype; it should be smooth, as its values
         there are all that is seen. P(X ≤ x) is `cdf`.
 
-        >>> import jax.numpy as jnp, jlangevin as jl
-        >>> law = jl.exact.grid_target(jl.energies.quadratic(jnp.eye(1)), jnp.zeros(1))
-        >>> round(float(law.expectation(lambda x: x[0] ** 4)), 3)
-        3.0
+        Example:
+            >>> import jax.numpy as jnp, jlangevin as jl
+            >>> law = jl.exact.grid_target(jl.energies.quadratic(jnp.eye(1)), jnp.zeros(1))
+            >>> round(float(law.expectation(lambda x: x[0] ** 4)), 3)
+            3.0
         """
         values = values_at(function, self.states, self.mean)
         return np.tensordot(self.measure, values, axes=1)
@@ -168,10 +175,11 @@ class GridLaw:
         Raises:
             ValueError: the interval is empty, or holds nothing of the law.
 
-        >>> import jax.numpy as jnp, jlangevin as jl
-        >>> law = jl.exact.grid_target(jl.energies.quadratic(jnp.eye(1)), jnp.zeros(1))
-        >>> round(float(law.given(0.0, jnp.inf).mean[0]), 4)  # √(2/π)
-        0.7979
+        Example:
+            >>> import jax.numpy as jnp, jlangevin as jl
+            >>> law = jl.exact.grid_target(jl.energies.quadratic(jnp.eye(1)), jnp.zeros(1))
+            >>> round(float(law.given(0.0, jnp.inf).mean[0]), 4)  # √(2/π)
+            0.7979
         """
         low, high = as_interval("low, high", (low, high))
         atoms = np.asarray(self.atoms, np.float64)
@@ -205,9 +213,10 @@ class GridLaw:
     def template(self) -> PyTree:
         """Shapes and dtypes of one draw.
 
-        >>> import jax.numpy as jnp, jlangevin as jl
-        >>> jl.exact.grid_target(jl.energies.double_well(), jnp.zeros(1)).template()
-        ShapeDtypeStruct(shape=(1,), dtype=float32)
+        Example:
+            >>> import jax.numpy as jnp, jlangevin as jl
+            >>> jl.exact.grid_target(jl.energies.double_well(), jnp.zeros(1)).template()
+            ShapeDtypeStruct(shape=(1,), dtype=float32)
         """
         return trees.struct(self.mean)
 
