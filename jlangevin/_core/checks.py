@@ -117,12 +117,12 @@ def check_tree(name: str, value: Any) -> None:
         ) from None
 
 
-def check_no_half(name: str, dtype: Any) -> None:
-    """Raise TypeError for half precision, in which no matrix can be factorised."""
+def check_no_half(name: str, dtype: Any, why: str = "in which no matrix can be factorised") -> None:
+    """Raise TypeError for half precision; `why` says what it does not suffice for."""
     if jnp.finfo(dtype).bits < 32:
         raise TypeError(
-            f"{name}: expected float32 or float64, got {jnp.dtype(dtype).name}, in which no matrix "
-            "can be factorised; pass x.astype(jnp.float32)"
+            f"{name}: expected float32 or float64, got {jnp.dtype(dtype).name}, {why}; pass "
+            "x.astype(jnp.float32)"
         )
 
 

@@ -163,6 +163,37 @@ def test_what_does_not_move_each_coordinate_alone_is_refused(name):
         exact.product_stationary(kernel, energy, jnp.zeros(2))
 
 
+@pytest.mark.parametrize("step_size", [1e-2, 1e-4, 1e-6])
+@pytest.mark.parametrize("center", [0.0, 1e4])
+def test_a_small_step_does_not_hide_that_an_energy_mixes_coordinates(step_size, center):
+    def mixed(x):
+        return 0.5 * jnp.sum((x - center) ** 2) + 0.3 * (x[0] - center) * (x[1] - center)
+
+    with pytest.raises(jl.NoGridLawError, match="depends on other coordinates"):
+        exact.coordinate(jl.ula(step_size), mixed, jnp.full(2, center), 0)
+
+
+def test_an_energy_that_is_not_finite_everywhere_is_looked_at_where_it_is():
+    """x^1.5 is NaN below 0, and cosh(100 x) infinite at 1."""
+    for energy, x in (
+        (lambda x: jnp.sum(x**1.5 + x), jnp.ones(2)),
+        (lambda x: jnp.sum(jnp.cosh(100 * x)), jnp.zeros(2)),
+    ):
+        assert exact.coordinate(jl.ula(0.1), energy, x, 1).position.shape == (1,)
+    with pytest.raises(ValueError, match="the step of coordinate 0 is not finite"):
+        exact.coordinate(jl.ula(0.1), lambda x: jnp.sum(jnp.sqrt(-1 - x**2)), jnp.zeros(2), 1)
+    with pytest.raises(ValueError, match=r"position: expected a finite one, got .*nan"):
+        exact.product_target(WELL, jnp.array([0.0, jnp.nan, 0.0]))
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_half_precision_is_too_coarse(dtype):
+    with pytest.raises(TypeError, match="which is too coarse for a grid"):
+        exact.product_target(WELL, jnp.zeros(3, dtype))
+    with pytest.raises(TypeError, match="which is too coarse for a grid"):
+        exact.grid_target(jl.energies.double_well(), jnp.zeros(1, dtype))
+
+
 def test_other_refusals():
     with pytest.raises(ValueError, match="index: the position has 3 coordinates, got 3"):
         exact.coordinate(KERNEL, WELL, jnp.zeros(3), 3)

@@ -10,11 +10,12 @@ import numpy as np
 
 from jlangevin import noise
 from jlangevin._core import trees
-from jlangevin._core.checks import check_count, check_known, check_tree, check_width
+from jlangevin._core.checks import check_count, check_known, check_width
 from jlangevin._core.compiling import compiled
 from jlangevin._core.trees import Parted, PyTree, pytree_dataclass
 from jlangevin.energies.base import Energy, WrappedEnergy, check_energy, gradient
 from jlangevin.errors import NoGridLawError
+from jlangevin.exact.grid.steps import as_grid_position
 from jlangevin.kernels.base import (
     Info,
     Kernel,
@@ -180,12 +181,13 @@ def _coordinate(kernel: Kernel, energy: Energy, position: PyTree, index: int) ->
 
 def check_separable(kernel: Kernel, energy: Energy, position: PyTree) -> None:
     """Raise NoGridLawError unless each coordinate moves alone, as far as is seen."""
-    check_tree("position", position)
-    position = trees.as_position("position", position, floating=True)
+    position = as_grid_position("position", position)
     check_kernel(kernel, position)
     check_width(kernel=kernel, energy=energy, position=position)
     check_known("a grid is made on the host", kernel=kernel, energy=energy, position=position)
     check_energy(energy, position)
+    if not np.isfinite(np.asarray(trees.ravel(position))).all():
+        raise ValueError(f"position: expected a finite one, got {position}")
     name = type(kernel).__name__
     if has_schedule(kernel):
         raise NoGridLawError(
@@ -206,9 +208,15 @@ def check_separable(kernel: Kernel, energy: Energy, position: PyTree) -> None:
             f"kernel: {name} accepts or rejects, or asks for a key, for all coordinates at once; "
             "a product of laws is for kernels that accept every step"
         )
-    worst = np.asarray(_dependence(Parted.of(kernel), Parted.of(energy), position), np.float64)
-    if not worst.max() <= 1:
-        place = int(np.argmax(np.where(np.isnan(worst), np.inf, worst)))
+    worst, looked = map(np.asarray, _dependence(Parted.of(kernel), Parted.of(energy), position))
+    if not looked.all():
+        raise ValueError(
+            f"energy, kernel: the step of coordinate {int(np.argmin(looked))} is not finite at "
+            "random positions around `position`, so nothing is seen of it; give a position inside "
+            "the mass, and a step size that is stable there"
+        )
+    if worst.max() > 1:
+        place = int(np.argmax(worst))
         raise NoGridLawError(
             f"energy, kernel: the step of coordinate {place} depends on other coordinates, so "
             f"{name} does not move each alone on this energy, and the law is not a product"
@@ -216,36 +224,52 @@ def check_separable(kernel: Kernel, energy: Energy, position: PyTree) -> None:
 
 
 @compiled
-def _dependence(of: Parted, on: Parted, position: PyTree) -> jax.Array:
-    """By how many roundings each coordinate's step changes if all others change; at most 1."""
+def _dependence(of: Parted, on: Parted, position: PyTree) -> tuple[jax.Array, jax.Array]:
+    """By how many roundings each coordinate's step changes if all others change; at most 1.
+
+    And whether a finite step of it was seen. The gradient is looked at as well, as a small step
+    hides in the roundings of the position.
+    """
     kernel, energy = of.whole, on.whole
     flat, place = trees.ravel(position), trees.unraveler(position)
     count, domain = len(jax.tree.leaves(kernel.step_noise)), _first(kernel, "domain", None)
+    rounding, tiny = jnp.finfo(flat.dtype).eps, jnp.finfo(flat.dtype).tiny
 
-    def step(x: jax.Array, z: jax.Array) -> jax.Array:
+    def step(x: jax.Array, z: jax.Array) -> tuple[jax.Array, jax.Array]:
         rows = iter(z)
         made = jax.tree.map(lambda want: place(next(rows)), kernel.step_noise)
         state, _ = kernel.step(energy, kernel.init(energy, place(x), None), made)
-        return trees.ravel(state.position)
+        return trees.ravel(state.position), trees.ravel(gradient(energy, place(x)))
 
     def inside(x: jax.Array) -> jax.Array:
-        x = x.astype(flat.dtype)
         return x if domain is None else trees.ravel(domain.project(place(x)))
 
-    def change(key: jax.Array, size: Any) -> jax.Array:
+    def compared(all_of_them: jax.Array, rounded: Any) -> tuple[jax.Array, jax.Array]:
+        """Coordinate i of the first row against that of row i + 1, and whether both are finite."""
+        alone, moved = all_of_them[0], jnp.diagonal(all_of_them[1:])
+        finite, same = jnp.isfinite(alone), jnp.isfinite(alone) == jnp.isfinite(moved)
+        ratio = jnp.abs(moved - alone) / (rounded(alone) + tiny)
+        return jnp.where(finite & same, ratio, jnp.where(same, 0, jnp.inf)), finite & same
+
+    def change(key: jax.Array, size: Any) -> tuple[jax.Array, jax.Array]:
         keys = jax.random.split(key, 4)
-        x, other = (inside(flat + size * jax.random.normal(k, flat.shape)) for k in keys[:2])
+        x, other = (
+            inside(flat + size * jax.random.normal(k, flat.shape, flat.dtype)) for k in keys[:2]
+        )
         z, noise = (jax.random.normal(k, (count, *flat.shape), flat.dtype) for k in keys[2:])
-        alone = step(x, z)
-
-        def one(i: jax.Array) -> jax.Array:
-            mine = jnp.arange(len(flat)) == i
-            moved = step(jnp.where(mine, x, other), jnp.where(mine[None], z, noise))[i]
-            scale = jnp.abs(moved) + jnp.abs(x[i]) + 1e-6
-            return jnp.abs(moved - alone[i]) / (256 * jnp.finfo(flat.dtype).eps * scale)
-
-        return jax.vmap(one)(jnp.arange(len(flat)))
+        own = jnp.concatenate([jnp.ones((1, len(flat)), bool), jnp.eye(len(flat), dtype=bool)])
+        # One map over all rows, so that equal elements are rounded alike.
+        moved, slopes = jax.vmap(step)(
+            jnp.where(own, x, other), jnp.where(own[:, None], z[None], noise[None])
+        )
+        of_step, fine = compared(
+            moved,
+            lambda y: rounding * (256 * jnp.abs(y - x) + 16 * (jnp.abs(x) + jnp.abs(y))),
+        )
+        of_slope, _ = compared(slopes, lambda y: 256 * rounding * jnp.abs(y))
+        return jnp.maximum(of_step, of_slope), fine
 
     keys = jax.random.split(jax.random.key(0), len(_SIZES))
     found = [change(k, jnp.asarray(s, flat.dtype)) for k, s in zip(keys, _SIZES, strict=True)]
-    return jnp.max(jnp.stack(found), axis=0)
+    worst, fine = (jnp.stack(parts) for parts in zip(*found, strict=True))
+    return jnp.max(worst, axis=0), jnp.any(fine, axis=0)

@@ -17,7 +17,7 @@ from jax import lax
 
 from jlangevin import noise
 from jlangevin._core import trees
-from jlangevin._core.checks import check_known, check_tree, check_width
+from jlangevin._core.checks import check_known, check_no_half, check_tree, check_width
 from jlangevin._core.compiling import compiled, result_shapes
 from jlangevin._core.trees import Parted, PyTree
 from jlangevin.energies.base import Energy, check_energy
@@ -26,16 +26,24 @@ from jlangevin.exact.grid.panels import Floats
 from jlangevin.kernels.base import Kernel, check_kernel, check_step, has_schedule, resolve_schedules
 from jlangevin.noise import Want
 
-__all__ = ["StepFunction", "one_element"]
+__all__ = ["StepFunction", "as_grid_position", "one_element"]
 
 _CHUNK, _FEW = 1 << 14, 1 << 12  # positions at a time
 _HALVINGS = {True: 32, False: 48}  # of a way to where all is accepted, and to another outcome
 
 
-def one_element(name: str, position: PyTree) -> PyTree:
-    """`position` as floating arrays of one element in all, or a refusal."""
+def as_grid_position(name: str, position: PyTree) -> PyTree:
+    """`position` as arrays of a dtype that is fine enough for a grid, or a refusal."""
     check_tree(name, position)
     position = trees.as_position(name, position, floating=True)
+    for where, leaf in trees.named_leaves(name, position):
+        check_no_half(where, leaf.dtype, "which is too coarse for a grid")
+    return position
+
+
+def one_element(name: str, position: PyTree) -> PyTree:
+    """`position` as floating arrays of one element in all, or a refusal."""
+    position = as_grid_position(name, position)
     if (size := trees.size(position)) != 1:
         raise NoGridLawError(
             f"{name}: a grid is for positions of one element, got {trees.shown(position)}, which "
