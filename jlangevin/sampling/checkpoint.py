@@ -82,6 +82,7 @@ class Store:
         self._readable_identity = looks
         self._total = total
         self._saved = 0  # how many pieces of draws are on disk
+        self._after: int | None = None  # the step of the last checkpoint, or of the start
 
     @classmethod
     def of_run(cls, path: Path, start: SamplerState, setup: Setup, plan: Plan) -> Store:
@@ -110,6 +111,7 @@ class Store:
         items = {"state": _by_number(state), "draws": _by_number(draws)}
         record = {
             "identity": self._identity,
+            "after": self._after,
             "looks": self._readable_identity,
             "shapes": {name: _shape_records(item) for name, item in items.items()},
             "checksums": {name: _checksums_by_number(item) for name, item in items.items()},
@@ -123,6 +125,7 @@ class Store:
             ),
             force=True,
         )
+        self._after = int(state.step)
 
     def restore(self, start: State) -> tuple[State, list[PyTree]]:
         """The state to continue from, and the draws before it; `start` and no draws if none exist.
@@ -144,7 +147,7 @@ class Store:
                 self._set_aside(step)
         else:
             for place, step in enumerate(steps):
-                found = self._load(step, start)
+                found = self._load(step, start, after=int(state.step))
                 if found is None:  # later draws would leave a gap
                     self._set_aside(step)
                     if later := steps[place + 1 :]:
@@ -169,11 +172,16 @@ class Store:
                 f"checkpoint: none in {self._path} is intact; the run starts over",
                 CheckpointWarning,
             )
-        self._saved = len(kept)
+        self._saved, self._after = len(kept), int(state.step)
         return state, kept
 
-    def _load(self, step: int, start: State) -> tuple[State, PyTree] | None:
-        """The state and draws of one checkpoint; None, with a warning, if it is damaged."""
+    def _load(
+        self, step: int, start: State, after: int | None = None
+    ) -> tuple[State, PyTree] | None:
+        """The state and draws of one checkpoint; None, with a warning, if it is damaged.
+
+        With `after`, also if its draws do not follow those of the checkpoint of that step.
+        """
         args = self._ocp.args
         if not (self._path / str(step) / "record").is_dir():
             raise CheckpointError(
@@ -191,6 +199,9 @@ class Store:
             self._warn_damaged(step, f"its record cannot be read: {_first_line(error)}")
             return None
         self._compare(step, identity, record.get("looks", {}))
+        if after is not None and record.get("after", after) != after:
+            self._warn_damaged(step, f"the one before it, {record['after']}, is missing")
+            return None
         sharding = jax.tree.leaves(start)[0].sharding  # of the chains, where there are any
         wanted = {"state": _templates(start), "draws": _from_shapes(shapes["draws"], sharding)}
         try:
