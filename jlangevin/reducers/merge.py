@@ -9,10 +9,15 @@ from typing import Any
 import jax
 import numpy as np
 
+from jlangevin._core import trees
+from jlangevin._core.checks import check_known
+from jlangevin.reducers.histogram import Histogram, HistogramReducer
 from jlangevin.reducers.pooled import Pooled, PooledReducer, can_merge
 from jlangevin.reducers.pytree import check_reducers, is_reducer, map_reducers
 
 __all__ = ["check_can_merge", "merge", "merged"]
+
+_Shape = jax.ShapeDtypeStruct
 
 
 def merge(reducers: Any, summaries: Iterable[Any]) -> Any:
@@ -51,7 +56,63 @@ def merge(reducers: Any, summaries: Iterable[Any]) -> Any:
     found = list(summaries)
     if not found:
         raise ValueError("summaries: none were given; pass run.summary of each run")
+    check_known("results are merged on the host", reducers=reducers, summaries=found)
+    for summary in found:
+        try:
+            map_reducers(lambda *_: None, reducers, summary)
+        except (TypeError, ValueError) as error:
+            raise _foreign(str(error)) from None
+    map_reducers(lambda reducer, *results: _check_results(reducer, results), reducers, *found)
     return map_reducers(lambda reducer, *results: merged(reducer, results), reducers, *found)
+
+
+def _foreign(why: str) -> ValueError:
+    return ValueError(
+        f"summaries: expected run.summary of runs with these reducers, all on the same positions; "
+        f"{why}"
+    )
+
+
+def _check_results(reducer: Any, results: Sequence[Any]) -> None:
+    """Raise ValueError unless results are of this reducer and fit together, as far as is seen."""
+    name = type(reducer).__name__
+    if not isinstance(reducer, PooledReducer):
+        if any(isinstance(result, Pooled) for result in results):
+            raise _foreign("one is pooled, and the reducer is not")
+        parts = [jax.tree.map(lambda x: _Shape(x.shape[1:], x.dtype), r) for r in results]
+    else:
+        if not all(isinstance(result, Pooled) for result in results):
+            raise _foreign("the reducer is pooled, and one of them is not")
+        name = type(reducer.reducer).__name__
+        parts = [
+            jax.tree.map(lambda x: _Shape(x.shape, x.dtype), (r.value, r.gathered)) for r in results
+        ]
+    for part in parts[1:]:
+        if part != parts[0]:
+            raise _foreign(
+                f"results of {name} differ: {trees.shown(results[0])} and "
+                f"{trees.shown(results[parts.index(part)])}"
+            )
+    if isinstance(reducer, PooledReducer):
+        _check_is_of(reducer, name, results)
+
+
+def _check_is_of(reducer: PooledReducer, name: str, results: Sequence[Any]) -> None:
+    first = results[0]
+    try:
+        value = jax.eval_shape(lambda: reducer.conclude(first, first).value)
+    except Exception as error:
+        raise _foreign(f"{name} cannot read one of them: {error}") from error
+    if value != jax.tree.map(lambda x: _Shape(x.shape, x.dtype), first.value):
+        raise _foreign(
+            f"{name} gives {trees.shown(value)}, and one of them is {trees.shown(first.value)}"
+        )
+    inner = reducer.reducer
+    if isinstance(inner, HistogramReducer):
+        for result in results:
+            for one in jax.tree.leaves(result.value, is_leaf=lambda x: isinstance(x, Histogram)):
+                if not np.array_equal(one.edges, np.broadcast_to(inner.edges, one.edges.shape)):
+                    raise _foreign("one is a histogram with other edges")
 
 
 def check_can_merge(reducers: Any) -> None:
@@ -69,8 +130,6 @@ def merged(reducer: Any, results: Sequence[Any]) -> Any:
     """One reducer's result for all chains, from its results for some of them."""
     if not isinstance(reducer, PooledReducer):
         return jax.tree.map(lambda *parts: np.concatenate(parts), *results)
-    if not all(isinstance(result, Pooled) for result in results):
-        raise ValueError("summaries: expected those of these reducers, which are pooled")
     draws = np.unique([result.num_draws for result in results])
     if len(draws) > 1:
         raise ValueError(

@@ -11,12 +11,13 @@ import numpy as np
 
 from jlangevin._core import trees
 from jlangevin._core.trees import PyTree
+from jlangevin._core.user_code import check_returned, note_on_errors
 from jlangevin.reducers.merge import merged
 from jlangevin.reducers.pooled import PooledReducer
 from jlangevin.reducers.pytree import map_reducers
 from jlangevin.sampling.run import Run
 
-__all__ = ["Chunked", "Left", "left_by", "put_together"]
+__all__ = ["Chunked", "Left", "check_alike", "left_by", "put_together"]
 
 
 class Chunked(NamedTuple):
@@ -61,6 +62,11 @@ def left_by(run: Run, reducers: Any, keep: Callable[[Run], PyTree] | None) -> Le
     count = run.state.streams.high.shape[0]
 
     def rows(path: Any, leaf: Any) -> Any:
+        if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            raise TypeError(
+                "keep: NumPy has no keys, and what is kept is on the host; return "
+                f"jax.random.key_data(key), got {trees.shown(leaf)}{jax.tree_util.keystr(path)}"
+            )
         shape = np.shape(leaf)
         if shape == ():
             return _Shared(jnp.asarray(leaf)[None])
@@ -76,8 +82,13 @@ def left_by(run: Run, reducers: Any, keep: Callable[[Run], PyTree] | None) -> Le
             return result
         return jax.tree.map(lambda x: x[None], result._replace(value=None))
 
+    kept = None
+    if keep is not None:
+        with note_on_errors("by keep, given the Run of a chunk"):
+            kept = keep(run)
+        check_returned("keep", "the Run of a chunk", kept)
     left = Left(
-        None if keep is None else jax.tree_util.tree_map_with_path(rows, keep(run)),
+        jax.tree_util.tree_map_with_path(rows, kept),
         map_reducers(one, reducers, run.summary),
         jnp.full(1, count, jnp.int32),
         jnp.sum(run.info.num_divergent)[None],
@@ -92,20 +103,47 @@ def _on_host(leaf: Any) -> Any:
             "sharding: chunks come to the host of one process; let each process run chains of its "
             "own (chains=…) on its own devices, and merge their summaries (reducers.merge)"
         )
-    return leaf if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else np.asarray(leaf)
+    return np.asarray(leaf)
+
+
+def check_alike(first: Left, left: Left) -> None:
+    """Raise ValueError unless what is kept of a chunk can stand behind what is kept of another.
+
+    It is asked after each chunk, as an error after the last one would cost the whole run.
+    """
+    one, other = (
+        jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), part.kept)
+        for part in (first, left)
+    )
+    if one != other:
+        raise ValueError(
+            "keep: expected the same structure, dtypes and shapes for every chunk, got "
+            f"{_shown(first.kept)} and {_shown(left.kept)}, where the first axis counts chains"
+        )
+    leaves = (jax.tree.leaves(part.kept, is_leaf=_is_shared) for part in (first, left))
+    for a, b in zip(*leaves, strict=True):
+        if _is_shared(a):
+            x, y = a.value[0], b.value[0]
+            if not np.array_equal(x, y, equal_nan=True):
+                raise ValueError(
+                    f"keep: a number has to be the same in every chunk, got {x} and {y}; what "
+                    "differs needs a leading chain axis"
+                )
+
+
+def _is_shared(node: Any) -> bool:
+    return isinstance(node, _Shared)
+
+
+def _shown(kept: Any) -> str:
+    return trees.shown(
+        jax.tree.map(lambda x: x.value[0] if _is_shared(x) else x, kept, is_leaf=_is_shared)
+    )
 
 
 def put_together(left: list[Left], reducers: Any, interrupted: bool) -> Chunked:
     def whole(*parts: Any) -> Any:
-        if not isinstance(parts[0], _Shared):
-            return np.concatenate(parts)
-        values = np.concatenate([part.value for part in parts])
-        if not np.array_equal(values, np.broadcast_to(values[0], values.shape), equal_nan=True):
-            raise ValueError(
-                f"keep: a number has to be the same in every chunk, got {values[:5]}; what differs "
-                "needs a leading chain axis"
-            )
-        return values[0]
+        return parts[0].value[0] if _is_shared(parts[0]) else np.concatenate(parts)
 
     def summary(reducer: Any, *parts: Any) -> Any:
         if not isinstance(reducer, PooledReducer):
@@ -119,7 +157,7 @@ def put_together(left: list[Left], reducers: Any, interrupted: bool) -> Chunked:
     if acceptance[0] is not None:
         rate = float(np.average(np.concatenate(acceptance), weights=sizes))
     return Chunked(
-        jax.tree.map(whole, *kept, is_leaf=lambda node: isinstance(node, _Shared)),
+        jax.tree.map(whole, *kept, is_leaf=_is_shared),
         map_reducers(summary, reducers, *summaries),
         int(np.sum(sizes, dtype=np.int64)),
         int(np.sum(divergent, dtype=np.int64)),

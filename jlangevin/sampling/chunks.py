@@ -31,7 +31,7 @@ from jlangevin.reducers.pytree import (
     is_reducer,
 )
 from jlangevin.sampling.arguments import OnDivergence, as_block_options
-from jlangevin.sampling.chunk_results import Chunked, Left, left_by, put_together
+from jlangevin.sampling.chunk_results import Chunked, Left, check_alike, left_by, put_together
 from jlangevin.sampling.driver import sample
 from jlangevin.sampling.progress import Progress
 from jlangevin.sampling.run import Run
@@ -112,6 +112,9 @@ def sample_in_chunks(
     check_known("chunks are run one by one", energy=energy, kernel=kernel, init=init, chains=chains)
     check_reducers(reducers)
     check_can_merge(reducers)
+    for name, function in {"keep": keep, "visit": visit}.items():
+        if function is not None and not callable(function):
+            raise TypeError(f"{name}: expected a function of a chunk's Run, got {function!r}")
     _check_something_stays(observe, reducers, keep, visit)
     options = as_block_options(on_divergence, progress, None, checkpoint, every)
     streams = None if chains is None else np.asarray(as_streams(chains))
@@ -163,6 +166,7 @@ def sample_in_chunks(
                 if visit is not None:
                     visit(run)
                 left.append(left_by(run, reducers, keep))
+                check_alike(left[0], left[-1])
             except KeyboardInterrupt:
                 if not left:
                     raise
@@ -217,6 +221,8 @@ class _Warned:
     @contextlib.contextmanager
     def of(self, part: slice) -> Iterator[None]:
         where = f"in the chunk of chains {part.start} to {part.stop - 1}"
+        if part.start:
+            where += f", in it 0 to {part.stop - part.start - 1}"
         with warnings.catch_warnings(record=True) as found:
             warnings.simplefilter("always")
             try:

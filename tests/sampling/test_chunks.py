@@ -1,5 +1,7 @@
 """Chains in chunks: the same chains, with their results merged."""
 
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -172,6 +174,20 @@ REFUSALS = {
         {"keep": lambda run: {"mean": run.position.mean(0)}},
         ValueError, r"keep: expected arrays with a leading axis of the 100 chains.*\['mean'\]",
     ),
+    "neither numbers nor arrays": (
+        {"keep": lambda run: (run.position, "x")},
+        TypeError, "keep: expected numbers, arrays or a pytree of them as its result.* got str",
+    ),
+    "a key": (
+        {"keep": lambda run: {"key": jax.random.key(5)}},
+        TypeError, r"keep: NumPy has no keys.*return jax.random.key_data\(key\), got key.*'key'",
+    ),
+    "other shapes": (
+        {"keep": lambda run: run.position[:, : run.position.shape[0] % 99]},
+        ValueError, r"keep: expected the same structure.* float32\[100, 1\] and float32\[50, 2\]",
+    ),
+    "keep": ({"keep": "position"}, TypeError, "keep: expected a function .*, got 'position'"),
+    "visit": ({"visit": 3}, TypeError, "visit: expected a function of a chunk's Run, got 3"),
     "numbers that differ": (
         {"keep": lambda run: run.position[0, 0]},
         ValueError, "keep: a number has to be the same in every chunk",
@@ -194,6 +210,39 @@ def test_refusals(name):
         in_chunks(num_steps=2, num_chains=NUM_CHAINS, **options)
 
 
+def test_what_does_not_fit_is_said_before_the_last_chunk():
+    visits = []
+    with pytest.raises(ValueError, match="the same in every chunk"):
+        in_chunks(
+            num_steps=2, num_chains=NUM_CHAINS,
+            keep=lambda run: run.position[0, 0], visit=visits.append,
+        )  # fmt: skip
+    assert len(visits) == 2
+
+
+def test_a_function_for_numbers_is_told_that_a_checkpoint_traces_it(tmp_path):
+    with pytest.raises(jax.errors.TracerArrayConversionError) as error:
+        in_chunks(
+            num_steps=2, num_chains=5, keep=lambda run: np.asarray(run.position),
+            checkpoint=tmp_path,
+        )  # fmt: skip
+    assert "use jax.numpy" in " ".join(error.value.__notes__)
+    assert "raised by keep" in " ".join(error.value.__notes__)
+
+
+def test_a_checkpoint_that_was_taken_away_leaves_no_gap(tmp_path):
+    def keep(run):
+        return run.position
+
+    options = {"num_steps": 2, "num_chains": 5, "chunk_size": 2, "keep": keep, "every": 1}
+    true = in_chunks(**options | {"checkpoint": tmp_path}).kept
+    shutil.rmtree(tmp_path / "2")
+    with pytest.warns(jl.CheckpointWarning, match="the one before it, 2, is missing") as told:
+        found = in_chunks(**options | {"checkpoint": tmp_path})
+    assert np.array_equal(found.kept, true)
+    assert told
+
+
 def test_it_is_refused_inside_a_program():
     def sum_of_positions(x):
         return in_chunks(init=x, num_steps=1, keep=lambda run: run.position).kept.sum()
@@ -212,3 +261,53 @@ def test_summaries_of_runs_of_other_lengths_are_not_merged():
         reducers.merge(reducer, runs)
     with pytest.raises(ValueError, match="summaries: none were given"):
         reducers.merge(reducer, [])
+
+
+def summary_of(reducer, dim=2):
+    start = jl.Gaussian(jnp.zeros(dim), jnp.eye(dim))
+    energy = jl.energies.double_well(dim=dim)
+    options = {"num_steps": 2, "num_chains": 2, "reducers": reducer, "observe": None}
+    return jl.sample(KEY, energy, KERNEL, start, **options).summary
+
+
+def edges(highest):
+    return reducers.pooled(reducers.histogram(jnp.linspace(-2.0, highest, 5)))
+
+
+FOREIGN = {
+    "other edges": (edges(2.0), [edges(2.0), edges(3.0)], "a histogram with other edges"),
+    "another reducer": (
+        reducers.pooled(reducers.moments()),
+        [reducers.pooled(reducers.expectation(jl.position))] * 2,
+        "MomentsReducer .*",
+    ),
+    "other groups": (
+        reducers.pooled(reducers.moments(), by=[0, 1]),
+        [reducers.pooled(reducers.moments(), by=by) for by in ([0, 1], [0, 0])],
+        "results of MomentsReducer differ",
+    ),
+    "not pooled": (reducers.moments(), [reducers.pooled(reducers.moments())], "one is pooled"),
+    "pooled": (reducers.pooled(reducers.moments()), [reducers.moments()], "reducer is pooled"),
+    "another tree": ({"a": reducers.moments()}, [reducers.moments()], ""),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_summaries_of_other_reducers_are_not_merged(name):
+    reducer, others, message = FOREIGN[name]
+    with pytest.raises(ValueError, match=f"summaries: expected run.summary of runs .*{message}"):
+        reducers.merge(reducer, [summary_of(other) for other in others])
+
+
+def test_summaries_of_other_dimensions_are_not_merged():
+    for reducer in (reducers.moments(), reducers.pooled(reducers.moments())):
+        with pytest.raises(ValueError, match="results of MomentsReducer differ"):
+            reducers.merge(reducer, [summary_of(reducer, dim) for dim in (2, 3)])
+
+
+def test_what_is_merged_can_be_merged_again():
+    reducer = reducers.pooled(reducers.moments())
+    one = summary_of(reducer)
+    again = reducers.merge(reducer, [reducers.merge(reducer, [one, one]), one])
+    assert int(again.num_chains) == 6
+    np.testing.assert_allclose(again.value.mean, one.value.mean, rtol=1e-6)
