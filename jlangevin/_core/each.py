@@ -123,11 +123,15 @@ def split(*whole: PyTree) -> tuple[tuple[PyTree, ...], list[PyTree]]:
 def rows_of(tree: PyTree, part: slice) -> PyTree:
     """`tree` for some of the chains, with their rows of each `Each`."""
 
+    def rows(leaf: Any) -> jax.Array:
+        """By NumPy, as JAX would compile a program for each part."""
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            data = jnp.asarray(np.asarray(jax.random.key_data(leaf))[part])
+            return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+        return jnp.asarray(np.asarray(leaf)[part])
+
     def cut(node: Any) -> Any:
-        if not _is_each(node):
-            return node
-        # By NumPy, as JAX would compile a program for each part.
-        return Each(jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)[part]), node.rows))
+        return Each(jax.tree.map(rows, node.rows)) if _is_each(node) else node
 
     if not has_each(tree):
         return tree

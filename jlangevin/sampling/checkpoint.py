@@ -328,9 +328,20 @@ def _shape_records(named: _Named) -> dict[str, Any]:
 
 def _from_shapes(shapes: dict[str, Any], sharding: Any) -> _Named:
     return {
-        name: jax.ShapeDtypeStruct(tuple(shape), jnp.dtype(dtype), sharding=sharding)
+        name: jax.ShapeDtypeStruct(tuple(shape), _dtype(dtype), sharding=sharding)
         for name, (shape, dtype) in shapes.items()
     }
+
+
+def _dtype(name: str) -> Any:
+    """A dtype by its name; of a key, too, which `jnp.dtype` does not know."""
+    if not name.startswith("key<"):
+        return jnp.dtype(name)
+    keys = (
+        jax.eval_shape(lambda impl=impl: jax.random.key(0, impl=impl)).dtype
+        for impl in ("threefry2x32", "rbg", "unsafe_rbg")
+    )
+    return next(dtype for dtype in keys if str(dtype) == name)
 
 
 def _templates(tree: PyTree) -> _Named:

@@ -92,6 +92,18 @@ def test_each_chain_sees_its_own_row():
     np.testing.assert_allclose(found.kept, run.position, atol=1e-6)
 
 
+@jax.debug_key_reuse(False)  # the keys are looked at, and nothing is drawn from them
+def test_rows_may_be_keys():
+    def moved(key, x):
+        return 0.5 * jnp.sum((x - (jax.random.key_data(key)[0] % 8).astype(x.dtype)) ** 2)
+
+    energy = jax.tree_util.Partial(moved, jl.each(jax.random.split(jax.random.key(1), 5)))
+    options = {"num_steps": 2, "num_chains": 5}
+    found = in_chunks(energy, chunk_size=2, keep=lambda run: run.position, **options)
+    run = jl.sample(KEY, energy, KERNEL, START, observe=None, **options)
+    np.testing.assert_allclose(found.kept, run.position, atol=1e-6)
+
+
 def test_chunks_compile_nothing_more():
     options = {"num_steps": 3, "keep": lambda run: run.position}
     in_chunks(num_chains=2 * CHUNK, **options)
@@ -228,6 +240,17 @@ def test_a_function_for_numbers_is_told_that_a_checkpoint_traces_it(tmp_path):
         )  # fmt: skip
     assert "use jax.numpy" in " ".join(error.value.__notes__)
     assert "raised by keep" in " ".join(error.value.__notes__)
+
+
+@jax.debug_key_reuse(False)  # the keys are looked at, and nothing is drawn from them
+def test_observed_keys_come_back_from_a_checkpoint(tmp_path):
+    def key(state):
+        return jax.random.wrap_key_data(jnp.full(2, state.position[0] > 0, jnp.uint32))
+
+    options = {"num_steps": 4, "num_chains": 2, "observe": key, "checkpoint": tmp_path}
+    first, again = (jl.sample(KEY, ENERGY, KERNEL, START, **options).draws for _ in range(2))
+    assert again.dtype == first.dtype
+    assert jnp.array_equal(jax.random.key_data(again), jax.random.key_data(first))
 
 
 def test_a_checkpoint_that_was_taken_away_leaves_no_gap(tmp_path):
