@@ -158,7 +158,7 @@ def sample_in_chunks(
     warned = _Warned(len(parts))
     interrupted = False
     already = parts[done - 1].stop if done else 0
-    with Progress(options.progress, total, already, unit="chain") as bar:
+    with warned, Progress(options.progress, total, already, unit="chain") as bar:
         for part in parts[done:]:
             try:
                 with warned.of(part):
@@ -176,7 +176,6 @@ def sample_in_chunks(
             bar.advance(part.stop - part.start, left[-1].shown())
             if store is not None and (done % often == 0 or done == len(parts)):
                 store.save(_Done(jnp.int32(done)), left)
-    warned.say()
     result = put_together(left, reducers, interrupted)
     if interrupted:
         warn(
@@ -211,7 +210,7 @@ def _store(path: Path, of: dict[str, Any], numbers: dict[str, int], total: int, 
 
 
 class _Warned:
-    """Warnings that chunks raise, said once for each category."""
+    """Warnings that chunks raise, said at the end, once for each category."""
 
     def __init__(self, num_chunks: int) -> None:
         self._num_chunks = num_chunks
@@ -230,12 +229,19 @@ class _Warned:
             except Exception as error:
                 error.add_note(f"jlangevin: {where}")
                 raise
+            finally:
+                self._note(where, found)
+
+    def _note(self, where: str, found: list[warnings.WarningMessage]) -> None:
         for category in {warning.category: warning for warning in found}:
             first = next(str(w.message) for w in found if w.category is category)
             self._first.setdefault(category, f"{where}: {first}")
             self._count[category] += 1
 
-    def say(self) -> None:
+    def __enter__(self) -> _Warned:
+        return self
+
+    def __exit__(self, *error: object) -> None:
         for category, message in self._first.items():
             count = self._count[category]
             more = f" ({count} of {self._num_chunks} chunks warn so)" * (count > 1)

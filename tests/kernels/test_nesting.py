@@ -43,7 +43,7 @@ OUTER = {
     "coupled, reflected": lambda kernel: jl.coupled(kernel, 1),
     "switched": lambda kernel: jl.normalizer.switched(kernel, Bowl(), [0.0, 1.0]),
 }
-FREE = ["ula", "leimkuhler_matthews", "tamed_ula", "underdamped", "microcanonical"]
+FREE = ["ula", "leimkuhler_matthews", "tamed_ula", "underdamped", "quicsort", "microcanonical"]
 ADJUSTED = ["mala", "barker", "malt", "adjusted_microcanonical"]
 WALLED = ["projected", "reflected"]
 LEVELS = ["annealed", "predictor_corrector"]

@@ -131,6 +131,20 @@ def test_diverging_chains_are_counted_and_left_out_and_said_once():
     assert "in the chunk of chains 0 to 0" in error.value.__notes__[-1]
 
 
+def test_an_error_in_a_later_chunk_does_not_swallow_what_was_warned_before():
+    def visit(run):
+        if not run.info.num_divergent.any():
+            raise OSError("the disk is full")
+
+    x = np.array([[50.0], [0.5]], np.float32)
+    options = {"chunk_size": 1, "num_steps": 9, "visit": visit}
+    with (
+        pytest.warns(jl.DivergenceWarning, match="in the chunk of chains 0 to 0"),
+        pytest.raises(OSError, match="the disk is full"),
+    ):
+        in_chunks(jl.energies.double_well(), jl.ula(0.1), x, **options)
+
+
 def test_ctrl_c_hands_back_the_chunks_done_and_a_checkpoint_continues(tmp_path, whole):
     visits = []
 
