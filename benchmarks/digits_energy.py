@@ -25,7 +25,7 @@ import jlangevin as jl
 NOISE = 0.2  # that images are given, in units of half the way from paper to ink
 KERNEL = jl.ula(0.01)  # a quarter of the noise's variance
 STEPS = 30  # of a chain in one update
-CHAINS, MOVED, REDRAWN = 512, 128, 0.03  # in the buffer; of them in one update; of these anew
+CHAINS, MOVED, REDRAWN = 512, 128, 0.03  # in the buffer, in one update, started again
 START = jl.Gaussian(jnp.zeros(64), (1 + NOISE**2) * jnp.eye(64))
 
 

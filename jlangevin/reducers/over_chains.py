@@ -55,7 +55,7 @@ class OverChains(NamedTuple):
 
 
 def _mix(a: Any, b: Any, share: _Array) -> _Array:
-    """The mean of a and b, of which b has a share; one without a share may be NaN."""
+    """(1 - share) a + share b. Where a share is 0, what it belongs to may be NaN."""
     share = _with_axes(share, a)
     return np.where(share == 0, a, np.where(share == 1, b, a + (b - a) * share))
 

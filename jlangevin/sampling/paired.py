@@ -87,7 +87,7 @@ class Paired(Fixed):
         return carry, jax.tree.map(lambda *draws: jnp.concatenate(draws), *parts)
 
     def walk(self, carry: Carry, num_steps: int, parity: int) -> Carry:
-        """Steps on the way to a draw, the first of which has this parity."""
+        """Steps on the way to a draw; `parity` is that of the first."""
         if num_steps and parity:
             carry = self.step_of(self.pair(carry), 1, carry)
             num_steps -= 1

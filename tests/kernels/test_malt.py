@@ -183,7 +183,7 @@ def test_warm_up_hits_its_target_where_the_rate_falls_steeply(name):
     assert found.verdict.settled
     run = jl.resume(found.state, curved, found.kernel, num_steps=50, observe=None)
     assert abs(float(run.info.acceptance_rate.mean()) - 0.7) < 0.1
-    # Per gradient it goes further than leapfrogs, of which 70% are accepted at 0.81.
+    # Per gradient it goes further than leapfrogs: 70% of those are accepted at 0.81.
     gradients = len(integrators.stages(name))
     assert float(found.kernel.step_size) / gradients > 1.2 * 0.81
 

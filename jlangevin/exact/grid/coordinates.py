@@ -15,13 +15,12 @@ from jlangevin._core.compiling import compiled
 from jlangevin._core.trees import Parted, PyTree, pytree_dataclass
 from jlangevin.energies.base import Energy, WrappedEnergy, check_energy, gradient
 from jlangevin.errors import NoGridLawError
-from jlangevin.exact.grid.steps import as_grid_position
+from jlangevin.exact.grid.steps import as_grid_position, refuse_schedules
 from jlangevin.kernels.base import (
     Info,
     Kernel,
     PositionState,
     check_kernel,
-    has_schedule,
     layers,
 )
 from jlangevin.noise import Want
@@ -41,7 +40,7 @@ class Coordinate(NamedTuple):
 
 @pytree_dataclass
 class Whole:
-    """Positions of which one element differs from those of another position."""
+    """A position, and the place of the one element of it that is varied."""
 
     position: Any
     place: Any  # int32, of the element in the raveled position
@@ -189,11 +188,7 @@ def check_separable(kernel: Kernel, energy: Energy, position: PyTree) -> None:
     if not np.isfinite(np.asarray(trees.ravel(position))).all():
         raise ValueError(f"position: expected a finite one, got {position}")
     name = type(kernel).__name__
-    if has_schedule(kernel):
-        raise NoGridLawError(
-            f"kernel: this {name} has a schedule, and a grid holds one step; give it the step size "
-            "and the temperature of one step"
-        )
+    refuse_schedules(kernel)
     if jax.tree.leaves(kernel.init_noise):
         raise NoGridLawError(
             f"kernel: {name} starts with noise of its own, and so has more of a state than the "

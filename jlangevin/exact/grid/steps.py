@@ -26,7 +26,7 @@ from jlangevin.exact.grid.panels import Floats
 from jlangevin.kernels.base import Kernel, check_kernel, check_step, has_schedule, resolve_schedules
 from jlangevin.noise import Want
 
-__all__ = ["StepFunction", "as_grid_position", "one_element"]
+__all__ = ["StepFunction", "as_grid_position", "one_element", "refuse_schedules"]
 
 _CHUNK, _FEW = 1 << 14, 1 << 12  # positions at a time
 _HALVINGS = {True: 32, False: 48}  # of a way to where all is accepted, and to another outcome
@@ -53,6 +53,15 @@ def one_element(name: str, position: PyTree) -> PyTree:
     return position
 
 
+def refuse_schedules(kernel: Kernel) -> None:
+    """Raise NoGridLawError for a kernel whose hyper-parameters depend on the step."""
+    if has_schedule(kernel):
+        raise NoGridLawError(
+            f"kernel: this {type(kernel).__name__} has a schedule, and a grid holds one step; give "
+            "it the step size and the temperature of one step"
+        )
+
+
 class StepFunction:
     """The step of a chain in one dimension.
 
@@ -69,11 +78,7 @@ class StepFunction:
         check_width(kernel=kernel, energy=energy, position=position)
         check_known("a grid is made on the host", kernel=kernel, energy=energy)
         self.name = type(kernel).__name__
-        if has_schedule(kernel):
-            raise NoGridLawError(
-                f"kernel: this {self.name} has a schedule, and a grid holds one step; give it the "
-                "step size and the temperature of one step"
-            )
+        refuse_schedules(kernel)
         check_energy(energy, self.like)
         self.dtype = trees.float_dtype(self.like)
         self.kernel, self.energy = kernel, energy

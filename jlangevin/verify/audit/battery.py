@@ -118,7 +118,7 @@ def audit(
             where one is needed.
         ValueError: an argument out of range, an unknown claim, an energy without positions, or
             draws that do not have the shape of `init`.
-        NoEnergyError: an `energy` of which only the score is known.
+        NoEnergyError: only the score of the `energy` is known.
 
     Example:
         >>> import jlangevin as jl
