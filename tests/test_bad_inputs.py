@@ -933,6 +933,10 @@ jl.exact.grid_autocorrelation_time(jl.ula(0.05), lambda x: x[0]**2, jnp.zeros(1)
     TypeError: function: expected a function of one position, got int
 jl.exact.grid_autocorrelation_time(jl.ula(0.05), lambda x: x[0]**2, jnp.zeros(1), lambda x: x)
     ValueError: function: expected a scalar for one position, got shape (1,)
+jl.exact.grid_value_and_grad(jl.barker(0.05), lambda x: x[0]**2, jnp.zeros(1))
+    jl.NoGridLawError: kernel: a number that Barker draws decides which way
+jl.exact.grid_value_and_grad(jl.ula(0.05), lambda x: x[0]**2, jnp.zeros(1), 3)
+    TypeError: function: expected a function of one position, got int
 jl.exact.grid_relaxation_time(jl.mala(0.1), lambda x: x[0]**4, jnp.zeros(1))
     jl.NoGridLawError: kernel: MALA has no spectral gap ... rejects a share ... grid_autocorrelation_time
 jl.exact.grid_target(jl.energies.linear([1.0]), jnp.zeros(1))
@@ -1498,7 +1502,7 @@ plot.occupancy(DRAWS, Q)
 plot.ksd(DRAWS, 3.0)
     TypeError: energy: expected a callable
 plot.ksd(DRAWS[0], Q)
-    ValueError: draws: expected shape (chain, draw, d), got (64, 2)
+    ValueError: draws: expected shape (chain, draw, …), got (64, 2)
 plot.ecdf(SAMPLES, 3)
     TypeError: law: expected a jlangevin.Gaussian or a law with cdf and ppf ... got int
 plot.ecdf(SAMPLES, jl.Gaussian)

@@ -89,7 +89,8 @@ def identities(
     direction chains wander for ever and reach no law; along the others both identities hold.
 
     Args:
-        x: draws, (chain, draw, …) or (draw, …), with the axes of a position after these.
+        x: draws, (chain, draw, …) or (draw, …), with the axes of a position after these; or a
+            `Run` that kept its positions.
         energy: E, a function of a position, twice differentiable; or a score, as
             `jlangevin.scores` makes them, whose divergence is -ΔE.
         temperature: T.

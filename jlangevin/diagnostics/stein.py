@@ -80,8 +80,8 @@ def ksd(
     memory O(n d + block²).
 
     Args:
-        x: draws, (draw, …) or (chain, draw, …), with the axes of a position after these; d is
-            the number of its elements.
+        x: draws, (draw, …) or (chain, draw, …), with the axes of a position after these; or a
+            `Run` that kept its positions. d is the number of a position's elements.
         energy: E, a function of a position, as everywhere, or a score made by `jlangevin.scores`;
             or None with `score`.
         score: s = ∇ log p, a function from a position to a pytree like it, in place of the energy.
@@ -91,9 +91,9 @@ def ksd(
         c: c > 0, the length at which the kernel falls off; about the size of p's features.
         beta: β in (-1, 0), a Python number.
         block: rows and columns of the matrix that are made at a time; None for a good choice.
-        position_shape: the shape of one position; () for scalars. If None, it is found from `x` and
-            the energy, or the score. If two shapes are possible, a two-dimensional `x` with more
-            rows than columns is (draw, d), and any other is refused.
+        position_shape: the shape of one position; () for scalars. If None, it is that of the run,
+            or found from `x` and the energy, or the score. If two shapes are possible, a
+            two-dimensional `x` with more rows than columns is (draw, d), and any other is refused.
 
     Returns:
         A scalar, the square of the discrepancy.
@@ -164,7 +164,8 @@ def ksd_test(
 
     Args:
         key: of the signs.
-        x: draws, (draw, …), one chain, or (chain, draw, …), whose chains are independent.
+        x: draws, (draw, …), one chain, or (chain, draw, …), whose chains are independent; or a
+            `Run`.
         energy, score, temperature, c, beta, block, position_shape: as in `ksd`.
         num_bootstrap: the number of V*; no p-value is below 1 / (1 + num_bootstrap). Each costs
             n² multiplications and n bytes.
@@ -231,7 +232,7 @@ def stein_thinning(
     Costs O(n num_points d), memory O(n d).
 
     Args:
-        x: draws, (draw, …) or (chain, draw, …).
+        x: draws, (draw, …) or (chain, draw, …); or a `Run`.
         num_points: how many to choose.
         energy, score, temperature, c, beta, position_shape: as in `ksd`.
 

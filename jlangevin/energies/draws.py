@@ -33,9 +33,13 @@ def as_positions(
 ) -> Draws:
     """`value` as finite floats of at least 32 bits, (draw, …) or (chain, draw, …).
 
-    The shape of one position is `shape`, or else the one that the energy accepts. If it accepts
-    two, a two-dimensional array with more rows than columns is (draw, d), and all else is refused.
+    The shape of one position is `shape`, or that of a run's positions if `value` is a `Run`, or
+    else the one that the energy accepts. If it accepts two, a two-dimensional array with more rows
+    than columns is (draw, d), and all else is refused.
     """
+    if hasattr(value, "draws") and hasattr(value, "position"):
+        shape = _shape_in_run(name, value) if shape is None else shape
+        value = value.draws
     x = as_draws_array(name, value)
     shape = _shape_of_one(name, x, energy) if shape is None else _given_shape(name, x, shape)
     batch = x.shape[: x.ndim - len(shape)]
@@ -82,6 +86,20 @@ def check_single_position(name: str, position: PyTree, shape: Any, batched: Any)
         )
 
 
+def _shape_in_run(name: str, run: Any) -> tuple[int, ...] | None:
+    """That of one position; None if draws or positions are no single array, which is refused."""
+    draws, position = run.draws, run.position
+    if not trees.is_array(draws) or not trees.is_array(position):
+        return None
+    if draws.shape[2:] != position.shape[1:]:
+        raise ValueError(
+            f"{name}: the draws of this run, of shape {draws.shape[2:]} each, are not positions, "
+            f"which have shape {position.shape[1:]}; keep positions (observe as it is by default)"
+        )
+    shape: tuple[int, ...] = position.shape[1:]
+    return shape
+
+
 def _given_shape(name: str, x: jax.Array, shape: Any) -> tuple[int, ...]:
     if not isinstance(shape, tuple) or not all(type(n) is int for n in shape):
         raise TypeError(f"position_shape: expected a tuple of integers, got {shape!r}")
@@ -114,7 +132,8 @@ def _shape_of_one(name: str, x: jax.Array, energy: Any) -> tuple[int, ...]:
     raise ValueError(
         f"{name}: shape {x.shape} may be {x.shape[0]} draws of positions of shape {one}, or "
         f"{x.shape[0]} chains of {x.shape[1]} draws of positions of shape {other}, and the energy "
-        f"accepts both; say which by position_shape={one} or position_shape={other}"
+        f"accepts both; pass the whole run, if they are one's draws, or say which by "
+        f"position_shape={one} or position_shape={other}"
     )
 
 

@@ -9,7 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jlangevin import diagnostics
-from jlangevin._core.checks import as_array, check_count, check_known, check_scalar
+from jlangevin._core.checks import (
+    as_array,
+    as_draws_array,
+    check_count,
+    check_known,
+    check_scalar,
+)
 from jlangevin.energies import GaussianMixture
 from jlangevin.energies.draws import as_positions
 from jlangevin.plot._figure import (
@@ -45,7 +51,8 @@ def energy_trace(
     """E/T of each chain against the number of steps, and the mean over chains.
 
     Args:
-        draws: (draw, …) or (chain, draw, …), followed by the axes of a position.
+        draws: (draw, …) or (chain, draw, …), followed by the axes of a position; or a `Run` that
+            kept its positions.
         energy: E, a function of a position.
         temperature: T.
         steps: the number of steps after which each draw was taken; 1, 2, … if None.
@@ -234,11 +241,12 @@ def ksd(
     the draws.
 
     Args:
-        draws: (chain, draw, d).
-        energy: E, a function of a position (d,).
+        draws: (chain, draw, …), followed by the axes of a position; or a `Run` that kept its
+            positions.
+        energy: E, a function of a position.
         temperature: T.
         steps: the number of steps after which each draw was taken; 1, 2, … if None.
-        exact: independent draws of p, (m, d), to estimate E k_p(X, X), for a dashed line at the
+        exact: independent draws of p, (m, …), to estimate E k_p(X, X), for a dashed line at the
             value expected for the right law.
         ax: where to draw.
 
@@ -258,9 +266,14 @@ def ksd(
         >>> ax.get_xscale(), len(ax.lines[0].get_xdata())
         ('log', 5)
     """
-    chains = as_chain_array(draws)
-    if np.ndim(draws) != 3:
-        raise ValueError(f"draws: expected shape (chain, draw, d), got {np.shape(draws)}")
+    check_known(ON_HOST, draws=draws)
+    given = as_draws_array("draws", getattr(draws, "draws", draws))
+    if given.ndim < 3:
+        raise ValueError(f"draws: expected shape (chain, draw, …), got {given.shape}")
+    shape = given.shape[2:]
+    of_run = hasattr(draws, "draws")  # whose positions have a shape of their own
+    known = as_positions("draws", draws, energy, None if of_run else shape)
+    chains = known.points.reshape(*known.batch, *shape)
     at = as_steps(steps, chains.shape[1])
     if at[0] == 0:
         raise ValueError("steps: the axis is logarithmic; leave out the start, 0")
@@ -271,7 +284,7 @@ def ksd(
             energy,
             temperature=temperature,
             statistic=statistic,
-            position_shape=chains.shape[2:],
+            position_shape=shape,
         )
         return float(found)
 
@@ -279,7 +292,7 @@ def ksd(
     ax = axes_or_new(ax)
     ax.loglog(at, found, ".-", color=COLORS[0], lw=1.2, label=f"{len(chains):,} chains")
     if exact is not None:
-        other = as_array("exact", exact, ndim=2)
+        other = as_array("exact", exact, ndim=1 + len(shape))
         m = len(other)
         own = square(other) - (m - 1) / m * square(other, "U")  # Σ_i k_p(x_i, x_i) / m²
         level = (own * m / len(chains)) ** 0.5

@@ -1,5 +1,6 @@
 """Series diagnostics against ArviZ, and those that use an energy against exact samplers."""
 
+import dataclasses
 import functools
 import re
 from pathlib import Path
@@ -682,6 +683,19 @@ def test_no_axis_is_guessed(name, shape):
 
 
 @pytest.mark.parametrize("name", QUESTIONS)
+def test_a_run_says_which_axes_are_a_position(name):
+    start = jax.random.normal(jax.random.key(0), (8, 3, 3))
+    run = jl.sample(jax.random.key(1), anything, jl.ula(0.1), start, num_steps=4)
+    found = questions()[name](run, anything)
+    np.testing.assert_array_equal(
+        found, questions(position_shape=(3, 3))[name](run.draws, anything)
+    )
+    sums = dataclasses.replace(run, draws=run.draws.sum(axis=(2, 3)))
+    with pytest.raises(ValueError, match=r"draws of this run, of shape \(\) each, are not"):
+        questions()[name](sums, anything)
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
 def test_scalar_positions_are_told_from_an_energy_that_forgot_to_sum(name):
     x = jax.random.normal(jax.random.key(0), (8, 6))
     found = questions(position_shape=())[name](x, lambda x: 0.5 * x**2)
@@ -703,14 +717,16 @@ def test_anything_but_an_array_of_draws_is_refused_with_what_to_give():
         jl.plot.autocorrelation,
         lambda x: jl.plot.ksd(x, energy),
     ):
-        with pytest.raises(TypeError, match=r"(x|draws): got a Run; pass run\.draws"):
-            question(run)
         with pytest.raises(TypeError, match=r"(x|draws): got None; .*observe=None"):
             question(None)
         with pytest.raises(
             TypeError, match=r"(x|draws): expected one array, got \{'b': float32\[3, 8"
         ):
             question(tree)
+    # Those that know no position take no run.
+    for question in (diagnostics.ess, diagnostics.mcse, diagnostics.autocorrelation):
+        with pytest.raises(TypeError, match=r"x: got a Run; pass run\.draws"):
+            question(run)
 
 
 def test_identities_refuse_by_name():

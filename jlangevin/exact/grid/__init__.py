@@ -3,6 +3,7 @@
 from jlangevin.exact.grid.answers import grid_law, grid_stationary
 from jlangevin.exact.grid.chain import grid_autocorrelation_time, grid_relaxation_time
 from jlangevin.exact.grid.coordinates import Coordinate, coordinate
+from jlangevin.exact.grid.derivatives import grid_value_and_grad
 from jlangevin.exact.grid.distances import total_variation, wasserstein1
 from jlangevin.exact.grid.hitting import grid_hitting_time
 from jlangevin.exact.grid.law import GridLaw
@@ -25,6 +26,7 @@ __all__ = [
     "grid_relaxation_time",
     "grid_stationary",
     "grid_target",
+    "grid_value_and_grad",
     "product_law",
     "product_stationary",
     "product_target",

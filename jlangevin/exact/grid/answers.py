@@ -22,10 +22,17 @@ from jlangevin.exact.grid.solve import Solution, after, roughly, settled, solve,
 from jlangevin.exact.grid.steps import StepFunction
 from jlangevin.kernels.base import Kernel
 
-__all__ = ["grid_law", "grid_stationary", "settle", "widened"]
+__all__ = [
+    "NEGLIGIBLE_A_STEP",
+    "grid_law",
+    "grid_stationary",
+    "lost_a_step",
+    "settle",
+    "widened",
+]
 
 _LEAVES = 1e-4  # a share of chains that leave, above which a law is refused
-_LEAVES_A_STEP = 1e-6  # likewise of a stationary law, in one step
+NEGLIGIBLE_A_STEP = 1e-6  # likewise of a stationary law, in one step
 _GROSS = 1e-3  # above which no more than a rough law is needed, to say so
 _WIDENINGS = 24
 _ENOUGH = 1e-5  # of the tolerance: what may leave
@@ -150,7 +157,8 @@ def _lost(found: Solution) -> float:
     return _above_rounding(1 - float(found.measure.sum()))
 
 
-def _lost_a_step(found: Solution) -> float:
+def lost_a_step(found: Solution) -> float:
+    """The share of the chains of a stationary law that leave in one step."""
     return _above_rounding(float(np.dot(found.measure, found.operator.leaving)))
 
 
@@ -209,12 +217,12 @@ def settle(
     region, found = widened(
         solved,
         lambda region: roughly(steps, region, settled, np.zeros(0)),
-        _lost_a_step,
+        lost_a_step,
         Region.between(low, high, walls),
         tolerance,
     )
-    rate = _lost_a_step(found)
-    if rate > _LEAVES_A_STEP:
+    rate = lost_a_step(found)
+    if rate > NEGLIGIBLE_A_STEP:
         raise NoStationaryLawError(
             f"energy: of the chains between {region.low:.4g} and {region.high:.4g} a share of "
             f"{rate:.2g} leaves in every step, and one twice as wide is left as well: this chain "
@@ -267,4 +275,4 @@ def grid_stationary(
     steps = StepFunction(kernel, energy, position)
     tolerance = default_tolerance(steps.dtype, tolerance)
     _, found = settle(steps, center_of(steps, position), tolerance, within)
-    return _law(steps, found, _lost_a_step(found))
+    return _law(steps, found, lost_a_step(found))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy
@@ -15,7 +15,7 @@ from jlangevin.exact.grid.answers import settle
 from jlangevin.exact.grid.arguments import center_of, default_tolerance
 from jlangevin.exact.grid.law import values_at
 from jlangevin.exact.grid.moves import REACH, moves
-from jlangevin.exact.grid.panels import Floats
+from jlangevin.exact.grid.panels import Floats, Ints
 from jlangevin.exact.grid.regions import Region
 from jlangevin.exact.grid.solve import Solution
 from jlangevin.exact.grid.steps import StepFunction
@@ -24,9 +24,14 @@ from jlangevin.kernels.base import Kernel
 __all__ = [
     "MOVES_BY",
     "OUTSIDE",
+    "check_function",
     "grid_autocorrelation_time",
     "grid_relaxation_time",
+    "has_gap",
     "most_rejected",
+    "poisson",
+    "settled_chain",
+    "values_of",
 ]
 
 _FARTHER = (1.0, 1.3, 1.7, 2.2, 3.0)  # times the grid, where rejections are looked at
@@ -66,7 +71,7 @@ def grid_relaxation_time(
         >>> round(jl.exact.grid_relaxation_time(jl.ula(0.05), well, x), 1)
         22.8
     """
-    steps, region, found = _settled(kernel, energy, position, tolerance, within)
+    steps, region, found = settled_chain(kernel, energy, position, tolerance, within)
     second = _second_eigenvalue(found)
     stuck, where = most_rejected(steps, region)
     if stuck >= second - 1e-3:
@@ -115,19 +120,12 @@ def grid_autocorrelation_time(
         >>> round(jl.exact.grid_autocorrelation_time(jl.mala(0.05), well, x), 1)
         57.5
     """
-    if function is not None:
-        _check_function(function)
-    steps, region, found = _settled(kernel, energy, position, tolerance, within)
+    check_function(function)
+    steps, region, found = settled_chain(kernel, energy, position, tolerance, within)
     made, measure = found.operator, found.measure
-    values = made.states
-    if function is not None:
-        values = values_at(function, made.states, steps.like)
-        if values.shape != made.states.shape:
-            raise ValueError(
-                f"function: expected a scalar for one position, got shape {values.shape[1:]}"
-            )
+    values = values_of(function, made.states, steps.like)
     whole = _time(found, values, np.ones(len(measure), bool))
-    if most_rejected(steps, region)[0] < _second_eigenvalue(found) - 1e-3:
+    if has_gap(steps, region, found):
         return whole
     order = np.argsort(made.states)
     below = np.empty(len(order))
@@ -143,14 +141,27 @@ def grid_autocorrelation_time(
     return times[-1]
 
 
-def _check_function(function: Any) -> None:
-    if not callable(function):
+def values_of(function: Any, states: Floats, like: PyTree) -> Floats:
+    """A user's function of a position at all states, a scalar each; None for the position."""
+    if function is None:
+        return states
+    values = values_at(function, states, like)
+    if values.shape != states.shape:
+        raise ValueError(
+            f"function: expected a scalar for one position, got shape {values.shape[1:]}"
+        )
+    return values
+
+
+def check_function(function: Any) -> None:
+    """Raise TypeError unless it is None or can be called."""
+    if function is not None and not callable(function):
         raise TypeError(
             f"function: expected a function of one position, got {type(function).__name__}"
         )
 
 
-def _settled(
+def settled_chain(
     kernel: Kernel, energy: Energy, position: PyTree, tolerance: Any, within: Any
 ) -> tuple[StepFunction, Region, Solution]:
     steps = StepFunction(kernel, energy, position)
@@ -164,6 +175,11 @@ def _second_eigenvalue(found: Solution) -> float:
     held = found.measure > 1e-13 * found.measure.max()
     values = np.abs(scipy.linalg.eigvals(made.matrix[np.ix_(held, held)], check_finite=False))
     return float(np.sort(values)[-2])
+
+
+def has_gap(steps: StepFunction, region: Region, found: Solution) -> bool:
+    """Whether the chain leaves every place sooner than it forgets."""
+    return most_rejected(steps, region)[0] < _second_eigenvalue(found) - 1e-3
 
 
 def most_rejected(steps: StepFunction, region: Region) -> tuple[float, float]:
@@ -189,7 +205,16 @@ def most_rejected(steps: StepFunction, region: Region) -> tuple[float, float]:
     return float(np.clip(1 - accepted[most], 0, 1)), float(x[most])
 
 
-def _time(found: Solution, values: Floats, kept: Any) -> float:
+class Excess(NamedTuple):
+    """The solution of Poisson's equation (I - K) h = f - E f, on the states that are kept."""
+
+    states: Ints
+    measure: Floats
+    f: Floats  # less its mean
+    h: Floats
+
+
+def poisson(found: Solution, values: Floats, kept: Any) -> Excess:
     """Of the chain on some of the states, to which one that rejects is kept by rejecting moves to
     others; what leaves by an unadjusted step does not come back."""
     made = found.operator
@@ -202,5 +227,10 @@ def _time(found: Solution, values: Floats, kept: Any) -> float:
     f = values[kept] - np.dot(measure, values[kept])
     generator = np.diag(leaves) - made.accepted[np.ix_(kept, kept)] + measure
     h = scipy.linalg.solve(generator, f, check_finite=False)
+    return Excess(np.nonzero(kept)[0], measure, f, h)
+
+
+def _time(found: Solution, values: Floats, kept: Any) -> float:
+    _, measure, f, h = poisson(found, values, kept)
     square = np.dot(measure, f * f)
     return float((2 * np.dot(measure, f * h) - square) / square)

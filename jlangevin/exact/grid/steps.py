@@ -26,9 +26,16 @@ from jlangevin.exact.grid.panels import Floats
 from jlangevin.kernels.base import Kernel, check_kernel, check_step, has_schedule, resolve_schedules
 from jlangevin.noise import Want
 
-__all__ = ["StepFunction", "as_grid_position", "one_element", "refuse_schedules"]
+__all__ = [
+    "CHUNK",
+    "StepFunction",
+    "as_grid_position",
+    "one_element",
+    "refuse_schedules",
+    "step_of_one",
+]
 
-_CHUNK, _FEW = 1 << 14, 1 << 12  # positions at a time
+CHUNK, _FEW = 1 << 14, 1 << 12  # positions at a time
 _HALVINGS = {True: 32, False: 48}  # of a way to where all is accepted, and to another outcome
 
 
@@ -66,6 +73,7 @@ class StepFunction:
     """The step of a chain in one dimension.
 
     Attributes:
+        given: kernel, energy and a position, for the functions that are mapped.
         dtype: the positions'.
         num_normals: how many normals a step asks for.
         rejects: whether it accepts or rejects, by a uniform.
@@ -82,10 +90,10 @@ class StepFunction:
         check_energy(energy, self.like)
         self.dtype = trees.float_dtype(self.like)
         self.kernel, self.energy = kernel, energy
-        self._given = Parted.of(kernel), Parted.of(energy), self.like
+        self.given = Parted.of(kernel), Parted.of(energy), self.like
         kinds = self._kinds(kernel)
         self.num_normals = sum(kind is Want.NORMAL for kind in kinds)
-        _, info = result_shapes(_checked_shapes, *self._given)
+        _, info = result_shapes(_checked_shapes, *self.given)
         self.rejects = Want.UNIFORM in kinds
         if self.rejects and info.acceptance_rate is None:
             raise NoGridLawError(
@@ -144,9 +152,9 @@ class StepFunction:
         (share,) = self._map(turning, x, low, high, size=_FEW)
         return share
 
-    def _map(self, function: Any, *args: Any, size: int = _CHUNK) -> tuple[Floats, ...]:
+    def _map(self, function: Any, *args: Any, size: int = CHUNK) -> tuple[Floats, ...]:
         """`function` of arrays whose last axis is as long, in calls of one size."""
-        parts = [function(*self._given, *chunk) for chunk in self._chunks(args, size)]
+        parts = [function(*self.given, *chunk) for chunk in self.chunks(args, size)]
         parts = jax.device_get(parts)
         length = np.shape(args[0])[-1]
         return tuple(
@@ -154,7 +162,8 @@ class StepFunction:
             for each in zip(*parts, strict=True)
         )
 
-    def _chunks(self, args: Any, size: int) -> Iterator[list[Any]]:
+    def chunks(self, args: Any, size: int) -> Iterator[list[Any]]:
+        """Arrays whose last axis is as long, cut to one size, and the rest filled up with 0."""
         length = np.shape(args[0])[-1]
         for begin in range(0, max(length, 1), size):
             chunk = []
@@ -169,7 +178,9 @@ def _checked_shapes(of: Parted, on: Parted, like: PyTree) -> Any:
     return check_step(resolve_schedules(of.whole, jnp.int32(0)), on.whole, like)
 
 
-def _one(of: Parted, on: Parted, like: PyTree, x: Any, z: Any, u: Any) -> tuple[Any, Any, Any]:
+def step_of_one(
+    of: Parted, on: Parted, like: PyTree, x: Any, z: Any, u: Any
+) -> tuple[Any, Any, Any]:
     """A step from x with normals z and the uniform u: the state, where it is, and the rate."""
     kernel, energy = resolve_schedules(of.whole, jnp.int32(0)), on.whole
     place = trees.unraveler(like)
@@ -183,7 +194,7 @@ def _one(of: Parted, on: Parted, like: PyTree, x: Any, z: Any, u: Any) -> tuple[
 @compiled
 def _stepped(of: Parted, on: Parted, like: PyTree, x: Any, z: Any, u: Any) -> tuple[Any, Any]:
     def one(x: Any, z: Any, u: Any) -> tuple[Any, Any]:
-        _, y, rate = _one(of, on, like, x, z, u)
+        _, y, rate = step_of_one(of, on, like, x, z, u)
         return y, rate
 
     y, rate = jax.vmap(one, in_axes=-1)(x, z, u)
@@ -194,7 +205,7 @@ def _stepped(of: Parted, on: Parted, like: PyTree, x: Any, z: Any, u: Any) -> tu
 def _sloped(of: Parted, on: Parted, like: PyTree, x: Any, z: Any, u: Any) -> tuple[Any, Any, Any]:
     def one(x: Any, z: Any, u: Any) -> tuple[Any, Any, Any]:
         def end(z: Any) -> tuple[Any, Any]:
-            _, y, rate = _one(of, on, like, x, z, u)
+            _, y, rate = step_of_one(of, on, like, x, z, u)
             return y, (y, rate)
 
         slope, (y, rate) = jax.jacfwd(end, has_aux=True)(z)
@@ -213,7 +224,7 @@ def _energies(of: Parted, on: Parted, like: PyTree, x: Any) -> tuple[Any]:
 @compiled
 def _state_gap(of: Parted, on: Parted, like: PyTree, x: Any, z: Any, u: Any) -> tuple[Any]:
     def one(x: Any, z: Any, u: Any) -> Any:
-        state, _, _ = _one(of, on, like, x, z, u)
+        state, _, _ = step_of_one(of, on, like, x, z, u)
         again = resolve_schedules(of.whole, jnp.int32(0)).init(on.whole, state.position, None)
         gap = jnp.zeros_like(x)
         for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(again), strict=True):
@@ -233,7 +244,7 @@ def _turning(
         tiny = jnp.asarray(jnp.finfo(x.dtype).tiny, x.dtype)
 
         def outcome(share: Any) -> Any:
-            _, y, rate = _one(of, on, like, x, low + share * (high - low), tiny)
+            _, y, rate = step_of_one(of, on, like, x, low + share * (high - low), tiny)
             return (rate >= 1).astype(x.dtype) if by_rate else y
 
         first, last = outcome(jnp.zeros_like(x)), outcome(jnp.ones_like(x))
