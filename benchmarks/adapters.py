@@ -307,7 +307,7 @@ def thermox_ou() -> jl.verify.Draw:
 
 
 def torchebm_langevin() -> jl.verify.Draw:
-    """Written from the source of 0.8.9, where noise_scale² is the temperature; not yet run."""
+    """Its noise_scale² is the temperature."""
     import torch
     from torchebm.core import BaseModel
     from torchebm.samplers import LangevinDynamics

@@ -438,6 +438,32 @@ def diffrax() -> Iterator[Claim]:
         )
 
 
+def torchebm() -> Iterator[Claim]:
+    import torch
+    from torchebm.core import BaseModel
+    from torchebm.samplers import LangevinDynamics
+
+    matrix = torch.tensor(A, dtype=torch.float32)
+
+    class Quadratic(BaseModel):  # type: ignore[misc]
+        def forward(self, x: Any) -> Any:
+            return 0.5 * torch.einsum("ni,ij,nj->n", x, matrix, x)
+
+    eta, noise = 0.3, 1.4
+
+    def langevin(seed: int, z: np.ndarray) -> Any:
+        sampler = LangevinDynamics(Quadratic(), step_size=eta, noise_scale=noise)
+        generator = torch.Generator().manual_seed(seed)
+        return sampler.sample(x=torch.tensor(z), n_steps=1, generator=generator).detach().numpy()
+
+    yield Claim(
+        f"LangevinDynamics, step_size {eta}, noise_scale {noise}",
+        "ula(step_size, temperature=noise_scale**2)",
+        langevin,
+        exact(jl.ula(eta, temperature=noise**2)),
+    )
+
+
 PEERS = {
     "blackjax": Peer(("blackjax==1.7.1",), blackjax),
     "numpyro": Peer(("numpyro==0.22.0",), numpyro),
@@ -449,5 +475,6 @@ PEERS = {
     "openmm": Peer(("openmm==8.6.1",), openmm),
     "ase": Peer(("ase==3.29.0",), ase),
     "diffrax": Peer(("diffrax==0.7.2",), diffrax),
+    "torchebm": Peer(("torchebm==0.8.9", "torch==2.13.0"), torchebm),
     "posteriors": Peer(("posteriors==0.1.3", "torch==2.13.0"), posteriors),
 }
