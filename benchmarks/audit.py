@@ -2,8 +2,7 @@
 
 Peers are run through `adapters.py`, or as the rules of `stand_ins.py`. Those that are not installed
 are named as such. `pip install ".[bench]"` installs most of them, `pip install ase==3.29.0` ASE,
-`pip install torchebm==0.8.9 torch` TorchEBM,
-`pip install --no-deps sgmcmcjax` SGMCMCJax.
+`pip install torchebm==0.8.9 torch` TorchEBM, `pip install --no-deps sgmcmcjax` SGMCMCJax.
 """
 
 from __future__ import annotations
