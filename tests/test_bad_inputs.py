@@ -905,6 +905,10 @@ jl.exact.target(Q, X[0], temperature=-1.0)
     ValueError: temperature: expected values above zero
 jl.adaptation.step_size_for(jl.energies.linear([1.0, 1.0]), X[0], bias=0.1)
     jl.NotNormalizableError: energy: the largest eigenvalue of its Hessian is 0 ... exact.law
+jl.adaptation.warm_up_within(key, Q, jl.mala(0.1), X, bias=0.1)
+    TypeError: kernel: MALA accepts or rejects, and so has no bias; use warm_up
+jl.adaptation.warm_up_within(key, Q, jl.ula(0.1), X, bias=2.0)
+    ValueError: bias: expected a number in (0, 1)
 jl.adaptation.step_size_for(Q, X[0], bias=0.0)
     ValueError: bias: expected values above zero
 jl.exact.grid_law(K, Q, G, 3)

@@ -11,6 +11,7 @@ A kernel that keeps adapting to its own past has another law. So adaptation is a
     metric      the preconditioner, from positions and gradients
     settling    whether chains have settled, and which stayed behind
     verdict     the result, in words
+    within      for kernels that accept everything: a step size whose bias is stated
     curvature   for kernels that accept everything: the largest eigenvalue of ∇²E
     step_size   for `ula` on a quadratic energy: the step whose bias is given
 """
@@ -20,7 +21,16 @@ from jlangevin.adaptation.curvature import curvature
 from jlangevin.adaptation.step_size import step_size_for
 from jlangevin.adaptation.verdict import Verdict
 from jlangevin.adaptation.warm_up import WarmUp, warm_up
+from jlangevin.adaptation.within import WithinBias, warm_up_within
 
-__all__ = ["Verdict", "WarmUp", "curvature", "step_size_for", "warm_up"]
+__all__ = [
+    "Verdict",
+    "WarmUp",
+    "WithinBias",
+    "curvature",
+    "step_size_for",
+    "warm_up",
+    "warm_up_within",
+]
 
 __dir__ = listing(__all__)
