@@ -5,7 +5,8 @@ An estimator is any callable (key, x) -> an estimate of ∇E(x), like x; pass it
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,10 @@ from jlangevin._core.checks import check_count, check_finite, check_key, check_m
 from jlangevin._core.listing import listing
 from jlangevin._core.trees import PyTree, pytree_dataclass, static_field
 from jlangevin._core.user_code import note_on_errors
+from jlangevin.energies.base import Energy
+
+Estimator: TypeAlias = Callable[[jax.Array, PyTree], PyTree]
+"""From a key and a position to an estimate of ∇E there, a pytree like the position."""
 
 __all__ = ["ControlVariate", "Minibatch", "Sum", "control_variate", "minibatch"]
 
@@ -25,9 +30,9 @@ __dir__ = listing(__all__)
 class Sum:
     """The energy E(x) = prior(x) + Σ_i e(x, item_i) over all data."""
 
-    energy_of_item: Any
-    data: Any
-    prior: Any
+    energy_of_item: Callable[[PyTree, PyTree], jax.Array]
+    data: PyTree
+    prior: Energy | None
 
     def __call__(self, position: PyTree) -> jax.Array:
         return self.prior_at(position) + self.of(self.data, position)
@@ -49,7 +54,7 @@ class Sum:
         return int(jax.tree.leaves(self.data)[0].shape[0])
 
 
-def _scalars(name: str, value: Any, *counts: int) -> jax.Array:
+def _scalars(name: str, value: jax.Array, *counts: int) -> jax.Array:
     """`value`; raise unless it is one number, or one for each of `counts` items."""
     if not trees.is_array(value) or jnp.shape(value) != counts:
         one = f"shape {jnp.shape(value)[len(counts) :]}" if trees.is_array(value) else "a pytree"
@@ -88,7 +93,12 @@ class Minibatch:
         return jax.tree.map(lambda leaf: jnp.take(leaf, chosen, axis=0), self.energy.data)
 
 
-def minibatch(energy_of_item: Any, data: PyTree, batch_size: int, prior: Any = None) -> Minibatch:
+def minibatch(
+    energy_of_item: Callable[[PyTree, PyTree], jax.Array],
+    data: PyTree,
+    batch_size: int,
+    prior: Energy | None = None,
+) -> Minibatch:
     """The gradient of a few items drawn at random, scaled up to all of them.
 
         E(x) = prior(x) + Σ_i e(x, item_i),    i = 1 … n
@@ -149,8 +159,8 @@ class ControlVariate:
     """See `control_variate`."""
 
     minibatch: Minibatch
-    center: Any
-    gradient: Any  # Σ_i ∇e(center, item_i)
+    center: PyTree
+    gradient: PyTree  # Σ_i ∇e(center, item_i)
 
     @property
     def energy(self) -> Sum:
@@ -219,7 +229,7 @@ def control_variate(minibatch: Minibatch, center: PyTree) -> ControlVariate:
     return ControlVariate(minibatch, center, gradient)
 
 
-def check_estimator(estimator: Any) -> None:
+def check_estimator(estimator: object) -> None:
     """Raise TypeError unless `estimator` can be called, and is not a factory of estimators."""
     check_made("estimator", estimator)
     if not callable(estimator):
@@ -229,7 +239,7 @@ def check_estimator(estimator: Any) -> None:
         )
 
 
-def estimate(estimator: Any, key: jax.Array, position: PyTree) -> PyTree:
+def estimate(estimator: Estimator, key: jax.Array, position: PyTree) -> PyTree:
     """The estimate by `estimator`; raise unless it is like the position."""
     with note_on_errors(f"by the estimator, given a key and one position {trees.shown(position)}"):
         slope = jax.tree.map(jnp.asarray, estimator(key, position))

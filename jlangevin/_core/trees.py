@@ -5,19 +5,21 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import MethodType
-from typing import Any, TypeVar, dataclass_transform
+from typing import Any, TypeAlias, TypeVar, dataclass_transform
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
+from jax.typing import ArrayLike
 
 from jlangevin._core import contents
 
 __all__ = [
+    "Numbers",
     "Parted",
     "PyTree",
     "Structure",
@@ -50,6 +52,10 @@ __all__ = [
 ]
 
 PyTree = Any
+
+Numbers: TypeAlias = ArrayLike | Sequence["Numbers"]
+"""An array, or numbers in lists, as NumPy takes them."""
+
 T = TypeVar("T")
 
 _STATIC = "static"

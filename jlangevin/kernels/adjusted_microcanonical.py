@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from jlangevin._core import trees
 from jlangevin._core.checks import check_count
 from jlangevin._core.trees import PyTree, pytree_dataclass, static_field
 from jlangevin.energies.base import Energy
-from jlangevin.kernels.base import Hyper, Position, hyperparameter
+from jlangevin.kernels.base import Hyper, HyperLike, Position, hyperparameter
 from jlangevin.kernels.integrators import as_integrator
 from jlangevin.kernels.metropolis import (
     MetropolisState,
@@ -52,7 +52,7 @@ class AdjustedMicrocanonical(Isokinetic, Trajectory):
         none = jnp.zeros((), trees.float_dtype(state.position))
         return Course(state, unit(first, first), none, jnp.int32(0))
 
-    def go_on(self, energy: Energy, normals: PyTree, k: jax.Array, course: Course) -> Course:
+    def go_on(self, energy: Energy, normals: PyTree, k: ArrayLike, course: Course) -> Course:
         u, cause = course.velocity, course.cause
         if self.decoherence_length is not None:
             turned = self.refresh(u, of_move(normals, k), self.decoherence_length)
@@ -65,12 +65,12 @@ class AdjustedMicrocanonical(Isokinetic, Trajectory):
 
 
 def adjusted_microcanonical(
-    step_size: Any,
+    step_size: HyperLike,
     trajectory_length: int,
     *,
-    decoherence_length: Any = None,
-    temperature: Any = 1.0,
-    preconditioner: Any = None,
+    decoherence_length: HyperLike | None = None,
+    temperature: HyperLike = 1.0,
+    preconditioner: Preconditioner | PyTree | None = None,
     integrator: str = "minimal_norm",
 ) -> AdjustedMicrocanonical:
     """Metropolis-adjusted microcanonical Hamiltonian or Langevin dynamics (Robnik, Cohn-Gordon and

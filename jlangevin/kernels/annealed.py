@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from jlangevin._core.checks import as_array, check_count, check_positive, or_nan
-from jlangevin._core.trees import pytree_dataclass
+from jlangevin._core.trees import Numbers, pytree_dataclass
 from jlangevin.energies.base import Energy, level
 from jlangevin.kernels.base import (
     Hyper,
+    HyperLike,
     Info,
     Noise,
     Position,
@@ -34,7 +36,7 @@ class Levels:
     sigmas: jax.Array
     steps_each: jax.Array
 
-    def __call__(self, step: Any) -> jax.Array:
+    def __call__(self, step: ArrayLike) -> jax.Array:
         index = jnp.asarray(step, jnp.int32) // self.steps_each
         return self.sigmas[jnp.minimum(index, len(self.sigmas) - 1)]
 
@@ -66,7 +68,7 @@ def step_at(step_size: Hyper, sigma: jax.Array, last: jax.Array) -> jax.Array:
     return cast(step_size, sigma) * (sigma / last) ** 2
 
 
-def as_sigmas(value: Any) -> jax.Array:
+def as_sigmas(value: Numbers) -> jax.Array:
     """`value` checked to be levels, one below the other."""
     sigmas = as_array("sigmas", value, ndim=1)
     if len(sigmas) == 0:
@@ -78,7 +80,9 @@ def as_sigmas(value: Any) -> jax.Array:
     )
 
 
-def annealed(sigmas: Any, steps_each: int, step_size: Any, *, temperature: Any = 1.0) -> Annealed:
+def annealed(
+    sigmas: Numbers, steps_each: int, step_size: HyperLike, *, temperature: HyperLike = 1.0
+) -> Annealed:
     """Annealed Langevin dynamics (Song and Ermon 2019).
 
         x' = x + η_l s(x, σ_l) + sqrt(2 η_l T) ξ,    η_l = η σ_l²/σ_L²,    ξ ~ N(0, I)

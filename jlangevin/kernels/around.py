@@ -19,7 +19,7 @@ class Around:
     not its hyper-parameters, nor what is another thing at another temperature.
     """
 
-    kernel: Any
+    kernel: Any  # a kernel with the traits that the subclass has asked for
 
     @property
     def init_noise(self) -> PyTree:
@@ -29,9 +29,9 @@ class Around:
     def step_noise(self) -> PyTree:
         return self.kernel.step_noise
 
-    def init(self, energy: Energy, position: Position, noise: Noise) -> Any:
+    def init(self, energy: Energy, position: Position, noise: Noise) -> PyTree:
         return self.kernel.init(energy, position, noise)
 
-    def step(self, energy: Energy, state: Any, noise: Noise) -> tuple[Any, Info]:
-        stepped: tuple[Any, Info] = self.kernel.step(energy, state, noise)
+    def step(self, energy: Energy, state: PyTree, noise: Noise) -> tuple[PyTree, Info]:
+        stepped: tuple[PyTree, Info] = self.kernel.step(energy, state, noise)
         return stepped

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 from jax.nn import softplus
 from jax.scipy.special import erfc, expit
 
-from jlangevin._core.trees import pytree_dataclass
+from jlangevin._core.trees import PyTree, pytree_dataclass
 from jlangevin._core.vector_loops import apart
 from jlangevin.energies.base import Energy
-from jlangevin.kernels.base import Hyper, Info, Position, cast, hyperparameter
+from jlangevin.kernels.base import Hyper, HyperLike, Info, Position, cast, hyperparameter
 from jlangevin.kernels.metropolis import (
     Metropolis,
     MetropolisState,
@@ -81,7 +81,12 @@ class Barker(Metropolis):
         return total(partial(apart, terms), move, slope, slope_there)
 
 
-def barker(step_size: Any, *, temperature: Any = 1.0, preconditioner: Any = None) -> Barker:
+def barker(
+    step_size: HyperLike,
+    *,
+    temperature: HyperLike = 1.0,
+    preconditioner: Preconditioner | PyTree | None = None,
+) -> Barker:
     """The Barker proposal, accepted or rejected (Livingstone and Zanella 2022).
 
         y = x + L w,    w_i = b_i z_i,    z_i ~ N(0, 2 η T),    b_i = ±1,    L Lᵀ = P

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, Self, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from jlangevin import noise
 from jlangevin._core import trees
@@ -38,15 +39,18 @@ else:
 __all__ = [
     "Convertible",
     "Hyper",
+    "HyperLike",
     "Info",
     "Kernel",
     "Kinetic",
+    "MaybeArray",
     "Noise",
     "Position",
     "PositionState",
     "Rejections",
     "Schedule",
     "Traits",
+    "WithTemperature",
     "cast",
     "check_kernel",
     "check_step",
@@ -62,9 +66,13 @@ __all__ = [
 ]
 
 K = TypeVar("K")
+S = TypeVar("S")
 
 Hyper: TypeAlias = Any
 """A hyper-parameter: a number, or a `Schedule` until the driver has put its value there."""
+
+HyperLike: TypeAlias = "ArrayLike | Callable[[jax.Array], ArrayLike] | Schedule | Each"
+"""What a hyper-parameter is given as: a number, a function of the step, or `each` of numbers."""
 
 Position: TypeAlias = PyTree
 """Where one chain is: a pytree of floating arrays. A gradient and a velocity are like it."""
@@ -76,7 +84,7 @@ Noise: TypeAlias = PyTree
 class PositionState(NamedTuple):
     """The state of a kernel that carries nothing from step to step but the position."""
 
-    position: Any
+    position: Position
 
 
 class Rejections(NamedTuple):
@@ -86,10 +94,10 @@ class Rejections(NamedTuple):
     `kernels.metropolis.unweighable`.
     """
 
-    walls: Any  # E = +inf there, or a number beyond the largest float: no fault
-    faults: Any  # E is NaN or -inf there, or ∇E is NaN: a fault of the energy
-    rounded: Any  # the proposal was rounded onto a wall of its domain: a limit of the dtype
-    faulty: Any  # what was NaN, in bits: 1 for the energy, 2 << k for leaf k of its gradient
+    walls: jax.Array  # E = +inf there, or a number beyond the largest float: no fault
+    faults: jax.Array  # E is NaN or -inf there, or ∇E is NaN: a fault of the energy
+    rounded: jax.Array  # the proposal was rounded onto a wall of its domain: a limit of the dtype
+    faulty: jax.Array  # what was NaN, in bits: 1 for the energy, 2 << k for leaf k of its gradient
 
     @classmethod
     def none(cls, num_chains: int) -> Rejections:
@@ -111,6 +119,10 @@ WALL, ROUNDED, FAULT = 1, 2, 4
 LAST_FAULT = 27  # leaves from here on share a bit
 
 
+MaybeArray: TypeAlias = jax.Array | Any
+"""An array or None. `Any` spares the check where it is known that it is not None."""
+
+
 class Info(NamedTuple):
     """What a step reports; None where it does not apply, at no cost.
 
@@ -120,10 +132,10 @@ class Info(NamedTuple):
     steps it had done when it turned non-finite, -1 for the others.
     """
 
-    acceptance_rate: Any = None
-    rejections: Any = None
-    num_divergent: Any = None
-    first_bad_step: Any = None
+    acceptance_rate: MaybeArray = None
+    rejections: PyTree = None
+    num_divergent: MaybeArray = None
+    first_bad_step: MaybeArray = None
 
 
 class Kernel(Protocol[State]):
@@ -154,6 +166,13 @@ class Kernel(Protocol[State]):
         ...
 
 
+class WithTemperature(Kernel[State], Protocol[State]):
+    """A kernel with a temperature, a number or a schedule."""
+
+    @property
+    def temperature(self) -> Hyper: ...
+
+
 # Traits ---------------------------------------------------------------------------------------
 
 Kinetic = Literal["thermal", "isokinetic"]
@@ -181,7 +200,7 @@ class Traits:
     kinetic: Kinetic | None = None
 
     @classmethod
-    def own(cls, kernel: Any) -> Self:
+    def own(cls, kernel: object) -> Self:
         """Those of one layer, without regard to what is inside of it."""
         kinetic: Kinetic | None = getattr(kernel, "kinetic", None)
         if not hasattr(kernel, "kinetic"):
@@ -201,7 +220,7 @@ class Traits:
         )
 
     @classmethod
-    def of(cls, kernel: Any) -> Self:
+    def of(cls, kernel: object) -> Self:
         """Those of a kernel: what is true inside of a wrapper is true of it, but that a wrapper
         passes on no temperature, conversion or proposal."""
         each = [cls.own(layer) for layer in layers(kernel)]
@@ -215,7 +234,7 @@ class Traits:
         )
 
 
-def _says(kernel: Any, member: str) -> bool:
+def _says(kernel: object, member: str) -> bool:
     value = getattr(kernel, member, None)
     return value is not None and value is not False
 
@@ -223,27 +242,28 @@ def _says(kernel: Any, member: str) -> bool:
 class Convertible:
     """A kernel whose states mean the same at every temperature, as positions do and energies."""
 
-    def convert_state(self, energy: Energy, state: Any, other: Any) -> Any:
+    def convert_state(self, energy: Energy, state: PyTree, other: Self) -> PyTree:
         """See `Kernel`."""
         return state
 
     @deprecated("convert_state", since="0.1")
-    def adopt(self, energy: Energy, state: Any, other: Any) -> Any:
+    def adopt(self, energy: Energy, state: PyTree, other: Self) -> PyTree:
         return self.convert_state(energy, state, other)
 
 
-def convert_state(kernel: Any, energy: Energy, state: Any, other: Any) -> Any:
+def convert_state(kernel: object, energy: Energy, state: S, other: object) -> S:
     """A state of `other`, the same kernel at another temperature, as one of `kernel`'s own."""
-    return getattr(kernel, str(_converter(kernel)))(energy, state, other)
+    converted: S = getattr(kernel, str(_converter(kernel)))(energy, state, other)
+    return converted
 
 
-def warn_of_adopt(kernel: Any) -> None:
+def warn_of_adopt(kernel: object) -> None:
     """Say that `convert_state` is what the method `adopt` is called now, if `kernel` has that."""
     if _converter(kernel) == "adopt":
         warn_deprecated(f"{type(kernel).__name__}.adopt", "convert_state", since="0.1")
 
 
-def _converter(kernel: Any) -> str | None:
+def _converter(kernel: object) -> str | None:
     """What the method is called that makes states its own: of two names that of the class which is
     nearer to `kernel`, as a subclass of a user's may have the old one."""
     for kind in type(kernel).__mro__:
@@ -269,11 +289,10 @@ class Schedule:
     a `jax.tree_util.Partial` to keep its parameters traced: a new closure compiles again.
     """
 
-    function: Any
+    function: Callable[[jax.Array], ArrayLike]
 
-    def __call__(self, step: Any) -> jax.Array:
-        value: jax.Array = self.function(step)
-        return value
+    def __call__(self, step: jax.Array) -> ArrayLike:
+        return self.function(step)
 
 
 @pytree_dataclass
@@ -282,16 +301,15 @@ class CheckedSchedule(Schedule):
 
     name: str = static_field(default="schedule")
 
-    def __call__(self, step: Any) -> jax.Array:
+    def __call__(self, step: jax.Array) -> ArrayLike:
         with note_on_errors(f"by the schedule of {self.name}, given the step as an int32 scalar"):
             value = self.function(step)
         name = f"{self.name}: its schedule at step {step}" if trees.is_concrete(step) else self.name
         check_number(name, value)
-        checked: jax.Array = check_not_negative(name, value)
-        return checked
+        return check_not_negative(name, value)
 
 
-def hyperparameter(name: str, value: Any, *, zero: bool = False) -> Any:
+def hyperparameter(name: str, value: HyperLike, *, zero: bool = False) -> Hyper:
     """`value` checked to be positive, or 0 if `zero`; wrapped as a `Schedule` if a function."""
     function = value.function if isinstance(value, Schedule) else value
     if isinstance(function, type) or (isinstance(value, Schedule) and not callable(function)):
@@ -304,36 +322,36 @@ def hyperparameter(name: str, value: Any, *, zero: bool = False) -> Any:
     return check(name, check_scalar(name, value))
 
 
-def resolve_schedules(kernel: K, step: Any) -> K:
+def resolve_schedules(kernel: K, step: jax.Array) -> K:
     """`kernel` with every schedule in it replaced by its value at `step`."""
 
-    def value(leaf: Any) -> Any:
+    def value(leaf: PyTree) -> PyTree:
         return leaf(step) if isinstance(leaf, Schedule) else leaf
 
     return jax.tree.map(value, kernel, is_leaf=_is_schedule)
 
 
-def has_schedule(kernel: Any) -> bool:
+def has_schedule(kernel: PyTree) -> bool:
     """Whether any hyper-parameter of `kernel` depends on the step."""
     return any(map(_is_schedule, jax.tree.leaves(kernel, is_leaf=_is_schedule)))
 
 
-def _is_schedule(leaf: Any) -> bool:
+def _is_schedule(leaf: object) -> bool:
     return isinstance(leaf, Schedule)
 
 
-def position(state: Any) -> Any:
+def position(state: PyTree) -> Position:
     """A kernel state's position: what is observed and reduced if nothing else is asked for."""
     return state.position
 
 
-def known(state: Any, name: Literal["energy", "gradient", "energy_change"]) -> Any:
+def known(state: PyTree, name: Literal["energy", "gradient", "energy_change"]) -> PyTree | None:
     """What a state holds beside its position, in members of these names, or None: E and ∇E there,
     and by how much the last step changed an energy that it should have kept."""
     return getattr(state, name, None)
 
 
-def check_kernel(kernel: Any, position: PyTree = None) -> None:
+def check_kernel(kernel: object, position: PyTree = None) -> None:
     """Raise unless `kernel` has the members of a kernel, and numbers that it can use.
 
     With a position, which may be shapes and dtypes, schedules are looked at for step 0, and whether
@@ -353,7 +371,7 @@ def check_kernel(kernel: Any, position: PyTree = None) -> None:
             _check_schedule(leaf)
     dtypes = {leaf.dtype for leaf in jax.tree.leaves(position)}
     for layer, name in itertools.product(layers(kernel), ("step_size", "temperature")):
-        value = getattr(layer, name, None)
+        value: Hyper = getattr(layer, name, None)
         value = value.rows if isinstance(value, Each) else value
         if trees.is_array(value) and trees.is_concrete(value):
             for dtype in dtypes:
@@ -367,7 +385,7 @@ def _check_schedule(schedule: CheckedSchedule) -> None:
         schedule(jnp.int32(0))
         return
 
-    def one(rows: Any) -> Any:
+    def one(rows: PyTree) -> jax.Array:
         whole = filled(apart, rows)
         whole(jnp.int32(0))  # raises if it is not a number
         return whole.function(jnp.int32(0))
@@ -375,9 +393,9 @@ def _check_schedule(schedule: CheckedSchedule) -> None:
     check_not_negative(f"{schedule.name}: its schedule at step 0", jax.vmap(one)(rows))
 
 
-def _check_in_range(name: str, value: Any, dtype: Any) -> None:
+def _check_in_range(name: str, value: ArrayLike, dtype: np.dtype) -> None:
     """Raise if a value other than 0 is 0 in another dtype, where the smallest are, or infinite."""
-    what = (_number_becomes if type(value) is float else _becomes)(value, dtype)
+    what = _number_becomes(value, dtype) if type(value) is float else _becomes(value, dtype)
     if what is not None:
         raise ValueError(
             f"{name}: {value} is {what} in {dtype}, which the positions have; take another unit of "
@@ -385,7 +403,7 @@ def _check_in_range(name: str, value: Any, dtype: Any) -> None:
         )
 
 
-def _becomes(value: Any, dtype: Any) -> str | None:
+def _becomes(value: ArrayLike, dtype: np.dtype) -> str | None:
     """What a value becomes in another dtype that cannot hold it."""
     with np.errstate(over="ignore"):
         there = np.asarray(value).astype(dtype)
@@ -397,14 +415,14 @@ def _becomes(value: Any, dtype: Any) -> str | None:
 _number_becomes = functools.lru_cache(_becomes)  # as kernels are checked in each run of a loop
 
 
-def layers(kernel: Any) -> Iterator[Any]:
+def layers(kernel: object) -> Iterator[Any]:
     """`kernel`, and the kernels that it is around, from the outermost to the innermost."""
     while kernel is not None:
         yield kernel
         kernel = getattr(kernel, "kernel", None)
 
 
-def check_step(kernel: Kernel, energy: Energy, position: PyTree) -> tuple[Any, Info]:
+def check_step(kernel: Kernel, energy: Energy, position: PyTree) -> tuple[PyTree, Info]:
     """`init` and `step` on shapes alone, at a position like `position`.
 
     Returns:
@@ -419,7 +437,7 @@ def check_step(kernel: Kernel, energy: Energy, position: PyTree) -> tuple[Any, I
     wants = kernel.init_noise, kernel.step_noise
     made = [noise.shapes(want, position) for want in wants]
 
-    def both(x: PyTree, z0: PyTree, z1: PyTree) -> tuple[Any, Any]:
+    def both(x: PyTree, z0: PyTree, z1: PyTree) -> tuple[PyTree, tuple[PyTree, Info]]:
         with note_on_errors(
             f"by the kernel's init, given position and noise {trees.shown((x, z0))}"
         ):
@@ -461,7 +479,7 @@ def check_step(kernel: Kernel, energy: Energy, position: PyTree) -> tuple[Any, I
     return before, info
 
 
-def if_sound(kernel: Any, state: PyTree) -> PyTree:
+def if_sound(kernel: PyTree, state: PyTree) -> PyTree:
     """`state`, a position for instance, or NaN if anything in `kernel` is NaN.
 
     Traced values are, that would be refused. Kernels that reject what is not finite would reject

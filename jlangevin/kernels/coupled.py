@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from jlangevin._core.checks import check_count
 from jlangevin._core.trees import PyTree, pytree_dataclass, static_field
 from jlangevin.energies.base import Energy
 from jlangevin.kernels.around import Around
-from jlangevin.kernels.base import Info, Noise, Position, Traits
+from jlangevin.kernels.base import Info, Kernel, Noise, Position, Traits
 from jlangevin.kernels.metropolis import total
 from jlangevin.kernels.nesting import check_inside
 from jlangevin.noise import Want
@@ -21,17 +21,20 @@ from jlangevin.noise import Want
 __all__ = ["Coupled", "CoupledState", "coupled"]
 
 
+_Moved = tuple[PyTree, PyTree, jax.Array, Info]  # both states, whether they are the same
+
+
 @pytree_dataclass
 class CoupledState:
     """Both chains, and when they met."""
 
-    leading: Any  # the kernel's state X_t
-    lagging: Any  # the kernel's state Y_{t-L}, the start until t = L
-    steps: Any  # t, int32
-    meeting_time: Any  # the first t > L at which the two were the same, int32; -1 before
+    leading: PyTree  # the kernel's state X_t
+    lagging: PyTree  # the kernel's state Y_{t-L}, the start until t = L
+    steps: jax.Array  # t, int32
+    meeting_time: jax.Array  # the first t > L at which the two were the same, int32; -1 before
 
     @property
-    def position(self) -> Any:
+    def position(self) -> Position:
         """That of the leading chain."""
         return self.leading.position
 
@@ -40,7 +43,7 @@ class CoupledState:
 class Coupled(Around):
     """See `coupled`."""
 
-    lag: Any
+    lag: jax.Array
     how: str = static_field()
 
     counts_steps = True
@@ -73,15 +76,15 @@ class Coupled(Around):
             leading, lagging, steps, jnp.where(meets, steps, state.meeting_time)
         ), info
 
-    def _common(self, energy: Energy, state: CoupledState, noise: Any) -> tuple[Any, ...]:
+    def _common(self, energy: Energy, state: CoupledState, noise: Noise) -> _Moved:
         """Both chains on the same noise."""
         leading, info = self.kernel.step(energy, state.leading, noise)
         lagging, report = self.kernel.step(energy, state.lagging, jax.tree.map(_again, noise))
         return leading, lagging, jnp.zeros((), bool), _of_both(info, report)
 
     def _reflected(
-        self, energy: Energy, state: CoupledState, noise: Any, uniform: jax.Array
-    ) -> tuple[Any, ...]:
+        self, energy: Energy, state: CoupledState, noise: Noise, uniform: jax.Array
+    ) -> _Moved:
         """Both chains, and whether they are now the same but for rounding."""
         adjusted = Traits.of(self.kernel).by_value
         xi = noise[0] if adjusted else noise
@@ -138,7 +141,7 @@ def _again(noise: jax.Array) -> jax.Array:
 
 
 def coupled(
-    kernel: Any, lag: int, *, how: Literal["reflection", "common"] = "reflection"
+    kernel: Kernel, lag: int, *, how: Literal["reflection", "common"] = "reflection"
 ) -> Coupled:
     """Two chains of `kernel` in one, the second L steps behind the first, that are made to meet.
 

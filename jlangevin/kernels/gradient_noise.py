@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
 from jlangevin._core import trees
 from jlangevin._core.arithmetic import product
 from jlangevin._core.checks import as_array, check_spd
-from jlangevin._core.trees import PyTree, pytree_dataclass
+from jlangevin._core.trees import Numbers, PyTree, pytree_dataclass
 from jlangevin.distribution import factor
 from jlangevin.energies.base import Energy, WrappedEnergy, gradient
 from jlangevin.kernels.around import Around
-from jlangevin.kernels.base import Info, Noise, Position
+from jlangevin.kernels.base import Info, Kernel, Noise, Position
 from jlangevin.kernels.nesting import check_inside
 from jlangevin.noise import Want
 
@@ -45,7 +43,7 @@ class GradientNoise(Around):
     def step_noise(self) -> PyTree:
         return self.kernel.step_noise, Want.NORMAL
 
-    def step(self, energy: Energy, state: Any, noise: Noise) -> tuple[Any, Info]:
+    def step(self, energy: Energy, state: PyTree, noise: Noise) -> tuple[PyTree, Info]:
         inner, zeta = noise
         zeta = trees.ravel(zeta)
         if self.scale.shape != (zeta.size, zeta.size):
@@ -56,7 +54,7 @@ class GradientNoise(Around):
         return super().step(Tilted(energy, error), state, inner)
 
 
-def gradient_noise(kernel: Any, cov: Any) -> GradientNoise:
+def gradient_noise(kernel: Kernel, cov: Numbers) -> GradientNoise:
     """`kernel` with every gradient g of a step replaced by g + C^{1/2} ζ, ζ ~ N(0, I).
 
     A model of minibatch gradients (Welling and Teh 2011) whose law is exact: with `ula`, each

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 __all__ = ["Stage", "as_integrator", "shares", "stages"]
 
@@ -50,7 +50,7 @@ def stages(integrator: str) -> list[Stage]:
     return [Stage(own[k - 1], own[k], own[k + 1]) for k in range(1, len(own), 2)]
 
 
-def as_integrator(integrator: Any) -> str:
+def as_integrator(integrator: object) -> str:
     """`integrator`, checked to be the name of one."""
     if not isinstance(integrator, str) or integrator not in _SHARES:
         *names, last = (f'"{name}"' for name in _SHARES)

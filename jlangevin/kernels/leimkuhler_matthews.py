@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
 
 from jlangevin._core.arithmetic import hidden_zero, separately_rounded
-from jlangevin._core.trees import pytree_dataclass
+from jlangevin._core.trees import PyTree, pytree_dataclass
 from jlangevin.energies.base import Energy, gradient
-from jlangevin.kernels.base import Convertible, Hyper, Info, Noise, Position, cast, hyperparameter
+from jlangevin.kernels.base import (
+    Convertible,
+    Hyper,
+    HyperLike,
+    Info,
+    Noise,
+    Position,
+    cast,
+    hyperparameter,
+)
 from jlangevin.kernels.preconditioner import Preconditioner, as_preconditioner
 from jlangevin.kernels.proposal import Proposal
 from jlangevin.noise import Want
@@ -50,7 +59,7 @@ class LeimkuhlerMatthews(Convertible):
         return LeimkuhlerMatthewsState(law.drawn(both), noise), Info()
 
     def convert_state(
-        self, energy: Energy, state: LeimkuhlerMatthewsState, other: Any
+        self, energy: Energy, state: LeimkuhlerMatthewsState, other: Self
     ) -> LeimkuhlerMatthewsState:
         """Position and ξ are not independent, as ξ has moved the position.
 
@@ -71,7 +80,10 @@ class LeimkuhlerMatthews(Convertible):
 
 
 def leimkuhler_matthews(
-    step_size: Any, *, temperature: Any = 1.0, preconditioner: Any = None
+    step_size: HyperLike,
+    *,
+    temperature: HyperLike = 1.0,
+    preconditioner: Preconditioner | PyTree | None = None,
 ) -> LeimkuhlerMatthews:
     """The method of Leimkuhler and Matthews (2013), BAOAB's limit of high friction.
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 
-from jlangevin._core.trees import pytree_dataclass
+from jlangevin._core.trees import PyTree, pytree_dataclass
 from jlangevin.energies.base import Energy
-from jlangevin.kernels.base import Hyper, Info, Position, hyperparameter
+from jlangevin.kernels.base import Hyper, HyperLike, Info, Position, hyperparameter
 from jlangevin.kernels.metropolis import (
     Metropolis,
     MetropolisState,
@@ -50,7 +50,12 @@ class MALA(Metropolis):
         )
 
 
-def mala(step_size: Any, *, temperature: Any = 1.0, preconditioner: Any = None) -> MALA:
+def mala(
+    step_size: HyperLike,
+    *,
+    temperature: HyperLike = 1.0,
+    preconditioner: Preconditioner | PyTree | None = None,
+) -> MALA:
     """The Metropolis-adjusted Langevin algorithm (Besag 1994; Roberts and Tweedie 1996).
 
         y = x - η P ∇E(x) + sqrt(2 η T) L ξ,    ξ ~ N(0, I),    L Lᵀ = P

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from jlangevin._core import trees
 from jlangevin._core.checks import check_count
 from jlangevin._core.trees import PyTree, pytree_dataclass, static_field
 from jlangevin._core.vector_loops import aligned
 from jlangevin.energies.base import Energy
-from jlangevin.kernels.base import Hyper, Position, cast, hyperparameter
+from jlangevin.kernels.base import Hyper, HyperLike, Position, cast, hyperparameter
 from jlangevin.kernels.integrators import Stage, as_integrator, stages
 from jlangevin.kernels.metropolis import (
     MetropolisState,
@@ -50,7 +49,7 @@ class MALT(Trajectory):
         none = jnp.zeros((), trees.float_dtype(state.position))
         return Course(state, still, none, jnp.int32(0))
 
-    def go_on(self, energy: Energy, normals: PyTree, k: jax.Array, course: Course) -> Course:
+    def go_on(self, energy: Energy, normals: PyTree, k: ArrayLike, course: Course) -> Course:
         velocity = ornstein_uhlenbeck_or_fresh(
             course.velocity,
             of_move(normals, k),
@@ -104,12 +103,12 @@ def _steeper(state: MetropolisState, times: float) -> MetropolisState:
 
 
 def malt(
-    step_size: Any,
-    friction: Any,
+    step_size: HyperLike,
+    friction: HyperLike,
     trajectory_length: int,
     *,
-    temperature: Any = 1.0,
-    mass: Any = 1.0,
+    temperature: HyperLike = 1.0,
+    mass: ArrayLike | Preconditioner | PyTree = 1.0,
     integrator: str = "leapfrog",
 ) -> MALT:
     """Metropolis-adjusted Langevin trajectories (Riou-Durand and Vogrinc 2022).

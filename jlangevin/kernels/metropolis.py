@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Callable
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,10 +20,12 @@ from jlangevin.kernels.base import (
     Convertible,
     Hyper,
     Info,
+    MaybeArray,
     Position,
     cast,
     if_sound,
 )
+from jlangevin.kernels.preconditioner import Preconditioner, Scalar
 
 __all__ = [
     "Metropolis",
@@ -39,7 +42,7 @@ class MetropolisState(NamedTuple):
     """Where a chain is, and what is known there, so that a step costs no second look."""
 
     position: Position
-    energy: Any  # E(position), a scalar
+    energy: MaybeArray  # E(position), a scalar
     gradient: Position  # ∇E(position), like the position
 
 
@@ -59,7 +62,10 @@ def evaluate(energy: Energy, position: Position) -> MetropolisState:
 
 
 def langevin_work(
-    before: MetropolisState, after: MetropolisState, eta: Hyper, preconditioner: Any = None
+    before: MetropolisState,
+    after: MetropolisState,
+    eta: Hyper,
+    preconditioner: Scalar | Preconditioner | None = None,
 ) -> jax.Array:
     """T log(q(x|x') / q(x'|x)) for q the law of x' = x - η P g + sqrt(2 η T) P^{1/2} ξ.
 
@@ -72,7 +78,9 @@ def langevin_work(
     slopes = before.gradient, after.gradient
     rooted = slopes if preconditioner is None else tuple(map(preconditioner.transposed, slopes))
 
-    def terms(x: jax.Array, y: jax.Array, g: jax.Array, h: jax.Array, *root: Any) -> jax.Array:
+    def terms(
+        x: jax.Array, y: jax.Array, g: jax.Array, h: jax.Array, *root: jax.Array
+    ) -> jax.Array:
         start, end = root
         quarter = 0.25 * cast(eta, x)
         return 0.5 * (g + h) * (y - x) - quarter * (end + start) * (end - start)
@@ -80,7 +88,7 @@ def langevin_work(
     return total(terms, before.position, after.position, *slopes, *rooted)
 
 
-def total(terms: Any, tree: PyTree, *others: PyTree) -> jax.Array:
+def total(terms: Callable[..., jax.Array], tree: PyTree, *others: PyTree) -> jax.Array:
     """The sum over all elements of what `terms` makes of the leaves."""
     dtype = trees.float_dtype(tree)
     sums = jax.tree.map(lambda *leaves: jnp.sum(terms(*leaves)).astype(dtype), tree, *others)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jlangevin._core import trees
 from jlangevin._core.arithmetic import hidden_zero, separately_rounded
-from jlangevin._core.trees import pytree_dataclass, static_field
+from jlangevin._core.trees import PyTree, pytree_dataclass, static_field
 from jlangevin.energies.base import Energy, value_and_gradient
 from jlangevin.kernels.base import (
     Convertible,
     Hyper,
+    HyperLike,
     Info,
+    MaybeArray,
     Noise,
     Position,
     cast,
@@ -41,9 +43,9 @@ class MicrocanonicalState(NamedTuple):
 
     position: Position
     velocity: Position  # u, like the position, |u| = 1
-    energy: Any  # E(position), a scalar
+    energy: MaybeArray  # E(position), a scalar
     gradient: Position  # ∇E(position), like the position
-    energy_change: Any  # Δ of the last step, a scalar; see `microcanonical`
+    energy_change: jax.Array | None  # Δ of the last step, a scalar; see `microcanonical`
 
 
 class Isokinetic:
@@ -203,11 +205,11 @@ def check_turns(position: Position) -> None:
 
 
 def microcanonical(
-    step_size: Any,
-    decoherence_length: Any,
+    step_size: HyperLike,
+    decoherence_length: HyperLike,
     *,
-    temperature: Any = 1.0,
-    preconditioner: Any = None,
+    temperature: HyperLike = 1.0,
+    preconditioner: Preconditioner | PyTree | None = None,
     integrator: str = "minimal_norm",
 ) -> Microcanonical:
     """Microcanonical Langevin Monte Carlo (Robnik, De Luca, Silverstein and Seljak 2023; Robnik

@@ -11,7 +11,7 @@ from jlangevin._core.trees import PyTree, pytree_dataclass
 from jlangevin.domains.base import Domain, admit, check_domain
 from jlangevin.energies.base import Energy, WrappedEnergy, gradient
 from jlangevin.kernels.around import Around
-from jlangevin.kernels.base import Hyper, Info, Noise, Position, cast
+from jlangevin.kernels.base import Hyper, Info, Noise, Position, WithTemperature, cast
 from jlangevin.kernels.nesting import check_inside
 from jlangevin.noise import Want
 
@@ -22,14 +22,14 @@ class MirroredState(NamedTuple):
     """Where a chain is, and the state of the kernel that moves it, whose position is u."""
 
     position: Position  # x = x(u)
-    dual: Any
+    dual: PyTree
 
 
 @pytree_dataclass
 class DualEnergy(WrappedEnergy):
     """W(u) = E(x(u)) - T log |det ∂x/∂u|; the density of u is proportional to exp(-W/T)."""
 
-    domain: Any
+    domain: Domain
     temperature: Hyper
 
     def __call__(self, u: PyTree) -> jax.Array:
@@ -69,7 +69,9 @@ class Mirrored(Around):
             admit(self.domain, position), self.kernel.init(self.dual_energy(energy), u, inner)
         )
 
-    def step(self, energy: Energy, state: MirroredState, noise: Any) -> tuple[MirroredState, Info]:
+    def step(
+        self, energy: Energy, state: MirroredState, noise: Noise
+    ) -> tuple[MirroredState, Info]:
         moved, info = self.kernel.step(self.dual_energy(energy), state.dual, noise)
         position = self.domain.primal(moved.position)
         if getattr(self.domain, "wraps", False) and hasattr(moved, "_replace"):
@@ -81,7 +83,7 @@ class Mirrored(Around):
         return DualEnergy(energy, self.domain, self.kernel.temperature)
 
 
-def mirrored(kernel: Any, domain: Domain) -> Mirrored:
+def mirrored(kernel: WithTemperature, domain: Domain) -> Mirrored:
     """`kernel` in coordinates u that are free, x = x(u) being inside of the domain.
 
     It is run on the energy whose law at the kernel's temperature T is that of u:

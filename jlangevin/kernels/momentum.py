@@ -3,10 +3,9 @@ keep it."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from jlangevin._core.arithmetic import tanh_shares
 from jlangevin.kernels.base import Hyper, Position, cast
@@ -23,7 +22,7 @@ __all__ = [
 ]
 
 
-def inverse_mass(kernel: Any) -> Scalar | Preconditioner | None:
+def inverse_mass(kernel: object) -> Scalar | Preconditioner | None:
     """M⁻¹ of a kernel that has one, or a number for a mass; None of any other."""
     found: Scalar | Preconditioner | None = getattr(kernel, "inverse_mass", None)
     mass = getattr(kernel, "mass", None)
@@ -117,7 +116,7 @@ def ornstein_uhlenbeck_or_fresh(
     step_size: Hyper,
     friction: Hyper,
     temperature: Hyper,
-    fresh: jax.Array,
+    fresh: ArrayLike,
 ) -> Position:
     """The move O for t = h, with a friction of 0 or more; if `fresh`, a new thermal velocity.
 

@@ -8,16 +8,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from jlangevin.kernels.base import Schedule, Traits, check_kernel, has_schedule, layers
+from jlangevin.kernels.base import (
+    Kernel,
+    Schedule,
+    Traits,
+    WithTemperature,
+    check_kernel,
+    has_schedule,
+    layers,
+)
 
 __all__ = ["check_inside"]
 
 # A fact is a function from a kernel to that which it is true of: the kernel or one inside, or None.
-Fact = Callable[[Any], Any]
+Fact = Callable[[Any], object]
 
 
 def _has(trait: str) -> Fact:
-    def fact(kernel: Any) -> Any:
+    def fact(kernel: Kernel) -> object:
         return next((each for each in layers(kernel) if getattr(Traits.own(each), trait)), None)
 
     return fact
@@ -27,15 +35,15 @@ def _lacks(trait: str) -> Fact:
     return lambda kernel: None if getattr(Traits.own(kernel), trait) else kernel
 
 
-def _hot_by_the_clock(kernel: Any) -> Any:
+def _hot_by_the_clock(kernel: WithTemperature) -> object:
     return kernel if isinstance(kernel.temperature, Schedule) else None
 
 
-def _by_the_clock(kernel: Any) -> Any:
+def _by_the_clock(kernel: Kernel) -> object:
     return kernel if has_schedule(kernel) else None
 
 
-def _accepts_everything(kernel: Any) -> Any:
+def _accepts_everything(kernel: Kernel) -> object:
     """The innermost kernel, as swaps and the like correct nothing that it does."""
     (*_, innermost) = layers(kernel)
     return None if Traits.own(innermost).by_value else innermost
@@ -157,7 +165,7 @@ _REFUSED: dict[str, list[tuple[Fact, type[Exception], str]]] = {
 }
 
 
-def check_inside(wrapper: str, kernel: Any) -> None:
+def check_inside(wrapper: str, kernel: object) -> None:
     """Raise unless `kernel` is a kernel, and one that `wrapper` may be around."""
     check_kernel(kernel)
     for fact, error, why in _REFUSED[wrapper]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
+from jax.tree_util import KeyPath
+from jax.typing import ArrayLike
 
 from jlangevin._core import trees
 from jlangevin._core.arithmetic import product
@@ -21,7 +24,7 @@ from jlangevin._core.checks import (
 )
 from jlangevin._core.deprecation import deprecated
 from jlangevin._core.each import Each, each
-from jlangevin._core.trees import PyTree, pytree_dataclass, static_field
+from jlangevin._core.trees import Numbers, PyTree, pytree_dataclass, static_field
 
 __all__ = [
     "Dense",
@@ -59,7 +62,7 @@ class _Root:
 class Scalar(_Root):
     """P = scale² I."""
 
-    scale: Any  # an array, or `Each` of arrays
+    scale: PyTree  # an array, or `Each` of arrays
 
     def apply(self, vector: PyTree) -> PyTree:
         """P vector."""
@@ -92,7 +95,7 @@ class Diagonal(_Root):
         >>> kernel = jl.ula(0.1, preconditioner=jl.kernels.Diagonal(jnp.ones((3, 5))))
     """
 
-    scale: Any
+    scale: PyTree
     name: str = static_field(default="preconditioner")  # of the argument, for errors
 
     def apply(self, vector: PyTree) -> PyTree:
@@ -152,7 +155,9 @@ class Dense(_Root):
         """P⁻¹."""
         return Dense(jnp.linalg.inv(self.lower).T, self.name)
 
-    def _times(self, function: Any, vector: PyTree) -> PyTree:
+    def _times(
+        self, function: Callable[[jax.Array, jax.Array], jax.Array], vector: PyTree
+    ) -> PyTree:
         flat, unravel = ravel_pytree(vector)
         if self.lower.shape != (flat.size, flat.size):
             raise ValueError(
@@ -202,7 +207,7 @@ class LowRank(_Root):
         """P⁻¹, by the root L⁻ᵀ."""
         return LowRank(1 / self.scale, self.vectors, 1 / self.roots, self.name)
 
-    def _on(self, vector: PyTree, function: Any) -> PyTree:
+    def _on(self, vector: PyTree, function: _Rule) -> PyTree:
         flat, unravel = ravel_pytree(vector)
         if self.scale.shape != flat.shape:
             raise ValueError(
@@ -267,10 +272,13 @@ class Square(_Root):
         return self.of(vector).unmultiplied(vector)
 
 
+_Turn = Callable[[jax.Array], jax.Array]
+_Rule = Callable[[jax.Array, jax.Array, _Turn], jax.Array]  # of a vector, the scale and a turn
+
 Preconditioner = Diagonal | Dense | LowRank | Square
 
 
-def as_preconditioner(value: Any, name: str = "preconditioner") -> Preconditioner | None:
+def as_preconditioner(value: PyTree, name: str = "preconditioner") -> Preconditioner | None:
     """None; one of the above; the diagonal, a pytree like the position; or a matrix.
 
     A matrix is over the elements of the position in `ravel_pytree` order. A square array is one
@@ -305,7 +313,7 @@ def _square(name: str, array: jax.Array) -> Dense | Square:
 def _arrays(name: str, value: PyTree) -> PyTree:
     """`value` with floating arrays for leaves."""
 
-    def one(path: Any, leaf: Any) -> jax.Array:
+    def one(path: KeyPath[Any], leaf: ArrayLike) -> jax.Array:
         return as_array(name + jax.tree_util.keystr(path), leaf)
 
     return jax.tree_util.tree_map_with_path(one, trees.as_position(name, value))
@@ -314,7 +322,7 @@ def _arrays(name: str, value: PyTree) -> PyTree:
 def _scales(name: str, value: PyTree) -> PyTree:
     """Scales of a `Diagonal`, none of which may be 0: their squares are P."""
 
-    def one(path: Any, leaf: jax.Array) -> jax.Array:
+    def one(path: KeyPath[Any], leaf: jax.Array) -> jax.Array:
         where = name + jax.tree_util.keystr(path)
         return or_nan(
             check_finite(where, leaf),
@@ -325,7 +333,7 @@ def _scales(name: str, value: PyTree) -> PyTree:
     return jax.tree_util.tree_map_with_path(one, _arrays(name, value))
 
 
-def _root(name: str, value: Any) -> jax.Array:
+def _root(name: str, value: Numbers) -> jax.Array:
     """The root L of a `Dense`, which has to be regular for L Lᵀ to be positive definite."""
     lower = check_finite(name, as_array(name, value, ndim=2))
     if lower.shape[0] != lower.shape[1]:
@@ -359,7 +367,7 @@ def _low_rank(name: str, value: LowRank) -> LowRank:
     return LowRank(scale, vectors, roots, name)
 
 
-def as_mass(value: Any) -> Scalar | Preconditioner:
+def as_mass(value: ArrayLike | PyTree) -> Scalar | Preconditioner:
     """A number, or one for each chain, or whatever else `as_preconditioner` takes but None."""
     if isinstance(value, Each) and getattr(value.rows, "ndim", None) == 1:
         return Scalar(each(jnp.sqrt(check_positive("mass", as_array("mass", value.rows)))))

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
 from jlangevin._core.checks import check_count
-from jlangevin._core.trees import pytree_dataclass, static_field
+from jlangevin._core.trees import Numbers, pytree_dataclass, static_field
 from jlangevin.energies.base import Energy, gradient, level
 from jlangevin.kernels.annealed import Levels, as_sigmas, step_at
 from jlangevin.kernels.base import (
     Hyper,
+    HyperLike,
     Info,
     Position,
     PositionState,
@@ -64,7 +65,7 @@ class PredictorCorrector:
 
 
 def predictor_corrector(
-    sigmas: Any, step_size: Any, *, corrector_steps: int = 1
+    sigmas: Numbers, step_size: HyperLike, *, corrector_steps: int = 1
 ) -> PredictorCorrector:
     """Reverse diffusion of exploding variance, corrected by Langevin steps (Song et al. 2021).
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from jlangevin._core.trees import pytree_dataclass
 from jlangevin.domains.base import Domain, admit, check_domain
@@ -10,6 +10,7 @@ from jlangevin.energies.base import Energy, gradient
 from jlangevin.kernels.base import (
     Convertible,
     Hyper,
+    HyperLike,
     Info,
     Noise,
     Position,
@@ -28,7 +29,7 @@ class Projected(Convertible):
 
     step_size: Hyper
     temperature: Hyper
-    domain: Any
+    domain: Domain
 
     init_noise: ClassVar[None] = None
     step_noise: ClassVar[Want] = Want.NORMAL
@@ -44,7 +45,7 @@ class Projected(Convertible):
         return PositionState(self.domain.project(law.drawn(noise))), Info()
 
 
-def projected(step_size: Any, domain: Domain, *, temperature: Any = 1.0) -> Projected:
+def projected(step_size: HyperLike, domain: Domain, *, temperature: HyperLike = 1.0) -> Projected:
     """Projected Langevin (Bubeck, Eldan and Lehec 2015).
 
         x' = P(x - η ∇E(x) + sqrt(2 η T) ξ),    ξ ~ N(0, I)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +36,7 @@ class Proposal(NamedTuple):
             noise = self.preconditioner.factor(noise)
         return diffuse(self.step_size, self.temperature, self.position, gradient, noise)
 
-    def gap(self, other: Any) -> Position:
+    def gap(self, other: Proposal) -> Position:
         """How far another one's mean m' is, in units of the noise: L⁻¹(m - m')/σ."""
         turn = jax.tree.map(jnp.subtract, self.gradient, other.gradient)
         if self.preconditioner is not None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from jlangevin._core.arithmetic import decayed, hidden_zero, separately_rounded
-from jlangevin._core.trees import pytree_dataclass
+from jlangevin._core.trees import PyTree, pytree_dataclass
 from jlangevin.energies.base import Energy, gradient
 from jlangevin.kernels.base import (
     Convertible,
     Hyper,
+    HyperLike,
     Info,
     Noise,
     Position,
@@ -76,7 +78,7 @@ class QUICSORT(Convertible):
         moved = self._coast(1.0, x, shifted, along, *kicks)
         return QUICSORTState(moved, self._slow(v, shifted, whole, *kicks)), Info()
 
-    def convert_state(self, energy: Energy, state: QUICSORTState, other: Any) -> QUICSORTState:
+    def convert_state(self, energy: Energy, state: QUICSORTState, other: Self) -> QUICSORTState:
         """Velocities keep their size relative to the temperature's."""
         velocity = rescaled(state.velocity, self.temperature, other.temperature)
         return state._replace(velocity=velocity)
@@ -145,7 +147,13 @@ class QUICSORT(Convertible):
         return jax.tree.map(move, before, velocity, whole, *accelerations)
 
 
-def quicsort(step_size: Any, friction: Any, *, mass: Any = 1.0, temperature: Any = 1.0) -> QUICSORT:
+def quicsort(
+    step_size: HyperLike,
+    friction: HyperLike,
+    *,
+    mass: ArrayLike | Preconditioner | PyTree = 1.0,
+    temperature: HyperLike = 1.0,
+) -> QUICSORT:
     """Underdamped Langevin dynamics to third order: QUICSORT (Foster, Lyons and Oberhauser 2021;
     Scott, O'Kane, Jelinčič and Foster 2025), "quadrature inspired and contractive shifted ODE with
     Runge-Kutta three".

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 
 from jlangevin._core.arithmetic import hidden_zero, separately_rounded
@@ -12,6 +10,7 @@ from jlangevin.domains.base import Domain, check_domain
 from jlangevin.energies.base import Energy, gradient
 from jlangevin.kernels.base import (
     Hyper,
+    HyperLike,
     Info,
     Noise,
     Position,
@@ -45,7 +44,7 @@ def free_step(
     return jax.tree.map(lambda y: separately_rounded(y, hidden_zero(cast(step_size, y))), target)
 
 
-def reflected(step_size: Any, domain: Domain, *, temperature: Any = 1.0) -> Reflected:
+def reflected(step_size: HyperLike, domain: Domain, *, temperature: HyperLike = 1.0) -> Reflected:
     """Reflected Langevin: a step of `ula` with walls that are mirrors.
 
         x' = R(x, x - η ∇E(x) + sqrt(2 η T) ξ),    ξ ~ N(0, I)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jlangevin._core.trees import pytree_dataclass
 from jlangevin.domains.base import Domain, admit, check_domain
 from jlangevin.energies.base import Energy
-from jlangevin.kernels.base import Hyper, Info, Position, cast, hyperparameter, if_sound
+from jlangevin.kernels.base import Hyper, HyperLike, Info, Position, cast, hyperparameter, if_sound
 from jlangevin.kernels.metropolis import (
     Metropolis,
     MetropolisState,
@@ -31,7 +31,7 @@ class ReflectedMALA(Metropolis):
 
     step_size: Hyper
     temperature: Hyper
-    domain: Any
+    domain: Domain
 
     step_noise: ClassVar[tuple[Want, Want]] = (Want.NORMAL, Want.UNIFORM)
 
@@ -58,7 +58,9 @@ class ReflectedMALA(Metropolis):
         return accept_or_keep(state, proposed, done, self.temperature, uniform, cause)
 
 
-def reflected_mala(step_size: Any, domain: Domain, *, temperature: Any = 1.0) -> ReflectedMALA:
+def reflected_mala(
+    step_size: HyperLike, domain: Domain, *, temperature: HyperLike = 1.0
+) -> ReflectedMALA:
     """MALA with walls that are mirrors, after the reflected leapfrog of Afshar and Domke (2015).
 
         d = -η ∇E(x) + sqrt(2 η T) ξ,    ξ ~ N(0, I)

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from jlangevin._core import trees
 from jlangevin._core.arithmetic import hidden_zero, product, separately_rounded
 from jlangevin._core.checks import as_array, check_spd
 from jlangevin._core.each import Each
-from jlangevin._core.trees import pytree_dataclass
+from jlangevin._core.trees import Numbers, pytree_dataclass
 from jlangevin.energies.base import Energy
-from jlangevin.estimators import check_estimator, estimate
+from jlangevin.estimators import Estimator, check_estimator, estimate
 from jlangevin.kernels.base import (
     Hyper,
+    HyperLike,
     Info,
     Noise,
     Position,
@@ -51,7 +53,7 @@ class SGHMC:
 
     step_size: Hyper
     friction: Hyper
-    estimator: Any
+    estimator: Estimator
     mass: Hyper
     temperature: Hyper
     known: Spectrum | None
@@ -104,13 +106,13 @@ class SGHMC:
 
 
 def sghmc(
-    step_size: Any,
-    friction: Any,
-    estimator: Any,
+    step_size: HyperLike,
+    friction: HyperLike,
+    estimator: Estimator,
     *,
-    mass: Any = 1.0,
-    temperature: Any = 1.0,
-    gradient_cov: Any = None,
+    mass: ArrayLike | Each = 1.0,
+    temperature: HyperLike = 1.0,
+    gradient_cov: Numbers | None = None,
 ) -> SGHMC:
     """Stochastic gradient Hamiltonian Monte Carlo (Chen, Fox and Guestrin 2014).
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 
-from jlangevin._core.trees import pytree_dataclass
+from jlangevin._core.trees import PyTree, pytree_dataclass
 from jlangevin.energies.base import Energy
-from jlangevin.estimators import check_estimator, estimate
-from jlangevin.kernels.base import Hyper, Info, Position, PositionState, hyperparameter
+from jlangevin.estimators import Estimator, check_estimator, estimate
+from jlangevin.kernels.base import Hyper, HyperLike, Info, Position, PositionState, hyperparameter
 from jlangevin.kernels.preconditioner import Preconditioner, as_preconditioner
 from jlangevin.kernels.proposal import Proposal
 from jlangevin.noise import Want
@@ -22,7 +22,7 @@ class SGLD:
     """See `sgld`."""
 
     step_size: Hyper
-    estimator: Any
+    estimator: Estimator
     temperature: Hyper
     preconditioner: Preconditioner | None
 
@@ -42,7 +42,11 @@ class SGLD:
 
 
 def sgld(
-    step_size: Any, estimator: Any, *, temperature: Any = 1.0, preconditioner: Any = None
+    step_size: HyperLike,
+    estimator: Estimator,
+    *,
+    temperature: HyperLike = 1.0,
+    preconditioner: Preconditioner | PyTree | None = None,
 ) -> SGLD:
     """Stochastic gradient Langevin dynamics (Welling and Teh 2011).
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ from jlangevin.energies.base import Energy, gradient
 from jlangevin.kernels.base import (
     Convertible,
     Hyper,
+    HyperLike,
     Info,
     Noise,
     Position,
@@ -70,7 +71,9 @@ def _norm(tree: PyTree) -> jax.Array:
     return scale * root(fold(jnp.add, jnp.sum, (flat / scale) ** 2))
 
 
-def tamed_ula(step_size: Any, *, temperature: Any = 1.0, coordinatewise: bool = False) -> TamedULA:
+def tamed_ula(
+    step_size: HyperLike, *, temperature: HyperLike = 1.0, coordinatewise: bool = False
+) -> TamedULA:
     """The tamed unadjusted Langevin algorithm (Brosse, Durmus, Moulines and Sabanis 2019).
 
         x' = x - η ∇E(x) / (1 + η |∇E(x)|) + sqrt(2 η T) ξ,    ξ ~ N(0, I)

@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from jlangevin._core import trees
 from jlangevin._core.arithmetic import fold
 from jlangevin._core.checks import as_array, check_positive, or_nan
-from jlangevin._core.trees import PyTree, pytree_dataclass
+from jlangevin._core.trees import Numbers, PyTree, pytree_dataclass
 from jlangevin._core.vector_loops import choose, pick, put, repeat
 from jlangevin.energies.base import Energy
 from jlangevin.kernels.around import Around
-from jlangevin.kernels.base import Info, Noise, Position, convert_state, known, warn_of_adopt
+from jlangevin.kernels.base import (
+    Info,
+    Noise,
+    Position,
+    WithTemperature,
+    convert_state,
+    known,
+    warn_of_adopt,
+)
 from jlangevin.kernels.nesting import check_inside
 from jlangevin.noise import Many, Want
 
 __all__ = ["Tempered", "TemperedState", "as_ladder", "tempered"]
+
+_Setting = tuple[jax.Array, jax.Array | None]  # temperature and step size
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 _WAITING, _RISING, _RETURNING = 0, 1, 2  # never at T_1, from there to T_K, and back
 
@@ -28,8 +42,8 @@ _WAITING, _RISING, _RETURNING = 0, 1, 2  # never at T_1, from there to T_K, and 
 class TemperedState(NamedTuple):
     """One state a temperature, from T_1 to T_K, and where the replicas have been."""
 
-    position: Any  # a copy of that at T_1
-    states: Any  # the inner kernel's, leaves with the temperatures on the last axis
+    position: Position  # a copy of that at T_1
+    states: PyTree  # the inner kernel's, leaves with the temperatures on the last axis
     replica: jax.Array  # int32 (K,), which replica is at each temperature; k began at T_k
     leg: jax.Array  # int32 (K,), of the replica there: on which leg of a round trip
     steps: jax.Array  # int32, done so far: the parity says which pairs are next
@@ -57,7 +71,7 @@ class Tempered(Around):
         return self._each(self.kernel.step_noise), Many(Want.UNIFORM, len(self.temperatures) // 2)
 
     def init(self, energy: Energy, position: Position, noise: Noise) -> TemperedState:
-        def one(temperature: jax.Array, step_size: Any, z: Any) -> Any:
+        def one(temperature: jax.Array, step_size: jax.Array | None, z: Noise) -> PyTree:
             return self._at(temperature, step_size).init(energy, position, z)
 
         states = _over(one)(self.temperatures, self.step_sizes, noise)
@@ -74,14 +88,14 @@ class Tempered(Around):
 
         settings = (self.temperatures, self.step_sizes)
 
-        def moved(k: Any, states: Any) -> tuple[Any, Info]:
+        def moved(k: ArrayLike, states: PyTree) -> tuple[PyTree, Info]:
             at = jax.tree.map(lambda leaf: pick(leaf, k), (settings, states, inner))
             (temperature, step_size), here, z = at
-            stepped: tuple[Any, Info] = self._at(temperature, step_size).step(energy, here, z)
+            stepped: tuple[PyTree, Info] = self._at(temperature, step_size).step(energy, here, z)
             return stepped
 
-        def move(k: jax.Array, carry: tuple[Any, Info]) -> tuple[Any, Info]:
-            after: tuple[Any, Info] = jax.tree.map(
+        def move(k: jax.Array, carry: tuple[PyTree, Info]) -> tuple[PyTree, Info]:
+            after: tuple[PyTree, Info] = jax.tree.map(
                 lambda leaf, new: put(leaf, new, k), carry, moved(k, carry[0])
             )
             return after
@@ -116,7 +130,7 @@ class Tempered(Around):
         # CPU backend its vector loops or copies of all states.
         there, states, replica, leg = repeat(number, exchange, jax.tree.map(jnp.zeros_like, before))
 
-        def converted(here: tuple[Any, Any], there: tuple[Any, Any], s: Any) -> Any:
+        def converted(here: _Setting, there: _Setting, s: PyTree) -> PyTree:
             return convert_state(self._at(*here), energy, s, self._at(*there))
 
         states = _over(converted)(settings, there, states)
@@ -141,12 +155,12 @@ class Tempered(Around):
         """Of each want one a temperature."""
         return jax.tree.map(lambda want: Many(want, len(self.temperatures)), wants)
 
-    def _at(self, temperature: Any, step_size: Any) -> Any:
+    def _at(self, temperature: jax.Array, step_size: jax.Array | None) -> WithTemperature:
         """The inner kernel at one temperature."""
         changes = {} if step_size is None else {"step_size": step_size}
         return dataclasses.replace(self.kernel, temperature=temperature, **changes)
 
-    def _rate(self, energy: Energy, states: Any) -> jax.Array:
+    def _rate(self, energy: Energy, states: PyTree) -> jax.Array:
         """min(1, exp((1/T_i - 1/T_{i+1}) (E_i - E_{i+1}))) for each pair; 0 if E is not finite."""
         values = known(states, "energy")
         if values is None:
@@ -157,7 +171,7 @@ class Tempered(Around):
         return jnp.where(jnp.isfinite(log_ratio), jnp.exp(jnp.minimum(log_ratio, 0)), 0)
 
 
-def _over(function: Any) -> Any:
+def _over(function: F) -> F:
     """`function` at every temperature, which are the last axis but for that of the chains."""
     return jax.vmap(function, in_axes=-1, out_axes=-1)
 
@@ -174,7 +188,9 @@ def _travel(leg: jax.Array) -> tuple[jax.Array, jax.Array]:
     return leg, back.astype(jnp.int32)
 
 
-def tempered(kernel: Any, temperatures: Any, *, step_sizes: Any = None) -> Tempered:
+def tempered(
+    kernel: WithTemperature, temperatures: Numbers, *, step_sizes: Numbers | None = None
+) -> Tempered:
     """Parallel tempering (Geyer 1991; Hukushima and Nemoto 1996) around a kernel.
 
     A chain is K replicas, one at each of the temperatures T_1 < … < T_K. In a step each makes one
@@ -251,7 +267,7 @@ def tempered(kernel: Any, temperatures: Any, *, step_sizes: Any = None) -> Tempe
     return Tempered(kernel, ladder, step_sizes)
 
 
-def as_ladder(temperatures: Any) -> jax.Array:
+def as_ladder(temperatures: Numbers) -> jax.Array:
     """Temperatures that rise, as an array."""
     ladder = as_array("temperatures", temperatures, ndim=1)
     if len(ladder) < 2:

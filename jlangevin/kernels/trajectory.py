@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
+from jax.typing import ArrayLike
 
 from jlangevin._core.trees import PyTree
 from jlangevin._core.vector_loops import pick, repeat
 from jlangevin.energies.base import Energy
-from jlangevin.kernels.base import Info
+from jlangevin.kernels.base import Hyper, Info
 from jlangevin.kernels.metropolis import Metropolis, MetropolisState, accept_or_keep
 
 __all__ = ["Course", "Trajectory", "of_move"]
@@ -29,7 +30,7 @@ class Trajectory(Metropolis):
     """A kernel whose step is `trajectory_length` moves, whose end is accepted or the start
     kept. Wherever a trajectory is cut off, the step so made leaves p as it is."""
 
-    temperature: Any
+    temperature: Hyper
     trajectory_length: int
 
     @abstractmethod
@@ -37,7 +38,7 @@ class Trajectory(Metropolis):
         """Nothing done yet."""
 
     @abstractmethod
-    def go_on(self, energy: Energy, normals: PyTree, k: Any, course: Course) -> Course:
+    def go_on(self, energy: Energy, normals: PyTree, k: ArrayLike, course: Course) -> Course:
         """The move k, from 0, with the k-th of the normals."""
 
     def step(
@@ -53,6 +54,6 @@ class Trajectory(Metropolis):
         return accept_or_keep(state, end, work, self.temperature, uniform, cause)
 
 
-def of_move(normals: PyTree, k: Any) -> PyTree:
+def of_move(normals: PyTree, k: ArrayLike) -> PyTree:
     """The normals of the move k, of all moves' with the moves on the last axis."""
     return jax.tree.map(lambda x: pick(x, k), normals)

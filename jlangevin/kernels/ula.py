@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from jlangevin._core.trees import pytree_dataclass
+from jlangevin._core.trees import PyTree, pytree_dataclass
 from jlangevin.energies.base import Energy, gradient
 from jlangevin.kernels.base import (
     Convertible,
     Hyper,
+    HyperLike,
     Info,
     Noise,
     Position,
@@ -51,7 +52,12 @@ class ULA(Convertible):
         )
 
 
-def ula(step_size: Any, *, temperature: Any = 1.0, preconditioner: Any = None) -> ULA:
+def ula(
+    step_size: HyperLike,
+    *,
+    temperature: HyperLike = 1.0,
+    preconditioner: Preconditioner | PyTree | None = None,
+) -> ULA:
     """The unadjusted Langevin algorithm (Parisi 1981; Roberts and Tweedie 1996).
 
         x' = x - η P ∇E(x) + sqrt(2 η T) L ξ,    ξ ~ N(0, I),    L Lᵀ = P

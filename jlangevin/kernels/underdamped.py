@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
-from jlangevin._core.trees import pytree_dataclass, static_field
+from jlangevin._core.trees import PyTree, pytree_dataclass, static_field
 from jlangevin.energies.base import Energy, gradient
 from jlangevin.kernels.base import (
     Convertible,
     Hyper,
+    HyperLike,
     Info,
     Noise,
     Position,
@@ -79,7 +81,7 @@ class Underdamped(Convertible):
         return UnderdampedState(x, v, acceleration if self._carries() else None), Info()
 
     def convert_state(
-        self, energy: Energy, state: UnderdampedState, other: Any
+        self, energy: Energy, state: UnderdampedState, other: Self
     ) -> UnderdampedState:
         """Velocities keep their size relative to the temperature's."""
         velocity = rescaled(state.velocity, self.temperature, other.temperature)
@@ -101,7 +103,7 @@ class Underdamped(Convertible):
         """The moves A that are still to be made."""
         return position if path is None else added(self.step_size, position, path, self._count("A"))
 
-    def _heat(self, letter: str) -> tuple[Any, ...]:
+    def _heat(self, letter: str) -> tuple[Scalar | Preconditioner, Hyper, Hyper, Hyper, int]:
         """What the moves O and U need besides state and noise."""
         return (
             self.inverse_mass,
@@ -113,11 +115,11 @@ class Underdamped(Convertible):
 
 
 def underdamped(
-    step_size: Any,
-    friction: Any,
+    step_size: HyperLike,
+    friction: HyperLike,
     *,
-    mass: Any = 1.0,
-    temperature: Any = 1.0,
+    mass: ArrayLike | Preconditioner | PyTree = 1.0,
+    temperature: HyperLike = 1.0,
     splitting: str = "BAOAB",
 ) -> Underdamped:
     """Underdamped Langevin dynamics by a splitting (Leimkuhler and Matthews 2013).
