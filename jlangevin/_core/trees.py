@@ -19,6 +19,8 @@ from jax.typing import ArrayLike
 from jlangevin._core import contents
 
 __all__ = [
+    "MaybeArray",
+    "Number",
     "Numbers",
     "Parted",
     "PyTree",
@@ -55,6 +57,12 @@ PyTree = Any
 
 Numbers: TypeAlias = ArrayLike | Sequence["Numbers"]
 """An array, or numbers in lists, as NumPy takes them."""
+
+Number: TypeAlias = jax.Array | np.floating | float
+"""A scalar. A Python number takes the dtype of the arrays that it meets."""
+
+MaybeArray: TypeAlias = jax.Array | Any
+"""An array or None. `Any` spares the check where it is known that it is not None."""
 
 T = TypeVar("T")
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +9,7 @@ from jax.nn import log_sigmoid
 
 from jlangevin._core.arithmetic import root
 from jlangevin._core.checks import as_array, check_finite, check_scalar
-from jlangevin._core.trees import pytree_dataclass
+from jlangevin._core.trees import Number, Numbers, pytree_dataclass
 from jlangevin.domains.base import fitted, single_array
 
 __all__ = ["Ball", "ball"]
@@ -21,8 +19,8 @@ __all__ = ["Ball", "ball"]
 class Ball:
     """See `ball`."""
 
-    center: Any
-    radius: Any
+    center: jax.Array
+    radius: Number
 
     def contains(self, x: jax.Array) -> jax.Array:
         size, _ = _polar(self._to_unit_ball(x))
@@ -116,7 +114,7 @@ def _tanh_ratio(square: jax.Array) -> jax.Array:
     return jnp.where(near, series, jnp.tanh(s) / s)
 
 
-def ball(center: Any, radius: Any) -> Ball:
+def ball(center: Numbers, radius: Number) -> Ball:
     """The ball |x - c| ≤ r, for positions that are a single array.
 
     A move is reflected at the sphere as often as it hits it, in closed form. The dual coordinates

@@ -7,6 +7,8 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import KeyPath
+from jax.typing import ArrayLike
 
 from jlangevin._core import trees
 from jlangevin._core.checks import check_made
@@ -27,7 +29,7 @@ class Domain(Protocol):
     def tangent(self, v: PyTree) -> PyTree: ...
 
 
-def check_domain(domain: Any) -> None:
+def check_domain(domain: object) -> None:
     """Raise TypeError unless `domain` has the methods of a domain."""
     check_made("domain", domain)
     wanted = ("contains", "project", "reflect", "primal", "dual", "log_det", "tangent")
@@ -65,7 +67,7 @@ def fitted(name: str, bound: PyTree, tree: PyTree) -> PyTree:
     if trees.is_array(bound) and jnp.ndim(bound) == 0:
         return jax.tree.map(lambda x: jnp.full(jnp.shape(x), bound, x.dtype), tree)
 
-    def fit(path: Any, bound: Any, x: jax.Array) -> jax.Array:
+    def fit(path: KeyPath[Any], bound: ArrayLike, x: jax.Array) -> jax.Array:
         if jnp.shape(bound) not in ((), jnp.shape(x)):
             where = name + jax.tree_util.keystr(path)
             raise ValueError(

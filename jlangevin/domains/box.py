@@ -25,8 +25,8 @@ __all__ = ["Box", "box"]
 class Box:
     """See `box`."""
 
-    lower: Any
-    upper: Any
+    lower: PyTree
+    upper: PyTree
 
     def contains(self, x: PyTree) -> jax.Array:
         inside = self._map(lambda low, high, x: jnp.all((low <= x) & (x <= high)), x)
@@ -57,7 +57,7 @@ class Box:
         sums = self._map(lambda *args: jnp.sum(_log_slope(*args)).astype(dtype), u)
         return sum(jax.tree.leaves(sums), start=jnp.zeros((), dtype))
 
-    def _map(self, function: Callable[..., Any], tree: PyTree, *others: PyTree) -> PyTree:
+    def _map(self, function: Callable[..., jax.Array], tree: PyTree, *others: PyTree) -> PyTree:
         """`function` of lower bound, upper bound and leaf, for each leaf; the bounds broadcast."""
         lower, upper = fitted("lower", self.lower, tree), fitted("upper", self.upper, tree)
         return jax.tree.map(function, lower, upper, tree, *others)
@@ -154,7 +154,7 @@ def _softplus_inverse(y: jax.Array) -> jax.Array:
     return y + jnp.log(-jnp.expm1(-y))
 
 
-def box(lower: Any, upper: Any) -> Box:
+def box(lower: PyTree, upper: PyTree) -> Box:
     """The box lower ≤ x ≤ upper, for positions that are any pytree; bounds may be infinite.
 
     A move is reflected by folding each coordinate. The dual coordinates are

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
 from jlangevin._core.trees import PyTree, pytree_dataclass
 from jlangevin.domains.base import Domain, check_domain
 from jlangevin.domains.simplex import Simplex
-from jlangevin.energies.base import WrappedEnergy, check_callable, gradient
+from jlangevin.energies.base import Energy, WrappedEnergy, check_callable, gradient
 
 __all__ = ["Confined", "confine"]
 
@@ -19,7 +17,7 @@ __all__ = ["Confined", "confine"]
 class Confined(WrappedEnergy):
     """See `confine`."""
 
-    domain: Any
+    domain: Domain
 
     def __call__(self, x: PyTree) -> jax.Array:
         value: jax.Array = self.energy(x)
@@ -32,7 +30,7 @@ class Confined(WrappedEnergy):
         return jax.tree.map(lambda g: jnp.where(inside, g, jnp.nan), slope)
 
 
-def confine(energy: Any, domain: Domain) -> Confined:
+def confine(energy: Energy, domain: Domain) -> Confined:
     """E inside `domain` and +∞ outside, where its gradient is NaN.
 
     A kernel that accepts or rejects by the energy (`mala`, `barker`, `malt`) rejects proposals that

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jax.nn import log_sigmoid, softplus
 
 from jlangevin._core.checks import as_array, check_finite, check_scalar, or_nan
-from jlangevin._core.trees import pytree_dataclass
+from jlangevin._core.trees import Number, Numbers, pytree_dataclass
 from jlangevin.domains.base import fitted, single_array
 
 __all__ = ["HalfSpace", "half_space"]
@@ -19,8 +17,8 @@ __all__ = ["HalfSpace", "half_space"]
 class HalfSpace:
     """See `half_space`."""
 
-    normal: Any
-    offset: Any
+    normal: jax.Array
+    offset: Number
 
     def contains(self, x: jax.Array) -> jax.Array:
         normal, offset, _ = self._parameters(x)
@@ -71,7 +69,7 @@ class HalfSpace:
         return normal, offset, (x.size + 8) * jnp.finfo(x.dtype).eps * terms
 
 
-def half_space(normal: Any, offset: Any) -> HalfSpace:
+def half_space(normal: Numbers, offset: Number) -> HalfSpace:
     """The half-space a · x ≤ b, for positions that are a single array.
 
     A move is reflected at the plane. The dual coordinates differ only in the depth below the plane:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +12,10 @@ from jlangevin._core.trees import pytree_dataclass
 from jlangevin.domains.base import single_array
 
 __all__ = ["Simplex", "simplex"]
+
+
+# Where a move is, its direction, the share of it that is left, and how often it was reflected.
+_Bounces = tuple[jax.Array, jax.Array, jax.Array, jax.Array]
 
 
 @pytree_dataclass
@@ -44,11 +46,11 @@ class Simplex:
             inwards = move >= 0
             return jnp.where(inwards, jnp.inf, jnp.maximum(x, 0) / jnp.where(inwards, 1, -move))
 
-        def leaves(carry: Any) -> jax.Array:
+        def leaves(carry: _Bounces) -> jax.Array:
             x, move, left, number = carry
             return (jnp.min(time_to_a_face(x, move)) < left) & (number < most)
 
-        def bounce(carry: Any) -> Any:
+        def bounce(carry: _Bounces) -> _Bounces:
             x, move, left, number = carry
             times = time_to_a_face(x, move)
             face = jnp.arange(x.size) == jnp.argmin(times)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from jlangevin._core import trees
 from jlangevin._core.checks import check_known, or_nan
@@ -20,7 +21,7 @@ __all__ = ["Torus", "torus"]
 class Torus:
     """See `torus`."""
 
-    period: Any
+    period: PyTree
 
     wraps: ClassVar[bool] = True  # see `domains.base.admit`
 
@@ -76,7 +77,7 @@ class Torus:
         if trees.is_array(periods) and np.ndim(periods) == 0:
             periods = jax.tree.map(lambda x: np.full(np.shape(x)[2:], periods), draws)
 
-        def one(period: Any, x: Any) -> jax.Array:
+        def one(period: ArrayLike, x: jax.Array) -> jax.Array:
             period = np.asarray(period)
             before = np.ndim(x) - period.ndim
             if before < 0 or np.shape(x)[before:] != period.shape:
@@ -102,7 +103,7 @@ class Torus:
         return fitted("period", self.period, x)
 
 
-def torus(period: Any) -> Torus:
+def torus(period: PyTree) -> Torus:
     """Coordinates that wrap around: x and x + period are one point; where it is inf, x is free.
 
     A domain without walls. A chain stays in [0, period), where floats are dense, and a start is

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from jlangevin import distribution
 from jlangevin._core import trees
@@ -39,7 +40,7 @@ class Analytic:
         """The shape and dtype of a position drawn by the exact sampler."""
         raise self._refusal("an exact sampler")
 
-    def from_noise(self, noise: Any) -> jax.Array:
+    def from_noise(self, noise: PyTree) -> jax.Array:
         """One exact draw from the noise that `draw_noise` asks for."""
         raise self._refusal("an exact sampler")
 
@@ -67,11 +68,11 @@ def check_position(energy: Analytic, x: jax.Array, dim: int) -> None:
         )
 
 
-def in_common_dtype(*parameters: Any) -> tuple[Any, ...]:
+def in_common_dtype(*parameters: ArrayLike) -> tuple[Any, ...]:
     """Arrays in their common dtype; Python numbers are unchanged, to adopt the position's dtype."""
     dtype = trees.common_dtype(parameters)
 
-    def one(value: Any) -> Any:
+    def one(value: ArrayLike) -> ArrayLike:
         follows = not hasattr(value, "dtype") or getattr(value, "weak_type", False)
         return value if follows else jnp.asarray(trees.own("parameters", value), dtype)
 

@@ -6,10 +6,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Self
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from jlangevin._core import trees
 from jlangevin._core.checks import check_made
@@ -67,7 +68,7 @@ def value_and_gradient(energy: Energy, position: PyTree) -> tuple[jax.Array | No
         return None, slope
 
 
-def level(energy: Any, sigma: Any) -> Any:
+def level(energy: Energy, sigma: ArrayLike) -> Energy:
     """`energy` at a noise level, or an error if it has no levels."""
     if not hasattr(energy, "at"):
         kind = type(getattr(energy, "traced_energy", energy)).__name__
@@ -86,14 +87,14 @@ class WrappedEnergy(GivenGradient):
     Subclasses define `__call__` and `gradient` by `self.energy(x)` and `gradient(self.energy, x)`.
     """
 
-    energy: Any
+    energy: Energy
 
-    def at(self, sigma: Any) -> Self:
+    def at(self, sigma: ArrayLike) -> Self:
         """The same energy at another level, if the one inside has levels."""
         return dataclasses.replace(self, energy=level(self.energy, sigma))
 
 
-def check_callable(energy: Any, name: str = "energy") -> None:
+def check_callable(energy: object, name: str = "energy") -> None:
     """Raise TypeError unless `energy` can be called, and is not a factory of energies."""
     check_made(name, energy)
     if not callable(energy.rows if isinstance(energy, Each) else energy):
@@ -103,7 +104,7 @@ def check_callable(energy: Any, name: str = "energy") -> None:
         )
 
 
-def check_energy(energy: Any, position: PyTree) -> None:
+def check_energy(energy: Energy, position: PyTree) -> None:
     """Raise unless `energy` maps a position like `position` to a real floating scalar.
 
     If the energy has a gradient of its own, that must be like the position; the value may be
@@ -124,12 +125,12 @@ def check_energy(energy: Any, position: PyTree) -> None:
         )
 
 
-def check_energy_on(energy: Any, points: PyTree) -> None:
+def check_energy_on(energy: Energy, points: PyTree) -> None:
     """`check_energy` at one of many positions, whose leaves are (n, …)."""
     check_energy(energy, trees.one_chain(points))
 
 
-def _check_value(energy: Any, position: PyTree) -> None:
+def _check_value(energy: Energy, position: PyTree) -> None:
     value = shapes_of("energy", "one position", energy, position, by="the energy")
     if not isinstance(value, jax.ShapeDtypeStruct) or value.shape != ():
         what = f"shape {value.shape}" if hasattr(value, "shape") else type(value).__name__

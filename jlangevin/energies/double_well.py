@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +12,7 @@ from jlangevin._core.checks import (
     check_count,
     check_scalar,
 )
-from jlangevin._core.trees import pytree_dataclass, static_field
+from jlangevin._core.trees import Number, pytree_dataclass, static_field
 from jlangevin.energies.analytic import Analytic, check_position, in_common_dtype
 
 __all__ = ["DoubleWell", "double_well"]
@@ -24,8 +22,8 @@ __all__ = ["DoubleWell", "double_well"]
 class DoubleWell(Analytic):
     """See `double_well`."""
 
-    height: Any
-    minimum: Any
+    height: Number
+    minimum: Number
     dim: int = static_field()
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -64,11 +62,11 @@ class DoubleWell(Analytic):
         return variance * jnp.eye(self.dim, dtype=self._dtype)
 
     @property
-    def _dtype(self) -> Any:
+    def _dtype(self) -> np.dtype:
         return trees.common_dtype(self.height, self.minimum)
 
 
-def double_well(height: Any = 1.0, minimum: Any = 1.0, *, dim: int = 1) -> DoubleWell:
+def double_well(height: Number = 1.0, minimum: Number = 1.0, *, dim: int = 1) -> DoubleWell:
     """E(x) = h Σ_i ((x_i / a)² - 1)²: two wells in each coordinate, at ±a, barrier h.
 
     `log_z` and `cov` are one-dimensional integrals, evaluated to rounding by quadrature; there is

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jlangevin._core import trees
 from jlangevin._core.checks import as_draws_array, check_finite
-from jlangevin._core.trees import PyTree
-from jlangevin.energies.base import GivenGradient, check_energy
+from jlangevin._core.trees import Numbers, PyTree
+from jlangevin.energies.base import Energy, GivenGradient, check_energy
 
 __all__ = ["Draws", "accepts_position", "as_positions", "check_single_position"]
 
@@ -29,7 +30,12 @@ class Draws(NamedTuple):
 
 
 def as_positions(
-    name: str, value: Any, energy: Any, shape: Any = None, *, minimum: int = 1
+    name: str,
+    value: Numbers,
+    energy: Energy,
+    shape: tuple[int, ...] | None = None,
+    *,
+    minimum: int = 1,
 ) -> Draws:
     """`value` as finite floats of at least 32 bits, (draw, …) or (chain, draw, …).
 
@@ -52,7 +58,7 @@ def as_positions(
     return Draws(points, batch)
 
 
-def accepts_position(energy: Any, position: PyTree) -> bool:
+def accepts_position(energy: Energy, position: PyTree) -> bool:
     """Whether an energy, or a score, can be evaluated at such a position."""
     try:
         check_energy(energy, position)
@@ -61,7 +67,9 @@ def accepts_position(energy: Any, position: PyTree) -> bool:
     return True
 
 
-def check_single_position(name: str, position: PyTree, shape: Any, batched: Any) -> None:
+def check_single_position(
+    name: str, position: PyTree, shape: PyTree, batched: Callable[[], bool]
+) -> None:
     """Raise ValueError if `position` is, or may be, that of many chains.
 
     `shape` is the caller's position_shape, a shape or a pytree of shapes. Without it, if each leaf
@@ -100,7 +108,7 @@ def _shape_in_run(name: str, run: Any) -> tuple[int, ...] | None:
     return shape
 
 
-def _given_shape(name: str, x: jax.Array, shape: Any) -> tuple[int, ...]:
+def _given_shape(name: str, x: jax.Array, shape: object) -> tuple[int, ...]:
     if not isinstance(shape, tuple) or not all(type(n) is int for n in shape):
         raise TypeError(f"position_shape: expected a tuple of integers, got {shape!r}")
     axes = x.ndim - len(shape)
@@ -112,7 +120,7 @@ def _given_shape(name: str, x: jax.Array, shape: Any) -> tuple[int, ...]:
     return shape
 
 
-def _shape_of_one(name: str, x: jax.Array, energy: Any) -> tuple[int, ...]:
+def _shape_of_one(name: str, x: jax.Array, energy: Energy) -> tuple[int, ...]:
     if x.ndim < 2:
         hint = f"; for one dimension, {name}[..., None]" if x.ndim == 1 else ""
         raise ValueError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from jlangevin._core.checks import (
     check_count,
     check_scalar,
 )
-from jlangevin._core.trees import pytree_dataclass, static_field
+from jlangevin._core.trees import Number, pytree_dataclass, static_field
 from jlangevin.energies.analytic import Analytic, check_position, in_common_dtype
 from jlangevin.noise import Want
 
@@ -24,7 +24,7 @@ __all__ = ["Funnel", "funnel"]
 class Funnel(Analytic):
     """See `funnel`."""
 
-    scale: Any
+    scale: Number
     dim: int = static_field()
 
     draw_noise: ClassVar[Want] = Want.NORMAL
@@ -62,7 +62,7 @@ class Funnel(Analytic):
         return jnp.concatenate([v, jnp.exp(0.5 * v) * noise[1:]])
 
 
-def funnel(dim: int = 2, scale: Any = 3.0) -> Funnel:
+def funnel(dim: int = 2, scale: Number = 3.0) -> Funnel:
     """Neal's funnel (2003): v = x_1 ~ N(0, s²), and x_2, …, x_d ~ N(0, e^v) given v.
 
         E(x) = v²/(2s²) + e^{-v} Σ x_i² / 2 + (d - 1) v / 2

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.custom_derivatives import SymbolicZero
 
 from jlangevin._core import trees
 from jlangevin._core.arithmetic import WRITTEN_OUT, einsum, fold, product
@@ -20,7 +21,7 @@ from jlangevin._core.checks import (
     check_spd,
     or_nan,
 )
-from jlangevin._core.trees import PyTree, pytree_dataclass
+from jlangevin._core.trees import Numbers, PyTree, pytree_dataclass
 from jlangevin.energies.analytic import Analytic, check_position
 from jlangevin.noise import Want
 
@@ -66,7 +67,9 @@ def _mixture(
     return _mixture_and_gradient(x, means, whitening, log_norm)[0]
 
 
-def _mixture_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+def _mixture_jvp(
+    primals: tuple[jax.Array, ...], tangents: tuple[jax.Array | SymbolicZero, ...]
+) -> tuple[jax.Array, jax.Array]:
     zero = jax.custom_derivatives.SymbolicZero
     (x, *parameters), (d_x, *d_parameters) = primals, tangents
     value, gradient = _mixture_and_gradient(x, *parameters)
@@ -145,7 +148,9 @@ class GaussianMixture(Analytic):
         )
 
 
-def gaussian_mixture(means: Any, covs: Any, weights: Any = None) -> GaussianMixture:
+def gaussian_mixture(
+    means: Numbers, covs: Numbers, weights: Numbers | None = None
+) -> GaussianMixture:
     """E(x) = -log Σ_k w_k N(x; m_k, S_k), normalised: log Z = 0.
 
     Args:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from jlangevin._core import trees
 from jlangevin._core.arithmetic import product
 from jlangevin._core.checks import check_count, check_finite, check_key
 from jlangevin._core.trees import PyTree
-from jlangevin.energies.base import GivenGradient, check_energy_on, gradient
+from jlangevin.energies.base import Energy, GivenGradient, check_energy_on, gradient
 from jlangevin.energies.traced import mapped
 from jlangevin.errors import NoEnergyError
 
@@ -91,7 +91,7 @@ class GradientCheck(NamedTuple):
         return "\n".join(lines)
 
 
-def check(key: jax.Array, energy: Any, x: PyTree, *, num_directions: int = 4) -> GradientCheck:
+def check(key: jax.Array, energy: Energy, x: PyTree, *, num_directions: int = 4) -> GradientCheck:
     """Compare an energy's gradient with differences of its values, along random directions.
 
     For an energy with a gradient of its own, such as one with a custom derivative or a score with
@@ -151,7 +151,7 @@ def check(key: jax.Array, energy: Any, x: PyTree, *, num_directions: int = 4) ->
     return _check(key, energy, x, num_directions)
 
 
-def _check(key: jax.Array, energy: Any, x: PyTree, num_directions: int) -> GradientCheck:
+def _check(key: jax.Array, energy: Energy, x: PyTree, num_directions: int) -> GradientCheck:
     leaf, point = jax.tree.leaves(x)[0], trees.zeros(trees.one_chain(x))
     flat = trees.ravel(point)
     u = jax.random.normal(key, (len(leaf), num_directions, flat.size), flat.dtype)
@@ -159,7 +159,7 @@ def _check(key: jax.Array, energy: Any, x: PyTree, num_directions: int) -> Gradi
     return GradientCheck(*mapped(_along, energy, (x, u)))
 
 
-def _along(energy: Any, given: tuple[PyTree, jax.Array]) -> tuple[jax.Array, ...]:
+def _along(energy: Energy, given: tuple[PyTree, jax.Array]) -> tuple[jax.Array, ...]:
     """Derivative, difference, its error, all (k,), and |∇E|, (1,), at one position."""
     point, directions = given
     flat, unravel = trees.ravel(point), trees.unraveler(point)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
@@ -11,7 +9,7 @@ from jlangevin._core.checks import (
     as_array,
     check_finite,
 )
-from jlangevin._core.trees import pytree_dataclass
+from jlangevin._core.trees import Numbers, pytree_dataclass
 from jlangevin.energies.analytic import Analytic, check_position
 from jlangevin.errors import NotNormalizableError
 
@@ -35,7 +33,7 @@ class Linear(Analytic):
         )
 
 
-def linear(theta: Any) -> Linear:
+def linear(theta: Numbers) -> Linear:
     """E(x) = θ·x on R^d, the notebook's energy. exp(-E) has no finite integral.
 
     Args:

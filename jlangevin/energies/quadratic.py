@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
 
 from jlangevin._core import trees
 from jlangevin._core.arithmetic import product
@@ -16,7 +17,7 @@ from jlangevin._core.checks import (
     check_no_half,
     check_spd,
 )
-from jlangevin._core.trees import pytree_dataclass
+from jlangevin._core.trees import Numbers, pytree_dataclass
 from jlangevin.energies.analytic import Analytic, check_position
 from jlangevin.noise import Want
 
@@ -29,7 +30,9 @@ def _half_form(matrix: jax.Array, y: jax.Array) -> jax.Array:
     return 0.5 * product(y, product(matrix, y))
 
 
-def _half_form_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+def _half_form_jvp(
+    primals: tuple[jax.Array, ...], tangents: tuple[jax.Array | SymbolicZero, ...]
+) -> tuple[jax.Array, jax.Array]:
     (matrix, y), (d_matrix, d_y) = primals, tangents
     slope = product(matrix, y)
     tangent = jnp.zeros_like(slope, shape=())
@@ -88,7 +91,7 @@ class Quadratic(Analytic):
         return self.center + jax.scipy.linalg.solve_triangular(lower, noise, lower=True, trans=1)
 
 
-def quadratic(precision: Any, mean: Any = None) -> Quadratic:
+def quadratic(precision: Numbers, mean: Numbers | None = None) -> Quadratic:
     """E(x) = ½ (x - μ)ᵀ A (x - μ): the Gaussian N(μ, A⁻¹).
 
     Args:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ from jlangevin._core.checks import (
     check_count,
     check_scalar,
 )
-from jlangevin._core.trees import PyTree, pytree_dataclass, static_field
+from jlangevin._core.trees import Number, PyTree, pytree_dataclass, static_field
 from jlangevin.energies.analytic import Analytic, check_position, in_common_dtype
 from jlangevin.noise import Want
 
@@ -27,8 +27,8 @@ __all__ = ["Ring", "ring"]
 class Ring(Analytic):
     """See `ring`."""
 
-    radius: Any
-    width: Any
+    radius: Number
+    width: Number
     dim: int = static_field()
 
     draw_noise: ClassVar[PyTree] = (Want.NORMAL, Want.UNIFORM)
@@ -107,7 +107,7 @@ class Ring(Analytic):
         return unit * 0.5 * (low + high) * normals / root(jnp.sum(normals * normals))
 
 
-def ring(radius: Any = 2.0, width: Any = 0.3, *, dim: int = 2) -> Ring:
+def ring(radius: Number = 2.0, width: Number = 0.3, *, dim: int = 2) -> Ring:
     """E(x) = (|x| - R)² / (2 w²): a ring in the plane, a shell in more dimensions.
 
     At the origin, where E has a kink, the gradient is taken as 0.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ from jlangevin._core.checks import (
     check_positive,
     check_scalar,
 )
-from jlangevin._core.trees import pytree_dataclass
+from jlangevin._core.trees import Number, Numbers, pytree_dataclass
 from jlangevin.energies.analytic import Analytic, check_position, in_common_dtype
 from jlangevin.errors import NoClosedFormError
 from jlangevin.noise import Want
@@ -29,9 +29,9 @@ __all__ = ["Rosenbrock", "rosenbrock"]
 class Rosenbrock(Analytic):
     """See `rosenbrock`."""
 
-    a: Any
+    a: Number
     b: jax.Array
-    mu: Any
+    mu: Number
 
     draw_noise: ClassVar[Want] = Want.NORMAL
 
@@ -134,7 +134,12 @@ def _smooth(polynomial: jax.Array, variance: jax.Array) -> jax.Array:
 
 
 def rosenbrock(
-    a: Any = 0.05, b: Any = 5.0, mu: Any = 1.0, *, block_length: int = 2, num_blocks: int = 1
+    a: Number = 0.05,
+    b: Numbers = 5.0,
+    mu: Number = 1.0,
+    *,
+    block_length: int = 2,
+    num_blocks: int = 1,
 ) -> Rosenbrock:
     """The hybrid Rosenbrock energy of Pagani, Wiegand and Nadarajah (2022), with exact draws.
 

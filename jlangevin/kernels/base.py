@@ -25,7 +25,7 @@ from jlangevin._core.checks import (
 )
 from jlangevin._core.deprecation import deprecated, warn_deprecated
 from jlangevin._core.each import Each, each, filled, refuse_each, split
-from jlangevin._core.trees import PyTree, pytree_dataclass, static_field
+from jlangevin._core.trees import MaybeArray, PyTree, pytree_dataclass, static_field
 from jlangevin._core.user_code import check_returned, note_on_errors
 from jlangevin.energies.base import Energy
 
@@ -43,7 +43,6 @@ __all__ = [
     "Info",
     "Kernel",
     "Kinetic",
-    "MaybeArray",
     "Noise",
     "Position",
     "PositionState",
@@ -117,10 +116,6 @@ class Rejections(NamedTuple):
 # The causes of a rejection. Others are FAULT << k: 0 for the energy, k + 1 for leaf k of ∇E.
 WALL, ROUNDED, FAULT = 1, 2, 4
 LAST_FAULT = 27  # leaves from here on share a bit
-
-
-MaybeArray: TypeAlias = jax.Array | Any
-"""An array or None. `Any` spares the check where it is known that it is not None."""
 
 
 class Info(NamedTuple):

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jlangevin._core import trees
-from jlangevin._core.trees import PyTree
+from jlangevin._core.trees import MaybeArray, PyTree
 from jlangevin.energies.base import Energy
 from jlangevin.kernels.base import (
     FAULT,
@@ -20,7 +20,6 @@ from jlangevin.kernels.base import (
     Convertible,
     Hyper,
     Info,
-    MaybeArray,
     Position,
     cast,
     if_sound,

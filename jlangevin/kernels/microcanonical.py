@@ -10,14 +10,13 @@ import jax.numpy as jnp
 
 from jlangevin._core import trees
 from jlangevin._core.arithmetic import hidden_zero, separately_rounded
-from jlangevin._core.trees import PyTree, pytree_dataclass, static_field
+from jlangevin._core.trees import MaybeArray, PyTree, pytree_dataclass, static_field
 from jlangevin.energies.base import Energy, value_and_gradient
 from jlangevin.kernels.base import (
     Convertible,
     Hyper,
     HyperLike,
     Info,
-    MaybeArray,
     Noise,
     Position,
     cast,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from jlangevin._core import trees
 from jlangevin._core.arithmetic import separately_rounded
@@ -23,18 +24,18 @@ __all__ = [
 ]
 
 
-StateFunction = Callable[[Any], PyTree]
+StateFunction = Callable[[PyTree], PyTree]
 
 
 @runtime_checkable
 class Reducer(Protocol):
     """Any pytree with these three methods."""
 
-    def init(self, state: Any) -> Any: ...
+    def init(self, state: PyTree) -> PyTree: ...
 
-    def update(self, accumulator: Any, state: Any, n: jax.Array) -> Any: ...
+    def update(self, accumulator: PyTree, state: PyTree, n: jax.Array) -> PyTree: ...
 
-    def finish(self, accumulator: Any, n: jax.Array) -> Any: ...
+    def finish(self, accumulator: PyTree, n: jax.Array) -> PyTree: ...
 
 
 class CompensatedSum(NamedTuple):
@@ -72,50 +73,53 @@ class EachLeaf:
     _accumulator: ClassVar[type]
     _gathered: ClassVar[type] = OverChains
 
-    def start(self, x: jax.Array) -> Any:
+    def start(self, x: jax.Array) -> PyTree:
         raise NotImplementedError
 
-    def add(self, accumulator: Any, x: jax.Array, n: jax.Array) -> Any:
+    def add(self, accumulator: PyTree, x: jax.Array, n: jax.Array) -> PyTree:
         raise NotImplementedError
 
-    def result(self, accumulator: Any, n: jax.Array) -> Any:
+    def result(self, accumulator: PyTree, n: jax.Array) -> PyTree:
         raise NotImplementedError
 
-    def gather_leaf(self, accumulator: Any, keep: jax.Array, n: jax.Array) -> Any:
+    def gather_leaf(self, accumulator: PyTree, keep: jax.Array, n: jax.Array) -> PyTree:
         raise NotImplementedError
 
-    def conclude_leaf(self, gathered: Any, n: jax.Array) -> Any:
+    def conclude_leaf(self, gathered: PyTree, n: jax.Array) -> PyTree:
         raise NotImplementedError
 
-    def init(self, state: Any) -> Any:
+    def init(self, state: PyTree) -> PyTree:
         return jax.tree.map(lambda x: self.start(real_numbers(x)), self.of(state))
 
-    def update(self, accumulator: Any, state: Any, n: jax.Array) -> Any:
+    def update(self, accumulator: PyTree, state: PyTree, n: jax.Array) -> PyTree:
         return jax.tree.map(
             lambda x, a: self.add(a, real_numbers(x), n), self.of(state), accumulator
         )
 
-    def finish(self, accumulator: Any, n: jax.Array) -> Any:
+    def finish(self, accumulator: PyTree, n: jax.Array) -> PyTree:
         return self._map(lambda a: self.result(a, n), accumulator)
 
-    def pool(self, accumulator: Any, keep: jax.Array, n: jax.Array) -> Any:
+    def pool(self, accumulator: PyTree, keep: jax.Array, n: jax.Array) -> PyTree:
         return self.conclude(self.gather(accumulator, keep, n), n)
 
-    def gather(self, accumulator: Any, keep: jax.Array, n: jax.Array) -> Any:
+    def gather(self, accumulator: PyTree, keep: jax.Array, n: jax.Array) -> PyTree:
         return self._map(lambda a: self.gather_leaf(a, keep, n), accumulator)
 
-    def merge(self, gathered: Any, more: Any) -> Any:
+    def merge(self, gathered: PyTree, more: PyTree) -> PyTree:
         return self._map(lambda a, b: a.merge(b), gathered, more)
 
-    def conclude(self, gathered: Any, n: jax.Array) -> Any:
+    def conclude(self, gathered: PyTree, n: jax.Array) -> PyTree:
         return self._map(lambda a: self.conclude_leaf(a, n), gathered)
 
-    def _map(self, function: Callable[..., Any], *trees: Any) -> Any:
+    def check_result(self, value: PyTree) -> None:
+        """Raise ValueError if a result is visibly that of another reducer; see `merge`."""
+
+    def _map(self, function: Callable[..., PyTree], *trees: PyTree) -> PyTree:
         ends = self._accumulator, self._gathered
         return jax.tree.map(function, *trees, is_leaf=lambda node: isinstance(node, ends))
 
 
-def real_numbers(x: Any) -> jax.Array:
+def real_numbers(x: ArrayLike) -> jax.Array:
     if jnp.iscomplexobj(x):
         raise TypeError(
             f"of: expected it to return real numbers, got dtype {jnp.asarray(x).dtype}; return "
@@ -124,6 +128,6 @@ def real_numbers(x: Any) -> jax.Array:
     return trees.at_least_float32(x)
 
 
-def check_of(of: Any) -> None:
+def check_of(of: object) -> None:
     if not callable(of):
         raise TypeError(f"of: expected a function of the kernel state, got {of!r}")

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 
-from jlangevin._core.trees import pytree_dataclass, static_field
+from jlangevin._core.trees import PyTree, pytree_dataclass, static_field
 
 __all__ = ["Custom", "custom"]
 
@@ -16,15 +15,15 @@ __all__ = ["Custom", "custom"]
 class Custom:
     """See `custom`."""
 
-    init: Callable[..., Any] = static_field()
-    update: Callable[..., Any] = static_field()
-    finish: Callable[..., Any] = static_field()
+    init: Callable[[PyTree], PyTree] = static_field()
+    update: Callable[[PyTree, PyTree, jax.Array], PyTree] = static_field()
+    finish: Callable[[PyTree, jax.Array], PyTree] = static_field()
 
 
 def custom(
-    init: Callable[[Any], Any],
-    update: Callable[[Any, Any, jax.Array], Any],
-    finish: Callable[[Any, jax.Array], Any],
+    init: Callable[[PyTree], PyTree],
+    update: Callable[[PyTree, PyTree, jax.Array], PyTree],
+    finish: Callable[[PyTree, jax.Array], PyTree],
 ) -> Custom:
     """A reducer from three pure functions; the module says what their arguments are.
 

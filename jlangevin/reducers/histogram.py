@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
+from jax.typing import ArrayLike
 
 from jlangevin._core.checks import (
     as_array,
@@ -14,7 +16,7 @@ from jlangevin._core.checks import (
     check_scalar,
     or_nan,
 )
-from jlangevin._core.trees import pytree_dataclass, static_field
+from jlangevin._core.trees import Numbers, PyTree, pytree_dataclass, static_field
 from jlangevin.kernels.base import position
 from jlangevin.reducers.base import (
     EachLeaf,
@@ -38,7 +40,7 @@ class Histogram(NamedTuple):
     above: jax.Array
     nan: jax.Array
 
-    def quantile(self, q: Any) -> jax.Array:
+    def quantile(self, q: ArrayLike) -> jax.Array:
         """The q-th quantile, interpolated linearly within its bin.
 
         It is NaN where it lies outside the edges, and where any draw is NaN.
@@ -109,8 +111,14 @@ class HistogramReducer(EachLeaf):
     def conclude_leaf(self, gathered: OverChains, n: jax.Array) -> Histogram:
         return self._of_fractions(gathered.means[0])
 
+    def check_result(self, value: PyTree) -> None:
+        for found in jax.tree.leaves(value, is_leaf=lambda node: isinstance(node, Histogram)):
+            edges, own = np.asarray(found.edges), np.asarray(self.edges)
+            if edges.shape[-1:] != own.shape or (edges != own).any():
+                raise ValueError("one is a histogram with other edges")
 
-def histogram(edges: Any, of: StateFunction = position) -> HistogramReducer:
+
+def histogram(edges: Numbers, of: StateFunction = position) -> HistogramReducer:
     """The fraction of draws in each bin for every element of `of(state)`, which gives quantiles.
 
     Args:

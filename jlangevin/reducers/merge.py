@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import reduce
-from typing import Any
 
 import jax
 import numpy as np
 
 from jlangevin._core import trees
 from jlangevin._core.checks import check_known
-from jlangevin.reducers.histogram import Histogram, HistogramReducer
+from jlangevin._core.trees import PyTree
+from jlangevin.reducers.base import Reducer
 from jlangevin.reducers.pooled import Pooled, PooledReducer, can_merge
 from jlangevin.reducers.pytree import check_reducers, is_reducer, map_reducers
 
@@ -20,12 +20,16 @@ __all__ = ["check_can_merge", "merge", "merged"]
 _Shape = jax.ShapeDtypeStruct
 
 
-def merge(reducers: Any, summaries: Iterable[Any]) -> Any:
+def merge(reducers: PyTree, summaries: Iterable[PyTree]) -> PyTree:
     """The summary of several runs, as if their chains had run together.
 
     Pooled results are merged: those of moments, say, by the formula of Chan, Golub and LeVeque
     (1979), in float64 and on the host. Results for each chain stand one after the other. The runs
     may be of other chains, keys, machines or days, but must have the same number of draws.
+
+    A reducer of your own may have a method `check_result(value)`. It is called with every result
+    before they are merged, and raises ValueError if a result cannot be its own, as `histogram` does
+    if the edges of its bins are others.
 
     Args:
         reducers: those of the runs, all the same.
@@ -37,7 +41,8 @@ def merge(reducers: Any, summaries: Iterable[Any]) -> Any:
     Raises:
         TypeError: a pooled reducer cannot be merged: it needs the functions
             gather(accumulators, keep, n), merge(gathered, more) and conclude(gathered, n).
-        ValueError: no summaries, those of other reducers, or of other numbers of draws.
+        ValueError: there are no summaries, or they are those of other reducers or of other numbers
+            of draws.
 
     Example:
         >>> import jax, jax.numpy as jnp, jlangevin as jl
@@ -73,7 +78,7 @@ def _foreign(why: str) -> ValueError:
     )
 
 
-def _check_results(reducer: Any, results: Sequence[Any]) -> None:
+def _check_results(reducer: Reducer, results: Sequence[PyTree]) -> None:
     """Raise ValueError unless results are of this reducer and fit together, as far as is seen."""
     name = type(reducer).__name__
     if not isinstance(reducer, PooledReducer):
@@ -95,9 +100,23 @@ def _check_results(reducer: Any, results: Sequence[Any]) -> None:
             )
     if isinstance(reducer, PooledReducer):
         _check_is_of(reducer, name, results)
+    _ask_reducer(reducer, results)
 
 
-def _check_is_of(reducer: PooledReducer, name: str, results: Sequence[Any]) -> None:
+def _ask_reducer(reducer: Reducer, results: Sequence[PyTree]) -> None:
+    """Raise ValueError if the reducer itself says that one of the results is not its own."""
+    inner = reducer.reducer if isinstance(reducer, PooledReducer) else reducer
+    check = getattr(inner, "check_result", None)
+    if check is None:
+        return
+    for result in results:
+        try:
+            check(result.value if isinstance(result, Pooled) else result)
+        except ValueError as error:
+            raise _foreign(str(error)) from error
+
+
+def _check_is_of(reducer: PooledReducer, name: str, results: Sequence[Pooled]) -> None:
     first = results[0]
     try:
         value = jax.eval_shape(lambda: reducer.conclude(first, first).value)
@@ -107,15 +126,9 @@ def _check_is_of(reducer: PooledReducer, name: str, results: Sequence[Any]) -> N
         raise _foreign(
             f"{name} gives {trees.shown(value)}, and one of them is {trees.shown(first.value)}"
         )
-    inner = reducer.reducer
-    if isinstance(inner, HistogramReducer):
-        for result in results:
-            for one in jax.tree.leaves(result.value, is_leaf=lambda x: isinstance(x, Histogram)):
-                if not np.array_equal(one.edges, np.broadcast_to(inner.edges, one.edges.shape)):
-                    raise _foreign("one is a histogram with other edges")
 
 
-def check_can_merge(reducers: Any) -> None:
+def check_can_merge(reducers: PyTree) -> None:
     """Raise TypeError if results of a reducer cannot be merged."""
     for reducer in jax.tree.leaves(reducers, is_leaf=is_reducer):
         if isinstance(reducer, PooledReducer) and not can_merge(reducer.reducer):
@@ -126,7 +139,7 @@ def check_can_merge(reducers: Any) -> None:
             )
 
 
-def merged(reducer: Any, results: Sequence[Any]) -> Any:
+def merged(reducer: Reducer, results: Sequence[PyTree]) -> PyTree:
     """One reducer's result for all chains, from its results for some of them."""
     if not isinstance(reducer, PooledReducer):
         return jax.tree.map(lambda *parts: np.concatenate(parts), *results)

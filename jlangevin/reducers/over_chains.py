@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jlangevin._core.trees import MaybeArray
+
 __all__ = ["OverChains", "mask_like", "mean_over_chains"]
 
 _Array = np.ndarray[Any, Any]
@@ -22,7 +24,9 @@ class OverChains(NamedTuple):
 
     num_chains: jax.Array  # a float
     means: tuple[jax.Array, ...]
-    spread: Any = None  # the mean of (x - mean)² or of the matrix of products; None if not needed
+    spread: MaybeArray = (
+        None  # the mean of (x - mean)² or of the matrix of products; None if not needed
+    )
 
     @classmethod
     def of(
@@ -54,17 +58,17 @@ class OverChains(NamedTuple):
             return OverChains(count, means, _mix(a.spread, b.spread, share) + between)
 
 
-def _mix(a: Any, b: Any, share: _Array) -> _Array:
+def _mix(a: _Array, b: _Array, share: _Array) -> _Array:
     """(1 - share) a + share b. Where a share is 0, what it belongs to may be NaN."""
     share = _with_axes(share, a)
     return np.where(share == 0, a, np.where(share == 1, b, a + (b - a) * share))
 
 
-def _with_axes(x: _Array, like: Any) -> _Array:
+def _with_axes(x: _Array, like: _Array) -> _Array:
     return x.reshape(x.shape + (1,) * (np.ndim(like) - x.ndim))
 
 
-def _products(apart: Any, spread: Any, groups: int) -> Any:
+def _products(apart: _Array, spread: _Array, groups: int) -> _Array:
     """The squares, or the matrix of products of all elements where `spread` is one."""
     if apart.shape == spread.shape:
         return apart**2

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jlangevin._core.checks import check_known, check_made
-from jlangevin._core.trees import pytree_dataclass, static_field
+from jlangevin._core.trees import Numbers, PyTree, pytree_dataclass, static_field
 from jlangevin.reducers.base import (
     Reducer,
 )
@@ -20,11 +20,11 @@ __all__ = ["Pooled", "PooledReducer", "can_merge", "pooled"]
 class Pooled(NamedTuple):
     """The result of a pooled reducer."""
 
-    value: Any
+    value: PyTree
     num_chains: jax.Array  # chains that it is computed from
     num_left_out: jax.Array  # chains that were left out as they diverged
     num_draws: jax.Array  # draws of each chain
-    gathered: Any  # what `merge` needs, None if the reducer cannot be merged
+    gathered: PyTree  # what `merge` needs, None if the reducer cannot be merged
 
     # With groups, each has a leading axis of groups.
 
@@ -37,20 +37,20 @@ class Pooled(NamedTuple):
 class PooledReducer:
     """See `pooled`."""
 
-    reducer: Any
-    by: Any = None  # int32 (chain,), the group of each chain
+    reducer: Any  # a reducer with `pool`
+    by: jax.Array | None = None  # int32 (chain,), the group of each chain
     num_groups: int = static_field(default=1)
 
-    def init(self, state: Any) -> Any:
+    def init(self, state: PyTree) -> PyTree:
         return self.reducer.init(state)
 
-    def update(self, accumulator: Any, state: Any, n: jax.Array) -> Any:
+    def update(self, accumulator: PyTree, state: PyTree, n: jax.Array) -> PyTree:
         return self.reducer.update(accumulator, state, n)
 
-    def finish(self, accumulator: Any, n: jax.Array) -> Any:
+    def finish(self, accumulator: PyTree, n: jax.Array) -> PyTree:
         return self.reducer.finish(accumulator, n)
 
-    def pool(self, accumulator: Any, keep: jax.Array, n: jax.Array) -> Pooled:
+    def pool(self, accumulator: PyTree, keep: jax.Array, n: jax.Array) -> Pooled:
         def of(members: jax.Array) -> Pooled:
             kept, left_out = members & keep, members & ~keep
             if can_merge(self.reducer):
@@ -71,7 +71,7 @@ class PooledReducer:
     def merge(self, one: Pooled, other: Pooled) -> Pooled:
         """That of the chains of both, in float64 and without its value."""
 
-        def total(a: Any, b: Any) -> Any:
+        def total(a: jax.Array, b: jax.Array) -> Any:  # an array on the host
             return np.asarray(a, np.int64) + np.asarray(b, np.int64)
 
         return Pooled(
@@ -91,12 +91,12 @@ class PooledReducer:
         return merged._replace(value=function(gathered, merged.num_draws), gathered=gathered)
 
 
-def can_merge(reducer: Any) -> bool:
+def can_merge(reducer: object) -> bool:
     """Whether a pooled result can be merged with that of other chains."""
     return all(hasattr(reducer, name) for name in ("gather", "merge", "conclude"))
 
 
-def pooled(reducer: Any, by: Any = None) -> PooledReducer:
+def pooled(reducer: Reducer, by: Numbers | None = None) -> PooledReducer:
     """One result for all chains that did not diverge, or for each group of them.
 
     Chains keep their own accumulators while they run, and are combined once, at the end: with

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from jlangevin._core.checks import (
     check_made,
     check_tree,
 )
+from jlangevin._core.trees import PyTree
 from jlangevin._core.user_code import shapes_of
 from jlangevin.reducers.base import (
     Reducer,
@@ -34,14 +35,14 @@ __all__ = [
 ]
 
 
-def is_reducer(node: Any) -> bool:
+def is_reducer(node: object) -> TypeGuard[Reducer]:
     return node is not None and isinstance(node, Reducer)  # a protocol, which is slow to ask
 
 
-def check_reducers(reducers: Any) -> None:
+def check_reducers(reducers: PyTree) -> None:
     """Raise TypeError unless `reducers` is a pytree of reducers, which may be empty."""
 
-    def is_end(node: Any) -> bool:
+    def is_end(node: object) -> bool:
         """Whether a node is a reducer or should be one; to JAX it may be a tree without leaves."""
         if node is None or type(node) in (tuple, list, dict):
             return False
@@ -60,12 +61,14 @@ def check_reducers(reducers: Any) -> None:
             )
 
 
-def map_reducers(function: Callable[..., Any], reducers: Any, *accumulators: Any) -> Any:
+def map_reducers(
+    function: Callable[..., PyTree], reducers: PyTree, *accumulators: PyTree
+) -> PyTree:
     """`function(reducer, accumulator)` for every reducer of a pytree of them."""
     return jax.tree.map(function, reducers, *accumulators, is_leaf=is_reducer)
 
 
-def check_num_draws(reducers: Any, num_draws: int) -> None:
+def check_num_draws(reducers: PyTree, num_draws: int) -> None:
     """Raise ValueError if a reducer was made for fewer draws than there will be."""
     for reducer in jax.tree.leaves(reducers, is_leaf=is_reducer):
         inner = reducer.reducer if isinstance(reducer, PooledReducer) else reducer
@@ -76,7 +79,7 @@ def check_num_draws(reducers: Any, num_draws: int) -> None:
             )
 
 
-def check_groups(reducers: Any, num_chains: int) -> None:
+def check_groups(reducers: PyTree, num_chains: int) -> None:
     """Raise ValueError if a reducer has groups for another number of chains."""
     for reducer in jax.tree.leaves(reducers, is_leaf=is_reducer):
         by = reducer.by if isinstance(reducer, PooledReducer) else None
@@ -87,10 +90,10 @@ def check_groups(reducers: Any, num_chains: int) -> None:
             )
 
 
-def groups_of(reducers: Any, part: slice) -> Any:
+def groups_of(reducers: PyTree, part: slice) -> PyTree:
     """`reducers` for some of the chains, with the groups of these."""
 
-    def one(reducer: Any) -> Any:
+    def one(reducer: Reducer) -> Reducer:
         if not isinstance(reducer, PooledReducer) or reducer.by is None:
             return reducer
         groups = jnp.asarray(np.asarray(reducer.by)[part])
@@ -99,7 +102,7 @@ def groups_of(reducers: Any, part: slice) -> Any:
     return map_reducers(one, reducers)
 
 
-def check_functions(reducers: Any, state: Any) -> None:
+def check_functions(reducers: PyTree, state: PyTree) -> None:
     """Run the functions of `reducers` on the shapes of one chain's kernel state.
 
     Raises:
@@ -127,10 +130,12 @@ def check_functions(reducers: Any, state: Any) -> None:
             shapes_of(f"{name} finish", "accumulator and n", reducer.finish, begun, n)
 
 
-def finish_reducers(reducers: Any, accumulators: Any, keep: jax.Array, n: jax.Array) -> Any:
+def finish_reducers(
+    reducers: PyTree, accumulators: PyTree, keep: jax.Array, n: jax.Array
+) -> PyTree:
     """The results, from accumulators with a leading chain axis."""
 
-    def one(reducer: Any, accumulator: Any) -> Any:
+    def one(reducer: Reducer, accumulator: PyTree) -> PyTree:
         if isinstance(reducer, PooledReducer):
             return reducer.pool(accumulator, keep, n)
         return jax.vmap(reducer.finish, in_axes=(0, None))(accumulator, n)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from jlangevin import noise
 from jlangevin._core.checks import check_count, check_flag
@@ -64,14 +64,18 @@ def as_plan(num_steps: int, burn_in: int, thin: int, remat: bool) -> Plan:
     return Plan(num_steps, burn_in, thin, check_flag("remat", remat))
 
 
-def check_observe(observe: Any) -> None:
+def check_observe(observe: object) -> None:
     """Raise TypeError unless `observe` can be called, or is None."""
     if observe is not None and not callable(observe):
         raise TypeError(f"observe: expected a function of the kernel state or None, got {observe}")
 
 
 def as_block_options(
-    on_divergence: str, progress: Any, block_steps: Any, checkpoint: Any, every: Any
+    on_divergence: str,
+    progress: bool | str,
+    block_steps: int | None,
+    checkpoint: str | os.PathLike[str] | None,
+    every: int | None,
 ) -> BlockOptions:
     if on_divergence not in ("report", "raise", "ignore"):
         raise ValueError(
@@ -80,23 +84,22 @@ def as_block_options(
     progress = check_progress(progress)
     if block_steps is not None:
         block_steps = check_count("block_steps", block_steps, minimum=1)
-    if checkpoint is not None:
-        checkpoint = as_folder(checkpoint)
+    folder = None if checkpoint is None else as_folder(checkpoint)
     if every is not None:
         every = check_count("every", every, minimum=1)
-        if checkpoint is None:
+        if folder is None:
             raise ValueError("every: needs checkpoint=…, a folder to save checkpoints in")
-    return BlockOptions(on_divergence, progress, block_steps, checkpoint, every)
+    return BlockOptions(on_divergence, progress, block_steps, folder, every)
 
 
-def check_progress(progress: Any) -> bool | str:
+def check_progress(progress: object) -> bool | str:
     """`progress`, if it is a bool or "always"."""
     if isinstance(progress, str) and progress == "always":
         return progress
     return check_flag("progress", progress, also=', or "always"')
 
 
-def as_folder(checkpoint: Any) -> Path:
+def as_folder(checkpoint: object) -> Path:
     """`checkpoint` as a path; ~ is the home folder."""
     if not isinstance(checkpoint, str | bytes | os.PathLike):
         raise TypeError(f"checkpoint: expected the path of a folder, got {checkpoint!r}")

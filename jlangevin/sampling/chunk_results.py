@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import KeyPath
+from jax.typing import ArrayLike
+from numpy.typing import NDArray
 
 from jlangevin._core import trees
 from jlangevin._core.trees import PyTree
 from jlangevin._core.user_code import check_returned, note_on_errors
+from jlangevin.reducers.base import Reducer
 from jlangevin.reducers.merge import merged
 from jlangevin.reducers.pooled import PooledReducer
 from jlangevin.reducers.pytree import map_reducers
@@ -23,8 +27,8 @@ __all__ = ["Chunked", "Left", "check_alike", "left_by", "put_together"]
 class Chunked(NamedTuple):
     """What `sample_in_chunks` returns, on the host."""
 
-    kept: Any  # what `keep` returned, of all chains
-    summary: Any  # the reducers' results, of all chains
+    kept: PyTree  # what `keep` returned, of all chains
+    summary: PyTree  # the reducers' results, of all chains
     num_chains: int  # that were run
     num_divergent: int
     acceptance_rate: float | None  # the mean over chains, None if the kernel does not reject
@@ -34,7 +38,7 @@ class Chunked(NamedTuple):
 class _Shared(NamedTuple):
     """A number that is the same in every chunk; (chunk,)."""
 
-    value: Any
+    value: jax.Array
 
 
 class Left(NamedTuple):
@@ -43,25 +47,25 @@ class Left(NamedTuple):
     Leaves are (chain, …) where they belong to chains, and (chunk, …) where they belong to chunks.
     """
 
-    kept: Any
-    summary: Any
-    num_chains: Any
-    num_divergent: Any
-    acceptance_rate: Any
+    kept: PyTree
+    summary: PyTree
+    num_chains: jax.Array
+    num_divergent: jax.Array
+    acceptance_rate: jax.Array | None
 
-    def shown(self) -> dict[str, Any]:
+    def shown(self) -> dict[str, object]:
         """What stands beside the progress bar."""
-        shown: dict[str, Any] = {"divergent": int(self.num_divergent[-1])}
+        shown: dict[str, object] = {"divergent": int(self.num_divergent[-1])}
         if self.acceptance_rate is not None:
             shown["acceptance"] = f"{float(self.acceptance_rate[-1]):.2f}"
         return shown
 
 
-def left_by(run: Run, reducers: Any, keep: Callable[[Run], PyTree] | None) -> Left:
+def left_by(run: Run, reducers: PyTree, keep: Callable[[Run], PyTree] | None) -> Left:
     """What is left of a chunk, whose `run` may be traced."""
     count = run.state.streams.high.shape[0]
 
-    def rows(path: Any, leaf: Any) -> Any:
+    def rows(path: KeyPath[Any], leaf: ArrayLike) -> ArrayLike | _Shared:
         if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             raise TypeError(
                 "keep: NumPy has no keys, and what is kept is on the host; return "
@@ -77,7 +81,7 @@ def left_by(run: Run, reducers: Any, keep: Callable[[Run], PyTree] | None) -> Le
             )
         return leaf
 
-    def one(reducer: Any, result: Any) -> Any:
+    def one(reducer: Reducer, result: PyTree) -> PyTree:
         if not isinstance(reducer, PooledReducer):
             return result
         return jax.tree.map(lambda x: x[None], result._replace(value=None))
@@ -97,7 +101,7 @@ def left_by(run: Run, reducers: Any, keep: Callable[[Run], PyTree] | None) -> Le
     return left if not trees.is_concrete(left) else jax.tree.map(_on_host, left)
 
 
-def _on_host(leaf: Any) -> Any:
+def _on_host(leaf: jax.Array) -> NDArray[Any]:
     if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
         raise ValueError(
             "sharding: chunks come to the host of one process; let each process run chains of its "
@@ -131,21 +135,21 @@ def check_alike(first: Left, left: Left) -> None:
                 )
 
 
-def _is_shared(node: Any) -> bool:
+def _is_shared(node: object) -> TypeGuard[_Shared]:
     return isinstance(node, _Shared)
 
 
-def _shown(kept: Any) -> str:
+def _shown(kept: PyTree) -> str:
     return trees.shown(
         jax.tree.map(lambda x: x.value[0] if _is_shared(x) else x, kept, is_leaf=_is_shared)
     )
 
 
-def put_together(left: list[Left], reducers: Any, interrupted: bool) -> Chunked:
-    def whole(*parts: Any) -> Any:
+def put_together(left: list[Left], reducers: PyTree, interrupted: bool) -> Chunked:
+    def whole(*parts: PyTree) -> PyTree:
         return parts[0].value[0] if _is_shared(parts[0]) else np.concatenate(parts)
 
-    def summary(reducer: Any, *parts: Any) -> Any:
+    def summary(reducer: Reducer, *parts: PyTree) -> PyTree:
         if not isinstance(reducer, PooledReducer):
             return merged(reducer, parts)
         stacked = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
@@ -166,5 +170,5 @@ def put_together(left: list[Left], reducers: Any, interrupted: bool) -> Chunked:
     )
 
 
-def _row(stacked: Any, number: int) -> Any:
+def _row(stacked: PyTree, number: int) -> PyTree:
     return jax.tree.map(lambda leaf: leaf[number], stacked)

@@ -7,8 +7,9 @@ import math
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
+from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -18,8 +19,9 @@ from jax.sharding import Mesh, NamedSharding
 from jlangevin._core import xla
 from jlangevin._core.checks import check_count, check_key, check_known
 from jlangevin._core.each import check_rows, rows_of
-from jlangevin._core.trees import Parted, PyTree
+from jlangevin._core.trees import Numbers, Parted, PyTree
 from jlangevin._core.warn import warn
+from jlangevin.distribution import Drawable
 from jlangevin.energies.base import Energy
 from jlangevin.errors import InterruptedWarning, MiscompiledWarning
 from jlangevin.kernels.base import Kernel
@@ -37,6 +39,11 @@ from jlangevin.sampling.progress import Progress
 from jlangevin.sampling.run import Run
 from jlangevin.sampling.start import as_start, as_streams
 
+if TYPE_CHECKING:
+    from jlangevin.sampling.checkpoint import Store
+
+T = TypeVar("T")
+
 __all__ = ["sample_in_chunks"]
 
 
@@ -44,22 +51,22 @@ def sample_in_chunks(
     key: jax.Array,
     energy: Energy,
     kernel: Kernel,
-    init: Any,
+    init: Drawable | PyTree,
     *,
     chunk_size: int,
     num_steps: int,
     num_chains: int | None = None,
-    chains: Any = None,
+    chains: Numbers | None = None,
     burn_in: int = 0,
     thin: int = 1,
-    observe: Callable[[Any], PyTree] | None = None,
-    reducers: Any = None,
+    observe: Callable[[PyTree], PyTree] | None = None,
+    reducers: PyTree = None,
     keep: Callable[[Run], PyTree] | None = None,
     visit: Callable[[Run], None] | None = None,
     sharding: Mesh | NamedSharding | None = None,
     on_divergence: OnDivergence = "report",
     progress: bool | Literal["always"] = False,
-    checkpoint: Any = None,
+    checkpoint: str | PathLike[str] | None = None,
     every: int | None = None,
 ) -> Chunked:
     """`sample` for chains that do not fit into memory at once: `chunk_size` of them at a time.
@@ -186,14 +193,16 @@ def sample_in_chunks(
     return result
 
 
-def _shapes_of(function: Callable[[], Any]) -> Any:
+def _shapes_of(function: Callable[[], T]) -> T:
     with warnings.catch_warnings():
         # It is for programs without our options, which would run.
         warnings.simplefilter("ignore", MiscompiledWarning)
         return jax.eval_shape(function)
 
 
-def _store(path: Path, of: dict[str, Any], numbers: dict[str, int], total: int, like: Any) -> Any:
+def _store(
+    path: Path, of: dict[str, PyTree], numbers: dict[str, int], total: int, like: PyTree
+) -> Store:
     """The checkpoints of a run in chunks; `like` has the structure of what a chunk leaves."""
     from jlangevin.sampling.checkpoint import Store, digests, short_reprs
 
@@ -252,7 +261,12 @@ class _Done(NamedTuple):
     step: jax.Array  # int32, the number of chunks that a checkpoint has
 
 
-def _check_something_stays(observe: Any, reducers: Any, keep: Any, visit: Any) -> None:
+def _check_something_stays(
+    observe: Callable[[PyTree], PyTree] | None,
+    reducers: PyTree,
+    keep: Callable[[Run], PyTree] | None,
+    visit: Callable[[Run], None] | None,
+) -> None:
     """Raise ValueError if nothing, or no draw, would be left of a chunk."""
     if keep is None and visit is None:
         if not jax.tree.leaves(reducers, is_leaf=is_reducer):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -73,7 +73,7 @@ class Counted(Steps):
         return lax.while_loop(lambda moving: in_block(moving[0]), partial(turn, step), moving)
 
     def step_and_record(
-        self, step: Callable[..., Any], moving: tuple[Carry, PyTree]
+        self, step: Callable[..., Carry], moving: tuple[Carry, PyTree]
     ) -> tuple[Carry, PyTree]:
         """One step, after which the state is recorded; during burn-in the record is discarded."""
         carry, draws = step(moving[0]), moving[1]
@@ -85,7 +85,7 @@ class Counted(Steps):
     def step_until_due(
         self,
         in_block: Callable[[Carry], jax.Array],
-        step: Callable[..., Any],
+        step: Callable[..., Carry],
         moving: tuple[Carry, PyTree],
     ) -> tuple[Carry, PyTree]:
         """Steps until a state is to be recorded or the block ends.

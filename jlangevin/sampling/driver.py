@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from os import PathLike
 from typing import Any, Literal
 
 import jax
@@ -15,7 +16,8 @@ from jlangevin._core import trees
 from jlangevin._core.checks import check_key, check_width
 from jlangevin._core.compiling import result_shapes
 from jlangevin._core.each import check_rows
-from jlangevin._core.trees import Parted, PyTree
+from jlangevin._core.trees import Numbers, Parted, PyTree
+from jlangevin.distribution import Drawable
 from jlangevin.energies.base import Energy, check_callable
 from jlangevin.kernels.base import Kernel, check_kernel, position
 from jlangevin.reducers.pytree import (
@@ -38,20 +40,20 @@ def sample(
     key: jax.Array,
     energy: Energy,
     kernel: Kernel,
-    init: Any,
+    init: Drawable | PyTree,
     *,
     num_steps: int,
     num_chains: int | None = None,
-    chains: Any = None,
+    chains: Numbers | None = None,
     burn_in: int = 0,
     thin: int = 1,
-    observe: Callable[[Any], PyTree] | None = position,
-    reducers: Any = None,
+    observe: Callable[[PyTree], PyTree] | None = position,
+    reducers: PyTree = None,
     sharding: Mesh | NamedSharding | None = None,
     on_divergence: OnDivergence = "report",
     progress: bool | Literal["always"] = False,
     block_steps: int | None = None,
-    checkpoint: Any = None,
+    checkpoint: str | PathLike[str] | None = None,
     every: int | None = None,
     remat: bool = False,
 ) -> Run:
@@ -167,8 +169,8 @@ def resume(
     num_steps: int,
     burn_in: int = 0,
     thin: int = 1,
-    observe: Callable[[Any], PyTree] | None = position,
-    reducers: Any = None,
+    observe: Callable[[PyTree], PyTree] | None = position,
+    reducers: PyTree = None,
     on_divergence: OnDivergence = "report",
     progress: bool | Literal["always"] = False,
     block_steps: int | None = None,
@@ -251,7 +253,7 @@ def _check_state(state: SamplerState) -> None:
     check_width(state=state)
 
 
-def _continue_reducers(state: SamplerState, reducers: Any) -> SamplerState:
+def _continue_reducers(state: SamplerState, reducers: PyTree) -> SamplerState:
     """`state` with accumulators for `reducers`: its own, or new ones if it has none."""
     if not jax.tree.leaves(state.reducers):
         none: Any = np.int32(0)

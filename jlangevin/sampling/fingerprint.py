@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from numpy.typing import NDArray
 
 from jlangevin._core.compiling import compiled
 from jlangevin._core.contents import Description, digest
@@ -77,7 +78,7 @@ class _PortableDescription(Description):
         rest = ["array" if leaf is ARRAY else self.of(leaf) for leaf in structure.rest]
         return f"{self.treedef(structure.treedef)} {rest}"
 
-    def _array(self, array: Any) -> str:
+    def _array(self, array: jax.Array | NDArray[Any]) -> str:
         if isinstance(array, jax.Array):
             return f"array {array.shape} {array.dtype} {checksums([array])}"
         plain = array.dtype.kind in "biufcmMSUV"

@@ -8,16 +8,16 @@ from __future__ import annotations
 import contextlib
 import enum
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jlangevin._core.compiling import compiled
-from jlangevin._core.trees import PyTree
+from jlangevin._core.trees import MaybeArray, PyTree
 from jlangevin.errors import NoEnergyError
-from jlangevin.kernels.base import layers
+from jlangevin.kernels.base import Hyper, layers
 from jlangevin.sampling.state import Tally
 
 __all__ = [
@@ -95,7 +95,7 @@ def chains_finite(tree: PyTree) -> jax.Array:
     return jnp.all(jnp.stack(checks), axis=0) if checks else jnp.array(True)
 
 
-def first_fault(values: tuple[PyTree, Any, PyTree], state: Any = None) -> jax.Array:
+def first_fault(values: tuple[PyTree, jax.Array | None, PyTree], state: PyTree = None) -> jax.Array:
     """The number of the first part of each chain that is not finite, or -1.
 
     The parts are the leaves of the position, the energy, the leaves of its gradient, and `state`.
@@ -113,13 +113,13 @@ class Health(NamedTuple):
 
     num_divergent: jax.Array  # int32, 1 for a chain that is DIVERGED or OUTSIDE
     signs: jax.Array  # int32, made of `Sign`
-    blur: Any  # eps |E| / T where the kernel weighs energies, else None
+    blur: MaybeArray  # eps |E| / T where the kernel weighs energies, else None
 
 
 def examine(
-    temperature: Any,
+    temperature: MaybeArray,
     energies: Callable[[PyTree], jax.Array],
-    state: Any,
+    state: PyTree,
     tally: Tally,
     weighs_energies: bool,
 ) -> Health:
@@ -148,13 +148,13 @@ def examine(
     return Health(lost.astype(jnp.int32), signs, blur)
 
 
-def temperature_of(kernel: Any) -> Any:
+def temperature_of(kernel: object) -> Hyper:
     """That of the outermost layer that has one, or None."""
     temperatures = (layer.temperature for layer in layers(kernel) if hasattr(layer, "temperature"))
     return next(temperatures, None)
 
 
-def _blur(temperature: Any, values: jax.Array, finite: jax.Array) -> jax.Array | None:
+def _blur(temperature: MaybeArray, values: jax.Array, finite: jax.Array) -> jax.Array | None:
     """eps |E| / T, or 0 where that is not defined; None for a kernel without T."""
     if temperature is None:
         return None

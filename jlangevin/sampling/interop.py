@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import NDArray
 
 from jlangevin._core import trees
 from jlangevin._core.each import check_rows
+from jlangevin._core.trees import PyTree
 from jlangevin.energies.base import Energy, check_callable, check_energy_on
-from jlangevin.kernels.base import Info
+from jlangevin.kernels.base import Info, Position
 from jlangevin.sampling.state import SamplerState, Setup
 
+if TYPE_CHECKING:
+    import arviz
+    import xarray
+
 __all__ = ["to_datatree", "to_inference_data"]
+
+
+Coords: TypeAlias = Mapping[str, Sequence[object]]
+"""The coordinates of each dimension, by its name."""
+
+Dims: TypeAlias = Mapping[str, Sequence[str]]
+"""For each variable, the names of its dimensions after (chain, draw)."""
 
 
 class Finished(Protocol):
     """The members of a `Run` that are used here."""
 
     @property
-    def draws(self) -> Any: ...
+    def draws(self) -> PyTree: ...
     @property
     def info(self) -> Info: ...
     @property
@@ -30,10 +43,12 @@ class Finished(Protocol):
     @property
     def thin(self) -> int: ...
     @property
-    def position(self) -> Any: ...
+    def position(self) -> Position: ...
 
 
-def to_datatree(run: Finished, energy: Any, coords: Any, dims: Any) -> Any:
+def to_datatree(
+    run: Finished, energy: Energy | None, coords: Coords | None, dims: Dims | None
+) -> xarray.DataTree:
     """See `Run.to_datatree`."""
     try:
         import arviz_base
@@ -46,7 +61,9 @@ def to_datatree(run: Finished, energy: Any, coords: Any, dims: Any) -> Any:
     return xarray.DataTree.from_dict(groups)
 
 
-def to_inference_data(run: Finished, energy: Any, coords: Any, dims: Any) -> Any:
+def to_inference_data(
+    run: Finished, energy: Energy | None, coords: Coords | None, dims: Dims | None
+) -> arviz.InferenceData:
     """See `Run.to_inference_data`."""
     wanted = "an InferenceData needs an ArviZ before 1: pip install 'arviz<1', or use to_datatree"
     try:
@@ -59,7 +76,11 @@ def to_inference_data(run: Finished, energy: Any, coords: Any, dims: Any) -> Any
 
 
 def _groups(
-    run: Finished, energy: Any, coords: Any, dims: Any, to_dataset: Callable[..., Any]
+    run: Finished,
+    energy: Energy | None,
+    coords: Coords | None,
+    dims: Dims | None,
+    to_dataset: Callable[..., Any],
 ) -> dict[str, Any]:
     """The datasets of a run under ArviZ's names for them."""
     if run.draws is None:
@@ -68,7 +89,7 @@ def _groups(
             "of the kernel's state, to sample"
         )
     values = None if energy is None else np.asarray(_draw_energies(energy, run.draws))
-    known: dict[str, Any] = {"diverging": _diverging(run, values)}
+    known: dict[str, NDArray[Any]] = {"diverging": _diverging(run, values)}
     if values is not None:
         known["energy"] = values
     variables = _variables(run.draws)
@@ -83,13 +104,15 @@ def _groups(
     return {"posterior": posterior, "sample_stats": stats}
 
 
-def _variables(draws: Any) -> dict[str, Any]:
+def _variables(draws: PyTree) -> dict[str, NDArray[Any]]:
     """The leaves by their names, on the host."""
     names = trees.dotted_names("draws", draws)
     return dict(zip(names, map(np.asarray, jax.tree.leaves(draws)), strict=True))
 
 
-def _check_names(coords: Any, dims: Any, variables: dict[str, Any]) -> None:
+def _check_names(
+    coords: Coords | None, dims: Dims | None, variables: dict[str, NDArray[Any]]
+) -> None:
     """Raise unless `coords` and `dims` fit the variables and their shapes."""
     for name, value in (("coords", coords), ("dims", dims)):
         if value is not None and not isinstance(value, Mapping):
@@ -113,15 +136,15 @@ def _check_names(coords: Any, dims: Any, variables: dict[str, Any]) -> None:
             )
 
 
-def _all_finite(tree: Any, axes: int = 1) -> np.ndarray[Any, Any]:
+def _all_finite(tree: PyTree, axes: int = 1) -> NDArray[np.bool]:
     """Whether all numbers are finite, at each index of the first axes."""
     leaves = map(np.asarray, jax.tree.leaves(tree))
     fine = [np.isfinite(leaf).all(axis=tuple(range(axes, leaf.ndim))) for leaf in leaves]
-    found: np.ndarray[Any, Any] = np.all(fine, axis=0)
+    found: NDArray[np.bool] = np.all(fine, axis=0)
     return found
 
 
-def _diverging(run: Finished, energies: np.ndarray[Any, Any] | None) -> np.ndarray[Any, Any]:
+def _diverging(run: Finished, energies: NDArray[Any] | None) -> NDArray[np.bool]:
     """(chain, draw): whether a draw is not to be trusted, see `Run.to_datatree`."""
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(run.draws)]
     num_draws = leaves[0].shape[1]
@@ -140,7 +163,7 @@ def _diverging(run: Finished, energies: np.ndarray[Any, Any] | None) -> np.ndarr
     return bad
 
 
-def _draw_energies(energy: Energy, draws: Any) -> jax.Array:
+def _draw_energies(energy: Energy, draws: PyTree) -> jax.Array:
     """E of every draw, (chain, draw)."""
     num_chains, num_draws = jax.tree.leaves(draws)[0].shape[:2]
     flat = jax.tree.map(lambda x: x.reshape(num_chains * num_draws, *x.shape[2:]), draws)

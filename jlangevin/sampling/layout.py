@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,8 @@ from jlangevin._core.trees import PyTree
 from jlangevin.sampling.state import SamplerState, Setup, Tally
 
 __all__ = ["Layout", "as_layout", "has_accelerators", "is_accelerator"]
+
+R = TypeVar("R")
 
 
 class Layout(NamedTuple):
@@ -63,7 +65,9 @@ class Layout(NamedTuple):
             rows=rows,
         )
 
-    def spread(self, function: Callable[..., Any], in_specs: Any, out_specs: Any) -> Any:
+    def spread(
+        self, function: Callable[..., R], in_specs: PyTree, out_specs: PyTree
+    ) -> Callable[..., R]:
         """`function` on every device with its own chains, without communication."""
         if self.mesh is None:
             return function
@@ -80,7 +84,7 @@ class Layout(NamedTuple):
             return tree
         sharding = NamedSharding(self.mesh, self.each if chains else self.whole)
 
-        def put(leaf: Any) -> Any:
+        def put(leaf: jax.Array) -> jax.Array:
             if not trees.is_concrete(leaf):
                 return leaf
             leaf = jnp.asarray(leaf)
@@ -110,7 +114,7 @@ def has_accelerators() -> bool:
     return any(map(is_accelerator, jax.devices()))
 
 
-def as_layout(sharding: Any, chained: Any, num_chains: int) -> Layout:
+def as_layout(sharding: Mesh | NamedSharding | None, chained: PyTree, num_chains: int) -> Layout:
     """The layout that `sharding` asks for, or else that of the chains in `chained`."""
     if sharding is None:
         sharding = _sharding_of(chained)

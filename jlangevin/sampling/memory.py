@@ -84,7 +84,7 @@ class _Footprint(NamedTuple):
 
 @cached_while_alive
 def _footprint_of(
-    structure: Any,
+    structure: jax.tree_util.PyTreeDef,
     leaves: AbstractLeaves,
     kernel_described: AbstractParted,
     observe_described: AbstractParted,
@@ -100,7 +100,7 @@ def _footprint_of(
     return _Footprint(_bytes(seen), _bytes(state), _bytes(state.reducers), made)
 
 
-def _observed_draws(observe: Parted, state: Any) -> Any:
+def _observed_draws(observe: Parted, state: PyTree) -> PyTree:
     """What is observed of a state, for all chains."""
     if observe.whole is None:
         return None
@@ -131,7 +131,7 @@ def _with_shapes(described: AbstractParted) -> Parted:
     return Parted([*map(_as_shape, leaves)], structure)
 
 
-def _abstract_leaves(tree: PyTree) -> tuple[Any, AbstractLeaves]:
+def _abstract_leaves(tree: PyTree) -> tuple[jax.tree_util.PyTreeDef, AbstractLeaves]:
     """The structure, and of each leaf all that is static in a program."""
     leaves, structure = jax.tree.flatten(tree)
     return structure, tuple(_abstract_leaf(leaf) for leaf in leaves)

@@ -18,7 +18,7 @@ from jlangevin._core import trees
 from jlangevin._core.compiling import compiled
 from jlangevin._core.trees import Parted, PyTree
 from jlangevin.energies.base import value_and_gradient
-from jlangevin.kernels.base import Rejections
+from jlangevin.kernels.base import Info, Rejections
 from jlangevin.reducers.pytree import check_functions, finish_reducers, map_reducers
 from jlangevin.sampling.counted import CountedSpec
 from jlangevin.sampling.fixed import FixedSpec
@@ -33,7 +33,7 @@ __all__ = ["Outcome", "accumulators", "advance", "begin", "frozen", "summarise"]
 
 @partial(compiled, static_argnames=("layout",))
 def begin(
-    key: jax.Array, stream_ids: Any, start: Parted, setup: Setup, *, layout: Layout
+    key: jax.Array, stream_ids: jax.Array, start: Parted, setup: Setup, *, layout: Layout
 ) -> tuple[SamplerState, jax.Array]:
     """The state before the first step, and for each chain the first non-finite part of it.
 
@@ -59,7 +59,7 @@ def _begin_on_device(
     check_functions(reduce, shapes)
     made = noise.at_step(streams, setup.kernel.whole.init_noise, like, 0, noise.Purpose.INIT)
 
-    def one(rows: PyTree, x: PyTree, z: PyTree) -> tuple[Any, Any, Any]:
+    def one(rows: PyTree, x: PyTree, z: PyTree) -> tuple[PyTree, PyTree, PyTree]:
         energy = setup.energy_for(rows)
         state = setup.kernel_for(rows, jnp.int32(0)).init(energy, x, z)
         sums = map_reducers(lambda r: r.init(state), reduce)
@@ -72,7 +72,7 @@ def _begin_on_device(
     return SamplerState(streams, jnp.int32(0), state, _nothing_yet(info, fault), sums), fault
 
 
-def _nothing_yet(info: Any, each: jax.Array) -> Tally:
+def _nothing_yet(info: Info, each: jax.Array) -> Tally:
     """A tally before the first step, for as many chains as `each` has."""
     acceptance = jax.tree.map(
         lambda x: trees.at_least_float32(jnp.zeros(each.shape, x.dtype)), info.acceptance_rate
@@ -128,12 +128,12 @@ def _expand_to(each: jax.Array, leaf: jax.Array) -> jax.Array:
 
 
 @compiled
-def accumulators(state: Any, given: Parted) -> Any:
+def accumulators(state: PyTree, given: Parted) -> PyTree:
     """The reducers' accumulators before any draw, for kernel states with chains first."""
     return jax.vmap(lambda state: map_reducers(lambda r: r.init(state), given.whole))(state)
 
 
 @compiled
-def summarise(state: SamplerState, num_divergent: jax.Array, given: Parted) -> Any:
+def summarise(state: SamplerState, num_divergent: jax.Array, given: Parted) -> PyTree:
     """The reducers' results. Only here are chains combined."""
     return finish_reducers(given.whole, state.reducers, num_divergent == 0, state.tally.num_draws)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
@@ -47,14 +48,14 @@ class Progress:
         """Show `steps` more of a run, and how its chains are."""
         if not self._shows:
             return
-        shown: dict[str, Any] = {}
+        shown: dict[str, object] = {}
         if health.signs.is_fully_addressable:
             shown["divergent"] = int(np.sum(np.asarray(health.signs) & Sign.DIVERGED > 0))
         if tally.acceptance is not None and tally.acceptance.is_fully_addressable:
             shown["acceptance"] = f"{float(np.mean(tally.acceptance)):.2f}"
         self.advance(steps, shown)
 
-    def advance(self, steps: int, shown: dict[str, Any]) -> None:
+    def advance(self, steps: int, shown: Mapping[str, object]) -> None:
         """Show `steps` more, and what is `shown` beside the bar."""
         if self._shows:
             self._bar.set_postfix(shown, refresh=False)

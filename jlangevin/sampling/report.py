@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import NDArray
 
 from jlangevin._core import trees
 from jlangevin._core.compiling import compiled
@@ -120,7 +119,7 @@ def warn_if_stuck(state: SamplerState, setup: Setup, before: int) -> None:
     warn(message, StuckWarning)
 
 
-def _runs_off(state: SamplerState, setup: Setup, rates: np.ndarray[Any, Any]) -> bool:
+def _runs_off(state: SamplerState, setup: Setup, rates: NDArray[np.floating]) -> bool:
     """Whether chains go where the energy falls without end: they stick there, or are far down."""
     kernel = state.kernel
     slopes, value = (getattr(kernel, name, None) for name in ("gradient", "energy"))
@@ -138,7 +137,9 @@ def _runs_off(state: SamplerState, setup: Setup, rates: np.ndarray[Any, Any]) ->
     return falls_without_end(setup.energies_at, kernel.position, slopes, temperature)
 
 
-def check_start(fault: jax.Array, state: SamplerState, stream_ids: Any) -> None:
+def check_start(
+    fault: jax.Array, state: SamplerState, stream_ids: NDArray[np.integer] | jax.Array
+) -> None:
     """Raise ValueError if chains are not finite at their start: see `first_fault`."""
     if not trees.is_concrete(fault):
         return

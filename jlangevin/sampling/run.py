@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import jax
 
 from jlangevin._core import trees
-from jlangevin._core.trees import pytree_dataclass, static_field
-from jlangevin.kernels.base import Info
+from jlangevin._core.trees import PyTree, pytree_dataclass, static_field
+from jlangevin.energies.base import Energy
+from jlangevin.kernels.base import Info, Position
 from jlangevin.sampling.state import SamplerState
+
+if TYPE_CHECKING:
+    import arviz
+    import xarray
 
 __all__ = ["Run"]
 
@@ -28,9 +34,9 @@ class Run:
         interrupted: whether Ctrl-C ended it before its last step; a loop over runs asks this.
     """
 
-    draws: Any
+    draws: PyTree
     info: Info
-    summary: Any
+    summary: PyTree
     state: SamplerState
     thin: int = static_field(default=1)
     interrupted: bool = static_field(default=False)
@@ -38,7 +44,7 @@ class Run:
     def __repr__(self) -> str:
         """The contents, with shapes and dtypes instead of arrays."""
 
-        def known(leaf: Any) -> bool:
+        def known(leaf: object) -> bool:
             # Reading an array that other processes share would need all of them to take part.
             return (
                 isinstance(leaf, jax.Array)
@@ -64,11 +70,17 @@ class Run:
         return "\n  ".join(["Run", *lines])
 
     @property
-    def position(self) -> Any:
+    def position(self) -> Position:
         """The chains' present positions, leaves of shape (chain, …)."""
         return self.state.kernel.position
 
-    def to_datatree(self, *, energy: Any = None, coords: Any = None, dims: Any = None) -> Any:
+    def to_datatree(
+        self,
+        *,
+        energy: Energy | None = None,
+        coords: Mapping[str, Sequence[object]] | None = None,
+        dims: Mapping[str, Sequence[str]] | None = None,
+    ) -> xarray.DataTree:
         """The draws as an `xarray.DataTree`, for ArviZ from version 1 on.
 
         Its groups are "posterior" and "sample_stats". A leaf of the draws is a variable named by
@@ -102,7 +114,13 @@ class Run:
 
         return interop.to_datatree(self, energy, coords, dims)
 
-    def to_inference_data(self, *, energy: Any = None, coords: Any = None, dims: Any = None) -> Any:
+    def to_inference_data(
+        self,
+        *,
+        energy: Energy | None = None,
+        coords: Mapping[str, Sequence[object]] | None = None,
+        dims: Mapping[str, Sequence[str]] | None = None,
+    ) -> arviz.InferenceData:
         """The draws as an `arviz.InferenceData`, for ArviZ before version 1.
 
         Arguments, groups and variables are those of `to_datatree`.

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
+from numpy.typing import NDArray
 
 from jlangevin import noise
 from jlangevin._core import trees
 from jlangevin._core.checks import check_count, check_made, check_tree
-from jlangevin._core.trees import PyTree, pytree_dataclass
+from jlangevin._core.trees import Numbers, PyTree, pytree_dataclass
 from jlangevin.distribution import Drawable, check_drawable, starts
 from jlangevin.sampling.run import Run
 from jlangevin.sampling.state import SamplerState
+
+P = TypeVar("P")
 
 __all__ = ["Drawn", "Given", "as_start", "as_streams"]
 
@@ -25,7 +29,7 @@ __all__ = ["Drawn", "Given", "as_start", "as_streams"]
 class Drawn:
     """A law from which each chain draws its position, by its own stream."""
 
-    law: Any
+    law: Drawable
     chained = False  # whether its leaves have a chain axis
 
     @property
@@ -49,7 +53,7 @@ class Drawn:
 class Given:
     """The chains' positions, chains first."""
 
-    positions: Any
+    positions: PyTree
     chained = True
 
     def template(self) -> PyTree:
@@ -73,7 +77,9 @@ class Given:
         )
 
 
-def as_start(init: Any, num_chains: Any, chains: Any) -> tuple[int, Drawn | Given]:
+def as_start(
+    init: Drawable | PyTree, num_chains: int | None, chains: NDArray[np.integer] | jax.Array | None
+) -> tuple[int, Drawn | Given]:
     """The number of chains, and where they start."""
     count = None
     check_made("init", init)
@@ -113,7 +119,7 @@ def as_start(init: Any, num_chains: Any, chains: Any) -> tuple[int, Drawn | Give
     return wanted, Drawn(init) if is_law else Given(init)
 
 
-def _check_positions(init: Any) -> PyTree:
+def _check_positions(init: PyTree) -> PyTree:
     """`init`, if it is not a law, as floating arrays with a leading chain axis."""
     if isinstance(init, Run):
         raise TypeError(
@@ -144,9 +150,9 @@ def _check_positions(init: Any) -> PyTree:
     return init
 
 
-def as_streams(chains: Any) -> np.ndarray[Any, Any] | jax.Array:
+def as_streams(chains: Numbers) -> NDArray[np.integer] | jax.Array:
     """The numbers of the streams that are asked for; they are checked unless they are traced."""
-    values = np.asarray(chains) if trees.is_concrete(chains) else chains
+    values: Any = np.asarray(chains) if trees.is_concrete(chains) else chains
     integers = jnp.issubdtype(values.dtype, jnp.integer)
     if values.ndim != 1 or values.size == 0 or not integers:
         raise ValueError(f"chains: expected a non-empty list of integers, got {chains!r}")
@@ -162,7 +168,7 @@ def as_streams(chains: Any) -> np.ndarray[Any, Any] | jax.Array:
     return numbers
 
 
-def _nan_unless_streams(chains: Any, init: Any) -> Any:
+def _nan_unless_streams(chains: NDArray[np.integer] | jax.Array, init: P) -> P:
     """`init`, but NaN if traced `chains` are not distinct or not numbers of streams."""
     if trees.is_concrete(chains):
         return init
@@ -171,7 +177,7 @@ def _nan_unless_streams(chains: Any, init: Any) -> Any:
     if jnp.iinfo(ids.dtype).max >= 2**32:
         fine &= ids[-1] < 2**32
 
-    def keep(leaf: Any) -> Any:
+    def keep(leaf: ArrayLike) -> ArrayLike:
         if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
             return leaf
         return jnp.where(fine, leaf, jnp.nan)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from jlangevin import noise
 from jlangevin._core.each import filled, split
-from jlangevin._core.trees import Parted
+from jlangevin._core.trees import MaybeArray, Parted, PyTree
+from jlangevin.energies.base import Energy
 from jlangevin.energies.traced import mapped, traced_once
-from jlangevin.kernels.base import resolve_schedules
+from jlangevin.kernels.base import Kernel, resolve_schedules
 
 __all__ = ["Plan", "SamplerState", "Setup", "StepRange", "Tally"]
 
@@ -21,8 +24,8 @@ class Tally(NamedTuple):
 
     num_steps: jax.Array  # int32 scalar
     num_draws: jax.Array  # int32 scalar, states that were observed and reduced
-    acceptance: Any  # (chain,), the mean of Info.acceptance_rate, or None
-    rejections: Any  # Rejections, or None
+    acceptance: MaybeArray  # (chain,), the mean of Info.acceptance_rate, or None
+    rejections: PyTree  # Rejections, or None
     first_bad_step: jax.Array  # int32 (chain,), a chain's steps before it diverged, or -1
 
 
@@ -31,9 +34,9 @@ class SamplerState(NamedTuple):
 
     streams: noise.Streams  # the chains' noise
     step: jax.Array  # int32 scalar, steps done so far, burn-in included
-    kernel: Any  # the kernel's state of every chain
+    kernel: PyTree  # the kernel's state of every chain
     tally: Tally
-    reducers: Any  # the reducers' accumulators, None if there are none
+    reducers: PyTree  # the reducers' accumulators, None if there are none
 
 
 class Plan(NamedTuple):
@@ -58,7 +61,9 @@ class StepRange(NamedTuple):
     num_draws: Any
 
     @classmethod
-    def of(cls, plan: Plan, step: Any, num_steps: Any, num_draws: Any) -> StepRange:
+    def of(
+        cls, plan: Plan, step: jax.Array, num_steps: jax.Array, num_draws: jax.Array
+    ) -> StepRange:
         """The range of a plan that starts after `step` steps, with these counts in the tally."""
         begins = step + plan.burn_in
         ends = begins + plan.num_steps
@@ -75,31 +80,37 @@ class Setup(NamedTuple):
     rows: Parted  # what belongs into the slots, (chain, …)
 
     @classmethod
-    def of(cls, energy: Any, kernel: Any, reducers: Any = None, observe: Any = None) -> Setup:
+    def of(
+        cls,
+        energy: Energy,
+        kernel: Kernel | None,
+        reducers: PyTree = None,
+        observe: Callable[[PyTree], PyTree] | None = None,
+    ) -> Setup:
         (energy, kernel), rows = split(energy, kernel)
         return cls(*map(Parted.of, (energy, kernel, reducers, observe, rows)))
 
-    def of_chain(self, number: int) -> tuple[Any, Any]:
+    def of_chain(self, number: int) -> tuple[Energy, Kernel]:
         """The energy and the kernel of one chain, by its place in the run."""
         rows = jax.tree.map(lambda leaf: leaf[number], self.rows.whole)
         return filled(self.energy.whole, rows), filled(self.kernel.whole, rows)
 
-    def energies_at(self, points: Any, chains: Any) -> jax.Array:
+    def energies_at(self, points: PyTree, chains: ArrayLike) -> jax.Array:
         """The energies at points (n, …), in the chains of these n places in the run."""
         given = self.energy.whole, self.rows.whole
         found: jax.Array = mapped(_energy_at, given, (jnp.asarray(chains, jnp.int32), points))
         return found
 
-    def energy_for(self, rows: Any) -> Any:
+    def energy_for(self, rows: PyTree) -> Energy:
         """The energy of a chain with these rows, with its Python code traced once."""
         return traced_once(Parted.of(filled(self.energy.whole, rows)) if rows else self.energy)
 
-    def kernel_for(self, rows: Any, step: Any) -> Any:
+    def kernel_for(self, rows: PyTree, step: jax.Array) -> Kernel:
         """The kernel of a chain with these rows, at a step: its schedules may have rows too."""
         return resolve_schedules(filled(self.kernel.whole, rows), step)
 
 
-def _energy_at(setup: tuple[Any, Any], given: tuple[Any, Any]) -> jax.Array:
+def _energy_at(setup: tuple[Energy, PyTree], given: tuple[jax.Array, PyTree]) -> jax.Array:
     (energy, rows), (chain, point) = setup, given
     value: jax.Array = filled(energy, jax.tree.map(lambda leaf: leaf[chain], rows))(point)
     return value

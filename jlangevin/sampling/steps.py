@@ -27,7 +27,9 @@ from jlangevin._core.user_code import shapes_of
 from jlangevin.energies.base import check_energy
 from jlangevin.energies.traced import traced_once
 from jlangevin.kernels.base import (
+    Hyper,
     Info,
+    Kernel,
     Traits,
     check_step,
     has_schedule,
@@ -35,6 +37,7 @@ from jlangevin.kernels.base import (
     resolve_schedules,
 )
 from jlangevin.noise import Pairs
+from jlangevin.reducers.base import Reducer
 from jlangevin.reducers.pytree import map_reducers
 from jlangevin.sampling.health import Health, chains_finite, examine, temperature_of
 from jlangevin.sampling.state import SamplerState, Setup, StepRange, Tally
@@ -54,9 +57,9 @@ class Carry(NamedTuple):
     """The variables of the loop over steps."""
 
     step: jax.Array  # int32
-    kernel: Any  # chains last, as in all that follows
+    kernel: PyTree  # chains last, as in all that follows
     tally: Tally  # its counts for the whole run have their final values from the start
-    reducers: Any
+    reducers: PyTree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +67,7 @@ class Steps:
     """The constants of the loop over steps."""
 
     setup: Setup
-    rows: Any  # what differs from chain to chain in energy and kernel, chains last
+    rows: PyTree  # what differs from chain to chain in energy and kernel, chains last
     streams: noise.Streams
     like: PyTree  # the position of a single chain, as shapes and dtypes
     records: bool  # whether states on the way are observed or reduced
@@ -110,7 +113,7 @@ class Steps:
         """The state to return, and the chains' health."""
         step = jnp.maximum(self.step_range.ends - 1, 0)
 
-        def temperature(rows: PyTree, _: Any) -> Any:
+        def temperature(rows: PyTree, _: jax.Array) -> Hyper:
             return temperature_of(self.setup.kernel_for(rows, step))
 
         each = jax.vmap(temperature, in_axes=-1)(self.rows, carry.tally.first_bad_step)
@@ -119,12 +122,12 @@ class Steps:
         return SamplerState(self.streams, self.step_range.ends, kernel, carry.tally, sums), health
 
     @property
-    def kernel(self) -> Any:
+    def kernel(self) -> Kernel:
         """With slots, if it differs from chain to chain."""
         return self.setup.kernel.whole
 
     @property
-    def reducers(self) -> Any:
+    def reducers(self) -> PyTree:
         return self.setup.reducers.whole
 
     def energies(self, positions: PyTree) -> jax.Array:
@@ -143,7 +146,7 @@ class Steps:
         steps = _BLOCK_NUMBERS // max(numbers, 1)
         return min(max(steps - steps % 2, MIN_BLOCK_STEPS), _MAX_BLOCK_STEPS)
 
-    def block_noise(self, pair: Any, num_pairs: int) -> Pairs:
+    def block_noise(self, pair: jax.Array | int, num_pairs: int) -> Pairs:
         """The noise of `num_pairs` pairs of steps, from `pair` on."""
         wants = self.kernel.step_noise
         return noise.pairs(self.streams, wants, self.like, pair, max(num_pairs, _MIN_PAIRS))
@@ -155,10 +158,10 @@ class Steps:
         step. Without, they are found later: a state that is not finite must stay so (`Kernel`).
         """
 
-        def sound(kernel: Any, moved: Any) -> Any:
+        def sound(kernel: Kernel, moved: PyTree) -> PyTree:
             return if_sound(kernel, moved) if has_schedule(self.kernel) else moved
 
-        def differing(rows: PyTree, state: Any, xi: PyTree) -> tuple[Any, Info]:
+        def differing(rows: PyTree, state: PyTree, xi: PyTree) -> tuple[PyTree, Info]:
             kernel = self.setup.kernel_for(rows, carry.step)
             moved, info = kernel.step(self.setup.energy_for(rows), state, xi)
             return sound(kernel, moved), info
@@ -202,19 +205,19 @@ class Steps:
         """The carry with the reducers updated."""
         n = self.step_range.num_draws - (self.step_range.ends - carry.step) // self.thin
 
-        def update(reducer: Any, sums: Any) -> Any:
+        def update(reducer: Reducer, sums: PyTree) -> PyTree:
             one = jax.vmap(reducer.update, in_axes=(-1, -1, None), out_axes=-1)
             return one(sums, carry.kernel, n)
 
         return carry._replace(reducers=map_reducers(update, self.reducers, carry.reducers))
 
-    def observed(self, state: Any) -> PyTree:
+    def observed(self, state: PyTree) -> PyTree:
         """What is observed of the states."""
         observe = self.setup.observe.whole
         return None if observe is None else jax.vmap(observe, in_axes=-1, out_axes=-1)(state)
 
 
-def check_on_shapes(setup: Setup, like: PyTree) -> tuple[Any, Info]:
+def check_on_shapes(setup: Setup, like: PyTree) -> tuple[PyTree, Info]:
     """See `check_step`; the first chain serves for all."""
     energy, kernel = setup.of_chain(0)
     check_energy(energy, like)
@@ -222,7 +225,7 @@ def check_on_shapes(setup: Setup, like: PyTree) -> tuple[Any, Info]:
     return check_step(resolve_schedules(kernel, jnp.int32(0)), traced_once(traced), like)
 
 
-def check_observed(observe: Callable[[Any], PyTree], state: Any) -> None:
+def check_observed(observe: Callable[[PyTree], PyTree], state: PyTree) -> None:
     """Run `observe` on the shapes of one chain's kernel state; raises as `shapes_of`."""
     shapes_of("observe", "one chain's kernel state", observe, state)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
+from numpy.typing import NDArray
 
-from jlangevin._core.trees import PyTree
+from jlangevin._core.trees import MaybeArray, PyTree
 
 __all__ = ["IS_IT_MINUS", "falls_without_end", "is_bottomless"]
 
@@ -24,7 +25,10 @@ _FURTHER = (1, 4, 16, 64)  # times as far from the chains' common mean
 
 
 def falls_without_end(
-    energies: Callable[[PyTree, Any], Any], position: PyTree, gradient: PyTree, temperature: float
+    energies: Callable[[PyTree, ArrayLike], ArrayLike],
+    position: PyTree,
+    gradient: PyTree,
+    temperature: float,
 ) -> bool:
     """Whether the energy falls away from the chains' common mean, and further out still.
 
@@ -40,7 +44,7 @@ def falls_without_end(
     if np.mean(virial < 0) < 0.95 or np.median(virial) > -size * temperature:
         return False
 
-    def stretched(leaf: Any) -> jax.Array:
+    def stretched(leaf: ArrayLike) -> jax.Array:
         leaf = np.asarray(leaf)
         mean = np.mean(leaf, axis=0, dtype=np.float64)
         points = [mean + times * (leaf[:_MOST] - mean) for times in _FURTHER]
@@ -53,13 +57,13 @@ def falls_without_end(
     return bool(np.mean(np.all(deeper, axis=0)) >= 0.95)
 
 
-def _rows(tree: PyTree) -> np.ndarray[Any, Any]:
+def _rows(tree: PyTree) -> NDArray[np.float64]:
     """The leaves of each chain side by side."""
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
     rows = [leaf.reshape(len(leaf), -1).astype(np.float64) for leaf in leaves]
     return np.concatenate(rows, axis=1)
 
 
-def is_bottomless(value: Any) -> bool:
+def is_bottomless(value: MaybeArray) -> bool:
     """Whether an energy is so low that nothing is left of T beside it."""
     return bool(value < -1 / float(jnp.finfo(value.dtype).eps))

@@ -1,6 +1,7 @@
 """Chains in chunks: the same chains, with their results merged."""
 
 import shutil
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -307,12 +308,36 @@ def summary_of(reducer, dim=2):
     return jl.sample(KEY, energy, KERNEL, start, **options).summary
 
 
-def edges(highest):
-    return reducers.pooled(reducers.histogram(jnp.linspace(-2.0, highest, 5)))
+class Angle(NamedTuple):
+    """A user's reducer, which knows its own results by their unit."""
 
+    degrees: float
+
+    def init(self, state):
+        return jnp.zeros(())
+
+    def update(self, accumulator, state, n):
+        return accumulator + jnp.arctan2(*state.position) / jnp.pi * self.degrees / 2
+
+    def finish(self, accumulator, n):
+        return {"angle": accumulator / n.astype(float), "turn": jnp.float32(self.degrees)}
+
+    def check_result(self, value):
+        if (value["turn"] != self.degrees).any():
+            raise ValueError("one has another unit")
+
+
+BINS = [reducers.histogram(jnp.linspace(-2.0, highest, 5)) for highest in (2.0, 3.0)]
 
 FOREIGN = {
-    "other edges": (edges(2.0), [edges(2.0), edges(3.0)], "a histogram with other edges"),
+    "other edges": (
+        reducers.pooled(BINS[0]),
+        [reducers.pooled(bins) for bins in BINS],
+        "a histogram with other edges",
+    ),
+    "other edges in each chain": (BINS[0], BINS, "a histogram with other edges"),
+    "other bins": (reducers.histogram(jnp.arange(3.0)), BINS[:1], "a histogram with other edges"),
+    "another unit": (Angle(360.0), [Angle(360.0), Angle(400.0)], "one has another unit"),
     "another reducer": (
         reducers.pooled(reducers.moments()),
         [reducers.pooled(reducers.expectation(jl.position))] * 2,
