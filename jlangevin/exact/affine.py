@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from functools import partial, reduce
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -85,8 +85,8 @@ class ChainMaps(NamedTuple):
 
     init: AffineMap  # from a position to the first state
     step: AffineMap  # from a state to the next
-    state: Any  # one state, as shapes and dtypes
-    position: Any  # one position, likewise
+    state: PyTree  # one state, as shapes and dtypes
+    position: PyTree  # one position, likewise
 
 
 def linearised(kernel: Kernel, energy: Energy, position: PyTree, step: int = 0) -> ChainMaps:
@@ -124,10 +124,10 @@ def derive_maps(
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             raise NotAffineError(f"kernel: its state has a leaf of dtype {leaf.dtype}")
 
-    def from_position(x: PyTree, z: PyTree) -> Any:
+    def from_position(x: PyTree, z: PyTree) -> PyTree:
         return kernel.init(energy, x, z)
 
-    def from_state(state: Any, z: PyTree) -> Any:
+    def from_state(state: PyTree, z: PyTree) -> PyTree:
         return kernel.step(energy, state, z)[0]
 
     init, init_is_affine = _derive(from_position, zeros, init_noise)
@@ -137,7 +137,7 @@ def derive_maps(
 
 
 def _derive(
-    function: Callable[[Any, Any], PyTree], at: PyTree, noise: PyTree, *, each: bool = False
+    function: Callable[[PyTree, PyTree], PyTree], at: PyTree, noise: PyTree, *, each: bool = False
 ) -> tuple[AffineMap, jax.Array]:
     """`function` as an affine map, and whether it is affine.
 

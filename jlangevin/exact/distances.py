@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
@@ -88,6 +86,9 @@ def kl(p: Gaussian | GridLaw, q: Gaussian | GridLaw) -> jax.Array | float:
     return 0.5 * (excess + off + jnp.sum(shift**2))
 
 
+_Pair = tuple[jax.Array, jax.Array]
+
+
 @jax.custom_jvp
 def _bures(s: jax.Array, t: jax.Array) -> jax.Array:
     a, b = _matrix_root(s), _matrix_root(t)
@@ -96,7 +97,7 @@ def _bures(s: jax.Array, t: jax.Array) -> jax.Array:
 
 
 @_bures.defjvp
-def _bures_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+def _bures_jvp(primals: _Pair, tangents: _Pair) -> tuple[jax.Array, jax.Array]:
     # d = tr((I - M) ds) + tr((I - M⁻¹) dt), M the optimal map's matrix, M s M = t.
     (s, t), (ds, dt) = primals, tangents
     half = _matrix_root(s)
@@ -114,7 +115,7 @@ def _matrix_root(s: jax.Array) -> jax.Array:
     return product(vectors * jnp.sqrt(jnp.maximum(values, 0))[None, :], vectors.T)
 
 
-def _checked_means(p: Any, q: Any) -> tuple[jax.Array, jax.Array]:
+def _checked_means(p: Gaussian, q: Gaussian) -> tuple[jax.Array, jax.Array]:
     for name, law in (("p", p), ("q", q)):
         check_gaussian(name, law)
         law.check_single(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -158,6 +158,8 @@ def stationary(kernel: Kernel, energy: Energy, position: PyTree, *, full: bool =
     return _by_doubling(maps, anywhere, 2 ** (_DIGITS - 1), full)
 
 
+_Law = tuple[jax.Array, jax.Array]  # mean and covariance over the raveled state
+
 _DIGITS = 64  # binary digits of a number of steps
 
 
@@ -216,7 +218,13 @@ def _by_doubling(maps: ChainMaps, start: Gaussian, num_steps: int, full: bool) -
 
 @partial(compiled, static_argnames=("full",), quickly=True)
 def _composed(
-    init: AffineMap, step: AffineMap, start: Gaussian, bits: Any, state: Parted, *, full: bool
+    init: AffineMap,
+    step: AffineMap,
+    start: Gaussian,
+    bits: PyTree,
+    state: Parted,
+    *,
+    full: bool,
 ) -> Gaussian:
     law = pushforward(_power(step, bits), *pushforward(init, *_raveled(start)))
     return marginal(state, *law, full)
@@ -227,7 +235,9 @@ def _power(step: AffineMap, bits: jax.Array) -> AffineMap:
     zero = jnp.zeros_like(step.offset)
     identity = AffineMap(jnp.eye(len(zero), dtype=zero.dtype), zero, jnp.zeros_like(step.cov))
 
-    def digit(carry: tuple[AffineMap, Any], bit: jax.Array) -> tuple[Any, None]:
+    def digit(
+        carry: tuple[AffineMap, jax.Array], bit: jax.Array
+    ) -> tuple[tuple[AffineMap, jax.Array], None]:
         power, begun = carry
         twice = lax.cond(begun, lambda p: compose(p, p), lambda p: p, power)
         return (lax.cond(bit, lambda p: compose(p, step), lambda p: p, twice), begun | bit), None
@@ -292,7 +302,9 @@ def _scan_steps(
     scheduled = has_schedule(kernel_parts.whole)
     zeros = trees.zeros(start.mean)
 
-    def one_step(carry: tuple[Any, jax.Array], t: jax.Array) -> tuple[Any, Any]:
+    def one_step(
+        carry: tuple[_Law, jax.Array], t: jax.Array
+    ) -> tuple[tuple[_Law, jax.Array], _Law | None]:
         law, first_bad = carry
         move = constant
         if scheduled:
@@ -324,7 +336,7 @@ def marginal(state: Parted, mean: jax.Array, cov: jax.Array, full: bool) -> Gaus
     return unchecked_gaussian(unravel(mean).position, product(select, cov, select.T))
 
 
-def check_gaussian_start(start: Any) -> None:
+def check_gaussian_start(start: Gaussian) -> None:
     check_gaussian(
         "start",
         start,

@@ -10,9 +10,11 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import NDArray
 
 from jlangevin._core import trees
 from jlangevin._core.each import check_rows, filled, has_each, split
+from jlangevin._core.trees import PyTree
 
 __all__ = ["per_chain"]
 
@@ -40,7 +42,7 @@ def per_chain(function: F) -> F:
         count = len(jax.tree.leaves(rows[0])[0])
         check_rows(count, f"another has {count}", **{name: given[name] for name in names})
 
-        def of_chain(rows: Any) -> Any:
+        def of_chain(rows: PyTree) -> PyTree:
             whole = {name: filled(tree, rows) for name, tree in zip(names, shared, strict=True)}
             return function(**(given | whole))
 
@@ -57,7 +59,7 @@ def per_chain(function: F) -> F:
     return call  # type: ignore[return-value]
 
 
-def _undefined(found: Any) -> np.ndarray[Any, Any]:
+def _undefined(found: PyTree) -> NDArray[np.bool]:
     """Which chains have a number that is not finite."""
     bad = [
         np.asarray(~jnp.isfinite(leaf)).reshape(len(leaf), -1).any(axis=1)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from jlangevin._core import trees
 from jlangevin._core.checks import check_scalar
@@ -23,7 +22,7 @@ __all__ = ["quadratic_form", "target"]
 
 
 @per_chain
-def target(energy: Energy, position: PyTree, temperature: Any = 1.0) -> Gaussian:
+def target(energy: Energy, position: PyTree, temperature: ArrayLike = 1.0) -> Gaussian:
     """The law p ∝ exp(-E/T) of a quadratic energy: N(-A⁻¹ b, T A⁻¹).
 
     Args:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import ArrayLike
 
 from jlangevin._core import trees
 from jlangevin._core.checks import check_no_run, check_tree
 from jlangevin._core.trees import Parted, PyTree
-from jlangevin.energies.base import check_callable, check_energy_on
+from jlangevin.energies.base import Energy, check_callable, check_energy_on
 
 __all__ = [
     "Aux",
@@ -40,11 +41,11 @@ class Aux(NamedTuple):
     """
 
     metrics: dict[str, jax.Array]
-    negatives: Any = None
-    buffer: Any = None
+    negatives: PyTree = None
+    buffer: PyTree = None
 
 
-def as_batch(energy: Any, batch: PyTree) -> PyTree:
+def as_batch(energy: Energy, batch: PyTree) -> PyTree:
     """`batch` as floating arrays whose first axis counts items, each a position of the energy."""
     check_callable(energy)
     batch = as_rows("batch", batch)
@@ -81,7 +82,7 @@ def as_rows(name: str, value: PyTree) -> PyTree:
     return value
 
 
-def _check_fits(energy: Any, batch: PyTree) -> None:
+def _check_fits(energy: Energy, batch: PyTree) -> None:
     """Raise unless `energy` takes one item of `batch`, and gives a scalar for it."""
     try:
         check_energy_on(energy, batch)
@@ -101,7 +102,7 @@ def _check_fits(energy: Any, batch: PyTree) -> None:
         raise
 
 
-def _shape_on(energy: Any, batch: PyTree) -> Any:
+def _shape_on(energy: Energy, batch: PyTree) -> tuple[int, ...] | None:
     """The shape that `energy` gives for the whole batch, or None if it cannot take it."""
     try:
         return jax.eval_shape(energy, trees.struct(batch)).shape
@@ -136,7 +137,7 @@ def held(tree: PyTree) -> PyTree:
     return Parted(arrays, parted.structure).whole
 
 
-def _stopped(leaf: Any) -> Any:
+def _stopped(leaf: ArrayLike) -> ArrayLike:
     floating = hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.inexact)
     return lax.stop_gradient(leaf) if floating else leaf
 

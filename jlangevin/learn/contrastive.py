@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
+from jax.typing import ArrayLike
 
 from jlangevin._core.checks import check_count, check_flag
 from jlangevin._core.trees import PyTree
+from jlangevin.distribution import Drawable
+from jlangevin.energies.base import Energy
 from jlangevin.kernels.base import Kernel
 from jlangevin.learn.base import Aux, as_batch, check_model_like, count
 from jlangevin.learn.negatives import contrast, run_chains
@@ -17,14 +18,14 @@ __all__ = ["contrastive_divergence"]
 
 def contrastive_divergence(
     key: jax.Array,
-    energy: Any,
+    energy: Energy,
     batch: PyTree,
     *,
     kernel: Kernel,
     num_steps: int,
-    init: Any = None,
+    init: Drawable | PyTree | None = None,
     num_negatives: int | None = None,
-    regularization: Any = 0.0,
+    regularization: ArrayLike = 0.0,
     stop_gradient: bool = True,
 ) -> tuple[jax.Array, Aux]:
     """CD-k: the data against where k steps of a chain lead from there (Hinton 2002).

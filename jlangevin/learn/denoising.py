@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from jlangevin._core import trees
 from jlangevin._core.checks import check_key, check_scalar
-from jlangevin._core.trees import PyTree
-from jlangevin.energies.base import check_callable, gradient, level
+from jlangevin._core.trees import Numbers, PyTree
+from jlangevin.energies.base import Energy, check_callable, gradient, level
 from jlangevin.kernels.annealed import as_sigmas
 from jlangevin.learn.base import Aux, as_batch, as_rows, count, normals_like, squares
 
@@ -18,7 +19,7 @@ __all__ = ["denoising_score_matching", "multiscale_score_matching"]
 
 
 def denoising_score_matching(
-    key: jax.Array, energy: Any, batch: PyTree, *, sigma: Any
+    key: jax.Array, energy: Energy, batch: PyTree, *, sigma: ArrayLike
 ) -> tuple[jax.Array, Aux]:
     """The score of data with noise, from the noise that was added (Vincent 2011).
 
@@ -56,7 +57,7 @@ def denoising_score_matching(
 
 
 def multiscale_score_matching(
-    key: jax.Array, energy: Any, batch: PyTree, *, sigmas: Any
+    key: jax.Array, energy: Energy, batch: PyTree, *, sigmas: Numbers
 ) -> tuple[jax.Array, Aux]:
     """Denoising score matching at many levels of noise at once (Song and Ermon 2019).
 
@@ -102,7 +103,9 @@ def multiscale_score_matching(
     return _matched(for_noise, lambda sigma: level(energy, sigma), batch, levels)
 
 
-def _matched(key: jax.Array, at: Any, batch: PyTree, levels: jax.Array) -> tuple[jax.Array, Aux]:
+def _matched(
+    key: jax.Array, at: Callable[[jax.Array], Energy], batch: PyTree, levels: jax.Array
+) -> tuple[jax.Array, Aux]:
     """The loss with `levels` (n,) of the items, and an energy `at(sigma)`."""
     check_key("key", key)
     noise = normals_like(key, batch)

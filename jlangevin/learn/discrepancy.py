@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from jlangevin._core import trees
 from jlangevin._core.checks import check_count, check_key, check_not_negative, check_scalar
 from jlangevin._core.trees import PyTree
+from jlangevin.energies.base import Energy
 from jlangevin.learn.base import Aux, as_batch, normals_like, values
 
 __all__ = ["energy_discrepancy"]
@@ -18,12 +19,12 @@ __all__ = ["energy_discrepancy"]
 
 def energy_discrepancy(
     key: jax.Array,
-    energy: Any,
+    energy: Energy,
     batch: PyTree,
     *,
-    sigma: Any,
+    sigma: ArrayLike,
     num_samples: int = 16,
-    stabilization: Any = 1.0,
+    stabilization: ArrayLike = 1.0,
 ) -> tuple[jax.Array, Aux]:
     """Energy discrepancy with Gaussian noise (Schröder et al. 2023).
 

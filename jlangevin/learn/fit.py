@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any, Literal
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 import numpy as np
+from jax.typing import ArrayLike
+from numpy.typing import NDArray
 
 from jlangevin._core import trees
 from jlangevin._core.checks import check_count, check_key, check_known, check_made
 from jlangevin._core.compiling import result_shapes
 from jlangevin._core.trees import Parted, PyTree, pytree_dataclass, static_field
 from jlangevin._core.warn import warn
+from jlangevin.energies.base import Energy
 from jlangevin.errors import InterruptedWarning, MiscompiledWarning, NonFiniteLossError
-from jlangevin.learn.base import as_rows, check_rows, count
-from jlangevin.learn.model import parameters_of, with_parameters
+from jlangevin.learn.base import Aux, as_rows, check_rows, count
+from jlangevin.learn.model import Places, parameters_of, with_parameters
 from jlangevin.learn.persistent import Buffer
 from jlangevin.learn.updates import Outcome, TrainingState, Work, begin, updates
 from jlangevin.sampling import fingerprint
 from jlangevin.sampling.arguments import as_folder, check_progress
 from jlangevin.sampling.progress import Progress
+
+if TYPE_CHECKING:
+    import optax
 
 __all__ = ["Fit", "fit"]
 
@@ -40,9 +47,9 @@ class Fit:
         interrupted: whether Ctrl-C ended it.
     """
 
-    energy: Any
-    history: dict[str, Any]
-    buffer: Any
+    energy: Any  # of the type of the energy that was given
+    history: dict[str, NDArray[Any]]
+    buffer: PyTree
     num_updates: int = static_field(default=0)
     stopped: bool = static_field(default=False)
     interrupted: bool = static_field(default=False)
@@ -57,19 +64,19 @@ class Fit:
 
 def fit(
     key: jax.Array,
-    energy: Any,
+    energy: Energy,
     data: PyTree,
-    loss: Callable[..., Any],
-    optimizer: Any,
+    loss: Callable[..., tuple[jax.Array, Aux]],
+    optimizer: optax.GradientTransformation,
     *,
     num_updates: int,
     batch_size: int | None = None,
     buffer: Buffer | None = None,
     train: Callable[[str], bool] | None = None,
-    callback: Callable[[Fit], Any] | None = None,
+    callback: Callable[[Fit], bool | None] | None = None,
     every: int | None = None,
     progress: bool | Literal["always"] = False,
-    checkpoint: Any = None,
+    checkpoint: str | PathLike[str] | None = None,
 ) -> Fit:
     """Learn the parameters of an energy or a score.
 
@@ -152,7 +159,7 @@ def fit(
     work = Work(split.energy, Parted.of(loss), Parted.of(optimizer))
     state = begin(split.parameters, work.optimizer, buffer)
 
-    def advance(state: TrainingState, work: Work, number: Any) -> Outcome:
+    def advance(state: TrainingState, work: Work, number: ArrayLike) -> Outcome:
         out: Outcome = updates(
             key,
             state,
@@ -166,7 +173,7 @@ def fit(
         return out
 
     store = None
-    kept: list[Any] = []
+    kept: list[dict[str, NDArray[Any]]] = []
     if checkpoint is not None:
         from jlangevin.sampling.checkpoint import Store
 
@@ -221,13 +228,13 @@ def check_optax() -> None:
         raise ImportError("learning needs Optax, the extra learn: pip install optax") from error
 
 
-def _shown(metrics: dict[str, Any]) -> dict[str, str]:
+def _shown(metrics: dict[str, NDArray[Any]]) -> dict[str, str]:
     """What there is room for beside a bar."""
     names = ("loss", "gradient_norm", "acceptance_rate", "num_divergent")
     return {name: f"{metrics[name][0, -1]:.3g}" for name in names if name in metrics}
 
 
-def _says_stop(answer: Any) -> bool:
+def _says_stop(answer: object) -> bool:
     if answer is None:
         return False
     if not isinstance(answer, bool | np.bool_ | jax.Array) or np.shape(answer) != ():
@@ -237,7 +244,7 @@ def _says_stop(answer: Any) -> bool:
     return bool(answer)
 
 
-def _not_finite(last: dict[str, Any], fit: Fit) -> NonFiniteLossError:
+def _not_finite(last: dict[str, NDArray[Any]], fit: Fit) -> NonFiniteLossError:
     loss, norm = (float(last[name][0, -1]) for name in ("loss", "gradient_norm"))
     others = [
         name
@@ -258,7 +265,12 @@ def _not_finite(last: dict[str, Any], fit: Fit) -> NonFiniteLossError:
 
 
 def _identity(
-    key: jax.Array, state: TrainingState, data: PyTree, work: Work, places: Any, batch_size: Any
+    key: jax.Array,
+    state: TrainingState,
+    data: PyTree,
+    work: Work,
+    places: Places,
+    batch_size: int | None,
 ) -> dict[str, str]:
     """What identifies a run of `fit`: equal for the same call, and only for that."""
     of = {

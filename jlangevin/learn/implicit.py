@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
 from jlangevin._core import trees
 from jlangevin._core.trees import PyTree
-from jlangevin.energies.base import gradient
+from jlangevin.energies.base import Energy, gradient
 from jlangevin.learn.base import Aux, as_batch
 
 __all__ = ["flat_score", "implicit_score_matching", "reported"]
 
 
 def implicit_score_matching(
-    key: jax.Array | None, energy: Any, batch: PyTree
+    key: jax.Array | None, energy: Energy, batch: PyTree
 ) -> tuple[jax.Array, Aux]:
     """Score matching in the form that needs no score of the data (Hyvärinen 2005).
 
@@ -60,7 +60,7 @@ def implicit_score_matching(
     return 0.5 * square + divergence, reported(square, divergence)
 
 
-def flat_score(energy: Any, x: PyTree) -> tuple[Any, jax.Array]:
+def flat_score(energy: Energy, x: PyTree) -> tuple[Callable[[jax.Array], jax.Array], jax.Array]:
     """The score as a function from a vector to a vector, and `x` as a vector."""
     unravel = trees.unraveler(x)
     return lambda flat: -trees.ravel(gradient(energy, unravel(flat))), trees.ravel(x)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
+from jax.typing import ArrayLike
 
 from jlangevin import distribution
 from jlangevin._core.checks import check_count
 from jlangevin._core.trees import PyTree
 from jlangevin.distribution import check_drawable
+from jlangevin.energies.base import Energy
 from jlangevin.learn.base import Aux, as_batch, check_model_like, count, held
 from jlangevin.learn.negatives import contrast
 
@@ -18,11 +18,11 @@ __all__ = ["maximum_likelihood"]
 
 def maximum_likelihood(
     key: jax.Array,
-    energy: Any,
+    energy: Energy,
     batch: PyTree,
     *,
     num_negatives: int | None = None,
-    regularization: Any = 0.0,
+    regularization: ArrayLike = 0.0,
 ) -> tuple[jax.Array, Aux]:
     """The data against exact draws of the model, where it has them.
 

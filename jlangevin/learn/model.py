@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ import numpy as np
 
 from jlangevin._core import trees
 from jlangevin._core.trees import Parted
-from jlangevin.energies.base import check_callable
+from jlangevin.energies.base import Energy, check_callable
 
 __all__ = ["Parameters", "Places", "parameters_of", "with_parameters"]
 
@@ -26,7 +26,7 @@ class Split(NamedTuple):
     parameters: Parameters
 
 
-def parameters_of(energy: Any, train: Callable[[str], bool] | None) -> Split:
+def parameters_of(energy: Energy, train: Callable[[str], bool] | None) -> Split:
     """`energy` in parts: floating arrays for whose names `train` is true are its parameters.
 
     Python's numbers, integers and keys stay as they are. This holds for every pytree, so for the
@@ -64,7 +64,7 @@ def parameters_of(energy: Any, train: Callable[[str], bool] | None) -> Split:
     return Split(parted, places, {name: jnp.asarray(parted.arrays[n]) for n, name in places})
 
 
-def with_parameters(energy: Parted, places: Places, parameters: Parameters) -> Any:
+def with_parameters(energy: Parted, places: Places, parameters: Parameters) -> Energy:
     """The energy, put together again."""
     arrays = list(energy.arrays)
     for number, name in places:

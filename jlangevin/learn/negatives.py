@@ -3,15 +3,18 @@ these."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import ArrayLike
 
 from jlangevin._core import trees
 from jlangevin._core.checks import check_not_negative, check_scalar
 from jlangevin._core.trees import PyTree
+from jlangevin.distribution import Drawable
+from jlangevin.energies.base import Energy
 from jlangevin.kernels.base import Kernel
 from jlangevin.learn.base import held, values
 from jlangevin.sampling import sample
@@ -23,9 +26,9 @@ Metrics = dict[str, jax.Array]
 
 def run_chains(
     key: jax.Array,
-    energy: Any,
+    energy: Energy,
     kernel: Kernel,
-    init: Any,
+    init: Drawable | PyTree,
     num_steps: int,
     *,
     num_chains: int | None = None,
@@ -56,7 +59,7 @@ def run_chains(
 
 
 def contrast(
-    energy: Any, batch: PyTree, negatives: PyTree, regularization: Any
+    energy: Energy, batch: PyTree, negatives: PyTree, regularization: ArrayLike
 ) -> tuple[jax.Array, Metrics]:
     """mean E(x⁺) - mean E(x⁻) + α (mean E(x⁺)² + mean E(x⁻)²), and the metrics of both phases."""
     alpha = check_not_negative("regularization", check_scalar("regularization", regularization))
@@ -75,7 +78,7 @@ def contrast(
     return loss, jax.tree.map(lax.stop_gradient, metrics)
 
 
-def _distance(moment: Any, batch: PyTree, negatives: PyTree) -> jax.Array:
+def _distance(moment: Callable[..., jax.Array], batch: PyTree, negatives: PyTree) -> jax.Array:
     """The root mean square, over coordinates, of the difference in a moment."""
     gaps = jax.tree.map(lambda x, y: moment(x, axis=0) - moment(y, axis=0), batch, negatives)
     square = sum(jnp.sum(lax.stop_gradient(gap) ** 2) for gap in jax.tree.leaves(gaps))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,14 +10,15 @@ import jax.numpy as jnp
 from jlangevin import distribution
 from jlangevin._core.checks import check_count
 from jlangevin._core.trees import PyTree
-from jlangevin.distribution import check_drawable
+from jlangevin.distribution import Drawable, check_drawable
+from jlangevin.energies.base import Energy
 from jlangevin.learn.base import Aux, as_batch, check_model_like, count, held, values
 
 __all__ = ["noise_contrastive"]
 
 
 def noise_contrastive(
-    key: jax.Array, energy: Any, batch: PyTree, *, noise: Any, num_noise: int | None = None
+    key: jax.Array, energy: Energy, batch: PyTree, *, noise: Drawable, num_noise: int | None = None
 ) -> tuple[jax.Array, Aux]:
     """Noise-contrastive estimation (Gutmann and Hyvärinen 2010).
 
@@ -80,7 +80,7 @@ def noise_contrastive(
     return loss, Aux(jax.tree.map(jax.lax.stop_gradient, metrics), draws)
 
 
-def _log_density(law: Any, points: PyTree) -> jax.Array:
+def _log_density(law: PyTree, points: PyTree) -> jax.Array:
     """log q at each of n points."""
     if hasattr(law, "log_prob"):
         found: jax.Array = jax.vmap(law.log_prob)(points)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
 from jlangevin._core import trees
 from jlangevin._core.checks import check_count, check_key
 from jlangevin._core.trees import PyTree
+from jlangevin.energies.base import Energy
 from jlangevin.learn.base import Aux, as_batch, count
 from jlangevin.learn.implicit import flat_score, reported
 
@@ -17,7 +16,7 @@ __all__ = ["sliced_score_matching"]
 
 
 def sliced_score_matching(
-    key: jax.Array, energy: Any, batch: PyTree, *, num_slices: int = 1
+    key: jax.Array, energy: Energy, batch: PyTree, *, num_slices: int = 1
 ) -> tuple[jax.Array, Aux]:
     """Implicit score matching with the divergence estimated along random directions.
 

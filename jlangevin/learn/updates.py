@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import ArrayLike
 
 from jlangevin._core import trees
 from jlangevin._core.compiling import compiled
@@ -26,8 +28,8 @@ class TrainingState(NamedTuple):
 
     step: jax.Array  # int32, updates done
     parameters: Parameters
-    optimizer: Any
-    buffer: Any
+    optimizer: PyTree
+    buffer: PyTree
 
 
 class Outcome(NamedTuple):
@@ -36,6 +38,10 @@ class Outcome(NamedTuple):
     state: TrainingState  # after the last update that was finite
     metrics: dict[str, jax.Array]  # (1, capacity) each, of which the first `num_tried` count
     num_tried: jax.Array  # one more than were done if the last was not finite
+
+
+# The state, what is recorded, updates tried, and whether the last was finite.
+_Loop = tuple[TrainingState, dict[str, jax.Array], jax.Array, jax.Array]
 
 
 class Work(NamedTuple):
@@ -47,7 +53,7 @@ class Work(NamedTuple):
 
 
 @compiled
-def begin(parameters: Parameters, optimizer: Parted, buffer: Any) -> TrainingState:
+def begin(parameters: Parameters, optimizer: Parted, buffer: PyTree) -> TrainingState:
     """The state before the first update."""
     with _allowing_promotion():
         began = optimizer.whole.init(parameters)
@@ -60,7 +66,7 @@ def updates(
     state: TrainingState,
     data: PyTree,
     work: Work,
-    number: Any,
+    number: ArrayLike,
     *,
     places: Places,
     batch_size: int | None,
@@ -73,7 +79,9 @@ def updates(
     """
     loss, optimizer = work.loss.whole, work.optimizer.whole
 
-    def objective(parameters: Parameters, key: jax.Array, batch: PyTree, buffer: Any) -> Any:
+    def objective(
+        parameters: Parameters, key: jax.Array, batch: PyTree, buffer: PyTree
+    ) -> tuple[jax.Array, Aux]:
         energy = with_parameters(work.energy, places, parameters)
         given = (key, energy, batch) if buffer is None else (key, energy, batch, buffer)
         with note_on_errors("by the loss, given a key, the energy and a batch"):
@@ -97,11 +105,11 @@ def updates(
     shapes = jax.eval_shape(one, state)[1]
     record = {name: jnp.zeros((1, capacity), leaf.dtype) for name, leaf in shapes.items()}
 
-    def goes_on(carry: Any) -> Any:
+    def goes_on(carry: _Loop) -> jax.Array:
         _, _, tried, fine = carry
         return (tried < number) & fine
 
-    def body(carry: Any) -> Any:
+    def body(carry: _Loop) -> _Loop:
         state, record, tried, _ = carry
         state, metrics, fine = one(state)
         record = jax.tree.map(lambda r, m: r.at[0, tried].set(m), record, metrics)
@@ -127,12 +135,12 @@ def _norm(tree: PyTree) -> jax.Array:
     return jnp.sqrt(jnp.sum(jnp.stack([square.astype(dtype) for square in squares])))
 
 
-def _allowing_promotion() -> Any:
+def _allowing_promotion() -> AbstractContextManager[None]:
     """Optimisers are not ours, and mix dtypes on purpose."""
     return jax.numpy_dtype_promotion("standard")
 
 
-def _checked(returned: Any, buffer: Any) -> tuple[jax.Array, Aux]:
+def _checked(returned: PyTree, buffer: PyTree) -> tuple[jax.Array, Aux]:
     """What a loss returned, if it is a scalar and an `Aux` of scalars."""
     pair = isinstance(returned, tuple) and len(returned) == 2
     if not pair or not isinstance(returned[1], Aux):
