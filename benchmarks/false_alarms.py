@@ -57,7 +57,7 @@ def invariance(kernel: jl.Kernel, energy: jl.energies.GaussianMixture, num_steps
     )
 
 
-def ksd_test(energy: jl.energies.Analytic, num_draws: int) -> PValue:
+def ksd_test(energy: jl.energies.Quadratic | jl.energies.GaussianMixture, num_draws: int) -> PValue:
     def p_value(seed: int) -> float:
         draws, signs = jax.random.split(jax.random.key(seed))
         x = energy.sample(draws, num_draws)

@@ -16,6 +16,7 @@ import numpy as np
 from jlangevin._core import trees
 from jlangevin._core.checks import check_scalar, or_nan
 from jlangevin._core.listing import listing
+from jlangevin._core.trees import Number
 
 __all__ = ["StepAndTemperature", "from_h", "from_noise_scale", "from_proposal_scale"]
 
@@ -26,8 +27,8 @@ class StepAndTemperature(NamedTuple):
     """The two hyper-parameters of our convention, a tuple to unpack; printed, it says what they
     mean."""
 
-    step_size: Any  # η
-    temperature: Any  # T
+    step_size: Number  # η
+    temperature: Number  # T
 
     def __str__(self) -> str:
         if not trees.is_concrete(self):
@@ -37,7 +38,7 @@ class StepAndTemperature(NamedTuple):
         return f"step size {eta:.4g}, temperature {t:.4g}: chains sample {what}"
 
 
-def _converted(formula: Callable[..., Any], **given: Any) -> Any:
+def _converted(formula: Callable[..., Any], **given: Number) -> Any:
     """`formula` of positive numbers in floats of at least 32 bits, or an error unless positive.
 
     Squares of 8-bit integers would overflow, and those of half-precision floats underflow to 0.
@@ -60,7 +61,7 @@ def _converted(formula: Callable[..., Any], **given: Any) -> Any:
     )
 
 
-def _as_wide_float(value: Any) -> Any:
+def _as_wide_float(value: Number) -> Number:
     if isinstance(value, jax.Array):
         return trees.at_least_float32(value)
     dtype = getattr(value, "dtype", None)
@@ -68,7 +69,7 @@ def _as_wide_float(value: Any) -> Any:
     return value if kept else float(value)
 
 
-def from_h(h: Any) -> Any:
+def from_h(h: Number) -> Number:
     """η = h/2, for the convention x' = x + (h/2) ∇log p(x) + sqrt(h) ξ.
 
     It is used by Welling and Teh (2011), Song and Ermon (2019) with α for h, TensorFlow
@@ -91,7 +92,7 @@ def from_h(h: Any) -> Any:
     return _converted(lambda h: h / 2, h=h)
 
 
-def from_noise_scale(step_size: Any, sigma: Any) -> StepAndTemperature:
+def from_noise_scale(step_size: Number, sigma: Number) -> StepAndTemperature:
     """η and T = σ²/(2η), for the convention x' = x - η ∇E(x) + σ ξ with an independent noise scale.
 
     Energy-based models are often trained this way (Nijkamp, Hill, Zhu and Wu 2019). With noise
@@ -120,7 +121,7 @@ def from_noise_scale(step_size: Any, sigma: Any) -> StepAndTemperature:
     return StepAndTemperature(check_scalar("step_size", step_size, positive=True), temperature)
 
 
-def from_proposal_scale(sigma: Any, temperature: Any = 1.0) -> Any:
+def from_proposal_scale(sigma: Number, temperature: Number = 1.0) -> Number:
     """η = σ²/(2T), for conventions whose step size is the standard deviation of a proposal.
 
     So it is in the `MALA` of flowMC and the `MALAMCMC` of PINTS, x + (σ²/2) ∇log p + σ ξ, and in

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ from jlangevin._core.checks import (
     check_spd,
 )
 from jlangevin._core.compiling import compiled
-from jlangevin._core.trees import Parted, PyTree, pytree_dataclass
+from jlangevin._core.trees import Numbers, Parted, PyTree, pytree_dataclass
 from jlangevin.errors import NoClosedFormError, NotNormalizableError
 from jlangevin.noise import Purpose, Want
 
@@ -40,12 +40,12 @@ class Drawable(Protocol):
         """Shapes and dtypes of one position, as `jax.ShapeDtypeStruct` leaves."""
         ...
 
-    def from_noise(self, noise: Any) -> PyTree:
+    def from_noise(self, noise: PyTree) -> PyTree:
         """One exact draw from noise as declared by `draw_noise`."""
         ...
 
 
-def check_gaussian(name: str, value: Any, hint: str = "") -> None:
+def check_gaussian(name: str, value: object, hint: str = "") -> None:
     """Raise TypeError unless `value` is a `Gaussian`."""
     check_made(name, value)
     if not isinstance(value, Gaussian):
@@ -55,7 +55,7 @@ def check_gaussian(name: str, value: Any, hint: str = "") -> None:
         )
 
 
-def check_drawable(name: str, value: Any) -> None:
+def check_drawable(name: str, value: object) -> None:
     """Raise unless `value` is a law that can be drawn from, and a single one."""
     check_made(name, value)
     if not isinstance(value, Drawable):
@@ -129,7 +129,7 @@ class Gaussian(Drawable):
         (5, 2)
     """
 
-    mean: Any
+    mean: PyTree
     cov: jax.Array
 
     draw_noise = Want.NORMAL
@@ -138,7 +138,7 @@ class Gaussian(Drawable):
     __eq__ = object.__eq__
     __hash__ = object.__hash__
 
-    def __init__(self, mean: PyTree, cov: Any) -> None:
+    def __init__(self, mean: PyTree, cov: Numbers) -> None:
         dtype = trees.common_dtype(mean, cov)
         check_no_half("mean, cov", dtype)
         mean = trees.as_position("mean", mean)

@@ -29,11 +29,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import DTypeLike
 
 from jlangevin._core import trees
 from jlangevin._core.checks import check_key
 from jlangevin._core.listing import listing
-from jlangevin._core.trees import PyTree
+from jlangevin._core.trees import Numbers, PyTree
 
 __all__ = [
     "MAX_SLOTS",
@@ -115,13 +116,13 @@ def threefry2x32(
     return x0, x1
 
 
-def as_stream_numbers(chains: Any) -> np.ndarray[Any, Any] | jax.Array:
+def as_stream_numbers(chains: Numbers) -> np.ndarray[Any, Any] | jax.Array:
     """Stream numbers as an array of uint32, or an error unless they are integers in [0, 2**32).
 
     The range of traced numbers is not checked.
     """
     known = trees.is_concrete(chains)
-    numbers = np.asarray(chains) if known else chains
+    numbers: Any = np.asarray(chains) if known else chains
     if not jnp.issubdtype(numbers.dtype, jnp.integer):
         raise TypeError(
             f"chains: expected integers, got dtype {numbers.dtype}; they are numbers of streams"
@@ -133,7 +134,7 @@ def as_stream_numbers(chains: Any) -> np.ndarray[Any, Any] | jax.Array:
     return numbers.astype(np.uint32)
 
 
-def streams(key: jax.Array, chains: Any) -> Streams:
+def streams(key: jax.Array, chains: Numbers) -> Streams:
     """The streams of `chains` (integers, any shape): the words of `fold_in(key, chain)`."""
     check_key("key", key)
     words = jax.random.key_data(key)
@@ -167,7 +168,7 @@ class Pairs:
         pair, odd = index >> np.uint32(1), index & np.uint32(1)
         axis = -1 if self.pairs_last else 0
 
-        def choose(packed: jax.Array, dtype: Any) -> jax.Array:
+        def choose(packed: jax.Array, dtype: DTypeLike) -> jax.Array:
             if not jnp.issubdtype(packed.dtype, jnp.complexfloating):
                 return jax.random.wrap_key_data(packed[pair, odd], impl="threefry2x32")
             both = lax.dynamic_index_in_dim(packed, pair, axis, keepdims=False)
@@ -184,12 +185,12 @@ def count(wants: PyTree, like: PyTree) -> int:
     return trees.size(like) * sum(numbers)
 
 
-def kind_of_want(want: Any) -> Want:
+def kind_of_want(want: object) -> Want:
     """The kind of noise that a leaf of wants asks for."""
     return _unpack_want(want)[0]
 
 
-def _unpack_want(want: Any) -> tuple[Want, tuple[int, ...]]:
+def _unpack_want(want: object) -> tuple[Want, tuple[int, ...]]:
     """The `Want` inside a leaf of wants, and the axes of the `Many` around it."""
     if isinstance(want, Many):
         inner, axes = _unpack_want(want.want)
@@ -314,7 +315,7 @@ def _normals(
     steps: jax.Array,
     slot: int,
     size: int,
-    dtype: Any,
+    dtype: DTypeLike,
     purpose: Purpose,
     steps_last: bool,
 ) -> jax.Array:
@@ -357,7 +358,7 @@ def _join_words(high: jax.Array, low: jax.Array) -> jax.Array:
     return (high.astype(jnp.uint64) << np.uint64(32)) | low.astype(jnp.uint64)
 
 
-def _uniform_from_word(word: jax.Array, dtype: Any) -> jax.Array:
+def _uniform_from_word(word: jax.Array, dtype: DTypeLike) -> jax.Array:
     """Centres of equal cells of (0, 1), 2**23 or as many as `dtype` resolves; never 0 or 1."""
     bits = min(23, jnp.finfo(dtype).nmant)
     float_type = jnp.float64 if dtype == jnp.float64 else jnp.float32

@@ -6,16 +6,19 @@ instance to accept or reject, is refused with a named error while it is traced.
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
+from numpy.typing import NDArray
 
 from jlangevin._core import trees
 from jlangevin._core.checks import as_array, check_made, check_scalar, or_nan
 from jlangevin._core.listing import listing
-from jlangevin._core.trees import PyTree, pytree_dataclass, static_field
+from jlangevin._core.trees import Numbers, PyTree, pytree_dataclass, static_field
 from jlangevin.energies.base import GivenGradient
 
 __all__ = [
@@ -33,6 +36,9 @@ __dir__ = listing(__all__)
 Predicts = Literal["noise", "score"]
 
 
+A = TypeVar("A", jax.Array, NDArray[np.float64])
+
+
 @pytree_dataclass
 class Score(GivenGradient):
     """See `score`."""
@@ -43,7 +49,7 @@ class Score(GivenGradient):
         return jax.tree.map(jnp.negative, self.function(position))
 
 
-def score(function: Any) -> Score:
+def score(function: Callable[[PyTree], PyTree]) -> Score:
     """A stand-in for an energy E whose score alone is known.
 
         s(x) = ∇ log p(x) = -∇E(x)
@@ -82,12 +88,12 @@ class LevelScore(GivenGradient):
     def gradient(self, position: PyTree) -> PyTree:
         return jax.tree.map(jnp.negative, self.function(position, self.sigma))
 
-    def at(self, sigma: Any) -> LevelScore:
+    def at(self, sigma: ArrayLike) -> LevelScore:
         """The same at another level."""
         return LevelScore(self.function, sigma)
 
 
-def level_score(function: Any, sigma: Any) -> LevelScore:
+def level_score(function: Callable[[PyTree, jax.Array], PyTree], sigma: ArrayLike) -> LevelScore:
     """The score of a density smoothed by noise of any level, set to one of them.
 
         s(x, σ) = ∇ log ∫ p(y) N(x; y, σ² I) dy
@@ -138,7 +144,7 @@ class VariancePreserving(GivenGradient):
 
         return times(factor, self.function(times(kept, position), t))
 
-    def at(self, sigma: Any) -> VariancePreserving:
+    def at(self, sigma: ArrayLike) -> VariancePreserving:
         """The same at another level, which has to be one of the model's."""
         level = jnp.asarray(sigma, self.rising.dtype)
 
@@ -162,7 +168,11 @@ _SAME_LEVEL = 1e-5  # relative; levels of a model are about 1e-2 apart
 
 
 def from_variance_preserving(
-    function: Any, alpha_bar: Any, sigma: Any = None, *, predicts: Predicts = "noise"
+    function: Callable[[PyTree, jax.Array], PyTree],
+    alpha_bar: Numbers,
+    sigma: ArrayLike | None = None,
+    *,
+    predicts: Predicts = "noise",
 ) -> VariancePreserving:
     """A `level_score` made of a model that was trained on data whose variance is preserved.
 
@@ -212,9 +222,8 @@ def from_variance_preserving(
     if trees.is_concrete(alpha_bar):
         as_array("alpha_bar", alpha_bar, ndim=1)
         dtype = trees.common_dtype(alpha_bar)
-        kept = np.asarray(alpha_bar, np.float64)
-        kept = _check_alpha_bar(kept)
-        rising = jnp.asarray(np.sqrt((1 - kept) / kept), dtype)
+        known = _check_alpha_bar(np.asarray(alpha_bar, np.float64))
+        rising = jnp.asarray(np.sqrt((1 - known) / known), dtype)
     else:
         kept = _check_alpha_bar(as_array("alpha_bar", alpha_bar, ndim=1))
         rising = jnp.sqrt((1 - kept) / kept)
@@ -222,7 +231,7 @@ def from_variance_preserving(
     return made if sigma is None else made.at(check_scalar("sigma", sigma, positive=True))
 
 
-def _check_alpha_bar(values: Any) -> Any:
+def _check_alpha_bar(values: A) -> A:
     if len(values) == 0:
         raise ValueError("alpha_bar: expected at least one level")
     return or_nan(
@@ -235,7 +244,7 @@ def _check_alpha_bar(values: Any) -> Any:
     )
 
 
-def _check_callable(function: Any) -> None:
+def _check_callable(function: object) -> None:
     check_made("function", function)
     if isinstance(function, GivenGradient):
         raise TypeError(

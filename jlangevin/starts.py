@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import ndtr
+from numpy.typing import NDArray
 
 from jlangevin import noise
 from jlangevin._core import trees
@@ -32,9 +33,9 @@ _ATTEMPTS = 100
 class Uniform:
     """See `uniform`."""
 
-    low: Any
-    high: Any
-    like: Any  # a position, which gives shapes and dtypes
+    low: PyTree
+    high: PyTree
+    like: PyTree  # a position, which gives shapes and dtypes
 
     draw_noise: ClassVar[PyTree] = Want.NORMAL
 
@@ -49,7 +50,7 @@ class Uniform:
         return jax.tree.map(place, noise)
 
 
-def uniform(low: Any = -2.0, high: Any = 2.0, *, like: Any) -> Uniform:
+def uniform(low: PyTree = -2.0, high: PyTree = 2.0, *, like: PyTree) -> Uniform:
     """The uniform law on a box, to start from: each element of a position is in [low, high].
 
     Stan and NumPyro start in [-2, 2], in coordinates without walls.
@@ -87,7 +88,7 @@ def uniform(low: Any = -2.0, high: Any = 2.0, *, like: Any) -> Uniform:
 class Starts(NamedTuple):
     """What `draw` returns."""
 
-    positions: Any  # leaves of shape (chain, …)
+    positions: PyTree  # leaves of shape (chain, …)
     redrawn: np.ndarray[Any, Any]  # bool (chain,), whether a first draw was not finite
 
 
@@ -131,7 +132,7 @@ def draw(key: jax.Array, energy: Energy, law: Drawable, num_chains: int) -> Star
             return Starts(jax.device_put(positions), redrawn)
         others, fault = jax.device_get(_drawn(*given, ids, np.int32(attempt)))
 
-        def choose(old: Any, new: Any) -> Any:
+        def choose(old: NDArray[Any], new: NDArray[Any]) -> NDArray[Any]:
             return np.where(bad.reshape(-1, *[1] * (old.ndim - 1)), new, old)  # noqa: B023
 
         positions = jax.tree.map(choose, positions, others)
@@ -152,7 +153,7 @@ def _drawn(
     check_energy(energy.whole, trees.one_chain(positions, -1))
     shared = traced_once(energy)
 
-    def at(x: PyTree) -> Any:
+    def at(x: PyTree) -> PyTree:
         return x, *value_and_gradient(shared, x)
 
     return trees.chains_first(positions), first_fault(jax.vmap(at, -1, -1)(positions))

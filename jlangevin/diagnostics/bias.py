@@ -19,6 +19,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
 from jlangevin import energies, exact
@@ -32,6 +33,7 @@ from jlangevin._core.checks import (
     check_scalar,
     check_spd,
 )
+from jlangevin._core.trees import Numbers
 from jlangevin.diagnostics.mcse import mcse_of_mean
 from jlangevin.energies.base import Energy, check_energy, gradient
 from jlangevin.errors import NotAModeError
@@ -88,11 +90,11 @@ class Bias:
 def bias(
     kernel: Kernel,
     energy: Energy,
-    mode: Any,
+    mode: Numbers,
     *,
-    draws: Any = None,
-    reference: Any = None,
-    temperature: Any = None,
+    draws: Numbers | None = None,
+    reference: Numbers | None = None,
+    temperature: ArrayLike | None = None,
 ) -> Bias:
     """Predict the bias of the stationary variance at a mode, and compare draws with it.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ import scipy
 
 from jlangevin._core.autocorrelation import integrated_time
 from jlangevin._core.compiling import compiled
+from jlangevin._core.trees import Numbers
 from jlangevin.diagnostics.series import (
     as_series,
     centred,
@@ -29,7 +30,7 @@ Method = Literal["bulk", "tail", "mean"]
 TAILS = (0.05, 0.95)
 
 
-def ess(x: Any, method: Method = "bulk") -> jax.Array:
+def ess(x: Numbers, method: Method = "bulk") -> jax.Array:
     """Effective sample size: the number of independent draws that would be worth as much.
 
         ess = m n / τ,   τ = 1 + 2 Σ_t ρ_t
@@ -67,7 +68,7 @@ def ess(x: Any, method: Method = "bulk") -> jax.Array:
     return _ess(as_series("x", x, warn_of_axes=True), method=method)
 
 
-def autocorrelation(x: Any) -> jax.Array:
+def autocorrelation(x: Numbers) -> jax.Array:
     """Autocorrelations at every lag, by the fast Fourier transform.
 
         ρ_t = Σ_i (x_i - m)(x_{i+t} - m) / Σ_i (x_i - m)²,   m the chain's own mean

@@ -15,17 +15,18 @@ weights of modes far apart are right.
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from jlangevin._core import trees
 from jlangevin._core.checks import as_array, check_finite, check_temperature
 from jlangevin._core.compiling import compiled
 from jlangevin.diagnostics.mcse import mcse_of_mean
-from jlangevin.energies.base import gradient
+from jlangevin.energies.base import Energy, gradient
 from jlangevin.energies.draws import as_positions
 from jlangevin.energies.traced import mapped
 
@@ -68,11 +69,11 @@ class Identities(NamedTuple):
 
 
 def identities(
-    x: Any,
-    energy: Any,
-    temperature: Any = 1.0,
+    x: ArrayLike,
+    energy: Energy,
+    temperature: ArrayLike = 1.0,
     *,
-    center: Any = None,
+    center: ArrayLike | None = None,
     position_shape: tuple[int, ...] | None = None,
 ) -> Identities:
     """Test draws by E[(x - a)·∇E] = d T and E[|∇E|²] = T E[ΔE].
@@ -146,12 +147,12 @@ def identities(
     return _identities(offset, slope, laplacian, hessians, temperature, batch=draws.batch)
 
 
-def _derivatives(energy: Any, point: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _derivatives(energy: Energy, point: jax.Array) -> tuple[jax.Array, jax.Array]:
     """∇E, raveled, and ΔE at one point."""
     return trees.ravel(gradient(energy, point)), jnp.trace(_hessian(energy, point))
 
 
-def _hessian(energy: Any, point: jax.Array) -> jax.Array:
+def _hessian(energy: Energy, point: jax.Array) -> jax.Array:
     unravel = trees.unraveler(point)
     slope = jax.jacfwd(lambda flat: trees.ravel(gradient(energy, unravel(flat))))
     found: jax.Array = slope(trees.ravel(point))

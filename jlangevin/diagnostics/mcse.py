@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ from jax.scipy.special import betainc
 
 from jlangevin._core.checks import check_probability
 from jlangevin._core.compiling import compiled
+from jlangevin._core.trees import Numbers
 from jlangevin.diagnostics.ess import mean_ess, quantile_ess
 from jlangevin.diagnostics.series import as_series, centred, over_elements, standard_deviation
 
@@ -21,7 +22,7 @@ Estimate = Literal["mean", "sd", "median", "quantile"]
 _ESTIMATES = ("mean", "sd", "median", "quantile")
 
 
-def mcse(x: Any, method: Estimate = "mean", *, prob: float | None = None) -> jax.Array:
+def mcse(x: Numbers, method: Estimate = "mean", *, prob: float | None = None) -> jax.Array:
     """The Monte Carlo standard error of an estimate from the draws.
 
         mean        sd(x) / sqrt(ess(x, "mean"))

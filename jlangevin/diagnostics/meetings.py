@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ import numpy as np
 
 from jlangevin._core import trees
 from jlangevin._core.checks import check_count
+from jlangevin._core.trees import Numbers
 from jlangevin.kernels.coupled import CoupledState
 from jlangevin.noise import MAX_STEPS
 
@@ -61,7 +62,7 @@ def meeting_times(state: CoupledState) -> jax.Array:
     return jnp.asarray(state.meeting_time)
 
 
-def total_variation_bound(meeting_times: Any, lag: int, times: Any) -> Bound:
+def total_variation_bound(meeting_times: Numbers, lag: int, times: Numbers) -> Bound:
     """A bound on a chain's distance from stationarity (Biswas, Jacob and Vanetti 2019).
 
         TV(law of X_t, π) ≤ E[ max(0, ⌈(τ - L - t)/L⌉) ]
@@ -114,7 +115,7 @@ def total_variation_bound(meeting_times: Any, lag: int, times: Any) -> Bound:
     return Bound(terms.mean(0), terms.std(0, ddof=1) / tau.size**0.5)
 
 
-def _whole_numbers(name: str, value: Any) -> jax.Array:
+def _whole_numbers(name: str, value: Numbers) -> jax.Array:
     # By NumPy, as JAX would cut 64-bit numbers to 32 bits.
     array = value if isinstance(value, jax.Array) else np.asarray(trees.own(name, value))
     if not jnp.issubdtype(array.dtype, jnp.integer):

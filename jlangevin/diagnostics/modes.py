@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ import numpy as np
 
 from jlangevin._core.checks import as_draws, check_flag, check_made
 from jlangevin._core.compiling import compiled
+from jlangevin._core.trees import Numbers
 from jlangevin.diagnostics.mcse import mcse_of_mean
 from jlangevin.energies import GaussianMixture
 from jlangevin.energies.traced import mapped
@@ -58,7 +59,7 @@ class ModeOccupancy(NamedTuple):
         return "\n".join(lines)
 
 
-def mode_occupancy(x: Any, mixture: GaussianMixture, *, hard: bool = False) -> ModeOccupancy:
+def mode_occupancy(x: Numbers, mixture: GaussianMixture, *, hard: bool = False) -> ModeOccupancy:
     """The fraction of draws that belong to each component of a Gaussian mixture.
 
     By default (soft) draw x belongs to component j with its responsibility

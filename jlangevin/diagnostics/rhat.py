@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
 from jlangevin._core.checks import check_count
 from jlangevin._core.compiling import compiled
+from jlangevin._core.trees import Numbers
 from jlangevin.diagnostics.series import (
     as_series,
     median,
@@ -35,7 +36,7 @@ Scores = Literal["rank", "identity"]
 _SCORES = ("rank", "identity")
 
 
-def rhat(x: Any) -> jax.Array:
+def rhat(x: Numbers) -> jax.Array:
     """How far chains disagree: rank-normalised split R-hat; 1 once they have mixed.
 
         R = sqrt((B/W + n - 1) / n)
@@ -70,7 +71,7 @@ def rhat(x: Any) -> jax.Array:
     return _rhat(as_series("x", x, warn_of_axes=True))
 
 
-def nested_rhat(x: Any, superchains: int, method: Scores = "rank") -> jax.Array:
+def nested_rhat(x: Numbers, superchains: int, method: Scores = "rank") -> jax.Array:
     """How far groups of chains disagree: nested R-hat, for many short chains; 1 once they agree.
 
         R = sqrt(1 + B / W)
@@ -127,7 +128,7 @@ def nested_rhat(x: Any, superchains: int, method: Scores = "rank") -> jax.Array:
     return _nested(x, superchains=int(superchains), method=method)
 
 
-def check_superchains(superchains: Any, num_chains: int) -> None:
+def check_superchains(superchains: int, num_chains: int) -> None:
     """Raise unless `superchains` divides the number of chains, and is at least two."""
     count = check_count("superchains", superchains, minimum=2)
     if num_chains % count:

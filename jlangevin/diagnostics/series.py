@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +16,7 @@ from jax.scipy.special import ndtri
 
 from jlangevin._core import trees
 from jlangevin._core.checks import as_draws_array
+from jlangevin._core.trees import Numbers
 from jlangevin._core.warn import warn
 from jlangevin.errors import AxesWarning
 
@@ -36,7 +36,7 @@ __all__ = [
 MIN_DRAWS = 4  # with fewer the result is NaN, as in ArviZ
 
 
-def as_series(name: str, x: Any, *, warn_of_axes: bool = False) -> jax.Array:
+def as_series(name: str, x: Numbers, *, warn_of_axes: bool = False) -> jax.Array:
     """`x` as floats of at least 32 bits with axes (chain, draw, …).
 
     If `warn_of_axes`, warn if there are more chains than draws.

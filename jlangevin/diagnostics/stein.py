@@ -31,6 +31,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import ArrayLike
 
 from jlangevin import noise
 from jlangevin._core import trees
@@ -45,8 +46,9 @@ from jlangevin._core.checks import (
     or_nan,
 )
 from jlangevin._core.compiling import compiled
+from jlangevin._core.trees import Number, Numbers
 from jlangevin._core.user_code import shapes_of
-from jlangevin.energies.base import GivenGradient, check_callable, gradient
+from jlangevin.energies.base import Energy, GivenGradient, check_callable, gradient
 from jlangevin.energies.draws import Draws, as_positions
 from jlangevin.energies.traced import mapped
 from jlangevin.noise import Want
@@ -60,13 +62,13 @@ _ROWS = 128  # pairs of draws whose signs are made at a time
 
 
 def ksd(
-    x: Any,
-    energy: Any = None,
+    x: Numbers,
+    energy: Energy | None = None,
     *,
-    score: Any = None,
+    score: Score | None = None,
     statistic: Literal["V", "U"] = "V",
-    temperature: Any = 1.0,
-    c: Any = 1.0,
+    temperature: ArrayLike = 1.0,
+    c: ArrayLike = 1.0,
     beta: float = -0.5,
     block: int | None = None,
     position_shape: tuple[int, ...] | None = None,
@@ -137,14 +139,14 @@ class KSDTest(NamedTuple):
 
 def ksd_test(
     key: jax.Array,
-    x: Any,
-    energy: Any = None,
+    x: Numbers,
+    energy: Energy | None = None,
     *,
-    score: Any = None,
+    score: Score | None = None,
     num_bootstrap: int = 1000,
-    flip_probability: Any = 0.5,
-    temperature: Any = 1.0,
-    c: Any = 1.0,
+    flip_probability: Number = 0.5,
+    temperature: ArrayLike = 1.0,
+    c: ArrayLike = 1.0,
     beta: float = -0.5,
     block: int | None = None,
     position_shape: tuple[int, ...] | None = None,
@@ -208,13 +210,13 @@ def ksd_test(
 
 
 def stein_thinning(
-    x: Any,
-    energy: Any = None,
+    x: Numbers,
+    energy: Energy | None = None,
     num_points: int = 100,
     *,
-    score: Any = None,
-    temperature: Any = 1.0,
-    c: Any = 1.0,
+    score: Score | None = None,
+    temperature: ArrayLike = 1.0,
+    c: ArrayLike = 1.0,
     beta: float = -0.5,
     position_shape: tuple[int, ...] | None = None,
 ) -> jax.Array:

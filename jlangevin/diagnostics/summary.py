@@ -26,6 +26,7 @@ from jlangevin.diagnostics.rhat import (
 from jlangevin.diagnostics.series import MIN_DRAWS, quantile, split_chains, standard_deviation
 from jlangevin.diagnostics.summary_report import Summary
 from jlangevin.errors import AxesWarning
+from jlangevin.sampling.run import Run
 
 __all__ = ["Summary", "summary"]
 
@@ -33,7 +34,10 @@ _AT_ONCE = 2**22  # draws that are processed together, which bounds the memory
 
 
 def summary(
-    draws: Any, *, probs: tuple[float, ...] = (0.05, 0.5, 0.95), superchains: int | None = None
+    draws: Run | PyTree,
+    *,
+    probs: tuple[float, ...] = (0.05, 0.5, 0.95),
+    superchains: int | None = None,
 ) -> Summary:
     """A table of a run's draws, and whether they can be used.
 
@@ -100,7 +104,7 @@ def summary(
         >>> print(found.verdict.partition(":")[0])
         These draws can be used
     """
-    run: Any = draws if hasattr(draws, "draws") and hasattr(draws, "info") else None
+    run = draws if isinstance(draws, Run) else None
     tree = _as_draws(draws if run is None else run.draws, of_run=run is not None)
     names, leaves = trees.dotted_names("draws", tree), jax.tree.leaves(tree)
     num_chains, num_draws = leaves[0].shape[:2]
@@ -118,7 +122,7 @@ def summary(
     stuck = columns.pop("stuck")
     info = None if run is None else run.info
     rates = None if info is None else info.acceptance_rate
-    if rates is not None:
+    if run is not None and rates is not None:
         # A chain whose acceptance rate times its steps is below 1, as for StuckWarning.
         stuck = stuck | ~(rates * run.state.tally.num_steps.astype(rates.dtype) >= 1)
     return Summary(
@@ -142,7 +146,7 @@ def summary(
     )
 
 
-def _as_draws(value: Any, *, of_run: bool) -> PyTree:
+def _as_draws(value: PyTree, *, of_run: bool) -> PyTree:
     """`value` as a pytree of finite floats, (chain, draw, …)."""
     if value is None:
         whose = "the run did not keep them" if of_run else "got None"
@@ -189,7 +193,7 @@ def _as_draws(value: Any, *, of_run: bool) -> PyTree:
         raise ValueError(f"{error}; leave out chains or elements that are not finite") from None
 
 
-def _as_probs(probs: Any) -> tuple[float, ...]:
+def _as_probs(probs: object) -> tuple[float, ...]:
     if not isinstance(probs, tuple | list) or not probs:
         raise TypeError(f"probs: expected a tuple of probabilities, as (0.05, 0.95), got {probs!r}")
     return tuple(check_probability("probs", prob) for prob in probs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from jlangevin._core import trees
 from jlangevin._core.checks import as_array, check_count, check_known
+from jlangevin._core.trees import Numbers
 from jlangevin.kernels.tempered import TemperedState, as_ladder
 
 __all__ = ["SwapReport", "equalized", "swap_report"]
@@ -84,7 +85,7 @@ def swap_report(state: TemperedState) -> SwapReport:
 
 
 def equalized(
-    temperatures: Any, acceptance: Any, num_temperatures: int | None = None
+    temperatures: Numbers, acceptance: Numbers, num_temperatures: int | None = None
 ) -> NDArray[np.float64]:
     """Temperatures between the same ends, at which all pairs should swap equally often.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,14 +13,18 @@ from jlangevin._core.arithmetic import product
 from jlangevin._core.trees import PyTree
 from jlangevin.energies.base import Energy, check_energy, gradient
 from jlangevin.energies.draws import accepts_position, check_single_position
-from jlangevin.kernels.base import layers
+from jlangevin.kernels.base import Kernel, known
 from jlangevin.kernels.momentum import inverse_mass
 from jlangevin.kernels.preconditioner import Preconditioner, Scalar
+from jlangevin.kernels.traits import layers
+from jlangevin.sampling.state import SamplerState
 
 __all__ = ["ConfigurationalTemperature", "configurational_temperature", "kinetic_temperature"]
 
 
-def kinetic_temperature(kernel: Any, state: Any = None, *, position_shape: Any = None) -> jax.Array:
+def kinetic_temperature(
+    kernel: Kernel, state: PyTree = None, *, position_shape: PyTree = None
+) -> jax.Array:
     """vᵀMv / d of a state, with the kernel's M; its mean is T if velocities are at equilibrium.
 
     A step size disturbs velocities as `underdamped` says for its splittings, even where it
@@ -49,7 +53,7 @@ def kinetic_temperature(kernel: Any, state: Any = None, *, position_shape: Any =
         >>> found.shape, round(float(found.mean()), 1)
         ((9999,), 1.0)
     """
-    if state is None or hasattr(kernel, "velocity"):
+    if state is None or known(kernel, "velocity") is not None:
         raise TypeError(
             "kernel: it gives the mass; pass kinetic_temperature(kernel, state), got "
             f"{type(kernel).__name__} alone or first"
@@ -57,7 +61,7 @@ def kinetic_temperature(kernel: Any, state: Any = None, *, position_shape: Any =
     mass = next((m for m in map(inverse_mass, layers(kernel)) if m is not None), None)
     if mass is None:
         raise TypeError(f"kernel: expected one with a mass, got {type(kernel).__name__}")
-    if hasattr(state, "streams"):  # of a run
+    if isinstance(state, SamplerState):
         return jax.vmap(lambda chain: _kinetic_temperature(mass, chain))(state.kernel)
     if isinstance(mass, Scalar):
         check_single_position("state", _velocity(state), position_shape, lambda: True)
@@ -66,16 +70,17 @@ def kinetic_temperature(kernel: Any, state: Any = None, *, position_shape: Any =
     return _kinetic_temperature(mass, state)
 
 
-def _velocity(state: Any) -> PyTree:
-    if not hasattr(state, "velocity"):
+def _velocity(state: PyTree) -> PyTree:
+    velocity = known(state, "velocity")
+    if velocity is None:
         raise TypeError(
             f"state: expected one with a velocity, got {type(state).__name__}; use run.state of a "
             "run of jlangevin.underdamped"
         )
-    return state.velocity
+    return velocity
 
 
-def _kinetic_temperature(inverse_mass: Scalar | Preconditioner, state: Any) -> jax.Array:
+def _kinetic_temperature(inverse_mass: Scalar | Preconditioner, state: PyTree) -> jax.Array:
     """|L⁻¹v|² / d, L Lᵀ = M⁻¹."""
     whitened = trees.ravel(inverse_mass.solve(_velocity(state)))
     return jnp.sum(whitened * whitened) / whitened.size
@@ -89,7 +94,7 @@ class ConfigurationalTemperature(NamedTuple):
 
 
 def configurational_temperature(
-    energy: Energy, position: PyTree, *, position_shape: Any = None
+    energy: Energy, position: PyTree, *, position_shape: PyTree = None
 ) -> ConfigurationalTemperature:
     """|∇E|² and ΔE of positions: E[|∇E|²] = T E[ΔE] if these are at equilibrium.
 
@@ -123,7 +128,7 @@ def configurational_temperature(
         >>> round(float(pair.gradient_square.mean() / pair.laplacian.mean()), 1)
         1.0
     """
-    if hasattr(position, "streams"):  # the state of a run
+    if isinstance(position, SamplerState):
         of_chain = partial(_configurational_temperature, energy)
         found: ConfigurationalTemperature = jax.vmap(of_chain)(position.kernel.position)
         return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +17,7 @@ from jlangevin._core.checks import (
     check_scalar,
 )
 from jlangevin._core.compiling import compiled
+from jlangevin._core.trees import Numbers
 
 __all__ = ["halve", "kernel_thinning"]
 
@@ -27,7 +27,7 @@ _BATCH = 64
 
 
 def kernel_thinning(
-    key: jax.Array, x: Any, num_points: int = 100, *, scale: Any = None
+    key: jax.Array, x: Numbers, num_points: int = 100, *, scale: Numbers | None = None
 ) -> jax.Array:
     """Choose a few of the draws whose averages are near those of all draws.
 
@@ -95,7 +95,7 @@ def kernel_thinning(
     return used[chosen]
 
 
-def _as_points(x: Any, num_points: int) -> jax.Array:
+def _as_points(x: Numbers, num_points: int) -> jax.Array:
     """(n, d)."""
     draws = as_draws_array("x", x)
     if draws.ndim > 3:

@@ -14,7 +14,7 @@ from jlangevin._core import trees
 from jlangevin._core.checks import check_made
 from jlangevin._core.trees import PyTree
 
-__all__ = ["Domain", "admit", "check_domain", "fitted", "single_array"]
+__all__ = ["Domain", "admit", "check_domain", "fitted", "single_array", "wraps"]
 
 
 class Domain(Protocol):
@@ -41,10 +41,16 @@ def check_domain(domain: object) -> None:
         )
 
 
+def wraps(domain: Domain) -> bool:
+    """Whether the domain says, by a member `wraps`, that it has no walls: what leaves it on one
+    side comes back on the other."""
+    return bool(getattr(domain, "wraps", False))
+
+
 def admit(domain: Domain, position: PyTree) -> PyTree:
     """`position` if it is inside, else NaN, which the driver refuses as the start of a chain; on a
     domain that wraps, where it is wrapped to."""
-    if getattr(domain, "wraps", False):
+    if wraps(domain):
         return domain.project(position)
     inside = domain.contains(position)
     return jax.tree.map(lambda x: jnp.where(inside, x, jnp.nan), position)

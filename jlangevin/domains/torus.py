@@ -23,7 +23,7 @@ class Torus:
 
     period: PyTree
 
-    wraps: ClassVar[bool] = True  # see `domains.base.admit`
+    wraps: ClassVar[bool] = True  # see `domains.base.wraps`
 
     def contains(self, x: PyTree) -> jax.Array:
         finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(x)]

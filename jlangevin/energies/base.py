@@ -89,6 +89,10 @@ class WrappedEnergy(GivenGradient):
 
     energy: Energy
 
+    def rounded(self, position: PyTree) -> jax.Array | None:
+        """Whether rounding alone has put a position onto a wall; None if it cannot."""
+        return None
+
     def at(self, sigma: ArrayLike) -> Self:
         """The same energy at another level, if the one inside has levels."""
         return dataclasses.replace(self, energy=level(self.energy, sigma))

@@ -15,7 +15,7 @@ __all__ = ["Around"]
 class Around:
     """`kernel` as it is; a subclass says what is otherwise, and adds fields of its own.
 
-    Noise, `init` and `step` are the kernel's. So are its traits, as `base.Traits.of` looks inside;
+    Noise, `init` and `step` are the kernel's. So are its traits, as `Traits.of` looks inside;
     not its hyper-parameters, nor what is another thing at another temperature.
     """
 

@@ -1,12 +1,11 @@
-"""What a kernel is: a deterministic function of state and noise; its traits, hyper-parameters."""
+"""What a kernel is: a deterministic function of state and noise; and its hyper-parameters."""
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, Self, TypeAlias, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -23,11 +22,11 @@ from jlangevin._core.checks import (
     check_positive,
     check_scalar,
 )
-from jlangevin._core.deprecation import deprecated, warn_deprecated
 from jlangevin._core.each import Each, each, filled, refuse_each, split
 from jlangevin._core.trees import MaybeArray, PyTree, pytree_dataclass, static_field
 from jlangevin._core.user_code import check_returned, note_on_errors
 from jlangevin.energies.base import Energy
+from jlangevin.kernels.traits import Traits, layers
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar as TypeVarWithDefault
@@ -37,12 +36,10 @@ else:
     State = TypeVar("State")
 
 __all__ = [
-    "Convertible",
     "Hyper",
     "HyperLike",
     "Info",
     "Kernel",
-    "Kinetic",
     "Noise",
     "Position",
     "PositionState",
@@ -53,7 +50,6 @@ __all__ = [
     "cast",
     "check_kernel",
     "check_step",
-    "convert_state",
     "has_schedule",
     "hyperparameter",
     "if_sound",
@@ -61,11 +57,9 @@ __all__ = [
     "layers",
     "position",
     "resolve_schedules",
-    "warn_of_adopt",
 ]
 
 K = TypeVar("K")
-S = TypeVar("S")
 
 Hyper: TypeAlias = Any
 """A hyper-parameter: a number, or a `Schedule` until the driver has put its value there."""
@@ -168,106 +162,6 @@ class WithTemperature(Kernel[State], Protocol[State]):
     def temperature(self) -> Hyper: ...
 
 
-# Traits ---------------------------------------------------------------------------------------
-
-Kinetic = Literal["thermal", "isokinetic"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Traits:
-    """What a kernel says of itself, for those that go by it: wrappers, couplings and warm-up.
-
-    A kernel says it by its members, one of a user's own as those of the library. One that lacks
-    them all has the defaults. A wrapper has its kernel inside as a member `kernel`.
-    """
-
-    by_value: bool = False  # `by_value = True`: it accepts, rejects or swaps by the energy's value
-    counts_steps: bool = False  # `counts_steps = True`: it goes by a number of steps in its state
-    estimates: bool = False  # a member `estimator`, where gradients come from instead of the energy
-    walled: bool = False  # a member `domain`: walls, in the coordinates of the position it is given
-    has_temperature: bool = False  # a member `temperature`, a number or a schedule
-    converts: bool = False  # a method `convert_state`, see `Kernel`
-    proposes: bool = False  # a method `proposal`, see `jlangevin.kernels.proposal`
-    # `kinetic`: what velocity it has. "thermal" is of N(0, T/M), and the step size a time;
-    # "isokinetic" is of a constant length, and the step size is one, too. None is no velocity, and
-    # the step size η. Left unsaid, a member `inverse_mass` is thermal and `decoherence_length`
-    # isokinetic.
-    kinetic: Kinetic | None = None
-
-    @classmethod
-    def own(cls, kernel: object) -> Self:
-        """Those of one layer, without regard to what is inside of it."""
-        kinetic: Kinetic | None = getattr(kernel, "kinetic", None)
-        if not hasattr(kernel, "kinetic"):
-            if hasattr(kernel, "decoherence_length"):
-                kinetic = "isokinetic"
-            elif hasattr(kernel, "inverse_mass"):
-                kinetic = "thermal"
-        return cls(
-            by_value=_says(kernel, "by_value"),
-            counts_steps=_says(kernel, "counts_steps"),
-            estimates=_says(kernel, "estimator"),
-            walled=_says(kernel, "domain"),
-            has_temperature=_says(kernel, "temperature"),
-            converts=_converter(kernel) is not None,
-            proposes=_says(kernel, "proposal"),
-            kinetic=kinetic,
-        )
-
-    @classmethod
-    def of(cls, kernel: object) -> Self:
-        """Those of a kernel: what is true inside of a wrapper is true of it, but that a wrapper
-        passes on no temperature, conversion or proposal."""
-        each = [cls.own(layer) for layer in layers(kernel)]
-        return dataclasses.replace(
-            each[0],
-            by_value=any(own.by_value for own in each),
-            counts_steps=any(own.counts_steps for own in each),
-            estimates=any(own.estimates for own in each),
-            walled=any(own.walled for own in each),
-            kinetic=next((own.kinetic for own in each if own.kinetic is not None), None),
-        )
-
-
-def _says(kernel: object, member: str) -> bool:
-    value = getattr(kernel, member, None)
-    return value is not None and value is not False
-
-
-class Convertible:
-    """A kernel whose states mean the same at every temperature, as positions do and energies."""
-
-    def convert_state(self, energy: Energy, state: PyTree, other: Self) -> PyTree:
-        """See `Kernel`."""
-        return state
-
-    @deprecated("convert_state", since="0.1")
-    def adopt(self, energy: Energy, state: PyTree, other: Self) -> PyTree:
-        return self.convert_state(energy, state, other)
-
-
-def convert_state(kernel: object, energy: Energy, state: S, other: object) -> S:
-    """A state of `other`, the same kernel at another temperature, as one of `kernel`'s own."""
-    converted: S = getattr(kernel, str(_converter(kernel)))(energy, state, other)
-    return converted
-
-
-def warn_of_adopt(kernel: object) -> None:
-    """Say that `convert_state` is what the method `adopt` is called now, if `kernel` has that."""
-    if _converter(kernel) == "adopt":
-        warn_deprecated(f"{type(kernel).__name__}.adopt", "convert_state", since="0.1")
-
-
-def _converter(kernel: object) -> str | None:
-    """What the method is called that makes states its own: of two names that of the class which is
-    nearer to `kernel`, as a subclass of a user's may have the old one."""
-    for kind in type(kernel).__mro__:
-        for name in ("convert_state", "adopt"):
-            if name in vars(kind):
-                return name
-    return next((name for name in ("convert_state", "adopt") if hasattr(kernel, name)), None)
-
-
 # Hyper-parameters -----------------------------------------------------------------------------
 
 
@@ -340,9 +234,11 @@ def position(state: PyTree) -> Position:
     return state.position
 
 
-def known(state: PyTree, name: Literal["energy", "gradient", "energy_change"]) -> PyTree | None:
+def known(
+    state: PyTree, name: Literal["energy", "gradient", "energy_change", "velocity"]
+) -> PyTree | None:
     """What a state holds beside its position, in members of these names, or None: E and ∇E there,
-    and by how much the last step changed an energy that it should have kept."""
+    the velocity, and by how much the last step changed an energy that it should have kept."""
     return getattr(state, name, None)
 
 
@@ -408,13 +304,6 @@ def _becomes(value: ArrayLike, dtype: np.dtype) -> str | None:
 
 
 _number_becomes = functools.lru_cache(_becomes)  # as kernels are checked in each run of a loop
-
-
-def layers(kernel: object) -> Iterator[Any]:
-    """`kernel`, and the kernels that it is around, from the outermost to the innermost."""
-    while kernel is not None:
-        yield kernel
-        kernel = getattr(kernel, "kernel", None)
 
 
 def check_step(kernel: Kernel, energy: Energy, position: PyTree) -> tuple[PyTree, Info]:

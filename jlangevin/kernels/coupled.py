@@ -13,9 +13,10 @@ from jlangevin._core.checks import check_count
 from jlangevin._core.trees import PyTree, pytree_dataclass, static_field
 from jlangevin.energies.base import Energy
 from jlangevin.kernels.around import Around
-from jlangevin.kernels.base import Info, Kernel, Noise, Position, Traits
+from jlangevin.kernels.base import Info, Kernel, Noise, Position
 from jlangevin.kernels.metropolis import total
 from jlangevin.kernels.nesting import check_inside
+from jlangevin.kernels.traits import Traits
 from jlangevin.noise import Want
 
 __all__ = ["Coupled", "CoupledState", "coupled"]

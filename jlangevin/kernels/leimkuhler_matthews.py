@@ -11,7 +11,6 @@ from jlangevin._core.arithmetic import hidden_zero, separately_rounded
 from jlangevin._core.trees import PyTree, pytree_dataclass
 from jlangevin.energies.base import Energy, gradient
 from jlangevin.kernels.base import (
-    Convertible,
     Hyper,
     HyperLike,
     Info,
@@ -22,6 +21,7 @@ from jlangevin.kernels.base import (
 )
 from jlangevin.kernels.preconditioner import Preconditioner, as_preconditioner
 from jlangevin.kernels.proposal import Proposal
+from jlangevin.kernels.traits import Convertible
 from jlangevin.noise import Want
 
 __all__ = ["LeimkuhlerMatthews", "LeimkuhlerMatthewsState", "leimkuhler_matthews"]

@@ -11,13 +11,12 @@ from jax import lax
 
 from jlangevin._core import trees
 from jlangevin._core.trees import MaybeArray, PyTree
-from jlangevin.energies.base import Energy
+from jlangevin.energies.base import Energy, WrappedEnergy
 from jlangevin.kernels.base import (
     FAULT,
     LAST_FAULT,
     ROUNDED,
     WALL,
-    Convertible,
     Hyper,
     Info,
     Position,
@@ -25,6 +24,7 @@ from jlangevin.kernels.base import (
     if_sound,
 )
 from jlangevin.kernels.preconditioner import Preconditioner, Scalar
+from jlangevin.kernels.traits import Convertible
 
 __all__ = [
     "Metropolis",
@@ -114,8 +114,9 @@ def unweighable(energy: Energy, proposed: MetropolisState) -> jax.Array:
         size, infinite = _largest(leaf)
         placed &= size < infinite
     cause = jnp.where((fault > 0) & placed & (value != jnp.inf), fault, WALL)
-    if hasattr(energy, "rounded"):
-        cause = jnp.where(placed & energy.rounded(proposed.position), ROUNDED, cause)
+    rounded = energy.rounded(proposed.position) if isinstance(energy, WrappedEnergy) else None
+    if rounded is not None:
+        cause = jnp.where(placed & rounded, ROUNDED, cause)
     return jnp.where(finite & placed, 0, cause).astype(jnp.int32)
 
 

@@ -13,7 +13,6 @@ from jlangevin._core.arithmetic import hidden_zero, separately_rounded
 from jlangevin._core.trees import MaybeArray, PyTree, pytree_dataclass, static_field
 from jlangevin.energies.base import Energy, value_and_gradient
 from jlangevin.kernels.base import (
-    Convertible,
     Hyper,
     HyperLike,
     Info,
@@ -25,6 +24,7 @@ from jlangevin.kernels.base import (
 from jlangevin.kernels.integrators import as_integrator, shares
 from jlangevin.kernels.metropolis import MetropolisState, total
 from jlangevin.kernels.preconditioner import Preconditioner, as_preconditioner
+from jlangevin.kernels.traits import Convertible
 from jlangevin.noise import Want
 
 __all__ = [

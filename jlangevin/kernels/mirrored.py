@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jlangevin._core.trees import PyTree, pytree_dataclass
-from jlangevin.domains.base import Domain, admit, check_domain
+from jlangevin.domains.base import Domain, admit, check_domain, wraps
 from jlangevin.energies.base import Energy, WrappedEnergy, gradient
 from jlangevin.kernels.around import Around
 from jlangevin.kernels.base import Hyper, Info, Noise, Position, WithTemperature, cast
@@ -74,7 +74,7 @@ class Mirrored(Around):
     ) -> tuple[MirroredState, Info]:
         moved, info = self.kernel.step(self.dual_energy(energy), state.dual, noise)
         position = self.domain.primal(moved.position)
-        if getattr(self.domain, "wraps", False) and hasattr(moved, "_replace"):
+        if wraps(self.domain) and hasattr(moved, "_replace"):
             moved = moved._replace(position=position)  # u does not wind away
         return MirroredState(position, moved), info
 

@@ -11,12 +11,11 @@ from typing import Any
 from jlangevin.kernels.base import (
     Kernel,
     Schedule,
-    Traits,
     WithTemperature,
     check_kernel,
     has_schedule,
-    layers,
 )
+from jlangevin.kernels.traits import Traits, layers
 
 __all__ = ["check_inside"]
 

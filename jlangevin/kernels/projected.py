@@ -8,7 +8,6 @@ from jlangevin._core.trees import pytree_dataclass
 from jlangevin.domains.base import Domain, admit, check_domain
 from jlangevin.energies.base import Energy, gradient
 from jlangevin.kernels.base import (
-    Convertible,
     Hyper,
     HyperLike,
     Info,
@@ -18,6 +17,7 @@ from jlangevin.kernels.base import (
     hyperparameter,
 )
 from jlangevin.kernels.proposal import Proposal
+from jlangevin.kernels.traits import Convertible
 from jlangevin.noise import Want
 
 __all__ = ["Projected", "projected"]

@@ -12,7 +12,6 @@ from jlangevin._core.arithmetic import decayed, hidden_zero, separately_rounded
 from jlangevin._core.trees import PyTree, pytree_dataclass
 from jlangevin.energies.base import Energy, gradient
 from jlangevin.kernels.base import (
-    Convertible,
     Hyper,
     HyperLike,
     Info,
@@ -23,6 +22,7 @@ from jlangevin.kernels.base import (
 )
 from jlangevin.kernels.momentum import rescaled, thermal
 from jlangevin.kernels.preconditioner import Preconditioner, Scalar, as_mass
+from jlangevin.kernels.traits import Convertible
 from jlangevin.noise import Want
 
 __all__ = ["QUICSORT", "QUICSORTState", "quicsort"]

@@ -14,7 +14,6 @@ from jlangevin._core.checks import check_flag
 from jlangevin._core.trees import PyTree, pytree_dataclass, static_field
 from jlangevin.energies.base import Energy, gradient
 from jlangevin.kernels.base import (
-    Convertible,
     Hyper,
     HyperLike,
     Info,
@@ -25,6 +24,7 @@ from jlangevin.kernels.base import (
     hyperparameter,
 )
 from jlangevin.kernels.proposal import diffuse
+from jlangevin.kernels.traits import Convertible
 from jlangevin.noise import Want
 
 __all__ = ["TamedULA", "TamedULAState", "tamed_ula"]

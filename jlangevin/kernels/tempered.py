@@ -23,11 +23,10 @@ from jlangevin.kernels.base import (
     Noise,
     Position,
     WithTemperature,
-    convert_state,
     known,
-    warn_of_adopt,
 )
 from jlangevin.kernels.nesting import check_inside
+from jlangevin.kernels.traits import Traits, convert_state, warn_of_adopt
 from jlangevin.noise import Many, Want
 
 __all__ = ["Tempered", "TemperedState", "as_ladder", "tempered"]
@@ -257,7 +256,7 @@ def tempered(
         ),
     )
     if step_sizes is not None:
-        if not hasattr(kernel, "step_size"):
+        if not Traits.own(kernel).has_step_size:
             raise TypeError(f"step_sizes: {type(kernel).__name__} has no step size")
         step_sizes = check_positive("step_sizes", as_array("step_sizes", step_sizes, ndim=1))
         if len(step_sizes) != len(ladder):

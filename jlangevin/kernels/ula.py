@@ -7,7 +7,6 @@ from typing import ClassVar
 from jlangevin._core.trees import PyTree, pytree_dataclass
 from jlangevin.energies.base import Energy, gradient
 from jlangevin.kernels.base import (
-    Convertible,
     Hyper,
     HyperLike,
     Info,
@@ -18,6 +17,7 @@ from jlangevin.kernels.base import (
 )
 from jlangevin.kernels.preconditioner import Preconditioner, as_preconditioner
 from jlangevin.kernels.proposal import Proposal
+from jlangevin.kernels.traits import Convertible
 from jlangevin.noise import Want
 
 __all__ = ["ULA", "ULAState", "ula"]

@@ -12,7 +12,6 @@ from jax.typing import ArrayLike
 from jlangevin._core.trees import PyTree, pytree_dataclass, static_field
 from jlangevin.energies.base import Energy, gradient
 from jlangevin.kernels.base import (
-    Convertible,
     Hyper,
     HyperLike,
     Info,
@@ -22,6 +21,7 @@ from jlangevin.kernels.base import (
 )
 from jlangevin.kernels.momentum import added, coasted, ornstein_uhlenbeck, rescaled, thermal
 from jlangevin.kernels.preconditioner import Preconditioner, Scalar, as_mass
+from jlangevin.kernels.traits import Convertible
 from jlangevin.noise import Want
 
 __all__ = ["Underdamped", "UnderdampedState", "underdamped"]

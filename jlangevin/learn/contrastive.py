@@ -85,7 +85,7 @@ def contrastive_divergence(
     batch = as_batch(energy, batch)
     num_steps = check_count("num_steps", num_steps, minimum=1)
     stop_gradient = check_flag("stop_gradient", stop_gradient)
-    if num_negatives is None and hasattr(init, "from_noise"):
+    if num_negatives is None and isinstance(init, Drawable):
         num_negatives = count(batch)
     negatives, fared = run_chains(
         key,

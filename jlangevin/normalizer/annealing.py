@@ -5,17 +5,17 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
 from jlangevin._core.checks import check_key, check_known, check_probability
-from jlangevin._core.trees import PyTree
+from jlangevin._core.trees import Numbers, PyTree
 from jlangevin.distribution import Drawable
 from jlangevin.energies.base import Energy, check_callable
-from jlangevin.kernels.base import Kernel
+from jlangevin.kernels.base import WithTemperature
 from jlangevin.kernels.nesting import check_inside
 from jlangevin.normalizer.estimates import bennett, jarzynski
 from jlangevin.normalizer.path import Path, Scaled, as_base, path
@@ -30,13 +30,13 @@ _NUM_STEPS = 1_000
 def log_normalizer(
     key: jax.Array,
     energy: Energy,
-    kernel: Kernel,
-    base: Any,
+    kernel: WithTemperature,
+    base: Drawable,
     *,
     num_steps: int | None = None,
-    levels: Any = None,
+    levels: Numbers | None = None,
     num_chains: int = 1_000,
-    draws: Any = None,
+    draws: PyTree = None,
     confidence: float = 0.99,
     sharding: Mesh | NamedSharding | None = None,
     progress: bool | Literal["always"] = False,
@@ -99,7 +99,7 @@ def log_normalizer(
     check_callable(energy)
     check_inside("switched", kernel)
     known = as_base(base)
-    temperature = kernel.temperature  # type: ignore[attr-defined]
+    temperature = kernel.temperature
     if num_steps is None and levels is None:
         num_steps = _NUM_STEPS
     way = path(
@@ -115,13 +115,13 @@ def log_ratio(
     key: jax.Array,
     energy: Energy,
     to: Energy,
-    kernel: Kernel,
-    draws: Any,
+    kernel: WithTemperature,
+    draws: PyTree,
     *,
     num_steps: int | None = None,
-    levels: Any = None,
+    levels: Numbers | None = None,
     num_chains: int = 1_000,
-    draws_to: Any = None,
+    draws_to: PyTree = None,
     confidence: float = 0.99,
     sharding: Mesh | NamedSharding | None = None,
     progress: bool | Literal["always"] = False,
@@ -167,7 +167,7 @@ def log_ratio(
         num_steps = _NUM_STEPS
     way = path(energy, to, kernel, num_steps=num_steps, levels=levels)
     found = _there_and_back(key, way, draws, num_chains, draws_to, confidence, sharding, progress)
-    temperature = kernel.temperature  # type: ignore[attr-defined]
+    temperature = kernel.temperature
     found = shifted(found, 0.0, "log Z'/Z", temperature)
     found.warn()
     return found
@@ -176,12 +176,12 @@ def log_ratio(
 def _there_and_back(
     key: jax.Array,
     way: Path,
-    init: Any,
+    init: Drawable | PyTree,
     num_chains: int,
-    draws: Any,
+    draws: PyTree,
     confidence: float,
-    sharding: Any,
-    progress: Any,
+    sharding: Mesh | NamedSharding | None,
+    progress: bool | Literal["always"],
 ) -> LogZ:
     check_known("log Z is estimated on the host", key=key, energy=way)
     check_probability("confidence", confidence)

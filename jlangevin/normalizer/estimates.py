@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, special
 
 from jlangevin._core.checks import as_array, as_host, check_known, check_no_run, check_probability
+from jlangevin._core.trees import Numbers
 from jlangevin.normalizer.bounds import effective_size, log_mean_bound
 from jlangevin.normalizer.report import LogZ, Weights
 
@@ -22,7 +22,7 @@ MIN_OVERLAP = 10  # likewise chains where both directions go
 DISAGREE = 1e-5  # the rate at which directions that obey Crooks' theorem are said not to
 
 
-def jarzynski(log_weights: Any, *, confidence: float = 0.99) -> LogZ:
+def jarzynski(log_weights: Numbers, *, confidence: float = 0.99) -> LogZ:
     """log Z'/Z from the weights of one direction: E[w] = Z'/Z (Jarzynski 1997; Neal 2001).
 
     The estimate is log of the mean of w, whose expectation is below log Z'/Z. Its standard error
@@ -73,7 +73,7 @@ def jarzynski(log_weights: Any, *, confidence: float = 0.99) -> LogZ:
     )
 
 
-def bennett(forward: Any, reverse: Any, *, confidence: float = 0.99) -> LogZ:
+def bennett(forward: Numbers, reverse: Numbers, *, confidence: float = 0.99) -> LogZ:
     """log Z'/Z from the weights of both directions, by the acceptance ratio of Bennett (1976).
 
     With a the log weight of a chain of the way there, the negative one of a chain of the way back,
@@ -175,7 +175,7 @@ def _turned(back: Weights) -> Weights:
     return Weights(back.log_weights, -back.value, back.std_error, back.ess, back.acceptance)
 
 
-def as_log_weights(name: str, value: Any) -> Floats:
+def as_log_weights(name: str, value: Numbers) -> Floats:
     """Logarithms of weights on the host, or an error that says which chain has none."""
     check_no_run(name, value, "run.state.kernel.log_weight")
     check_known("estimates of normalisers are made on the host", **{name: value})
@@ -196,7 +196,7 @@ def as_log_weights(name: str, value: Any) -> Floats:
     return weights
 
 
-def _confidence(value: Any) -> float:
+def _confidence(value: object) -> float:
     return check_probability("confidence", value)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +13,10 @@ from jax.sharding import Mesh, NamedSharding
 from numpy.typing import NDArray
 
 from jlangevin._core.checks import check_count, check_key, check_known
+from jlangevin._core.trees import PyTree
 from jlangevin._core.warn import warn
 from jlangevin.diagnostics.swaps import equalized, swap_report
+from jlangevin.distribution import Drawable
 from jlangevin.energies.base import Energy
 from jlangevin.errors import AdaptationError, NormalizerWarning
 from jlangevin.kernels.tempered import Tempered
@@ -82,7 +84,7 @@ def tune_ladder(
     key: jax.Array,
     energy: Energy,
     kernel: Tempered,
-    init: Any,
+    init: Drawable | PyTree,
     *,
     num_steps: int,
     num_chains: int | None = None,

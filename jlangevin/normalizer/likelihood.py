@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.typing import ArrayLike
 from numpy.typing import NDArray
 from scipy import special
 
@@ -72,7 +73,7 @@ def log_likelihood(
     energy: Energy,
     log_z: LogZ | float,
     *,
-    temperature: Any = 1.0,
+    temperature: ArrayLike = 1.0,
     confidence: float = 0.99,
 ) -> LogLikelihood:
     """The mean of log p(x) = -E(x)/T - log Z over data, with an interval.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -22,7 +23,7 @@ from jlangevin._core.checks import (
     check_no_run,
     check_probability,
 )
-from jlangevin._core.trees import PyTree
+from jlangevin._core.trees import Numbers, PyTree
 from jlangevin.energies.base import Energy, check_energy_on
 from jlangevin.energies.traced import energy_values
 from jlangevin.kernels.tempered import as_ladder
@@ -99,7 +100,9 @@ class Multistate:
         return "\n".join(lines)
 
 
-def multistate(energies: Any, *, confidence: float = 0.99, labels: Any = None) -> Multistate:
+def multistate(
+    energies: Numbers, *, confidence: float = 0.99, labels: Sequence[object] | None = None
+) -> Multistate:
     """The normalisers of k states from draws of all of them (MBAR; Shirts and Chodera 2008).
 
     u_j is the reduced energy of state j, whose law is exp(-u_j(x))/Z_j; E_j/T_j, for instance. With
@@ -162,7 +165,7 @@ def multistate(energies: Any, *, confidence: float = 0.99, labels: Any = None) -
     return Multistate(0.0 - f, cov, overlap, chains, level, names, problems)
 
 
-def _as_energies(energies: Any) -> Floats:
+def _as_energies(energies: Numbers) -> Floats:
     check_no_run("energies", energies, "the energies of its draws in all states")
     check_known("normalisers are estimated on the host", energies=energies)
     as_array("energies", energies)  # raises unless these are numbers
@@ -224,7 +227,7 @@ def tempered_log_z(
     key: jax.Array,
     energy: Energy,
     draws: PyTree,
-    temperatures: Any,
+    temperatures: Numbers,
     base: Any,
     *,
     confidence: float = 0.99,

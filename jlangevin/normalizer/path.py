@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
+from jax.typing import ArrayLike
 
 from jlangevin._core import trees
 from jlangevin._core.arithmetic import product
 from jlangevin._core.checks import check_count, check_made
-from jlangevin._core.trees import PyTree, pytree_dataclass
-from jlangevin.distribution import Gaussian, check_drawable
-from jlangevin.energies.base import check_callable
+from jlangevin._core.trees import Number, Numbers, PyTree, pytree_dataclass
+from jlangevin.distribution import Drawable, Gaussian, check_drawable
+from jlangevin.energies.base import Energy, check_callable
 from jlangevin.energies.quadratic import Quadratic
 from jlangevin.errors import NoClosedFormError, NotNormalizableError
-from jlangevin.kernels.base import Schedule, has_schedule
+from jlangevin.kernels.base import Kernel, Schedule, WithTemperature, has_schedule
 from jlangevin.kernels.metropolis import total
 from jlangevin.normalizer.switching import as_levels, switched
 from jlangevin.sampling import Run, sample
@@ -30,8 +32,8 @@ __all__ = ["Base", "Path", "Raveled", "Scaled", "as_base", "path", "spaced_level
 class Scaled:
     """`factor` times an energy."""
 
-    energy: Any
-    factor: Any
+    energy: Energy
+    factor: ArrayLike
 
     def __call__(self, x: PyTree) -> jax.Array:
         value = self.energy(x)
@@ -42,7 +44,7 @@ class Scaled:
 class Raveled:
     """An energy of vectors, at positions that are pytrees."""
 
-    energy: Any
+    energy: Energy
 
     def __call__(self, x: PyTree) -> jax.Array:
         value: jax.Array = self.energy(trees.ravel(x))
@@ -53,8 +55,8 @@ class Raveled:
 class Independent:
     """½ Σ ((x - m)/s)². A product of matrices would cost as much as all else of a cheap step."""
 
-    mean: Any
-    sd: Any
+    mean: PyTree
+    sd: PyTree
 
     def __call__(self, x: PyTree) -> jax.Array:
         trees.assert_like("position", x, self.mean, "like the mean of the base")
@@ -65,9 +67,9 @@ class Independent:
 class Base:
     """A law that can be drawn from, and whose normaliser is known."""
 
-    law: Any
-    energy: Any  # exp(-E) is its density up to the normaliser
-    log_z: Any
+    law: Drawable
+    energy: Energy  # exp(-E) is its density up to the normaliser
+    log_z: Number
 
 
 def as_base(base: Any) -> Base:
@@ -95,7 +97,7 @@ def as_base(base: Any) -> Base:
     return Base(base, base, log_z)
 
 
-def _energy_of(law: Gaussian, lower: jax.Array) -> Any:
+def _energy_of(law: Gaussian, lower: jax.Array) -> Energy:
     """-log density of a Gaussian with the covariance L Lᵀ, less that at the mean."""
     known = trees.is_concrete(lower)
     if known and not np.any(np.tril(np.asarray(lower), -1)):
@@ -116,10 +118,10 @@ class Backwards:
     """A schedule of a path's steps for the way back, on which step t moves at the level that step
     n - 2 - t of the way there moves at. The last of the way back moves where no weight follows."""
 
-    function: Any
-    num_steps: Any
+    function: Callable[[jax.Array], ArrayLike]
+    num_steps: jax.Array
 
-    def __call__(self, step: Any) -> Any:
+    def __call__(self, step: jax.Array) -> ArrayLike:
         return self.function(jnp.maximum(self.num_steps - 2 - step, 0))
 
 
@@ -127,9 +129,9 @@ class Backwards:
 class Path:
     """See `path`."""
 
-    energy: Any
-    to: Any
-    kernel: Any
+    energy: Energy
+    to: Energy
+    kernel: WithTemperature
     levels: jax.Array
 
     @property
@@ -140,10 +142,10 @@ class Path:
     def forward(
         self,
         key: jax.Array,
-        init: Any,
+        init: Drawable | PyTree,
         *,
         num_chains: int | None = None,
-        chains: Any = None,
+        chains: Numbers | None = None,
         sharding: Mesh | NamedSharding | None = None,
         progress: bool | Literal["always"] = False,
     ) -> Run:
@@ -157,10 +159,10 @@ class Path:
     def reverse(
         self,
         key: jax.Array,
-        init: Any,
+        init: Drawable | PyTree,
         *,
         num_chains: int | None = None,
-        chains: Any = None,
+        chains: Numbers | None = None,
         sharding: Mesh | NamedSharding | None = None,
         progress: bool | Literal["always"] = False,
     ) -> Run:
@@ -172,12 +174,12 @@ class Path:
         kernel = switched(self._turned(), self.energy, self.levels, backwards=True)
         return self._run(key, self.to, kernel, init, num_chains, chains, sharding, progress)
 
-    def _turned(self) -> Any:
+    def _turned(self) -> WithTemperature:
         """The kernel with its schedules turned around."""
         if not has_schedule(self.kernel):
             return self.kernel
 
-        def turn(leaf: Any) -> Any:
+        def turn(leaf: PyTree) -> PyTree:
             if not isinstance(leaf, Schedule):
                 return leaf
             function = Backwards(leaf.function, jnp.int32(self.num_steps))
@@ -188,13 +190,13 @@ class Path:
     def _run(
         self,
         key: jax.Array,
-        energy: Any,
-        kernel: Any,
-        init: Any,
+        energy: Energy,
+        kernel: Kernel,
+        init: Drawable | PyTree,
         num_chains: int | None,
-        chains: Any,
-        sharding: Any,
-        progress: Any,
+        chains: Numbers | None,
+        sharding: Mesh | NamedSharding | None,
+        progress: bool | Literal["always"],
     ) -> Run:
         return sample(
             key,
@@ -212,7 +214,14 @@ class Path:
         )
 
 
-def path(energy: Any, to: Any, kernel: Any, *, num_steps: Any = None, levels: Any = None) -> Path:
+def path(
+    energy: Energy,
+    to: Energy,
+    kernel: WithTemperature,
+    *,
+    num_steps: int | None = None,
+    levels: Numbers | None = None,
+) -> Path:
     """The path E_β = (1 - β) E + β E' from an energy E to another one, E'.
 
     Its methods `forward(key, init)` and `reverse(key, init)` run chains along it, through `sample`,

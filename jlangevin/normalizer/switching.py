@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,11 +11,20 @@ import numpy as np
 from jlangevin._core import trees
 from jlangevin._core.arithmetic import hidden_zero
 from jlangevin._core.checks import as_array, check_flag, or_nan
-from jlangevin._core.trees import Parted, PyTree, pytree_dataclass, static_field
+from jlangevin._core.trees import Number, Numbers, Parted, PyTree, pytree_dataclass, static_field
 from jlangevin.energies.base import Energy, check_callable, check_energy
 from jlangevin.energies.traced import traced_once
 from jlangevin.kernels.around import Around
-from jlangevin.kernels.base import Hyper, Info, Noise, Position, Schedule, cast, if_sound
+from jlangevin.kernels.base import (
+    Hyper,
+    Info,
+    Noise,
+    Position,
+    Schedule,
+    WithTemperature,
+    cast,
+    if_sound,
+)
 from jlangevin.kernels.nesting import check_inside
 from jlangevin.reducers.base import CompensatedSum
 
@@ -26,9 +35,9 @@ __all__ = ["Between", "Switched", "SwitchedState", "as_levels", "switched"]
 class Between:
     """(1 - β) E_0(x) + β E_1(x), the energy at level β of a path."""
 
-    first: Any
-    second: Any
-    level: Any
+    first: Energy
+    second: Energy
+    level: Number
 
     def __call__(self, x: PyTree) -> jax.Array:
         first, second = self.first(x), self.second(x)
@@ -46,7 +55,7 @@ class Rung:
     levels: jax.Array
     ahead: int = static_field()
 
-    def __call__(self, step: Any) -> jax.Array:
+    def __call__(self, step: jax.Array) -> jax.Array:
         index = jnp.asarray(step, jnp.int32) + self.ahead
         return self.levels[jnp.minimum(index, len(self.levels) - 1)]
 
@@ -54,7 +63,7 @@ class Rung:
 class SwitchedState(NamedTuple):
     """Where a chain is, and what it has been weighed by on the way."""
 
-    position: Any
+    position: Position
     weights: CompensatedSum  # the sum of the logarithms of all steps so far
 
     @property
@@ -68,7 +77,7 @@ class SwitchedState(NamedTuple):
 class Switched(Around):
     """See `switched`."""
 
-    to: Any
+    to: Energy
     before: Hyper
     after: Hyper
     backwards: bool = static_field()
@@ -105,7 +114,9 @@ class Switched(Around):
         return SwitchedState(moved.position, weights), info
 
 
-def switched(kernel: Any, to: Energy, levels: Any, *, backwards: bool = False) -> Switched:
+def switched(
+    kernel: WithTemperature, to: Energy, levels: Numbers, *, backwards: bool = False
+) -> Switched:
     """`kernel`, while the energy E it is run on turns into another one, E'.
 
     The path is E_β = (1 - β) E + β E', with levels 0 = β_0 < β_1 < … < β_n = 1. Step t weighs the
@@ -152,7 +163,7 @@ def switched(kernel: Any, to: Energy, levels: Any, *, backwards: bool = False) -
     return Switched(kernel, to, Schedule(Rung(ladder, 0)), Schedule(Rung(ladder, 1)), backwards)
 
 
-def as_levels(levels: Any) -> jax.Array:
+def as_levels(levels: Numbers) -> jax.Array:
     """Levels that rise from 0 to 1, as an array."""
     array = as_array("levels", levels, ndim=1)
     if len(array) < 2:

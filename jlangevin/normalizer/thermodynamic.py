@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
 from jlangevin._core.checks import as_array, as_host, check_finite, check_known, check_probability
+from jlangevin._core.trees import Numbers
 from jlangevin.kernels.tempered import as_ladder
 
 __all__ = ["Thermodynamic", "thermodynamic"]
@@ -56,7 +56,9 @@ class Thermodynamic:
         )
 
 
-def thermodynamic(energies: Any, temperatures: Any, *, confidence: float = 0.99) -> Thermodynamic:
+def thermodynamic(
+    energies: Numbers, temperatures: Numbers, *, confidence: float = 0.99
+) -> Thermodynamic:
     """log Z(T_1) - log Z(T_K) from the energies of draws at all temperatures in between.
 
     With β = 1/T, d log Z/dβ = -⟨E⟩_β, so that (Kirkwood 1935; Gelman and Meng 1998)

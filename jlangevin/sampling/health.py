@@ -17,7 +17,8 @@ import numpy as np
 from jlangevin._core.compiling import compiled
 from jlangevin._core.trees import MaybeArray, PyTree
 from jlangevin.errors import NoEnergyError
-from jlangevin.kernels.base import Hyper, layers
+from jlangevin.kernels.base import Hyper
+from jlangevin.kernels.traits import Traits, layers
 from jlangevin.sampling.state import Tally
 
 __all__ = [
@@ -150,8 +151,8 @@ def examine(
 
 def temperature_of(kernel: object) -> Hyper:
     """That of the outermost layer that has one, or None."""
-    temperatures = (layer.temperature for layer in layers(kernel) if hasattr(layer, "temperature"))
-    return next(temperatures, None)
+    having = (layer.temperature for layer in layers(kernel) if Traits.own(layer).has_temperature)
+    return next(having, None)
 
 
 def _blur(temperature: MaybeArray, values: jax.Array, finite: jax.Array) -> jax.Array | None:

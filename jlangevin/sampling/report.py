@@ -23,7 +23,8 @@ from jlangevin.errors import (
     PrecisionWarning,
     StuckWarning,
 )
-from jlangevin.kernels.base import LAST_FAULT, layers, resolve_schedules
+from jlangevin.kernels.base import LAST_FAULT, resolve_schedules
+from jlangevin.kernels.traits import Traits, layers
 from jlangevin.sampling.health import (
     COARSE,
     Affected,
@@ -246,7 +247,7 @@ def _cause(found: Affected, state: SamplerState, setup: Setup) -> str:
     try:
         energy, kernel = setup.of_chain(int(found.chain))
         for layer in layers(resolve_schedules(kernel, jnp.int32(found.step))):
-            if hasattr(layer, "sigma"):
+            if Traits.own(layer).by_level:
                 level(energy, layer.sigma)  # raises where the energy lacks that level
     except ValueError as error:
         return f"; {error}"

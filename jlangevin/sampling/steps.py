@@ -30,12 +30,12 @@ from jlangevin.kernels.base import (
     Hyper,
     Info,
     Kernel,
-    Traits,
     check_step,
     has_schedule,
     if_sound,
     resolve_schedules,
 )
+from jlangevin.kernels.traits import Traits
 from jlangevin.noise import Pairs
 from jlangevin.reducers.base import Reducer
 from jlangevin.reducers.pytree import map_reducers

@@ -13,7 +13,8 @@ from every_kernel import CASES, START, UNIT
 
 import jlangevin as jl
 from jlangevin._core.arithmetic import hidden_zero, separately_rounded
-from jlangevin.kernels.base import Traits, check_step, has_schedule, resolve_schedules
+from jlangevin.kernels.base import check_step, has_schedule, resolve_schedules
+from jlangevin.kernels.traits import Traits
 from jlangevin.noise import Want
 
 

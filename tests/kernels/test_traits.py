@@ -11,7 +11,7 @@ import jlangevin as jl
 from jlangevin._core.trees import pytree_dataclass
 from jlangevin.kernels import PredictorCorrector, Underdamped, UnderdampedState
 from jlangevin.kernels.around import Around
-from jlangevin.kernels.base import Convertible, Traits, convert_state
+from jlangevin.kernels.traits import Convertible, Traits, convert_state
 from jlangevin.noise import Want
 
 UNIT = jl.domains.box(0.0, 1.0)
@@ -52,8 +52,10 @@ def having(**members):
         ({"estimator": sum}, {"estimates": True}),
         ({"estimator": None}, {}),
         ({"domain": UNIT}, {"walled": True}),
+        ({"step_size": 0.1}, {"has_step_size": True}),
         ({"temperature": jnp.ones(())}, {"has_temperature": True}),
         ({"temperature": 0.0}, {"has_temperature": True}),
+        ({"sigma": jl.Schedule(jnp.exp)}, {"by_level": True}),
         ({"convert_state": lambda *_: None}, {"converts": True}),
         ({"adopt": lambda *_: None}, {"converts": True}),
         ({"proposal": lambda *_: None}, {"proposes": True}),
@@ -70,7 +72,11 @@ def test_a_kernel_says_what_it_is_by_its_members(members, traits):
 def test_a_kernel_around_another_has_its_traits_but_takes_no_other_temperature():
     inner = jl.malt(0.1, 1.0, 2)
     assert Traits.of(inner) == Traits(
-        by_value=True, has_temperature=True, converts=True, kinetic="thermal"
+        by_value=True,
+        has_step_size=True,
+        has_temperature=True,
+        converts=True,
+        kinetic="thermal",
     )
     assert Traits.of(Around(inner)) == Traits(by_value=True, kinetic="thermal")
     assert Traits.own(Around(inner)) == Traits()

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import scipy
 
+from jlangevin.kernels.base import known
 from jlangevin.verify._statistics import Floats
 from jlangevin.verify.audit.conclusion import Conclusion
 from jlangevin.verify.audit.problems import (
@@ -146,7 +147,9 @@ def velocity(trials: Trials, conclusion: Conclusion) -> Finding:
         return Finding(name, "pass", says, p_value)
     if conclusion.explanation is not None and conclusion.follows_rule:
         law = exact_law(conclusion.explanation.reading, trial)
-        if law is not None and hasattr(law.mean, "velocity"):  # the rule has the velocity's law
+        if (
+            law is not None and known(law.mean, "velocity") is not None
+        ):  # the rule has the velocity's law
             return Finding(name, "pass", f"{says}, as its rule has it")
     mean, tolerance = float(ratios.mean()), 5 / math.sqrt(degrees)
     alike = bool((np.abs(ratios / mean - 1) < tolerance).all())

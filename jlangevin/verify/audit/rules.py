@@ -18,7 +18,7 @@ from jlangevin import exact
 from jlangevin.distribution import Gaussian
 from jlangevin.errors import NotAffineError, UnstableStepError
 from jlangevin.kernels import leimkuhler_matthews, ula
-from jlangevin.kernels.base import Kernel
+from jlangevin.kernels.base import Kernel, known
 from jlangevin.verify.audit.sampler import Rule, Trial
 from jlangevin.verify.law import Report, compare
 
@@ -59,8 +59,8 @@ def temperature_factors(temperature: float) -> list[tuple[float, str]]:
 
 def likely_cause(factor: float, tolerance: float, temperature: float) -> str:
     """The likely cause of a factor of the temperature; "T" if it is 1 within the tolerance."""
-    for known, fault in temperature_factors(temperature):
-        if abs(factor / known - 1) < tolerance:
+    for usual, fault in temperature_factors(temperature):
+        if abs(factor / usual - 1) < tolerance:
             return fault or "T"
     return f"{factor:.3g} T"
 
@@ -114,8 +114,9 @@ def compare_trial(trial: Trial, law: Gaussian, level: float) -> Report | None:
     if hasattr(law.mean, "position"):
         where = unravel(jnp.arange(len(mean), dtype=mean.dtype))
         keep = np.asarray(where.position, int)
-        if trial.velocity is not None and hasattr(where, "velocity"):
-            selected = np.concatenate([keep, np.asarray(where.velocity, int)])
+        velocity = known(where, "velocity")
+        if trial.velocity is not None and velocity is not None:
+            selected = np.concatenate([keep, np.asarray(velocity, int)])
             # If the first velocity is zero, one noise decides both after a first step.
             cov = np.asarray(law.cov, np.float64)[np.ix_(selected, selected)]
             values = scipy.linalg.eigvalsh(cov)

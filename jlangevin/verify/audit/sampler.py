@@ -14,7 +14,7 @@ from jlangevin._core.checks import as_host
 from jlangevin._core.user_code import note_on_errors
 from jlangevin.distribution import Gaussian
 from jlangevin.energies.base import Energy
-from jlangevin.kernels.base import Kernel
+from jlangevin.kernels.base import Kernel, known
 from jlangevin.sampling import sample
 from jlangevin.verify._statistics import Floats
 
@@ -123,8 +123,7 @@ def drawer(make_kernel: Rule) -> Draw:
         with note_on_errors(f"by make_kernel, given step size and T ({step_size}, {temperature})"):
             kernel = make_kernel(step_size, temperature)
         run = sample(key, energy, kernel, init, num_steps=num_steps, observe=None)
-        if hasattr(run.state.kernel, "velocity"):
-            return run.position, run.state.kernel.velocity
-        return run.position
+        velocity = known(run.state.kernel, "velocity")
+        return run.position if velocity is None else (run.position, velocity)
 
     return draw
