@@ -157,8 +157,8 @@ class Pairs:
     # A pytree like the wants. Normals and uniforms are complex, with axes (element axes …, chain
     # axes …) and the axis of pairs before or after these; keys are words, with axes (pair, 2, chain
     # axes …, 2). An axis of `Many` comes before the chain axes.
-    packed: Any
-    dtypes: tuple[Any, ...] = trees.static_field()  # of the leaves that `at` returns
+    packed: PyTree
+    dtypes: tuple[np.dtype, ...] = trees.static_field()  # of the leaves that `at` returns
     pairs_last: bool = trees.static_field()
 
     def at(self, index: jax.Array | int) -> PyTree:
@@ -219,7 +219,7 @@ def pairs(
     """
     steps = (jnp.arange(num_pairs, dtype=jnp.uint32) + jnp.asarray(first_pair, jnp.uint32)) * 2
     pairs_last = trees.size(like) * of.high.size < _SHORT
-    dtypes: list[Any] = []
+    dtypes: list[np.dtype] = []
     slot = 0
 
     def shaped(made: jax.Array, shape: tuple[int, ...]) -> jax.Array:

@@ -43,7 +43,7 @@ A = TypeVar("A", jax.Array, NDArray[np.float64])
 class Score(GivenGradient):
     """See `score`."""
 
-    function: Any
+    function: Callable[[PyTree], PyTree]
 
     def gradient(self, position: PyTree) -> PyTree:
         return jax.tree.map(jnp.negative, self.function(position))
@@ -82,7 +82,7 @@ def score(function: Callable[[PyTree], PyTree]) -> Score:
 class LevelScore(GivenGradient):
     """See `level_score`."""
 
-    function: Any
+    function: Callable[[PyTree, jax.Array], PyTree]
     sigma: Any
 
     def gradient(self, position: PyTree) -> PyTree:
@@ -124,7 +124,7 @@ def level_score(function: Callable[[PyTree, jax.Array], PyTree], sigma: ArrayLik
 class VariancePreserving(GivenGradient):
     """See `from_variance_preserving`."""
 
-    function: Any
+    function: Callable[[PyTree, jax.Array], PyTree]
     rising: jax.Array  # σ_t of every t
     sigma: Any
     predicts: str = static_field()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from jlangevin._core import trees
 from jlangevin._core.checks import as_array
@@ -16,7 +15,7 @@ __all__ = ["integrated_time"]
 _ROUNDING = 1e-2  # of ρ_0, in half precision too
 
 
-def integrated_time(rho: Any) -> tuple[jax.Array, jax.Array]:
+def integrated_time(rho: ArrayLike) -> tuple[jax.Array, jax.Array]:
     """τ = 1 + 2 Σ ρ_t by the initial monotone sequence (Geyer 1992), and whether it ended.
 
     For a reversible chain the sums of neighbours ρ_2k + ρ_2k+1 are positive and decreasing. They

@@ -45,10 +45,10 @@ class Slot:
 def each(rows: PyTree) -> Each:
     """Mark values that differ from chain to chain: each chain sees its own row of the first axis.
 
-    It may stand anywhere among the leaves of an energy, where a chain then finds its row in place
-    of it, or be all of it, as `each(jax.vmap(energies.linear)(thetas))`; in place of a number among
-    a kernel's hyper-parameters, and among the leaves of a schedule. With n chains it has n rows;
-    row i belongs to the i-th chain of the run, whatever that chain's stream is called. Other values
+    It may stand anywhere among the leaves of an energy, where a chain then finds its row instead;
+    for a whole energy, as in `each(jax.vmap(energies.linear)(thetas))`; for a number among a
+    kernel's hyper-parameters; and among the leaves of a schedule. With n chains it has n rows; row
+    i belongs to the i-th chain of the run, whatever the number of that chain's stream. Other values
     compile nothing.
 
     Args:

@@ -15,7 +15,7 @@ weights of modes far apart are right.
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,10 +25,12 @@ from jax.typing import ArrayLike
 from jlangevin._core import trees
 from jlangevin._core.checks import as_array, check_finite, check_temperature
 from jlangevin._core.compiling import compiled
+from jlangevin._core.trees import Numbers
 from jlangevin.diagnostics.mcse import mcse_of_mean
 from jlangevin.energies.base import Energy, gradient
 from jlangevin.energies.draws import as_positions
 from jlangevin.energies.traced import mapped
+from jlangevin.sampling.run import Run
 
 __all__ = ["Identities", "Identity", "identities"]
 
@@ -69,7 +71,7 @@ class Identities(NamedTuple):
 
 
 def identities(
-    x: ArrayLike,
+    x: Run | Numbers,
     energy: Energy,
     temperature: ArrayLike = 1.0,
     *,
@@ -124,7 +126,8 @@ def identities(
     """
     if position_shape is None and center is not None:
         shape = np.shape(center)
-        position_shape = shape if np.shape(x)[-len(shape) :] == shape != () else None
+        given: Any = x
+        position_shape = shape if np.shape(given)[-len(shape) :] == shape != () else None
     draws = as_positions("x", x, energy, position_shape, minimum=4)
     points, shape = draws.points, draws.points.shape[1:]
     if draws.batch[-1] < 4:

@@ -52,6 +52,7 @@ from jlangevin.energies.base import Energy, GivenGradient, check_callable, gradi
 from jlangevin.energies.draws import Draws, as_positions
 from jlangevin.energies.traced import mapped
 from jlangevin.noise import Want
+from jlangevin.sampling.run import Run
 from jlangevin.scores import Score
 
 __all__ = ["KSDTest", "ksd", "ksd_test", "stein_thinning"]
@@ -62,7 +63,7 @@ _ROWS = 128  # pairs of draws whose signs are made at a time
 
 
 def ksd(
-    x: Numbers,
+    x: Run | Numbers,
     energy: Energy | None = None,
     *,
     score: Score | None = None,
@@ -139,7 +140,7 @@ class KSDTest(NamedTuple):
 
 def ksd_test(
     key: jax.Array,
-    x: Numbers,
+    x: Run | Numbers,
     energy: Energy | None = None,
     *,
     score: Score | None = None,
@@ -210,7 +211,7 @@ def ksd_test(
 
 
 def stein_thinning(
-    x: Numbers,
+    x: Run | Numbers,
     energy: Energy | None = None,
     num_points: int = 100,
     *,

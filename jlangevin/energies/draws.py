@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from jlangevin._core import trees
 from jlangevin._core.checks import as_draws_array, check_finite
-from jlangevin._core.trees import Numbers, PyTree
+from jlangevin._core.trees import PyTree
 from jlangevin.energies.base import Energy, GivenGradient, check_energy
 
 __all__ = ["Draws", "accepts_position", "as_positions", "check_single_position"]
@@ -31,7 +31,7 @@ class Draws(NamedTuple):
 
 def as_positions(
     name: str,
-    value: Numbers,
+    value: PyTree,
     energy: Energy,
     shape: tuple[int, ...] | None = None,
     *,
@@ -94,7 +94,7 @@ def check_single_position(
         )
 
 
-def _shape_in_run(name: str, run: Any) -> tuple[int, ...] | None:
+def _shape_in_run(name: str, run: PyTree) -> tuple[int, ...] | None:
     """That of one position; None if draws or positions are no single array, which is refused."""
     draws, position = run.draws, run.position
     if not trees.is_array(draws) or not trees.is_array(position):

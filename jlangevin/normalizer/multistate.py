@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +23,7 @@ from jlangevin._core.checks import (
     check_probability,
 )
 from jlangevin._core.trees import Numbers, PyTree
+from jlangevin.distribution import Drawable
 from jlangevin.energies.base import Energy, check_energy_on
 from jlangevin.energies.traced import energy_values
 from jlangevin.kernels.tempered import as_ladder
@@ -228,7 +228,7 @@ def tempered_log_z(
     energy: Energy,
     draws: PyTree,
     temperatures: Numbers,
-    base: Any,
+    base: Drawable,
     *,
     confidence: float = 0.99,
 ) -> Multistate:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from jlangevin._core.checks import (
     check_known,
     check_scalar,
 )
+from jlangevin._core.trees import Numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -110,7 +112,7 @@ def two_axes(ax: tuple[Axes, Axes] | None) -> tuple[Axes, Axes]:
     return left, right
 
 
-def _check_axes(ax: Any, wanted: str) -> None:
+def _check_axes(ax: object, wanted: str) -> None:
     from matplotlib.axes import Axes
 
     if not isinstance(ax, Axes):
@@ -120,7 +122,7 @@ def _check_axes(ax: Any, wanted: str) -> None:
         )
 
 
-def check_color(color: Any) -> None:
+def check_color(color: object) -> None:
     """Raise ValueError unless Matplotlib knows `color` as a colour."""
     from matplotlib.colors import is_color_like
 
@@ -139,7 +141,7 @@ def legend(ax: Axes, **options: Any) -> None:
 # What is to be drawn ------------------------------------------------------------------------------
 
 
-def as_chain_array(draws: Any, *, name: str = "draws", plane: bool = False) -> Array:
+def as_chain_array(draws: Numbers, *, name: str = "draws", plane: bool = False) -> Array:
     """Draws as a finite array (chain, draw, d) on the host; d must be 2 if `plane`."""
     check_known(ON_HOST, **{name: draws})
     array = as_draws(name, draws)
@@ -151,7 +153,7 @@ def as_chain_array(draws: Any, *, name: str = "draws", plane: bool = False) -> A
     return np.asarray(array[None] if array.ndim == 2 else array)
 
 
-def as_steps(steps: Any, num_draws: int) -> Array:
+def as_steps(steps: Numbers | None, num_draws: int) -> Array:
     """The number of steps after which each draw was taken: 1, 2, … if None."""
     if steps is None:
         return np.arange(1, num_draws + 1)
@@ -164,13 +166,13 @@ def as_steps(steps: Any, num_draws: int) -> Array:
     return array
 
 
-def as_numbers(name: str, value: Any) -> Array:
+def as_numbers(name: str, value: object) -> Array:
     """`value` as real numbers on the host, in their own precision."""
     check_known(ON_HOST, **{name: value})
     return as_host(name, value)
 
 
-def as_coordinates(coordinates: Any, dim: int) -> list[int]:
+def as_coordinates(coordinates: Sequence[int] | None, dim: int) -> list[int]:
     """The coordinates to draw, all by default; no more than there are colours."""
     if coordinates is None:
         chosen = list(range(dim))

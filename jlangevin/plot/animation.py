@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from jax.typing import ArrayLike
+
 from jlangevin._core.checks import check_count, check_scalar
+from jlangevin._core.trees import Numbers
+from jlangevin.energies.base import Energy
 from jlangevin.plot._figure import COLORS, as_chain_array, as_steps
 from jlangevin.plot.landscape import Span, contours, span_of
 
@@ -16,12 +20,12 @@ __all__ = ["animate"]
 
 
 def animate(
-    draws: Any,
-    energy: Any,
+    draws: Numbers,
+    energy: Energy,
     *,
     span: Span | None = None,
-    temperature: Any = 1.0,
-    steps: Any = None,
+    temperature: ArrayLike = 1.0,
+    steps: Numbers | None = None,
     seconds: float = 4.0,
     trail: int = 0,
     ax: Axes | None = None,

@@ -20,6 +20,7 @@ from jlangevin._core.checks import (
     check_scalar,
 )
 from jlangevin._core.compiling import compiled
+from jlangevin._core.trees import Numbers
 from jlangevin._core.user_code import note_on_errors
 from jlangevin.energies import quadratic
 from jlangevin.errors import NotAffineError
@@ -38,11 +39,11 @@ MARKERS = ("o", "s", "^", "v", "D", "<", ">", "p", "h", "X", "P", "*")
 
 def stationary_variance(
     kernels: Mapping[str, Callable[[Any], Any]],
-    step_sizes: Any,
+    step_sizes: Numbers,
     *,
-    precision: Any = 1.0,
-    temperature: Any = 1.0,
-    measured: Mapping[str, Any] | None = None,
+    precision: float = 1.0,
+    temperature: float = 1.0,
+    measured: Mapping[str, Numbers] | None = None,
     num_draws: int | None = None,
     level: float = 0.99,
     ax: Axes | None = None,
@@ -134,13 +135,13 @@ def stationary_variance(
     return ax
 
 
-def check_mapping(name: str, value: Any, example: str) -> None:
+def check_mapping(name: str, value: object, example: str) -> None:
     if not isinstance(value, Mapping):
         raise TypeError(f"{name}: expected a dict, {example}, got {type(value).__name__}")
 
 
 def _curve(
-    name: str, make: Callable[[Any], Any], precision: Any, step_sizes: Array
+    name: str, make: Callable[[Any], Any], precision: float, step_sizes: Array
 ) -> Array | None:
     """Stationary variances, NaN where there are none; None for a kernel that is not affine."""
     energy = quadratic(jnp.full((1, 1), precision, float))

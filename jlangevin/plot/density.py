@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import scipy
+from jax.typing import ArrayLike
 
 from jlangevin._core.checks import check_count
+from jlangevin._core.trees import Numbers
 from jlangevin.distribution import Gaussian, check_gaussian
+from jlangevin.energies.base import Energy
 from jlangevin.plot._figure import (
     COLORS,
     Array,
@@ -30,11 +33,11 @@ _MASSES = (0.5, 0.9, 0.99)
 
 
 def density(
-    draws: Any,
-    energy: Any,
+    draws: Numbers,
+    energy: Energy,
     span: Span,
     *,
-    temperature: Any = 1.0,
+    temperature: ArrayLike = 1.0,
     kind: Literal["histogram", "kde"] = "histogram",
     bins: int = 50,
     ax: tuple[Axes, Axes] | None = None,
@@ -103,7 +106,7 @@ def density(
 
 
 def cloud(
-    samples: Any,
+    samples: Numbers,
     law: Gaussian,
     *,
     label: str,

@@ -15,7 +15,7 @@ from jlangevin._core.checks import (
     check_no_run,
     check_positive,
 )
-from jlangevin._core.trees import PyTree
+from jlangevin._core.trees import Numbers, PyTree
 from jlangevin._core.user_code import note_on_errors
 from jlangevin.energies.base import Energy
 from jlangevin.errors import NoGridLawError, NoStationaryLawError
@@ -36,7 +36,7 @@ _TAIL = 1e-6  # of the laws, that is not shown on either side
 
 
 def histogram(
-    samples: Any,
+    samples: Numbers,
     law: GridLaw,
     target: GridLaw | None = None,
     *,
@@ -105,14 +105,14 @@ def histogram(
 
 def bias_and_relaxation(
     kernels: Mapping[str, Callable[[Any], Kernel]],
-    step_sizes: Any,
+    step_sizes: Numbers,
     energy: Energy,
     position: PyTree,
     *,
-    measured: Mapping[str, Any] | None = None,
+    measured: Mapping[str, Numbers] | None = None,
     num_draws: int | None = None,
-    times: Mapping[str, Any] | None = None,
-    tolerance: Any = None,
+    times: Mapping[str, Numbers] | None = None,
+    tolerance: float | None = None,
     ax: tuple[Axes, Axes] | None = None,
 ) -> tuple[Axes, Axes]:
     """What kernels pay for a step size on an energy in one dimension: bias, and time to forget.

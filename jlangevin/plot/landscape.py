@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
+from numpy.typing import NDArray
 
 from jlangevin._core.checks import (
     as_array,
@@ -17,7 +19,8 @@ from jlangevin._core.checks import (
     check_known,
     check_temperature,
 )
-from jlangevin.energies.base import check_energy_on, gradient
+from jlangevin._core.trees import Numbers
+from jlangevin.energies.base import Energy, check_energy_on, gradient
 from jlangevin.energies.traced import energy_values, mapped
 from jlangevin.plot._figure import (
     COLORS,
@@ -52,11 +55,11 @@ _MOST_LEVELS = 10
 
 
 def contours(
-    energy: Any,
+    energy: Energy,
     span: Span,
     *,
-    temperature: Any = 1.0,
-    levels: Any = None,
+    temperature: ArrayLike = 1.0,
+    levels: Sequence[float] | NDArray[Any] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Contours of E/T, labelled with the height above the least value in the picture.
@@ -101,12 +104,12 @@ def contours(
 
 
 def trajectory(
-    draws: Any,
-    energy: Any,
+    draws: Numbers,
+    energy: Energy,
     *,
     span: Span | None = None,
-    temperature: Any = 1.0,
-    levels: Any = None,
+    temperature: ArrayLike = 1.0,
+    levels: Sequence[float] | NDArray[Any] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """The paths of up to six chains over the contours of the energy.
@@ -149,10 +152,10 @@ def trajectory(
 
 
 def score_field(
-    energy: Any,
+    energy: Energy,
     span: Span,
     *,
-    temperature: Any = 1.0,
+    temperature: ArrayLike = 1.0,
     num: int = 17,
     ax: Axes | None = None,
 ) -> Axes:
@@ -213,7 +216,7 @@ def score_field(
 # The plane, for the other pictures too ------------------------------------------------------------
 
 
-def as_span(span: Any) -> Array:
+def as_span(span: object) -> Array:
     """((from, to), (from, to)) as an array (2, 2)."""
     box = as_numbers("span", span).astype(float)
     if box.shape != (2, 2):
@@ -245,19 +248,19 @@ def cell_centres(box: Array, num: int) -> jax.Array:
     return grid(box + half * np.array([[1, -1]]), num)
 
 
-def relative_energies(points: jax.Array, energy: Any, temperature: Any) -> Array:
+def relative_energies(points: jax.Array, energy: Energy, temperature: ArrayLike) -> Array:
     """E/T at points (n, 2), minus its least value there."""
     values = scaled_energies(points, energy, temperature)
     return np.asarray(values - values.min())
 
 
-def scaled_energies(points: jax.Array, energy: Any, temperature: Any) -> Array:
+def scaled_energies(points: jax.Array, energy: Energy, temperature: ArrayLike) -> Array:
     """E/T at points (n, d)."""
     check_energy_on(energy, points)
     return _on_host(energy_values(energy, points), temperature)
 
 
-def _on_host(values: jax.Array, temperature: Any) -> Array:
+def _on_host(values: jax.Array, temperature: ArrayLike) -> Array:
     """An energy's values or gradients, over T."""
     check_known(ON_HOST, energy=values, temperature=temperature)
     scaled = np.asarray(values, float) / float(check_temperature(temperature, values.dtype))

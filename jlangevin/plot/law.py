@@ -8,6 +8,7 @@ import numpy as np
 import scipy
 
 from jlangevin._core.checks import check_count, check_finite, check_made, check_no_run
+from jlangevin._core.trees import Numbers
 from jlangevin.distribution import Gaussian
 from jlangevin.plot._figure import COLORS, Array, as_numbers, axes_or_new, legend
 from jlangevin.verify import dkw_radius
@@ -19,7 +20,7 @@ __all__ = ["ecdf", "qq"]
 
 
 def ecdf(
-    samples: Any,
+    samples: Numbers,
     law: Any,
     *,
     coordinate: int = 0,
@@ -79,7 +80,7 @@ def ecdf(
 
 
 def qq(
-    samples: Any,
+    samples: Numbers,
     law: Any,
     *,
     coordinate: int = 0,
@@ -144,7 +145,7 @@ def qq(
     return ax
 
 
-def _marginal_draws(samples: Any, law: Any, coordinate: int) -> tuple[Array, Any, str]:
+def _marginal_draws(samples: Numbers, law: Any, coordinate: int) -> tuple[Array, Any, str]:
     """The sorted draws of one coordinate, its law, and its name."""
     check_no_run("samples", samples, "run.position")
     check_made("law", law)

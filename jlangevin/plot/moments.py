@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy
 
 from jlangevin._core.checks import check_probability
+from jlangevin._core.trees import Numbers, PyTree
 from jlangevin.distribution import Gaussian, check_gaussian
 from jlangevin.plot._figure import (
     COLORS,
@@ -28,14 +30,14 @@ __all__ = ["mean", "moment_against_steps", "variance"]
 
 
 def moment_against_steps(
-    steps: Any,
-    measured: Any,
-    exact_steps: Any,
-    exact: Any,
+    steps: Numbers,
+    measured: Numbers,
+    exact_steps: Numbers,
+    exact: Numbers,
     *,
     label: str,
     color: str = COLORS[0],
-    band: Any = None,
+    band: Numbers | None = None,
     marker: str = "o",
     ax: Axes | None = None,
 ) -> Axes:
@@ -86,11 +88,11 @@ def moment_against_steps(
 
 
 def mean(
-    draws: Any,
+    draws: Numbers,
     law: Gaussian,
     *,
-    steps: Any = None,
-    coordinates: Any = None,
+    steps: Numbers | None = None,
+    coordinates: Sequence[int] | None = None,
     level: float = 0.99,
     ax: Axes | None = None,
 ) -> Axes:
@@ -134,11 +136,11 @@ def mean(
 
 
 def variance(
-    draws: Any,
+    draws: Numbers,
     law: Gaussian,
     *,
-    steps: Any = None,
-    coordinates: Any = None,
+    steps: Numbers | None = None,
+    coordinates: Sequence[int] | None = None,
     level: float = 0.99,
     ax: Axes | None = None,
 ) -> Axes:
@@ -175,7 +177,7 @@ def variance(
     return ax
 
 
-def _check_trajectory(draws: Any, law: Any, *, minimum: int) -> tuple[Array, Array, Array]:
+def _check_trajectory(draws: PyTree, law: Gaussian, *, minimum: int) -> tuple[Array, Array, Array]:
     """Chains (chain, draw, d), and the laws' means and variances (step, d)."""
     check_gaussian("law", law, "exact.trajectory gives the laws after every number of steps")
     chains = as_chain_array(draws).astype(float)
@@ -199,8 +201,8 @@ def _plot_moment(
     exact: Array,
     band: tuple[Array, Array],
     name: str,
-    steps: Any,
-    coordinates: Any,
+    steps: Numbers | None,
+    coordinates: Sequence[int] | None,
     ax: Axes | None,
 ) -> Axes:
     at, curve = as_steps(steps, len(measured)), np.arange(len(exact))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from jlangevin import diagnostics
 from jlangevin._core.checks import (
@@ -16,7 +18,9 @@ from jlangevin._core.checks import (
     check_known,
     check_scalar,
 )
+from jlangevin._core.trees import Numbers
 from jlangevin.energies import GaussianMixture
+from jlangevin.energies.base import Energy
 from jlangevin.energies.draws import as_positions
 from jlangevin.plot._figure import (
     COLORS,
@@ -29,6 +33,7 @@ from jlangevin.plot._figure import (
     legend,
 )
 from jlangevin.plot.landscape import scaled_energies
+from jlangevin.sampling.run import Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,12 +44,12 @@ _OCTAVES = 2  # factors of two that the colours of a mode show, in both directio
 
 
 def energy_trace(
-    draws: Any,
-    energy: Any,
+    draws: Run | Numbers,
+    energy: Energy,
     *,
-    temperature: Any = 1.0,
-    steps: Any = None,
-    expected: Any = None,
+    temperature: ArrayLike = 1.0,
+    steps: Numbers | None = None,
+    expected: float | None = None,
     position_shape: tuple[int, ...] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
@@ -94,11 +99,11 @@ def energy_trace(
 
 
 def autocorrelation(
-    draws: Any,
+    draws: Numbers,
     *,
     max_lag: int | None = None,
-    exact: Any = None,
-    coordinates: Any = None,
+    exact: ArrayLike | None = None,
+    coordinates: Sequence[int] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """The autocorrelation ρ_t of each coordinate against the lag, averaged over chains.
@@ -162,7 +167,11 @@ def autocorrelation(
 
 
 def occupancy(
-    draws: Any, mixture: GaussianMixture, *, steps: Any = None, ax: Axes | None = None
+    draws: Numbers,
+    mixture: GaussianMixture,
+    *,
+    steps: Numbers | None = None,
+    ax: Axes | None = None,
 ) -> Axes:
     """The fraction of the chains in each mode of a mixture against the number of steps.
 
@@ -226,12 +235,12 @@ def _occupancy_map(at: Array, fractions: Array, weights: Array, ax: Axes) -> Axe
 
 
 def ksd(
-    draws: Any,
-    energy: Any,
+    draws: Run | Numbers,
+    energy: Energy,
     *,
-    temperature: Any = 1.0,
-    steps: Any = None,
-    exact: Any = None,
+    temperature: ArrayLike = 1.0,
+    steps: Numbers | None = None,
+    exact: ArrayLike | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """The kernel Stein discrepancy of the chains against the number of steps, on log scales.

@@ -10,7 +10,7 @@ The driver maps them over chains and calls them for the states that `draws` woul
 burn-in, thinned. Memory does not grow with the number of steps. `pooled(reducer)` gives one result
 for all chains, which are combined only then, after the last step.
 
-Each sum is kept in two floats, so that it does not stall: in float32, a plain sum of ones ends at
+Each sum is kept in two floats, so that it does not stall: in float32, a plain sum of ones stops at
 2**24, and Welford's mean stops moving once an increment is below half a unit in its last place.
 """
 

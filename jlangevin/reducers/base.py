@@ -64,9 +64,10 @@ class CompensatedSum(NamedTuple):
 class EachLeaf:
     """A reducer of single arrays, applied to each leaf of `of(state)`.
 
-    `_accumulator` is the type of an array's accumulator. For all chains together, `gather_leaf`
-    takes accumulators with a leading chain axis, and a mask of the chains that count, to what these
-    chains have in common, of type `_gathered`; `conclude_leaf` makes the result of it.
+    `_accumulator` is the type of an array's accumulator. For all chains together, `gather_leaf` is
+    given accumulators with a leading chain axis, and a mask of the chains that count. It returns
+    what these chains have in common, of type `_gathered`, and `conclude_leaf` makes the result from
+    that.
     """
 
     of: StateFunction

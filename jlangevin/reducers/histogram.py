@@ -119,7 +119,7 @@ class HistogramReducer(EachLeaf):
 
 
 def histogram(edges: Numbers, of: StateFunction = position) -> HistogramReducer:
-    """The fraction of draws in each bin for every element of `of(state)`, which gives quantiles.
+    """The fraction of draws in each bin for every element of `of(state)`; quantiles follow from it.
 
     Args:
         edges: increasing, shape (bins + 1,). As in `numpy.histogram`, a bin includes its left edge

@@ -24,7 +24,7 @@ def merge(reducers: PyTree, summaries: Iterable[PyTree]) -> PyTree:
     """The summary of several runs, as if their chains had run together.
 
     Pooled results are merged: those of moments, say, by the formula of Chan, Golub and LeVeque
-    (1979), in float64 and on the host. Results for each chain stand one after the other. The runs
+    (1979), in float64 and on the host. Results of single chains are concatenated. The runs
     may be of other chains, keys, machines or days, but must have the same number of draws.
 
     A reducer of your own may have a method `check_result(value)`. It is called with every result
@@ -79,7 +79,7 @@ def _foreign(why: str) -> ValueError:
 
 
 def _check_results(reducer: Reducer, results: Sequence[PyTree]) -> None:
-    """Raise ValueError unless results are of this reducer and fit together, as far as is seen."""
+    """Raise ValueError unless results are visibly of this reducer, and fit together."""
     name = type(reducer).__name__
     if not isinstance(reducer, PooledReducer):
         if any(isinstance(result, Pooled) for result in results):

@@ -1,4 +1,4 @@
-"""What many chains have in common, in a form in which the chains of several runs can be merged."""
+"""What many chains have in common, in a form that can be merged over several runs."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class OverChains(NamedTuple):
         """By the formulas of Chan, Golub and LeVeque (1979), in float64."""
         a, b = (jax.tree.map(lambda x: np.asarray(x, np.float64), part) for part in (self, other))
         count: Any = np.asarray(a.num_chains + b.num_chains)
-        with np.errstate(invalid="ignore"):  # without any chain there is no mean
+        with np.errstate(invalid="ignore"):  # without chains there is no mean
             share: Any = np.asarray(b.num_chains / count)
             means: Any = tuple(_mix(x, y, share) for x, y in zip(a.means, b.means, strict=True))
             if self.spread is None:

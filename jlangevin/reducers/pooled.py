@@ -22,7 +22,7 @@ class Pooled(NamedTuple):
 
     value: PyTree
     num_chains: jax.Array  # chains that it is computed from
-    num_left_out: jax.Array  # chains that were left out as they diverged
+    num_left_out: jax.Array  # chains that were left out because they diverged
     num_draws: jax.Array  # draws of each chain
     gathered: PyTree  # what `merge` needs, None if the reducer cannot be merged
 
@@ -107,7 +107,8 @@ def pooled(reducer: Reducer, by: Numbers | None = None) -> PooledReducer:
     Args:
         reducer: any reducer of this module, or another with `pool`.
         by: integers (chain,), the group of each chain of the run, from 0 on; one group if None.
-            Results then have a leading axis of groups. It is passed over once for each group.
+            Results then have a leading axis of groups. All accumulators are read once for each
+            group.
 
     Raises:
         TypeError: the reducer cannot be pooled, or `by` is not an array of integers.

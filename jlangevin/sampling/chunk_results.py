@@ -111,9 +111,9 @@ def _on_host(leaf: jax.Array) -> NDArray[Any]:
 
 
 def check_alike(first: Left, left: Left) -> None:
-    """Raise ValueError unless what is kept of a chunk can stand behind what is kept of another.
+    """Raise ValueError unless what is kept of a chunk can be joined to what is kept of another.
 
-    It is asked after each chunk, as an error after the last one would cost the whole run.
+    This is checked after each chunk, as an error after the last one would cost the whole run.
     """
     one, other = (
         jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), part.kept)

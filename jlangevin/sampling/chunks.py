@@ -1,4 +1,4 @@
-"""More chains than fit into memory at once: one chunk of them after the other."""
+"""More chains than fit into memory at once, run in chunks, one after the other."""
 
 from __future__ import annotations
 
@@ -71,9 +71,9 @@ def sample_in_chunks(
 ) -> Chunked:
     """`sample` for chains that do not fit into memory at once: `chunk_size` of them at a time.
 
-    Each chain is the one that `sample` would run under the same key. Of a chunk only what its
-    reducers gathered stays, and what `keep` takes, so memory does not grow with the number of
-    chains if all reducers are pooled and nothing is kept. Pooled results are merged in float64, see
+    Each chain is the one that `sample` would run under the same key. Only what a chunk's reducers
+    gathered and what `keep` returned stays, so memory does not grow with the number of chains if
+    all reducers are pooled and nothing is kept. Pooled results are merged in float64, see
     `reducers.merge`. Chunks of the same size share their programs; the last may be smaller.
 
     Args:
@@ -90,8 +90,8 @@ def sample_in_chunks(
         visit: a function that is called with each chunk's `Run` once it is done, for instance to
             write its draws to disk. Chunks that a checkpoint has are not visited again.
         progress: a bar that counts chains.
-        checkpoint: a directory. The run continues from its checkpoints there; they hold what is
-            kept and gathered of the chunks done. Needs the extra `checkpoint`.
+        checkpoint: a directory. The run continues from its checkpoints there; they hold what the
+            finished chunks kept and gathered. Needs the extra `checkpoint`.
         every: how many chunks lie between checkpoints; by default a tenth of them.
 
     Returns:
@@ -100,7 +100,7 @@ def sample_in_chunks(
     Raises:
         TypeError, ValueError, MemoryError, DivergenceError, ImportError, CheckpointError, OSError:
             as `sample`; TypeError also if a pooled reducer cannot be merged, and under jit, vmap or
-            grad; ValueError also if nothing would be left of a chunk, or what is kept has no
+            grad; ValueError also if nothing would be left of a chunk, or if what is kept has no
             leading chain axis.
 
     Example:
@@ -219,7 +219,7 @@ def _store(
 
 
 class _Warned:
-    """Warnings that chunks raise, said at the end, once for each category."""
+    """The warnings of all chunks, given at the end, once for each category."""
 
     def __init__(self, num_chunks: int) -> None:
         self._num_chunks = num_chunks
@@ -230,7 +230,7 @@ class _Warned:
     def of(self, part: slice) -> Iterator[None]:
         where = f"in the chunk of chains {part.start} to {part.stop - 1}"
         if part.start:
-            where += f", in it 0 to {part.stop - part.start - 1}"
+            where += f", which are 0 to {part.stop - part.start - 1} in it"
         with warnings.catch_warnings(record=True) as found:
             warnings.simplefilter("always")
             try:

@@ -93,7 +93,7 @@ def continuous(trials: Trials, conclusion: Conclusion) -> Finding:
         return Finding(name, "n/a", NO_QUADRATIC)
     ends = distinct(trial)
     if not ends.of_a_grid:
-        return Finding(name, "pass", "draws are of no grid, and at no bound")
+        return Finding(name, "pass", "draws are not on a grid, nor at a bound")
     says = f"{ends.chains:,} draws have {ends.values:,} values along one coordinate"
     return Finding(name, "FAIL", f"{says}: they lie on a grid, or at bounds")
 
@@ -134,7 +134,7 @@ def seeds(trials: Trials, conclusion: Conclusion) -> Finding:
     p_value = independence_test(np.nan_to_num(first.position), np.nan_to_num(other.position))
     if p_value < level:
         return Finding(name, "FAIL", "draws of another key depend on those of the first", p_value)
-    says = "the same key the same draws, another key others"
+    says = "the same key gives the same draws, another key others"
     return Finding(
         name, "pass", says, p_value, _detectable_dependence(level / 2, len(first.position))
     )
