@@ -2,7 +2,14 @@
 
 The path of a chain: a key becomes noise (`noise`), noise drives a kernel (`kernels`) on an energy
 (`energies`), the driver repeats that over steps and chains (`sampling`), the kernel's own code
-yields the exact law of what comes out (`exact`), and `verify` holds the samples against it.
+yields the exact law of what comes out (`exact`), and `verify` tests the samples against it.
+
+Signatures use these names for types:
+
+- `PyTree`: a pytree of arrays, such as a position; `Energy`: a function of one position that
+  returns a scalar; `Drawable`: a law that can be drawn from.
+- `ArrayLike`: an array or a number; `Numbers`: also nested lists of numbers; `Number`: a scalar.
+- `HyperLike`: a hyper-parameter, which is a number, a function of the step, or `each` of numbers.
 """
 
 from importlib import import_module as _import_module
