@@ -14,9 +14,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.tree_util import KeyPath
+from jax.typing import ArrayLike, DTypeLike
+from numpy.typing import NDArray
 
 from jlangevin._core import trees
 from jlangevin._core.each import Each
+from jlangevin._core.trees import PyTree
 
 __all__ = [
     "as_array",
@@ -47,7 +51,7 @@ __all__ = [
 T = TypeVar("T")
 
 
-def check_key(name: str, key: Any) -> None:
+def check_key(name: str, key: object) -> None:
     """Raise unless `key` is a single typed Threefry key, and say how to get one."""
     if not isinstance(key, jax.Array) or not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         legacy = getattr(key, "dtype", None) == jnp.uint32 and getattr(key, "shape", None) == (2,)
@@ -70,7 +74,7 @@ def check_key(name: str, key: Any) -> None:
         )
 
 
-def check_made(name: str, value: Any) -> None:
+def check_made(name: str, value: object) -> None:
     """Raise TypeError if a class or factory of this library was given instead of its result."""
     if isinstance(value, type):
         kind = "class"
@@ -93,7 +97,7 @@ def _is_ours(function: types.FunctionType) -> bool:
     )
 
 
-def _required(function: Any) -> str:
+def _required(function: Callable[..., object]) -> str:
     """The required arguments, as they are written in a call."""
     try:
         parameters = inspect.signature(function).parameters.values()
@@ -106,7 +110,7 @@ def _required(function: Any) -> str:
     )
 
 
-def check_tree(name: str, value: Any) -> None:
+def check_tree(name: str, value: PyTree) -> None:
     """Raise ValueError for a container that JAX cannot flatten."""
     try:
         jax.tree.structure(value)
@@ -117,7 +121,9 @@ def check_tree(name: str, value: Any) -> None:
         ) from None
 
 
-def check_no_half(name: str, dtype: Any, why: str = "in which no matrix can be factorised") -> None:
+def check_no_half(
+    name: str, dtype: DTypeLike, why: str = "in which no matrix can be factorised"
+) -> None:
     """Raise TypeError for half precision; `why` says what it does not suffice for."""
     if jnp.finfo(dtype).bits < 32:
         raise TypeError(
@@ -126,7 +132,7 @@ def check_no_half(name: str, dtype: Any, why: str = "in which no matrix can be f
         )
 
 
-def check_width(**values: Any) -> None:
+def check_width(**values: PyTree) -> None:
     """Raise TypeError for 64-bit JAX arrays that were made while x64 was enabled."""
     for name, value in values.items():
         for leaf in jax.tree.leaves(value):
@@ -139,7 +145,7 @@ def check_width(**values: Any) -> None:
                 )
 
 
-def check_known(why: str, **values: Any) -> None:
+def check_known(why: str, **values: PyTree) -> None:
     """Raise TypeError for traced values where numbers are needed; `why` gives the reason."""
     for name, value in values.items():
         if not trees.is_concrete(value):
@@ -162,7 +168,7 @@ def check_count(name: str, value: Any, *, minimum: int) -> int:
     return count
 
 
-def check_flag(name: str, value: Any, *, also: str = "") -> bool:
+def check_flag(name: str, value: object, *, also: str = "") -> bool:
     """`value` as a bool; strings and numbers are refused, as Python calls most of them true."""
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"{name}: expected True or False{also}, got {value!r}")
@@ -182,7 +188,7 @@ def or_nan(value: T, good: Callable[[Any, T], Any], refusal: Callable[[], Except
     # The answer is yes or no, so nothing in it is differentiated, such as a Cholesky factor.
     fine = jnp.asarray(good(jnp, jax.tree.map(lambda x: lax.stop_gradient(jnp.asarray(x)), value)))
 
-    def keep(leaf: Any) -> jax.Array:
+    def keep(leaf: ArrayLike) -> jax.Array:
         leaf = jnp.asarray(leaf)
         leaf = leaf if jnp.issubdtype(leaf.dtype, jnp.inexact) else leaf.astype(float)
         return jnp.where(jnp.broadcast_to(fine, leaf.shape), leaf, jnp.nan)
@@ -212,7 +218,7 @@ def check_not_negative(name: str, value: T) -> T:
 
 
 def _check_leaves(name: str, value: T, wanted: dict[str, Callable[[Any, Any], Any]]) -> T:
-    def one(path: Any, leaf: Any) -> Any:
+    def one(path: KeyPath[Any], leaf: ArrayLike) -> ArrayLike:
         def refusal() -> Exception:
             x = np.asarray(leaf)
             first = next(what for what, good in wanted.items() if not np.all(good(np, x)))
@@ -247,7 +253,7 @@ def check_increasing(
     return or_nan(array, rising, refusal)
 
 
-def check_number(name: str, value: Any) -> None:
+def check_number(name: str, value: PyTree) -> None:
     """Raise unless `value` is one real number; a boolean or an array of one number is not."""
     if not trees.is_array(value) or not _is_real(value):
         raise TypeError(f"{name}: expected a real number, {_got(value)}")
@@ -257,14 +263,14 @@ def check_number(name: str, value: Any) -> None:
         )
 
 
-def _got(value: Any) -> str:
+def _got(value: object) -> str:
     """`value` as the end of an error, which says that a number of all chains is what is wanted."""
     if isinstance(value, Each):
         return "which cannot differ from chain to chain; got each(…)"
     return f"got {value!r}"
 
 
-def _is_real(value: Any) -> bool:
+def _is_real(value: object) -> bool:
     """Whether `value` has a real dtype, which booleans of NumPy and JAX do not."""
     dtype = getattr(value, "dtype", None)
     if dtype is None:
@@ -286,7 +292,7 @@ def check_scalar(name: str, value: Any, *, positive: bool = False) -> Any:
     return (check_positive if positive else check_finite)(name, value)
 
 
-def check_probability(name: str, value: Any) -> float:
+def check_probability(name: str, value: PyTree) -> float:
     """`value` as a float strictly between 0 and 1."""
     check_known("this is decided on the host", **{name: value})
     if not trees.is_array(value) or not _is_real(value) or jnp.shape(value) != ():
@@ -296,7 +302,7 @@ def check_probability(name: str, value: Any) -> float:
     return float(value)
 
 
-def check_temperature(temperature: Any, dtype: Any) -> jax.Array:
+def check_temperature(temperature: ArrayLike, dtype: DTypeLike) -> jax.Array:
     """T > 0 as an array."""
     return jnp.asarray(check_scalar("temperature", temperature, positive=True), dtype)
 
@@ -337,7 +343,7 @@ def _is_spd(_: Any, matrix: jax.Array, *, semidefinite: bool) -> jax.Array:
     return symmetric & jnp.all(jnp.isfinite(jnp.linalg.cholesky(values)))
 
 
-def _is_definite(values: np.ndarray[Any, Any]) -> bool:
+def _is_definite(values: NDArray[np.float64]) -> bool:
     """Whether a symmetric matrix is positive definite, judged by its correlation matrix.
 
     Correlations have no units. With variances 1e-12 and 1e12, the smaller eigenvalue of the
@@ -350,7 +356,7 @@ def _is_definite(values: np.ndarray[Any, Any]) -> bool:
     return bool((np.linalg.eigvalsh(values / root / root[:, None]) > 0).all())
 
 
-def as_array(name: str, value: Any, *, ndim: int | None = None) -> jax.Array:
+def as_array(name: str, value: PyTree, *, ndim: int | None = None) -> jax.Array:
     """`value` as a floating array, integers converted to the default float dtype."""
     if isinstance(value, Each):
         raise TypeError(f"{name}: expected an array of numbers, {_got(value)}")
@@ -373,7 +379,7 @@ def as_array(name: str, value: Any, *, ndim: int | None = None) -> jax.Array:
     return array
 
 
-def as_host(name: str, value: Any) -> np.ndarray[Any, Any]:
+def as_host(name: str, value: PyTree) -> NDArray[Any]:
     """`value` as real numbers on the host, in their own precision."""
     array = np.asarray(value)
     if array.dtype.kind not in "iuf":
@@ -381,7 +387,7 @@ def as_host(name: str, value: Any) -> np.ndarray[Any, Any]:
     return array
 
 
-def as_draws(name: str, value: Any, *, minimum: int = 1) -> jax.Array:
+def as_draws(name: str, value: PyTree, *, minimum: int = 1) -> jax.Array:
     """`value` as finite floats of at least 32 bits with axes (draw, d) or (chain, draw, d)."""
     x = as_draws_array(name, value)
     if x.ndim not in (2, 3):
@@ -395,7 +401,7 @@ def as_draws(name: str, value: Any, *, minimum: int = 1) -> jax.Array:
     return trees.at_least_float32(x)
 
 
-def as_draws_array(name: str, value: Any) -> jax.Array:
+def as_draws_array(name: str, value: PyTree) -> jax.Array:
     """Draws as one floating array, or an error that says what to pass instead of a pytree."""
     check_no_run(name, value, "run.draws")
     if isinstance(value, dict) or (not isinstance(value, list) and not trees.is_array(value)):
@@ -407,7 +413,7 @@ def as_draws_array(name: str, value: Any) -> jax.Array:
     return as_array(name, value)
 
 
-def check_no_run(name: str, value: Any, instead: str) -> None:
+def check_no_run(name: str, value: object, instead: str) -> None:
     """Raise TypeError for a whole `Run`, and for None, its draws if it kept none."""
     if hasattr(value, "draws"):
         raise TypeError(f"{name}: got a {type(value).__name__}; pass {instead}")
@@ -415,6 +421,6 @@ def check_no_run(name: str, value: Any, instead: str) -> None:
         raise TypeError(f"{name}: got None; a run with observe=None keeps no draws")
 
 
-def _shown_values(leaf: Any) -> str:
+def _shown_values(leaf: ArrayLike) -> str:
     array = np.asarray(leaf)
     return f"{array}" if array.size <= 8 else f"an array of shape {array.shape} with such entries"

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import NDArray
 
 from jlangevin._core import trees
 from jlangevin._core.trees import PyTree, pytree_dataclass
@@ -23,7 +24,7 @@ __all__ = ["Each", "check_rows", "each", "filled", "has_each", "refuse_each", "r
 class Each:
     """See `each`."""
 
-    rows: Any  # leaves (chain, …)
+    rows: PyTree  # leaves (chain, …)
 
     def __jax_array__(self) -> jax.Array:
         raise TypeError(
@@ -93,7 +94,7 @@ def each(rows: PyTree) -> Each:
     return Each(jax.tree.map(lambda leaf: jnp.asarray(trees.own("each", leaf)), rows))
 
 
-def _is_each(node: Any) -> bool:
+def _is_each(node: object) -> bool:
     return isinstance(node, Each)
 
 
@@ -108,7 +109,7 @@ def split(*whole: PyTree) -> tuple[tuple[PyTree, ...], list[PyTree]]:
         return whole, []
     rows: list[PyTree] = []
 
-    def take(node: Any) -> Any:
+    def take(node: PyTree) -> PyTree:
         if not _is_each(node):
             return node
         rows.append(node.rows)
@@ -123,14 +124,14 @@ def split(*whole: PyTree) -> tuple[tuple[PyTree, ...], list[PyTree]]:
 def rows_of(tree: PyTree, part: slice) -> PyTree:
     """`tree` for some of the chains, with their rows of each `Each`."""
 
-    def rows(leaf: Any) -> jax.Array:
+    def rows(leaf: jax.Array | NDArray[Any]) -> jax.Array:
         """By NumPy, as JAX would compile a program for each part."""
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             data = jnp.asarray(np.asarray(jax.random.key_data(leaf))[part])
             return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
         return jnp.asarray(np.asarray(leaf)[part])
 
-    def cut(node: Any) -> Any:
+    def cut(node: PyTree) -> PyTree:
         return Each(jax.tree.map(rows, node.rows)) if _is_each(node) else node
 
     if not has_each(tree):
@@ -143,7 +144,7 @@ def filled(tree: PyTree, rows: list[PyTree]) -> PyTree:
     if not rows:
         return tree
 
-    def put(node: Any) -> Any:
+    def put(node: PyTree) -> PyTree:
         return rows[node.number] if isinstance(node, Slot) else node
 
     return jax.tree.map(put, tree, is_leaf=lambda node: isinstance(node, Slot))

@@ -142,7 +142,7 @@ class Structure:
     """
 
     treedef: jax.tree_util.PyTreeDef
-    rest: tuple[Any, ...]
+    rest: tuple[object, ...]
     key: str
     lives: tuple[contents.Life, ...]
 
@@ -162,7 +162,7 @@ def is_array(leaf: object) -> bool:
     return isinstance(leaf, numbers) and not isinstance(leaf, bool)
 
 
-def own(name: str, value: Any) -> Any:
+def own(name: str, value: PyTree) -> PyTree:
     """`value`; if it is a NumPy array or like one, a copy that nobody else can change.
 
     JAX may share the memory of a NumPy array, and assumes that an array it has seen is unchanged.
@@ -190,7 +190,7 @@ class Parted:
     holds is in the key of the structure, so a change of it does recompile.
     """
 
-    arrays: list[Any]
+    arrays: list[PyTree]
     structure: Structure
 
     @classmethod
@@ -205,7 +205,7 @@ class Parted:
         )
 
     @property
-    def whole(self) -> Any:
+    def whole(self) -> PyTree:
         """The pytree, put together from the structure and the present arrays."""
         remaining = iter(self.arrays)
         rest = self.structure.rest
@@ -230,14 +230,14 @@ def absorb(structure: Structure) -> None:
     contents.describe_here(structure.treedef, _static_leaves(structure.rest), absorbing=True)
 
 
-def _static_leaves(rest: tuple[Any, ...]) -> list[Any]:
+def _static_leaves(rest: tuple[object, ...]) -> list[object]:
     return [None if leaf is ARRAY else leaf for leaf in rest]
 
 
 def methods_as_partials(tree: PyTree) -> PyTree:
     """`tree` with methods of pytrees as `Partial`s, so that the pytrees' arrays are leaves."""
 
-    def one(leaf: Any) -> Any:
+    def one(leaf: PyTree) -> PyTree:
         if isinstance(leaf, MethodType) and contents.is_node(leaf.__self__):
             return jax.tree_util.Partial(leaf.__func__, leaf.__self__)
         return leaf
@@ -253,12 +253,12 @@ def is_concrete(*trees: PyTree) -> bool:
     return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(trees))
 
 
-def float_dtype(tree: PyTree) -> Any:
+def float_dtype(tree: PyTree) -> np.dtype:
     """The floating dtype of the leaves of `tree`, the widest if they differ."""
     return jnp.result_type(*(leaf.dtype for leaf in jax.tree.leaves(tree)))
 
 
-def common_dtype(*given: Any) -> Any:
+def common_dtype(*given: PyTree) -> np.dtype:
     """The widest dtype of the floating arrays in `given`, or JAX's default if there are none.
 
     Python numbers, lists of them and integers have no floating dtype of their own, and do not
@@ -275,7 +275,7 @@ def common_dtype(*given: Any) -> Any:
         return jnp.result_type(*dtypes) if dtypes else jnp.result_type(float)
 
 
-def at_least_float32(x: Any) -> jax.Array:
+def at_least_float32(x: ArrayLike) -> jax.Array:
     """A floating array of at least 32 bits, as half precision is too coarse for sums."""
     x = jnp.asarray(x)
     if not jnp.issubdtype(x.dtype, jnp.floating):
@@ -314,7 +314,7 @@ def as_position(name: str, value: PyTree, *, floating: bool = False) -> PyTree:
     """
     value = _numbers_as_array(name, own(name, value))
 
-    def leaf_array(path: Any, leaf: Any) -> Any:
+    def leaf_array(path: jax.tree_util.KeyPath[Any], leaf: PyTree) -> PyTree:
         if isinstance(leaf, jax.ShapeDtypeStruct):
             return leaf
         if isinstance(leaf, jax.Array) and not leaf.weak_type:
@@ -346,7 +346,7 @@ def as_position(name: str, value: PyTree, *, floating: bool = False) -> PyTree:
     return arrays
 
 
-def _numbers_as_array(name: str, value: Any) -> Any:
+def _numbers_as_array(name: str, value: PyTree) -> PyTree:
     """`value`, as one array if it is a list of numbers."""
     leaves = jax.tree.leaves(value)
     if not isinstance(value, list) or not all(is_array(leaf) for leaf in leaves):
@@ -372,7 +372,7 @@ def _numbers_as_array(name: str, value: Any) -> Any:
 def on_device(name: str, tree: PyTree) -> PyTree:
     """`tree` with JAX arrays instead of NumPy arrays, as it was before it was on the host."""
 
-    def one(leaf: Any) -> Any:
+    def one(leaf: PyTree) -> PyTree:
         if isinstance(leaf, jax.Array | jax.core.Tracer):
             return leaf
         dtype = getattr(leaf, "dtype", None)
@@ -391,7 +391,7 @@ def on_device(name: str, tree: PyTree) -> PyTree:
 def struct(tree: PyTree) -> PyTree:
     """The shapes and dtypes of the leaves; the dtypes are those JAX would give them."""
 
-    def one(leaf: Any) -> jax.ShapeDtypeStruct:
+    def one(leaf: PyTree) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(jnp.shape(leaf), jax.dtypes.canonicalize_dtype(leaf.dtype))
 
     return jax.tree.map(one, tree)
@@ -400,7 +400,7 @@ def struct(tree: PyTree) -> PyTree:
 def one_chain(tree: PyTree, axis: int = 0) -> PyTree:
     """The shapes and dtypes of a single chain, where chains are an axis of the leaves."""
 
-    def one(leaf: Any) -> jax.ShapeDtypeStruct:
+    def one(leaf: PyTree) -> jax.ShapeDtypeStruct:
         shape = list(leaf.shape)
         del shape[axis]
         return jax.ShapeDtypeStruct(tuple(shape), leaf.dtype)
@@ -437,7 +437,7 @@ def size(tree: PyTree) -> int:
 def shown(tree: PyTree) -> str:
     """`tree` as text, with dtypes and shapes instead of numbers, such as {'w': float32[3]}."""
 
-    def one(leaf: Any) -> Any:
+    def one(leaf: PyTree) -> PyTree:
         if not (hasattr(leaf, "shape") and hasattr(leaf, "dtype")):
             return leaf
         return f"{leaf.dtype}[{', '.join(map(str, leaf.shape))}]"

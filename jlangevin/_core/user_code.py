@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import jax
 
@@ -42,7 +41,7 @@ def note_on_errors(by: str) -> Iterator[None]:
 
 
 def shapes_of(
-    name: str, given: str, function: Callable[..., Any], *args: Any, by: str | None = None
+    name: str, given: str, function: Callable[..., PyTree], *args: PyTree, by: str | None = None
 ) -> PyTree:
     """The shapes of what a user's `function`, passed as the argument `name`, returns for `args`.
 
@@ -54,7 +53,7 @@ def shapes_of(
     """
     shown = trees.shown(args if len(args) > 1 else args[0])
 
-    def called(*args: Any) -> PyTree:
+    def called(*args: PyTree) -> PyTree:
         with note_on_errors(f"by {by or name}, given {given} {shown}"):
             found = function(*args)
         check_returned(name, given, found)

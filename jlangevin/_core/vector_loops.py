@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import ClosedJaxpr, Primitive, jaxpr_as_fun
 from jax.interpreters import ad, batching, mlir
+from jax.typing import ArrayLike
 
 from jlangevin._core.arithmetic import hidden_zero
 from jlangevin._core.trees import PyTree
@@ -40,13 +41,13 @@ def repeat(number: int, body: Callable[[jax.Array, PyTree], PyTree], carry: PyTr
     return jax.tree.unflatten(structure, _repeat(number, flat, leaves))
 
 
-def pick(x: jax.Array, k: Any) -> jax.Array:
+def pick(x: jax.Array, k: ArrayLike) -> jax.Array:
     """`x[..., k]`."""
     found: jax.Array = _pick.bind(x, jnp.asarray(k, jnp.int32), axis=x.ndim - 1)[0]
     return found
 
 
-def put(x: jax.Array, value: jax.Array, k: Any) -> jax.Array:
+def put(x: jax.Array, value: jax.Array, k: ArrayLike) -> jax.Array:
     """`x` with `value` for `x[..., k]`."""
     found: jax.Array = _put.bind(x, value, jnp.asarray(k, jnp.int32), axis=x.ndim - 1)[0]
     return found

@@ -30,6 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jlangevin._core import trees
+from jlangevin._core.trees import PyTree
 from jlangevin._core.warn import warn
 from jlangevin.errors import MiscompiledWarning
 
@@ -46,7 +47,7 @@ _QUICKLY = {"xla_backend_optimization_level": 0}
 _KNOWN = {"0.9.1": False, "0.9.2": False, "0.10.2": True, "0.12.0.1": False}
 
 
-def warn_if_miscompiled(arrays: Any) -> None:
+def warn_if_miscompiled(arrays: PyTree) -> None:
     """Warn if a run on `arrays` is inside a program of the caller's, where no options apply."""
     if not miscompiles() or _takes_options(arrays):
         return
@@ -60,7 +61,7 @@ def warn_if_miscompiled(arrays: Any) -> None:
     )
 
 
-def _takes_options(arrays: Any) -> bool:
+def _takes_options(arrays: PyTree) -> bool:
     """Whether a program on `arrays` can have options; not inside another program or under grad."""
     if not outermost():
         return False
