@@ -12,8 +12,9 @@ import numpy as np
 from jlangevin._core import trees
 from jlangevin._core.trees import PyTree
 from jlangevin.adaptation.metric import DenseMetric, DiagonalMetric, LowRankMetric, Metric
-from jlangevin.kernels.base import Traits, has_schedule
+from jlangevin.kernels.base import has_schedule
 from jlangevin.kernels.preconditioner import Dense, Diagonal, LowRank, Square
+from jlangevin.kernels.traits import Traits, layers
 from jlangevin.kernels.trajectory import Trajectory
 
 __all__ = [
@@ -41,12 +42,13 @@ _RANK = 16  # directions, besides the diagonal, that "low rank" finds
 
 def check(kernel: Any, precondition: Form | None) -> None:
     """Raise unless `kernel` has the hyper-parameters that are to be found."""
-    if not hasattr(kernel, "step_size"):
+    if not Traits.own(kernel).has_step_size:
         own, hint = "", ""
-        if hasattr(kernel, "kernel"):
+        _, *inside = layers(kernel)
+        if inside:
             own = " of its own"
             hint = (
-                f"; warm up {type(kernel.kernel).__name__}, the inner kernel, on the energy that "
+                f"; warm up {type(inside[0]).__name__}, the inner kernel, on the energy that "
                 "it runs on, and wrap the kernel that is found"
             )
         raise TypeError(f"kernel: {type(kernel).__name__} has no step size{own} to adapt{hint}")
@@ -145,7 +147,7 @@ def with_first_step(kernel: Any, like: PyTree) -> Any:
 
 def with_friction(kernel: Any, friction: Any) -> Any:
     """`kernel` with this friction, if it has one."""
-    if not hasattr(kernel, "friction"):
+    if not Traits.own(kernel).has_friction:
         return kernel
     return dataclasses.replace(kernel, friction=number(friction))
 

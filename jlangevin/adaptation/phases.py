@@ -27,6 +27,7 @@ from jlangevin.adaptation.settling import are_behind, centred, is_falling, seen_
 from jlangevin.adaptation.verdict import Verdict
 from jlangevin.energies.traced import energy_values
 from jlangevin.errors import AdaptationError
+from jlangevin.kernels.traits import Traits
 from jlangevin.sampling import sample
 from jlangevin.sampling.wrong_sign import IS_IT_MINUS, falls_without_end
 
@@ -164,7 +165,7 @@ class Search:
         chains.share(number(choice.step_size))
         moves = "1 move" if choice.length == 1 else f"{choice.length} moves"
         self.trajectory = f"{moves} of at most {kernel.trajectory_length}"
-        if hasattr(kernel, "friction"):
+        if Traits.own(kernel).has_friction:
             self.trajectory += f", friction {friction:.4g}"
 
     def share(self) -> None:

@@ -37,6 +37,7 @@ from jlangevin.adaptation.moving import Moving
 from jlangevin.adaptation.phases import FIRST_WINDOW, Search
 from jlangevin.adaptation.verdict import Verdict
 from jlangevin.distribution import Drawable
+from jlangevin.domains.torus import Torus
 from jlangevin.energies.base import Energy
 from jlangevin.errors import WarmUpWarning
 from jlangevin.kernels.base import check_kernel
@@ -183,7 +184,7 @@ def warm_up(
     if precondition not in (None, *FORMS):
         names = ", ".join(f'"{form}"' for form in FORMS)
         raise ValueError(f"precondition: expected {names} or None, got {precondition!r}")
-    around = kernel if isinstance(kernel, Mirrored) and hasattr(kernel.domain, "wraps") else None
+    around = kernel if isinstance(kernel, Mirrored) and isinstance(kernel.domain, Torus) else None
     if around is not None:
         kernel, energy = around.kernel, around.dual_energy(energy)
     check(kernel, precondition)

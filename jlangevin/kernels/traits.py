@@ -37,6 +37,7 @@ class Traits:
     estimates: bool = False  # a member `estimator`, where gradients come from instead of the energy
     walled: bool = False  # a member `domain`: walls, in the coordinates of the position it is given
     has_step_size: bool = False  # a member `step_size`, a number or a schedule
+    has_friction: bool = False  # a member `friction`
     has_temperature: bool = False  # a member `temperature`, a number or a schedule
     by_level: bool = False  # a member `sigma`, the noise level that it asks the energy for
     converts: bool = False  # a method `convert_state`, see `Kernel`
@@ -62,6 +63,7 @@ class Traits:
             estimates=_says(kernel, "estimator"),
             walled=_says(kernel, "domain"),
             has_step_size=_says(kernel, "step_size"),
+            has_friction=_says(kernel, "friction"),
             has_temperature=_says(kernel, "temperature"),
             by_level=_says(kernel, "sigma"),
             converts=_converter(kernel) is not None,
@@ -72,7 +74,7 @@ class Traits:
     @classmethod
     def of(cls, kernel: object) -> Self:
         """Those of a kernel: what is true inside of a wrapper is true of it, but that a wrapper
-        passes on no step size, temperature, level, conversion or proposal."""
+        passes on no step size, friction, temperature, level, conversion or proposal."""
         each = [cls.own(layer) for layer in layers(kernel)]
         return dataclasses.replace(
             each[0],

@@ -53,6 +53,7 @@ def having(**members):
         ({"estimator": None}, {}),
         ({"domain": UNIT}, {"walled": True}),
         ({"step_size": 0.1}, {"has_step_size": True}),
+        ({"friction": 0.0}, {"has_friction": True}),
         ({"temperature": jnp.ones(())}, {"has_temperature": True}),
         ({"temperature": 0.0}, {"has_temperature": True}),
         ({"sigma": jl.Schedule(jnp.exp)}, {"by_level": True}),
@@ -74,6 +75,7 @@ def test_a_kernel_around_another_has_its_traits_but_takes_no_other_temperature()
     assert Traits.of(inner) == Traits(
         by_value=True,
         has_step_size=True,
+        has_friction=True,
         has_temperature=True,
         converts=True,
         kinetic="thermal",
