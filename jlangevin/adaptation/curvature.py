@@ -10,12 +10,13 @@ from jax.flatten_util import ravel_pytree
 
 from jlangevin._core import trees
 from jlangevin._core.checks import check_count
+from jlangevin._core.trees import PyTree
 from jlangevin.energies.base import Energy, check_energy, gradient
 
 __all__ = ["curvature"]
 
 
-def curvature(energy: Energy, position: Any, *, num_iterations: int = 50) -> jax.Array:
+def curvature(energy: Energy, position: PyTree, *, num_iterations: int = 50) -> jax.Array:
     """The largest eigenvalue of ∇²E at a position, in absolute value, by power iteration.
 
     On a quadratic energy it decides the stability and bias of kernels that accept everything:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +12,7 @@ import scipy
 
 from jlangevin._core import trees
 from jlangevin._core.checks import check_known
-from jlangevin._core.trees import PyTree
+from jlangevin._core.trees import Number, PyTree
 from jlangevin._core.user_code import note_on_errors
 from jlangevin.energies.base import Energy
 from jlangevin.errors import NoGridLawError, NoStationaryLawError
@@ -33,9 +32,9 @@ _TRUSTED = 10.0  # times the error of a law: the least bias that can be told
 def step_size_on_grid(
     energy: Energy,
     position: PyTree,
-    bias: Any,
-    make: Callable[[Any], Kernel],
-    function: Callable[[PyTree], Any] | None,
+    bias: Number,
+    make: Callable[[Number], Kernel],
+    function: Callable[[PyTree], jax.Array] | None,
 ) -> jax.Array:
     """See `step_size_for`."""
     check_known("a grid is made on the host", bias=bias)
@@ -104,7 +103,7 @@ def step_size_on_grid(
     return jnp.asarray(math.exp(at - _PRECISE / 2), dtype)
 
 
-def _value(law: GridLaw, function: Callable[[PyTree], Any] | None) -> float:
+def _value(law: GridLaw, function: Callable[[PyTree], jax.Array] | None) -> float:
     if function is None:
         mean = float(np.dot(law.measure, law.states))
         return float(np.dot(law.measure, (law.states - mean) ** 2))

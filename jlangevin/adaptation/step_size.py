@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,13 +10,13 @@ import jax.numpy as jnp
 from jlangevin._core import trees
 from jlangevin._core.arithmetic import product
 from jlangevin._core.checks import check_scalar
-from jlangevin._core.trees import PyTree
+from jlangevin._core.trees import Number, PyTree
 from jlangevin.adaptation.grid_step_size import step_size_on_grid
 from jlangevin.energies.base import Energy
 from jlangevin.errors import NotAffineError, NotNormalizableError
 from jlangevin.exact.target import quadratic_form
 from jlangevin.kernels.base import Kernel
-from jlangevin.kernels.preconditioner import as_preconditioner
+from jlangevin.kernels.preconditioner import Preconditioner, as_preconditioner
 from jlangevin.kernels.ula import ula
 
 __all__ = ["step_size_for"]
@@ -27,10 +26,10 @@ def step_size_for(
     energy: Energy,
     position: PyTree,
     *,
-    bias: Any,
-    preconditioner: Any = None,
-    kernel: Callable[[Any], Kernel] | None = None,
-    function: Callable[[PyTree], Any] | None = None,
+    bias: Number,
+    preconditioner: Preconditioner | PyTree | None = None,
+    kernel: Callable[[Number], Kernel] | None = None,
+    function: Callable[[PyTree], jax.Array] | None = None,
 ) -> jax.Array:
     """The largest step size whose stationary variance is within a relative `bias` of the target's.
 

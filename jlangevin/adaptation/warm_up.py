@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.sharding import Mesh, NamedSharding
 
 from jlangevin import starts
 from jlangevin._core import trees
@@ -18,6 +19,7 @@ from jlangevin._core.checks import (
     check_scalar,
 )
 from jlangevin._core.each import refuse_each
+from jlangevin._core.trees import PyTree
 from jlangevin._core.warn import warn
 from jlangevin.adaptation.ensemble import PIECE, Ensemble, quiet
 from jlangevin.adaptation.kernel import (
@@ -66,7 +68,7 @@ def warm_up(
     key: jax.Array,
     energy: Energy,
     kernel: Any,
-    init: Any,
+    init: Drawable | PyTree,
     *,
     num_steps: int = 10_000,
     num_chains: int | None = None,
@@ -74,7 +76,7 @@ def warm_up(
     energy_variance: float = 1e-4,
     precondition: Form | None = "auto",
     longest_trajectory: int | None = None,
-    sharding: Any = None,
+    sharding: Mesh | NamedSharding | None = None,
 ) -> WarmUp:
     """Find a step size and a preconditioner for a kernel, by running it until chains settle; and,
     if asked to, how long its trajectories should be.

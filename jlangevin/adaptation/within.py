@@ -30,10 +30,12 @@ from jlangevin.adaptation.kernel import (
 )
 from jlangevin.adaptation.kernel import check as check_step_size
 from jlangevin.adaptation.warm_up import WarmUp, warm_up
+from jlangevin.distribution import Drawable
 from jlangevin.energies.base import Energy
 from jlangevin.errors import DivergenceWarning, WarmUpWarning
-from jlangevin.kernels.base import Traits, check_kernel
+from jlangevin.kernels.base import check_kernel
 from jlangevin.kernels.mala import mala
+from jlangevin.kernels.traits import Traits
 from jlangevin.reducers.expectation import Expectation, expectation
 from jlangevin.sampling import SamplerState, resume, sample
 
@@ -79,9 +81,9 @@ def warm_up_within(
     key: jax.Array,
     energy: Energy,
     kernel: Any,
-    init: Any,
+    init: Drawable | PyTree,
     *,
-    bias: Any,
+    bias: float,
     num_steps: int = 20_000,
     num_chains: int | None = None,
     precondition: Form | None = "auto",
