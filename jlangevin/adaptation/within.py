@@ -160,7 +160,7 @@ def warm_up_within(
         raise ValueError(
             f"init: errors come from the spread between 16 chains or more, got {count}"
         )
-    search = _Search(
+    search = _BiasSearch(
         measuring, energy, kernel, reference, bias, num_steps, precondition is not None
     )
     found = search.run()
@@ -183,7 +183,7 @@ def _check_has_bias(kernel: Any, precondition: Form | None) -> None:
         raise TypeError(f"kernel: {name} has no temperature, so mala does not know its target")
 
 
-class _Trial(NamedTuple):
+class _Measurement(NamedTuple):
     """The bias at a step size, in each direction, and its standard errors."""
 
     step_size: float
@@ -251,7 +251,7 @@ class _Chains:
         return np.concatenate(flat, axis=1, dtype=np.float64)
 
 
-class _Search:
+class _BiasSearch:
     """The step sizes that are tried, and the chains without bias that they are compared with."""
 
     def __init__(
@@ -274,7 +274,7 @@ class _Search:
         self.kernel = kernel
         settled_in = max(reference.verdict.num_steps // 2, _LOOKS)
         self.exact = _Chains(energy, reference.kernel, reference.state, settled_in)
-        self.trials: list[_Trial] = []
+        self.trials: list[_Measurement] = []
 
     def run(self) -> WithinBias:
         problems = [f"mala has not settled: {each}" for each in self.reference.verdict.problems]
@@ -316,7 +316,7 @@ class _Search:
             return self._given(half.step_size, problems, at_most=True)
         return self._given(self._scaled(first, half, problems), problems)
 
-    def _scaled(self, first: _Trial, half: _Trial | None, problems: list[str]) -> float:
+    def _scaled(self, first: _Measurement, half: _Measurement | None, problems: list[str]) -> float:
         """The step size with the bias wanted; a cautious one, and a problem more, if it cannot be
         told."""
         cautious = first.step_size * min(self.bias / first.bound, 1)
@@ -355,7 +355,7 @@ class _Search:
             if np.max(self.errors / self.squares) < _PRECISE * min(self.aim, 3 * self.bias):
                 break
 
-    def _tried(self, step_size: float, small: float) -> _Trial | None:
+    def _tried(self, step_size: float, small: float) -> _Measurement | None:
         """The bias at a step size, once it is clear, or below `small`; None if chains diverge."""
         chains = self._begun(step_size)
         if not chains.go(chains.num_steps):
@@ -367,7 +367,7 @@ class _Search:
             squares, errors = found
             ratio = squares / self.squares
             errors = ratio * np.hypot(errors / squares, self.errors / self.squares)
-            trial = _Trial(step_size, ratio - 1, errors)
+            trial = _Measurement(step_size, ratio - 1, errors)
             done = trial.is_clear or trial.bound < small
             if done or chains.seen + chains.num_steps > self.most:
                 self.trials.append(trial)
