@@ -12,15 +12,17 @@ from numpy.typing import NDArray
 
 from jlangevin import noise
 from jlangevin._core import trees
-from jlangevin._core.checks import as_array, check_count, check_finite, check_key, check_known
+from jlangevin._core.checks import as_array, check_finite, check_key, check_known
 from jlangevin._core.compiling import compiled
+from jlangevin._core.each import check_rows
 from jlangevin._core.listing import listing
 from jlangevin._core.trees import Parted, PyTree, pytree_dataclass
 from jlangevin.distribution import Drawable, check_drawable, starts
 from jlangevin.energies.base import Energy, check_callable, check_energy, value_and_gradient
-from jlangevin.energies.traced import traced_once
 from jlangevin.noise import Want
 from jlangevin.sampling.health import first_fault
+from jlangevin.sampling.start import as_start, as_streams
+from jlangevin.sampling.state import Setup
 
 __all__ = ["Starts", "Uniform", "draw", "uniform"]
 
@@ -92,7 +94,14 @@ class Starts(NamedTuple):
     redrawn: np.ndarray[Any, Any]  # bool (chain,), whether a first draw was not finite
 
 
-def draw(key: jax.Array, energy: Energy, law: Drawable, num_chains: int) -> Starts:
+def draw(
+    key: jax.Array,
+    energy: Energy,
+    law: Drawable,
+    num_chains: int | None = None,
+    *,
+    chains: Any = None,
+) -> Starts:
     """Draw starts at which the energy and its gradient are finite.
 
     If a chain's draw is not finite, the chain draws again from the same law, up to 100 times. So
@@ -104,6 +113,7 @@ def draw(key: jax.Array, energy: Energy, law: Drawable, num_chains: int) -> Star
         energy: as in `sample`.
         law: a `Gaussian`, `uniform`, or an energy with an exact sampler.
         num_chains: how many.
+        chains: instead of that the numbers of their streams, as in `sample`.
 
     Returns:
         `Starts`: the positions, and which chains had to draw again.
@@ -123,8 +133,11 @@ def draw(key: jax.Array, energy: Energy, law: Drawable, num_chains: int) -> Star
     check_callable(energy)
     check_drawable("law", law)
     check_known("whether starts are finite is decided on the host", key=key, energy=energy, law=law)
-    ids = np.arange(check_count("num_chains", num_chains, minimum=1), dtype=np.uint32)
-    given = key, Parted.of(law), Parted.of(energy)
+    streams = None if chains is None else as_streams(chains)
+    count, _ = as_start(law, num_chains, streams)
+    check_rows(count, energy=energy)
+    ids = np.arange(count, dtype=np.uint32) if streams is None else streams
+    given = key, Parted.of(law), Setup.of(energy, None)
     positions, fault = jax.device_get(_drawn(*given, ids, np.int32(0)))
     redrawn = bad = np.asarray(fault) >= 0
     for attempt in range(1, _ATTEMPTS):
@@ -140,20 +153,20 @@ def draw(key: jax.Array, energy: Energy, law: Drawable, num_chains: int) -> Star
     raise ValueError(
         f"law: energy or gradient are not finite at any of {_ATTEMPTS} draws for "
         f"{int(bad.sum())} of {len(ids)} chains, the first of which is chain "
-        f"{int(np.argmax(bad))}; use a law on places where they are finite"
+        f"{int(ids[np.argmax(bad)])}; use a law on places where they are finite"
     )
 
 
 @compiled
 def _drawn(
-    key: jax.Array, law: Parted, energy: Parted, ids: Any, attempt: Any
+    key: jax.Array, law: Parted, setup: Setup, ids: Any, attempt: Any
 ) -> tuple[PyTree, jax.Array]:
     """One draw for each stream, and what is not finite there: see `first_fault`."""
     positions = starts(law.whole, noise.streams(key, ids), attempt)
-    check_energy(energy.whole, trees.one_chain(positions, -1))
-    shared = traced_once(energy)
+    check_energy(setup.of_chain(0)[0], trees.one_chain(positions, -1))
 
-    def at(x: PyTree) -> PyTree:
-        return x, *value_and_gradient(shared, x)
+    def at(rows: PyTree, x: PyTree) -> PyTree:
+        return x, *value_and_gradient(setup.energy_for(rows), x)
 
-    return trees.chains_first(positions), first_fault(jax.vmap(at, -1, -1)(positions))
+    rows = trees.chains_last(setup.rows.whole)
+    return trees.chains_first(positions), first_fault(jax.vmap(at, -1, -1)(rows, positions))

@@ -439,6 +439,14 @@ warm_up(target_acceptance='high')
     TypeError: target_acceptance: expected a probability
 warm_up(precondition='full')
     ValueError: precondition: expected "auto", "dense", "low rank", "diagonal" or None, got 'full'
+warm_up(per_chain=1)
+    TypeError: per_chain: expected True or False, got 1
+warm_up(per_chain=True)
+    ValueError: num_steps: expected at least 400, got 200
+warm_up(energy=jl.each(jax.vmap(jl.energies.linear)(X)), precondition='dense')
+    ValueError: precondition: "dense" would be learnt from all chains together ... the kernel keeps its own
+warm_up(jl.malt(0.1, 1.0, 2), num_steps=600, per_chain=True, longest_trajectory=4)
+    ValueError: longest_trajectory: a length is found for all chains together, but each keeps its own step size
 warm_up(energy_variance=-1.0)
     ValueError: energy_variance
 warm_up(energy=3.0)

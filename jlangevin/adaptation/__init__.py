@@ -4,7 +4,7 @@ A kernel that keeps adapting to its own past has another law. So adaptation is a
 `warm_up` returns a kernel with fixed hyper-parameters and the state to continue from.
 
     warm_up     what a user calls
-    phases      chains come in, settle, and share one step size
+    phases      chains come in, settle, and share one step size or keep their own
     ensemble    the chains as the host sees them, piece by piece
     moving      a kernel with a step size for each chain, which adapts
     length      how long trajectories should be

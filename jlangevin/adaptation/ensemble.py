@@ -13,7 +13,9 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from jlangevin._core.each import Each
 from jlangevin._core.trees import PyTree
+from jlangevin.adaptation.kernel import with_step_size
 from jlangevin.adaptation.length import Seen
 from jlangevin.adaptation.moving import Moving
 from jlangevin.energies.base import Energy
@@ -62,6 +64,7 @@ class Ensemble:
     looks: list[Look]  # the latest ones
     step_sizes: list[float]  # after every piece so far, medians over the chains
     acceptance: list[float]  # likewise, means
+    log_steps: Any = 0.0  # of each chain, summed over the latest looks
 
     @property
     def num_pieces(self) -> int:
@@ -76,7 +79,7 @@ class Ensemble:
     def run(self, pieces: int, *, last: bool = False) -> list[Look]:
         """Run a window of this many pieces, which end the warm-up if it is the `last`. Earlier
         looks are dropped, as the positions of many looks take much memory."""
-        self.looks = []
+        self.looks, self.log_steps = [], 0.0
         for piece in range(pieces):
             self.look(last=last and piece == pieces - 1)
         return self.looks
@@ -91,6 +94,7 @@ class Ensemble:
         """Look at a state, and continue from it with all counts at zero."""
         self.looks.append(_look(state))
         self.state = state
+        self.log_steps = self.log_steps + host(state.kernel.log_step).astype(np.float64)
         self.step_sizes.append(self.step_size)
         self.acceptance.append(float(np.mean(self.looks[-1].rates)))
         tally = state.tally
@@ -105,19 +109,31 @@ class Ensemble:
     @property
     def step_size(self) -> float:
         """The median over the chains."""
-        log_step = float(np.median(host(self.state.kernel.log_step)))
-        return float(self.moving.kernel.step_size) * math.exp(log_step)
+        steps = self.own_steps
+        usual = float(np.median(steps))
+        log_step = np.log(steps / usual) + host(self.state.kernel.log_step)
+        return usual * math.exp(float(np.median(log_step)))
+
+    @property
+    def own_steps(self) -> np.ndarray[Any, Any]:
+        """The kernel's step size, or one for each chain, from which they move."""
+        size = self.moving.kernel.step_size
+        return host(size.rows if isinstance(size, Each) else size)
 
     def set(self, **changes: Any) -> None:
         """Continue with another target, gain or kernel."""
         self.moving = dataclasses.replace(self.moving, **changes)
 
     def share(self, step_size: Any) -> None:
-        """Continue with one step size for all chains."""
+        """Continue with one step size for all chains, or with these, one for each."""
         kernel = self.state.kernel
         same = _put(kernel.log_step, np.zeros(kernel.log_step.shape, kernel.log_step.dtype))
         self.state = self.state._replace(kernel=kernel._replace(log_step=same, pace=same))
-        self.set(kernel=dataclasses.replace(self.moving.kernel, step_size=step_size))
+        self.set(kernel=with_step_size(self.moving.kernel, step_size))
+
+    def keep(self) -> None:
+        """Continue with the step size that each chain had on average over the latest looks."""
+        self.share(self.own_steps * np.exp(self.log_steps / len(self.looks)))
 
     def tried(self) -> Seen:
         """What trials have seen since the last call, summed over all chains."""

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from jlangevin._core import trees
+from jlangevin._core.each import Each, each, has_each
 from jlangevin._core.trees import PyTree
 from jlangevin.adaptation.metric import DenseMetric, DiagonalMetric, LowRankMetric, Metric
 from jlangevin.kernels.base import has_schedule
@@ -25,12 +26,15 @@ __all__ = [
     "check_trajectory",
     "default_target",
     "first_metric",
+    "has_own_shapes",
     "is_kinetic",
     "metric_of",
     "number",
     "with_first_step",
     "with_friction",
     "with_metric",
+    "with_own_steps",
+    "with_step_size",
 ]
 
 Form = Literal["auto", "dense", "low rank", "diagonal"]
@@ -135,14 +139,33 @@ def with_first_step(kernel: Any, like: PyTree) -> Any:
     preconditioner."""
     d = trees.size(like)
     if is_isokinetic(kernel):
-        changes = {"step_size": number(0.5 * math.sqrt(d))}
         if getattr(kernel, "decoherence_length", None) is not None:
-            changes["decoherence_length"] = number(math.sqrt(d))
-    elif is_kinetic(kernel):
-        changes = {"step_size": number(math.sqrt(2) * d ** (-1 / 4))}
-    else:
-        changes = {"step_size": number(d ** (-1 / 3))}
-    return dataclasses.replace(kernel, **changes)
+            kernel = dataclasses.replace(kernel, decoherence_length=number(math.sqrt(d)))
+        return with_step_size(kernel, 0.5 * math.sqrt(d))
+    return with_step_size(
+        kernel, math.sqrt(2) * d ** (-1 / 4) if is_kinetic(kernel) else d ** (-1 / 3)
+    )
+
+
+def with_step_size(kernel: Any, step_size: Any) -> Any:
+    """`kernel` with this step size for all chains; if it has one for each, these may be many."""
+    size: Any = number(step_size)
+    if isinstance(kernel.step_size, Each):
+        size = each(np.broadcast_to(size, kernel.step_size.rows.shape))
+    return dataclasses.replace(kernel, step_size=size)
+
+
+def with_own_steps(kernel: Any, num_chains: int) -> Any:
+    """`kernel` with a step size for each chain."""
+    if isinstance(kernel.step_size, Each):
+        return with_step_size(kernel, kernel.step_size.rows)
+    rows = np.broadcast_to(number(kernel.step_size), (num_chains,))
+    return dataclasses.replace(kernel, step_size=each(rows))
+
+
+def has_own_shapes(kernel: Any) -> bool:
+    """Whether the preconditioner or inverse mass differs from chain to chain."""
+    return has_each(getattr(kernel, str(_field(kernel)), None))
 
 
 def with_friction(kernel: Any, friction: Any) -> Any:

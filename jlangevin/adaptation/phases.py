@@ -1,4 +1,4 @@
-"""The phases of a warm-up: chains come in, settle, and share one step size."""
+"""The phases of a warm-up: chains come in, settle, and share one step size or keep their own."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import jax
 import numpy as np
 
 from jlangevin._core import trees
+from jlangevin._core.each import Each
 from jlangevin._core.trees import PyTree
 from jlangevin.adaptation.ensemble import PIECE, Ensemble, Look, host, quiet
 from jlangevin.adaptation.kernel import (
     argument,
     metric_of,
-    number,
     with_first_step,
     with_friction,
     with_metric,
@@ -23,12 +23,19 @@ from jlangevin.adaptation.kernel import (
 from jlangevin.adaptation.length import FRICTIONS, STEPS, Trial, best, directions
 from jlangevin.adaptation.metric import Metric
 from jlangevin.adaptation.moving import Moving
-from jlangevin.adaptation.settling import are_behind, centred, is_falling, seen_in
+from jlangevin.adaptation.settling import (
+    MOST_OFF,
+    are_behind,
+    centred,
+    is_falling,
+    miss,
+    seen_in,
+)
 from jlangevin.adaptation.verdict import Verdict
-from jlangevin.energies.traced import energy_values
 from jlangevin.errors import AdaptationError
 from jlangevin.kernels.traits import Traits
 from jlangevin.sampling import sample
+from jlangevin.sampling.state import Setup
 from jlangevin.sampling.wrong_sign import IS_IT_MINUS, falls_without_end
 
 __all__ = ["FIRST_WINDOW", "Search"]
@@ -39,7 +46,6 @@ _LEAST_ROWS = 200  # positions there, over all chains
 _TRIALS = 1_000  # trajectories with each step size and friction, over all chains
 _SHARING = 3  # pieces in which the common step size is found
 _SLOPE = 0.6  # how fast the rate falls as log η rises, where about 60% are accepted
-_OFF = 0.1  # how far a rate may miss its target
 _STUCK = 0.05  # the rate of a chain that hardly moves
 _CHANGING = 1.3  # scales that change by more than this factor have not settled
 
@@ -53,6 +59,7 @@ class Search:
     like: PyTree  # a position of one chain, as shapes
     pieces: int  # at most, in all
     periods: np.ndarray[Any, Any] | None  # (d,), if there are coordinates that wrap
+    alike: bool = True  # whether all chains have one law, so that they can be compared
     changed: float = 1.0  # the factor by which the metric's scales changed at its last update
     length: int = FIRST_WINDOW  # of the next window
     problems: list[str] = dataclasses.field(default_factory=list)  # in the last window
@@ -71,7 +78,15 @@ class Search:
 
     @property
     def temperature(self) -> float:
-        return float(getattr(self.chains.moving.kernel, "temperature", 1.0))
+        """The highest, if chains have their own."""
+        value = getattr(self.chains.moving.kernel, "temperature", 1.0)
+        return float(np.max(np.asarray(value.rows if isinstance(value, Each) else value)))
+
+    @property
+    def apart(self) -> bool:
+        """Whether each chain keeps a step size of its own. Then phases have lengths that do not
+        depend on any chain, so that what one finds does not depend on the others."""
+        return isinstance(self.chains.moving.kernel.step_size, Each)
 
     @property
     def least(self) -> int:
@@ -81,6 +96,8 @@ class Search:
     @property
     def left(self) -> int:
         """Pieces that may be run before `share` and `confirm`, for which some are reserved."""
+        if self.apart:
+            return self.pieces - self.chains.num_pieces - self.pieces // 4
         kept = min(max(self.least, self.length), max(self.pieces // 3, FIRST_WINDOW))
         return self.pieces - self.chains.num_pieces - self.trying - _SHARING - kept
 
@@ -106,21 +123,29 @@ class Search:
             self.chains.looks = self.chains.looks[-max(seen // 2, 4) :]
             self.update(self.chains.looks[-max(seen // 2, 2) :])
             if seen == 3 and self.metric is not None:
-                kernel = with_first_step(self.chains.moving.kernel, self.like)
-                self.chains.set(kernel=kernel)
-                self.chains.share(kernel.step_size)
-            late = self.chains.looks[-4:]
-            if seen >= 6 and not is_falling(late) and abs(self._rate(late) - self.target) < 0.2:
+                self.chains.set(kernel=with_first_step(self.chains.moving.kernel, self.like))
+                self.chains.share(self.chains.own_steps)
+            if self._is_in(self.chains.looks[-4:]):
                 break
         self._check_movement(before)
         self.restart(self.chains.looks[-4:])
 
-    def take_over(self, key: jax.Array, moving: Moving) -> None:
-        """Continue with another kernel from where the chains are, further on in their streams."""
+    def _is_in(self, looks: list[Look]) -> bool:
+        """Whether chains have come in, by the latest looks."""
+        seen = self.chains.num_pieces
+        if self.apart:
+            return seen >= self.pieces // 4
+        near = abs(self._rate(looks) - self.target) < 0.2
+        return seen >= 6 and near and not is_falling(looks)
+
+    def take_over(self, key: jax.Array, moving: Moving, streams: Any) -> None:
+        """Continue with another kernel from where the chains are, further on in their `streams`."""
         chains = self.chains
         there = chains.state.kernel.position
         with quiet():
-            begun = sample(key, chains.energy, moving, there, num_steps=0, observe=None).state
+            begun = sample(
+                key, chains.energy, moving, there, chains=streams, num_steps=0, observe=None
+            ).state
         chains.state = begun._replace(step=chains.state.step)
         if self.metric is not None:
             kernel = with_metric(with_first_step(moving.kernel, self.like), self.metric, self.like)
@@ -128,15 +153,17 @@ class Search:
         chains.moving = moving
 
     def settle(self) -> None:
-        """Run windows that double in length, until one has no problems."""
+        """Run windows that double in length, until one has no problems. If each chain keeps its
+        step size, run all of them, the last up to three times as long."""
         self.chains.set(gain=np.float32(0.3), fastest=np.float32(1.0))
         while self.left >= FIRST_WINDOW:
-            looks = self.chains.run(min(self.length, self.left))
+            rest = self.apart and self.left < 3 * self.length
+            looks = self.chains.run(self.left if rest else min(self.length, self.left))
             behind = self.restart(looks)
             looks = [look.without(behind) for look in looks]
             self.update(looks, must=True)
             self.problems = self._problems(looks)
-            if not self.problems and not behind.any():
+            if not self.problems and not behind.any() and not self.apart:
                 break
             self.length *= 2
 
@@ -156,49 +183,73 @@ class Search:
             chains.set(kernel=with_friction(kernel, friction))
             seen = []
             for step_size in step_sizes:
-                chains.share(number(step_size))
+                chains.share(step_size)
                 chains.run(self.trying // (len(STEPS) * len(FRICTIONS)))
                 seen.append(chains.tried())
             choices.append((best(step_sizes, seen, self.target), friction))
         choice, friction = max(choices, key=lambda each: each[0].draws)
         chains.set(kernel=with_friction(kernel, friction), trial=trial.cut(choice.length))
-        chains.share(number(choice.step_size))
+        chains.share(choice.step_size)
         moves = "1 move" if choice.length == 1 else f"{choice.length} moves"
         self.trajectory = f"{moves} of at most {kernel.trajectory_length}"
         if Traits.own(kernel).has_friction:
             self.trajectory += f", friction {friction:.4g}"
 
     def share(self) -> None:
-        """Give all chains one step size, adjusted until their common rate is the target."""
+        """Give all chains one step size, adjusted until their common rate is the target; or each
+        the one that it had on average over the last window."""
         chains = self.chains
-        chains.share(number(chains.step_size))
         chains.set(gain=np.float32(0))
+        if self.apart:
+            chains.keep()
+            return
+        chains.share(chains.step_size)
         slope, above, step = _SLOPE, 0.0, 0.0  # step is the last change of log η
         for _ in range(_SHARING):
             off = self._rate(chains.run(1)) - self.target
-            if off * above < 0 and abs(off) > _OFF:  # overshot: the rate falls faster than that
+            if off * above < 0 and abs(off) > MOST_OFF:  # overshot: the rate falls faster than that
                 slope = max(slope, (above - off) / step)
             above, step = off, off / slope
-            chains.share(number(float(chains.moving.kernel.step_size) * math.exp(step)))
+            chains.share(float(chains.own_steps) * math.exp(step))
 
     def confirm(self) -> None:
         """Run a window of the kernel that is returned."""
         rest = max(self.pieces - self.chains.num_pieces, FIRST_WINDOW)
-        looks = self.chains.run(min(max(self.least, self.length), rest), last=True)
+        wanted = rest if self.apart else max(self.least, self.length)
+        looks = self.chains.run(min(wanted, rest), last=True)
         self.changed = 1.0
         self.problems = self._problems(looks)
         if len(looks) < self.least:
             self.problems.append(
                 f"num_steps={self.pieces * PIECE} is too few to tell whether {self.num_chains} "
-                "chains have settled; more chains need fewer steps"
+                f"chains have settled{'; more chains need fewer steps' * self.alike}"
             )
         rates = np.mean([look.rates for look in looks], axis=0)
         self.acceptance = float(np.mean(rates))
-        if stuck := int(np.sum(rates < _STUCK)):
+        if self.apart:
+            self._say_who_misses(looks, rates)
+        elif stuck := int(np.sum(rates < _STUCK)):
+            why = (
+                "the energy is steeper where they are, as in the neck of a funnel. Use other "
+                "coordinates, in which scales differ less, or a higher target_acceptance"
+                if self.alike
+                else "pass per_chain=True, so that each chain keeps its own"
+            )
             self.problems.append(
                 f"{stuck} of {len(rates)} chains hardly move at the step size that suits the "
-                "others: the energy is steeper where they are, as in the neck of a funnel. Use "
-                "other coordinates, in which scales differ less, or a higher target_acceptance"
+                f"others: {why}"
+            )
+
+    def _say_who_misses(self, looks: list[Look], rates: np.ndarray[Any, Any]) -> None:
+        """Add to the problems the chains whose own step sizes do not have the target rate."""
+        (which,) = np.nonzero(miss(looks, self.target))
+        if len(which):
+            shown = ", ".join(map(str, which[:5])) + ", …" * (len(which) > 5)
+            self.problems.append(
+                f"{len(which)} of {len(rates)} chains ({shown}) miss the target acceptance of "
+                f"{self.target:.2f} at their own step sizes, with {np.min(rates[which]):.2f} to "
+                f"{np.max(rates[which]):.2f}; give more steps than "
+                f"num_steps={self.pieces * PIECE}, or start nearer"
             )
 
     def update(self, looks: list[Look], *, must: bool = False) -> None:
@@ -229,6 +280,10 @@ class Search:
         self.chains.set(kernel=with_metric(kernel, self.metric, self.like))
 
     def restart(self, looks: list[Look]) -> np.ndarray[Any, Any]:
+        """Put chains that stay behind where others are, and say which. Chains with laws of their
+        own have no place to go, and energies that cannot be compared."""
+        if not self.alike:
+            return np.zeros(self.num_chains, bool)
         behind = are_behind(looks, self.temperature)
         if behind.any():
             energies = np.min([look.energies for look in looks], axis=0)
@@ -243,9 +298,14 @@ class Search:
         problems = []
         if is_falling(looks):
             problems.append(f"the energy still falls; {more}, or start nearer")
-        window = seen_in(centred(looks, self.periods), self.metric)
+        own = {"alike": self.alike}
+        window = seen_in(centred(looks, self.periods, **own), self.metric, **own)
         self.rhat = float(np.max(window.rhat))
-        if window.disagrees:
+        if window.disagrees and not self.alike:
+            problems.append(
+                f"chains have not settled, R-hat of the halves of each is {self.rhat:.2f}; {more}"
+            )
+        elif window.disagrees:
             problems.append(
                 f"chains disagree, R-hat is {self.rhat:.2f}; {more}, or use jlangevin.tempered if "
                 "there are modes between which chains do not cross"
@@ -263,7 +323,7 @@ class Search:
         if problems and self._falls_without_end():
             problems.insert(0, IS_IT_MINUS)
         rate = self._rate(looks)
-        if abs(rate - self.target) > _OFF:
+        if abs(rate - self.target) > MOST_OFF:
             problems.append(
                 f"{rate:.2f} of the proposals were accepted, but the target is {self.target:.2f}; "
                 f"{more}"
@@ -275,10 +335,7 @@ class Search:
         if getattr(chain, "gradient", None) is None:
             return False
         position, gradient = jax.tree.map(host, (chain.position, chain.gradient))
-
-        def energies(points: Any, chains: Any) -> jax.Array:
-            return energy_values(self.chains.energy, points)
-
+        energies = Setup.of(self.chains.energy, self.chains.moving).energies_at
         return falls_without_end(energies, position, gradient, self.temperature)
 
     @staticmethod
@@ -293,7 +350,7 @@ class Search:
             num_steps=self.chains.num_pieces * PIECE,
             num_chains=self.num_chains,
             kernel=type(moving.kernel).__name__,
-            step_size=float(moving.kernel.step_size),
+            step_size=self.chains.own_steps if self.apart else float(self.chains.own_steps),
             acceptance=self.acceptance,
             target=self.target,
             preconditioner="as given" if metric is None else metric.name,

@@ -1,7 +1,7 @@
 """Whether chains have settled, and which stayed behind, judged by a window of looks.
 
 Chains are independent given what they share, so the spread between them gives the error of
-estimates.
+estimates. Chains that have different laws are each compared with themselves.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from scipy.special import stdtrit
 from jlangevin.adaptation.ensemble import Look
 from jlangevin.adaptation.metric import Metric
 
-__all__ = ["Window", "are_behind", "centred", "is_falling", "seen_in"]
+__all__ = ["MOST_OFF", "Window", "are_behind", "centred", "is_falling", "miss", "seen_in"]
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
+
+MOST_OFF = 0.1  # how far an acceptance rate may miss its target
 
 _MOST_RHAT = 1.1
 _MOST_DRIFT = 0.1  # of a standard deviation, between the halves of a window
@@ -59,15 +61,26 @@ def are_behind(looks: list[Look], temperature: float) -> np.ndarray[Any, Any]:
     return behind
 
 
-def centred(looks: list[Look], periods: Array | None) -> list[Look]:
+def miss(looks: list[Look], target: float) -> np.ndarray[Any, Any]:
+    """Which chains accept more or less than the target, by more than 0.1 and than by chance."""
+    rates = np.array([look.rates for look in looks])
+    off = np.abs(np.mean(rates, axis=0) - target)
+    error = np.std(rates, axis=0, ddof=1) / np.sqrt(len(rates))
+    missed: np.ndarray[Any, Any] = (off > MOST_OFF) & (off > error * _largest_by_chance(len(rates)))
+    return missed
+
+
+def centred(looks: list[Look], periods: Array | None, *, alike: bool = True) -> list[Look]:
     """Looks with the coordinates that wrap seen around their mean direction, from half a period
-    below it to half a period above. The periods of others are inf."""
+    below it to half a period above: of all chains, or of each if they are not `alike`. The periods
+    of others are inf."""
     if periods is None:
         return looks
     turns = np.isfinite(periods)
     period = periods[turns]
-    angles = np.concatenate([look.positions[:, turns] for look in looks]) * (2 * np.pi / period)
-    middle = np.angle(np.mean(np.exp(1j * angles), axis=0)) * period / (2 * np.pi)
+    angles = np.array([look.positions[:, turns] for look in looks]) * (2 * np.pi / period)
+    direction = np.mean(np.exp(1j * angles), axis=(0, 1) if alike else 0)
+    middle = np.angle(direction) * period / (2 * np.pi)
 
     def seen(positions: Array) -> Array:
         x = positions.copy()
@@ -93,8 +106,12 @@ class Window(NamedTuple):
         return bool(np.any((self.drift > _MOST_DRIFT) & (self.certainty > 1)))
 
 
-def seen_in(looks: list[Look], metric: Metric | None) -> Window:
-    """The window of these looks, in coordinates that `metric` makes round."""
+def seen_in(looks: list[Look], metric: Metric | None, *, alike: bool = True) -> Window:
+    """The window of these looks, in coordinates that `metric` makes round.
+
+    Chains that are not `alike` have means and scales of their own. So each is seen in its own
+    standard deviations from its own mean, and R-hat compares the halves of each chain alone.
+    """
     x = np.array(
         [
             np.column_stack(
@@ -107,11 +124,18 @@ def seen_in(looks: list[Look], metric: Metric | None) -> Window:
         ]
     )
     half = len(x) // 2
+    if not alike:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            x = (x - np.mean(x, axis=0)) / np.std(x, axis=0)
+        x = np.nan_to_num(x, nan=0.0)
     early, late = x[:half], x[-half:]
     halves = np.concatenate([early, late], axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         within = np.mean(np.var(halves, axis=0, ddof=1), axis=0)
-        between = np.var(np.mean(halves, axis=0), axis=0, ddof=1)
+        if alike:
+            between = np.var(np.mean(halves, axis=0), axis=0, ddof=1)
+        else:  # the variance of the two means of a chain, on average
+            between = np.mean((np.mean(late, axis=0) - np.mean(early, axis=0)) ** 2, axis=0) / 2
         rhat = np.sqrt((half - 1) / half + between / within)
         change = np.mean(late, axis=0) - np.mean(early, axis=0)
         mean, num_chains = np.abs(np.mean(change, axis=0)), len(change)

@@ -21,14 +21,15 @@ class Verdict:
         num_steps: steps taken.
         num_chains: chains.
         kernel: the name of the kernel's class.
-        step_size: as in the kernel found.
+        step_size: as in the kernel found: a number, or an array (chain,) if each has its own.
         acceptance, target: the mean rate over the last pieces, at the step size found, and the
             target.
         preconditioner: "dense", "low rank", "diagonal" or "as given".
         condition: the condition number of the preconditioner found; NaN if it was given.
         trajectory: what was found, in words; empty if it was not asked for.
         rhat: the largest split R-hat over the last window, of positions in the coordinates that the
-            preconditioner makes round, and of the energy.
+            preconditioner makes round, and of the energy. Of the halves of each chain alone where
+            the chains' laws differ.
         left_out: the chains (places in the run) that stayed behind at far higher energies and
             started again from where others were; their `energies`, and the `median` of the others'.
         redrawn: chains whose first start was not finite and was drawn again.
@@ -38,7 +39,7 @@ class Verdict:
     num_steps: int
     num_chains: int
     kernel: str
-    step_size: float
+    step_size: Any
     acceptance: float
     target: float
     preconditioner: str
@@ -70,6 +71,10 @@ class Verdict:
         )
 
     def __str__(self) -> str:
+        steps = np.asarray(self.step_size)
+        size = f"{np.median(steps):.4g}"
+        if steps.ndim:
+            size += f" in the median, of each chain from {np.min(steps):.4g} to {np.max(steps):.4g}"
         state = "settled" if self.settled else "NOT settled"
         shape = self.preconditioner
         if np.isfinite(self.condition):
@@ -77,7 +82,7 @@ class Verdict:
         lines = [
             f"warm-up of {self.kernel}: {state} after {self.num_steps:,} steps of "
             f"{self.num_chains:,} chains",
-            f"  step size       {self.step_size:.4g}",
+            f"  step size       {size}",
             f"  acceptance      {self.acceptance:.3f}, asked {self.target:.3f}",
             f"  preconditioner  {shape}",
             f"  R-hat           {self.rhat:.3f} at most, over the last window",

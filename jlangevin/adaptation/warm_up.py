@@ -13,12 +13,13 @@ from jlangevin import starts
 from jlangevin._core import trees
 from jlangevin._core.checks import (
     check_count,
+    check_flag,
     check_key,
     check_known,
     check_probability,
     check_scalar,
 )
-from jlangevin._core.each import refuse_each
+from jlangevin._core.each import Each, check_rows, has_each
 from jlangevin._core.trees import PyTree
 from jlangevin._core.warn import warn
 from jlangevin.adaptation.ensemble import PIECE, Ensemble, quiet
@@ -29,10 +30,12 @@ from jlangevin.adaptation.kernel import (
     check_trajectory,
     default_target,
     first_metric,
+    has_own_shapes,
     is_isokinetic,
     number,
     with_friction,
     with_metric,
+    with_own_steps,
 )
 from jlangevin.adaptation.length import untried
 from jlangevin.adaptation.moving import Moving
@@ -46,7 +49,7 @@ from jlangevin.kernels.base import check_kernel
 from jlangevin.kernels.mala import mala
 from jlangevin.kernels.mirrored import Mirrored, MirroredState
 from jlangevin.sampling import SamplerState, sample
-from jlangevin.sampling.start import as_start
+from jlangevin.sampling.start import as_start, as_streams
 
 __all__ = ["WarmUp", "warm_up"]
 
@@ -72,6 +75,8 @@ def warm_up(
     *,
     num_steps: int = 10_000,
     num_chains: int | None = None,
+    chains: Any = None,
+    per_chain: bool = False,
     target_acceptance: float | None = None,
     energy_variance: float = 1e-4,
     precondition: Form | None = "auto",
@@ -117,6 +122,18 @@ def warm_up(
     **Share.** All chains get one step size: the median, adjusted until the average rate is the
     target. It and P are then fixed.
 
+    **Keep apart**, with `per_chain`, instead of sharing. Each chain keeps the step size that it had
+    on average in the last window, and `found.kernel.step_size` is `each(steps)`. The phases then
+    take a quarter, a half and a quarter of `num_steps`, whatever chains do.
+
+    **Chains that differ.** Where the energy has values marked by `each`, chains have laws of their
+    own; likewise where the kernel has, in its temperature for instance. Then each is judged by
+    itself: R-hat compares its two halves, in its own standard deviations, and no chain starts again
+    from another's place. Chains whose energies differ have no preconditioner in common, so the
+    kernel keeps its own. With `per_chain` what is found for such a chain depends on its own stream
+    and values alone: `chains=[7]`, with row 7 of what is marked, finds it again. Chains that differ
+    only in temperature do have a preconditioner in common, as T drops out of the geometric mean.
+
     Chains that stay where the energy is far above that of the lowest quarter (by 10 T and 8 of its
     standard deviations) are counted, reported, and start again from where others are; those on
     their way down are left alone. A draw from a law at which the energy is not finite is drawn
@@ -131,12 +148,15 @@ def warm_up(
 
     Args:
         key: a typed Threefry key. The run that follows by `resume` continues its streams.
-        energy, init, num_chains, sharding: as in `sample`. Use 16 chains or more, which learn
-            together; a single chain needs as many steps as they take in all.
+        energy, init, num_chains, chains, sharding: as in `sample`. Use 16 chains or more, which
+            learn together; a single chain needs as many steps as they take in all.
         kernel: one with a step size and acceptance rates (`mala`, `barker`, `malt`,
             `adjusted_microcanonical`) or `microcanonical`. Its step size is the first that is
             tried, and P starts as its preconditioner or inverse mass.
-        num_steps: the most steps, at least 200; fewer are taken if chains settle earlier.
+        num_steps: the most steps, at least 200; fewer are taken if chains settle earlier. With
+            `per_chain` at least 400, and all are taken.
+        per_chain: find a step size for each chain, instead of one for all. A kernel whose step size
+            is `each(steps)` asks for it too; these are then the first that are tried.
         target_acceptance: in (0, 1). By default 0.7 for `malt`, 0.8 for `adjusted_microcanonical`
             and 0.574 for others, best for `mala` in many dimensions (Roberts and Rosenthal 1998).
         energy_variance: for `microcanonical`, which accepts everything: the variance of the
@@ -145,7 +165,7 @@ def warm_up(
             length becomes sqrt(d).
         precondition: "dense" (a matrix), "low rank" (a diagonal and up to 16 more directions),
             "diagonal", or None to keep the kernel's own. "auto" is dense for up to 100 elements
-            of a position, low rank beyond.
+            of a position, low rank beyond; and the kernel's own where energies differ.
         longest_trajectory: for `malt` and `adjusted_microcanonical`, the most moves that a step may
             have. The kernel's trajectory length, and `malt`'s friction, are then only the first
             that are tried, and `num_steps` must be at least 600. This takes 200 steps of the
@@ -158,7 +178,8 @@ def warm_up(
     Raises:
         TypeError: a kernel without a step size, acceptance rates or, if one is to be found, a
             preconditioner or a trajectory.
-        ValueError: numbers out of range, a scheduled step size; otherwise as `sample`.
+        ValueError: numbers out of range, a scheduled step size; a preconditioner or a trajectory
+            length that is to be found for chains that differ; otherwise as `sample`.
         AdaptationError: no proposal that moves a chain was accepted, however small the step; or the
             chains' scales are 0 or not finite.
         WarmUpWarning: chains did not settle in `num_steps`, and why; or some stayed behind.
@@ -176,37 +197,44 @@ def warm_up(
     check_key("key", key)
     check_kernel(kernel)
     check_known("warm-up decides on the host", key=key, energy=energy, kernel=kernel, init=init)
-    refuse_each(
-        "warm_up learns one step from all chains together; call it for one value, or in a loop",
-        energy=energy,
-        kernel=kernel,
-    )
-    least = 200 if longest_trajectory is None else 600
-    num_steps = check_count("num_steps", num_steps, minimum=least)
+    check_flag("per_chain", per_chain)
     if precondition not in (None, *FORMS):
         names = ", ".join(f'"{form}"' for form in FORMS)
         raise ValueError(f"precondition: expected {names} or None, got {precondition!r}")
+    differs = has_each(energy)
     around = kernel if isinstance(kernel, Mirrored) and isinstance(kernel.domain, Torus) else None
     if around is not None:
         kernel, energy = around.kernel, around.dual_energy(energy)
+    if differs or has_own_shapes(kernel):
+        _check_keeps_its_own(precondition)
+        precondition = None
     check(kernel, precondition)
+    apart = per_chain or isinstance(kernel.step_size, Each)
+    alike = not differs and not has_each(dataclasses.replace(kernel, step_size=None))
+    num_steps = check_count("num_steps", num_steps, minimum=400 if apart else 200)
     if longest_trajectory is not None:
         longest_trajectory = check_count("longest_trajectory", longest_trajectory, minimum=1)
         check_trajectory(kernel)
+        _check_together(apart, alike)
+        check_count("num_steps", num_steps, minimum=600)
     if target_acceptance is None:
         target_acceptance = default_target(kernel)
     target = check_probability("target_acceptance", target_acceptance)
     check_scalar("energy_variance", energy_variance, positive=True)
+    streams = None if chains is None else as_streams(chains)
     redrawn = np.zeros(0, int)
     if isinstance(init, Drawable):
-        count, _ = as_start(init, num_chains, None)
-        drawn = starts.draw(key, energy, init, count)
+        drawn = starts.draw(key, energy, init, num_chains, chains=streams)
         init, (redrawn,) = drawn.positions, np.nonzero(drawn.redrawn)
-    count, start = as_start(init, num_chains, None)
+    count, start = as_start(init, num_chains, streams)
+    check_rows(count, energy=energy, kernel=kernel)
     like = trees.one_chain(trees.struct(start.template()))
     metric = None if precondition is None else first_metric(kernel, like, precondition)
     # The kernel gets the form that is to be found, so that one program serves throughout.
-    kernel = dataclasses.replace(kernel, step_size=number(kernel.step_size))
+    if apart:
+        kernel = with_own_steps(kernel, count)
+    else:
+        kernel = dataclasses.replace(kernel, step_size=number(kernel.step_size))
     trial = None
     if longest_trajectory is not None:
         trial = untried(like).cut(min(kernel.trajectory_length, longest_trajectory))
@@ -217,20 +245,21 @@ def warm_up(
     scout = moving
     if is_isokinetic(kernel):  # it goes by the energy's change, and creeps where that is steep
         first = mala(0.1, temperature=kernel.temperature)
+        first = with_own_steps(first, count) if apart else first
         scout = dataclasses.replace(
             moving, kernel=with_metric(first, metric, like), target=np.float32(0.574), trial=None
         )
     with quiet():
         run = sample(
             key, energy, scout, init,
-            num_steps=PIECE, num_chains=num_chains, observe=None, sharding=sharding,
+            num_steps=PIECE, num_chains=num_chains, chains=streams, observe=None, sharding=sharding,
         )  # fmt: skip
     periods = None if around is None else around.domain.raveled(like)
-    chains = Ensemble.begun(energy, scout, run.state)
-    search = Search(chains, metric, like, num_steps // PIECE, periods)
+    seen = Ensemble.begun(energy, scout, run.state)
+    search = Search(seen, metric, like, num_steps // PIECE, periods, alike)
     search.come_in()
     if scout is not moving:
-        search.take_over(key, moving)
+        search.take_over(key, moving, streams)
     while True:
         search.settle()
         if trial is not None:
@@ -245,7 +274,7 @@ def warm_up(
         warn(f"warm-up has not settled: {'; '.join(verdict.problems)}", WarmUpWarning)
     if verdict.stayed_behind:
         warn(verdict.stayed_behind, WarmUpWarning)
-    kernel, state = chains.found(), chains.given_back()
+    kernel, state = seen.found(), seen.given_back()
     if around is not None:
         kernel = dataclasses.replace(around, kernel=kernel)
         wrapped = jax.vmap(around.domain.project)(state.kernel.position)
@@ -255,6 +284,26 @@ def warm_up(
         kernel,
         state,
         verdict,
-        np.array(chains.step_sizes),
-        np.array(chains.acceptance),
+        np.array(seen.step_sizes),
+        np.array(seen.acceptance),
     )
+
+
+def _check_keeps_its_own(precondition: Form | None) -> None:
+    """Raise if a preconditioner was asked for by name, where chains have none in common."""
+    if precondition not in (None, "auto"):
+        raise ValueError(
+            f'precondition: "{precondition}" would be learnt from all chains together, but the '
+            "energy or the kernel's own differs from chain to chain (each); leave it out, and the "
+            "kernel keeps its own"
+        )
+
+
+def _check_together(apart: bool, alike: bool) -> None:
+    """Raise unless all chains can have one trajectory length."""
+    if apart or not alike:
+        why = "each keeps its own step size" if alike else "their laws differ (each)"
+        raise ValueError(
+            f"longest_trajectory: a length is found for all chains together, but {why}; leave it "
+            "out, and the kernel keeps its own"
+        )

@@ -310,11 +310,6 @@ def test_moments_can_be_pooled_by_label():
             r"energy.*: each has 5 rows, but the run has 6 chains",
         ),
         (
-            lambda: jl.warm_up(jax.random.key(0), energy(), jl.mala(0.1), START),
-            ValueError,
-            "energy: it has values that differ from chain to chain",
-        ),
-        (
             lambda: jl.diagnostics.ksd(START, energy()),
             ValueError,
             "energy: it has values that differ from chain to chain .*evaluated without a chain",
