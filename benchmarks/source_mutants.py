@@ -38,6 +38,7 @@ SAMPLING = "tests/sampling -m 'not slow'"
 METROPOLIS = "tests/kernels/test_metropolis.py tests/kernels/test_mala.py"
 LOSSES = "tests/learn/test_losses.py -m 'not slow'"
 FIT = "tests/learn/test_fit.py -m 'not slow'"
+PERSISTENT = "tests/learn/test_persistent.py -m 'not slow'"
 
 
 def tests_of(*names: str) -> str:
@@ -336,9 +337,23 @@ MUTANTS = [
     Mutant(
         "learning: the buffer is not moved",
         "learn/persistent.py",
-        "moved = dataclasses.replace(buffer, positions=kept)",
-        "moved = dataclasses.replace(buffer, positions=buffer.positions)",
+        "moved = dataclasses.replace(buffer, positions=kept[0],",
+        "moved = dataclasses.replace(buffer, positions=buffer.positions,",
         LOSSES,
+    ),
+    Mutant(
+        "learning: persistent chains lose their velocity",
+        "learn/carried.py",
+        "chosen = jax.tree.map(functools.partial(jnp.where, self.anew), fresh, before)",
+        "chosen = fresh",
+        PERSISTENT,
+    ),
+    Mutant(
+        "learning: chains that start anew keep their velocity",
+        "learn/carried.py",
+        "chosen = jax.tree.map(functools.partial(jnp.where, self.anew), fresh, before)",
+        "chosen = before",
+        PERSISTENT,
     ),
     Mutant(
         "learning: chains start anew at the other rate",

@@ -1643,6 +1643,10 @@ pcd(X)
     TypeError: buffer: expected the result of jlangevin.learn.replay_buffer ... got ArrayImpl
 pcd(jl.learn.Buffer(jnp.ones((4, 3)), G))
     ValueError: buffer: expected float32[2], like an item of the batch; this buffer is of another model ... got float32[3]
+pcd(jl.learn.replay_buffer(key, G, 8, kernel=jl.underdamped(0.1, 1.0)))
+    ValueError: buffer: beside positions it holds velocity, but ULA goes on with nothing more ... kernel=kernel
+jl.learn.replay_buffer(key, G, 8, kernel=3)
+    TypeError: kernel: 3 is not a kernel
 pcd(num_negatives=99)
     ValueError: num_negatives: 99 chains were asked for, but the buffer has 8
 pcd(redraw_rate=1.5)

@@ -7,6 +7,7 @@ from typing import Any
 from jlangevin._core.trees import PyTree, pytree_dataclass
 from jlangevin.energies.base import Energy
 from jlangevin.kernels.base import Info, Noise, Position
+from jlangevin.kernels.traits import Traits
 
 __all__ = ["Around"]
 
@@ -28,6 +29,10 @@ class Around:
     @property
     def step_noise(self) -> PyTree:
         return self.kernel.step_noise
+
+    @property
+    def carries(self) -> tuple[str, ...]:
+        return Traits.own(self.kernel).carries
 
     def init(self, energy: Energy, position: Position, noise: Noise) -> PyTree:
         return self.kernel.init(energy, position, noise)

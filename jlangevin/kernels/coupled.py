@@ -48,6 +48,7 @@ class Coupled(Around):
     how: str = static_field()
 
     counts_steps = True
+    carries = ()
 
     @property
     def step_noise(self) -> PyTree:

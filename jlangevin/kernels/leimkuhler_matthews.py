@@ -44,6 +44,7 @@ class LeimkuhlerMatthews(Convertible):
 
     init_noise: ClassVar[Want] = Want.NORMAL
     step_noise: ClassVar[Want] = Want.NORMAL
+    carries = ("noise",)
 
     def init(self, energy: Energy, position: Position, noise: Noise) -> LeimkuhlerMatthewsState:
         return LeimkuhlerMatthewsState(position, noise)

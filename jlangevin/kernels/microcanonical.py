@@ -145,6 +145,7 @@ class Microcanonical(Isokinetic, Convertible):
 
     init_noise: ClassVar[Want] = Want.NORMAL
     step_noise: ClassVar[Want] = Want.NORMAL
+    carries = ("velocity",)
 
     def init(self, energy: Energy, position: Position, noise: Noise) -> MicrocanonicalState:
         check_turns(position)

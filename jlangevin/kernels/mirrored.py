@@ -62,6 +62,10 @@ class Mirrored(Around):
     def init_noise(self) -> PyTree:
         return self.kernel.init_noise, Want.NORMAL
 
+    @property
+    def carries(self) -> tuple[str, ...]:
+        return tuple(f"dual.{name}" for name in super().carries)
+
     def init(self, energy: Energy, position: Position, noise: Noise) -> MirroredState:
         inner, spare = noise
         u = self.domain.dual(position, spare)

@@ -57,6 +57,7 @@ class QUICSORT(Convertible):
     init_noise: ClassVar[Want] = Want.NORMAL
     step_noise: ClassVar[tuple[Want, ...]] = (Want.NORMAL,) * 3
     kinetic = "thermal"
+    carries = ("velocity",)
 
     def init(self, energy: Energy, position: Position, noise: Noise) -> QUICSORTState:
         velocity = thermal(self.temperature, self.inverse_mass.factor(noise))

@@ -61,6 +61,7 @@ class SGHMC:
     init_noise: ClassVar[Want] = Want.NORMAL
     step_noise: ClassVar[tuple[Want, Want]] = (Want.NORMAL, Want.KEY)
     kinetic = "thermal"
+    carries = ("velocity",)
 
     def init(self, energy: Energy, position: Position, noise: Noise) -> SGHMCState:
         return SGHMCState(position, thermal(self.temperature, noise, self.mass))

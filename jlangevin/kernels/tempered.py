@@ -59,6 +59,7 @@ class Tempered(Around):
 
     by_value = True
     counts_steps = True
+    carries = ()
 
     @property
     def init_noise(self) -> PyTree:

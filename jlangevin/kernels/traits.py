@@ -47,6 +47,9 @@ class Traits:
     # the step size η. Left unsaid, a member `inverse_mass` is thermal and `decoherence_length`
     # isokinetic.
     kinetic: Kinetic | None = None
+    # `carries = ("velocity",)`: members of its state, beside the position, that the energy does not
+    # determine. They stay as they are if the energy becomes another.
+    carries: tuple[str, ...] = ()
 
     @classmethod
     def own(cls, kernel: object) -> Self:
@@ -69,6 +72,7 @@ class Traits:
             converts=_converter(kernel) is not None,
             proposes=_says(kernel, "proposal"),
             kinetic=kinetic,
+            carries=tuple(getattr(kernel, "carries", ())),
         )
 
     @classmethod

@@ -47,6 +47,7 @@ class Underdamped(Convertible):
 
     init_noise: ClassVar[Want] = Want.NORMAL
     kinetic = "thermal"
+    carries = ("velocity",)
 
     @property
     def step_noise(self) -> tuple[Want, ...]:

@@ -13,8 +13,9 @@ differentiable in the leaves of the energy. By what they need of a model:
                     `denoising_score_matching`, `multiscale_score_matching`
     values alone    `noise_contrastive`, `energy_discrepancy`
 
-The files: `base` (batches and what all losses share), `negatives` (chains and the two phases), one
-for each loss or two, `model` (which leaves are parameters), `updates` (the compiled loop), `fit`.
+The files: `base` (batches and what all losses share), `negatives` (chains and the two phases),
+`carried` (velocities that go on), one for each loss or two, `model` (which leaves are parameters),
+`updates` (the compiled loop), `fit`.
 """
 
 from jlangevin._core.listing import listing

@@ -87,7 +87,7 @@ def contrastive_divergence(
     stop_gradient = check_flag("stop_gradient", stop_gradient)
     if num_negatives is None and isinstance(init, Drawable):
         num_negatives = count(batch)
-    negatives, fared = run_chains(
+    ended, fared = run_chains(
         key,
         energy,
         kernel,
@@ -96,6 +96,7 @@ def contrastive_divergence(
         num_chains=num_negatives,
         stop_gradient=stop_gradient,
     )
+    negatives = ended.position
     if init is not None:
         check_model_like("init", negatives, batch, "where chains start is not")
     loss, metrics = contrast(energy, batch, negatives, regularization)

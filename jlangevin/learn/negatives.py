@@ -33,8 +33,8 @@ def run_chains(
     *,
     num_chains: int | None = None,
     stop_gradient: bool = True,
-) -> tuple[PyTree, Metrics]:
-    """Where chains of the model end, (chain, …), and how they fared.
+) -> tuple[Any, Metrics]:
+    """The kernel's states where chains of the model end, (chain, …), and how they fared.
 
     They run by `sample`, which leaves them as they are if they turn non-finite: then so is the
     loss.
@@ -51,11 +51,12 @@ def run_chains(
         observe=None,
         on_divergence="ignore",
     )
+    state = run.state.kernel
     metrics = {"num_divergent": jnp.sum(run.info.num_divergent)}
     if run.info.acceptance_rate is not None:
         metrics["acceptance_rate"] = jnp.mean(run.info.acceptance_rate)
     # What the energy holds in a closure, and not as leaves, is stopped here.
-    return lax.stop_gradient(run.position) if stop_gradient else run.position, metrics
+    return lax.stop_gradient(state) if stop_gradient else state, metrics
 
 
 def contrast(

@@ -7,14 +7,18 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.tree_util import Partial
 
 from jlangevin import distribution
 from jlangevin._core.checks import check_count, check_scalar, or_nan
 from jlangevin._core.trees import PyTree, pytree_dataclass
 from jlangevin.distribution import check_drawable
-from jlangevin.kernels.base import Kernel
+from jlangevin.kernels.base import Kernel, check_kernel
+from jlangevin.kernels.traits import Traits
 from jlangevin.learn.base import Aux, as_batch, check_model_like, count, held
+from jlangevin.learn.carried import carried_by, check_carried, going_on
 from jlangevin.learn.negatives import contrast, run_chains
+from jlangevin.sampling import sample
 
 __all__ = ["Buffer", "persistent_contrastive_divergence", "replay_buffer"]
 
@@ -26,10 +30,13 @@ class Buffer:
     Attributes:
         positions: one of each chain, (size, …).
         start: the law from which chains are drawn anew.
+        carried: what else of a kernel's states goes on, by name, (size, …); None for positions
+            alone.
     """
 
     positions: Any
     start: Any
+    carried: Any = None
 
     @property
     def size(self) -> int:
@@ -37,7 +44,7 @@ class Buffer:
         return count(self.positions)
 
 
-def replay_buffer(key: jax.Array, start: Any, size: int) -> Buffer:
+def replay_buffer(key: jax.Array, start: Any, size: int, *, kernel: Kernel | None = None) -> Buffer:
     """Chains that begin at draws from a law, for `persistent_contrastive_divergence`.
 
     A buffer is a pytree: it passes through `jit`, and may be spread over devices by
@@ -48,9 +55,13 @@ def replay_buffer(key: jax.Array, start: Any, size: int) -> Buffer:
         start: a law that can be drawn from, `Gaussian` or `starts.uniform` for instance; also where
             chains start again. It should be wider than the data.
         size: the number of chains.
+        kernel: the one that will move them. Then chains go on with their velocities too, if it has
+            such (`underdamped`, `quicsort`, `sghmc`, `microcanonical`), or the half noise of
+            `leimkuhler_matthews`; the first are the kernel's own. Without, each update draws them
+            anew.
 
     Raises:
-        TypeError: `start` is not such a law, or `size` is not an integer.
+        TypeError: `start` is not such a law, `kernel` is not one, or `size` is not an integer.
         ValueError: `size` is below 1.
 
     Example:
@@ -58,10 +69,25 @@ def replay_buffer(key: jax.Array, start: Any, size: int) -> Buffer:
         >>> start = jl.Gaussian(jnp.zeros(2), 4.0 * jnp.eye(2))
         >>> jl.learn.replay_buffer(jax.random.key(0), start, 1_000).positions.shape
         (1000, 2)
+        >>> with_momentum = jl.learn.replay_buffer(
+        ...     jax.random.key(0), start, 1_000, kernel=jl.underdamped(0.1, 1.0))
+        >>> with_momentum.carried["velocity"].shape
+        (1000, 2)
     """
     check_drawable("start", start)
     size = check_count("size", size, minimum=1)
-    return Buffer(distribution.sample(start, key, size), start)
+    if kernel is not None:
+        check_kernel(kernel)
+    if kernel is None or not Traits.of(kernel).carries:
+        return Buffer(distribution.sample(start, key, size), start)
+    begun = sample(key, Partial(_flat), kernel, start, num_chains=size, num_steps=0, observe=None)
+    return Buffer(begun.position, start, carried_by(kernel, begun.state.kernel))
+
+
+def _flat(position: PyTree) -> jax.Array:
+    """An energy for states of which nothing is kept that depends on one."""
+    sums = [jnp.sum(0 * leaf) for leaf in jax.tree.leaves(position)]
+    return sum(sums[1:], sums[0])
 
 
 def persistent_contrastive_divergence(
@@ -86,8 +112,10 @@ def persistent_contrastive_divergence(
     probability, so that chains also find modes that were empty (Du and Mordatch 2019). A chain that
     turns non-finite is not replaced: the loss is not finite then.
 
-    Positions persist, and nothing else of a kernel's state: values of an earlier energy would be
-    wrong, and velocities are drawn again.
+    Positions persist, and velocities in a buffer that was made for the kernel; otherwise these are
+    drawn again, which damps them more. Energies and gradients are always those of the new energy.
+    Of `tempered` and `coupled` only the position goes on. A chain that starts anew has a state by
+    the kernel's own `init`.
 
     Args:
         key, energy, batch, kernel, regularization: as for `contrastive_divergence`.
@@ -102,8 +130,8 @@ def persistent_contrastive_divergence(
 
     Raises:
         TypeError, ValueError, NoEnergyError: as `contrastive_divergence`; ValueError also if the
-            buffer's positions are not like an item of the batch, or has fewer chains than asked
-            for.
+            buffer's positions are not like an item of the batch, if it has fewer chains than asked
+            for, or holds velocities that the kernel has not.
 
     Example:
         >>> import jax, jax.numpy as jnp, jlangevin as jl
@@ -118,6 +146,7 @@ def persistent_contrastive_divergence(
     batch = as_batch(energy, batch)
     num_steps = check_count("num_steps", num_steps, minimum=1)
     _check_buffer(buffer, batch)
+    check_carried(kernel, buffer.carried)
     number = buffer.size if num_negatives is None else num_negatives
     number = check_count("num_negatives", number, minimum=1)
     if number > buffer.size:
@@ -131,23 +160,24 @@ def persistent_contrastive_divergence(
     )
     for_rows, for_law, for_fresh, for_chains = jax.random.split(key, 4)
     chosen = None
-    positions = held(buffer.positions)
+    before = held((buffer.positions, buffer.carried))
+    positions, carried = before
     if number < buffer.size:
         chosen = jax.random.choice(for_rows, buffer.size, (number,), replace=False)
-        positions = jax.tree.map(lambda leaf: jnp.take(leaf, chosen, axis=0), positions)
+        positions, carried = jax.tree.map(lambda leaf: jnp.take(leaf, chosen, axis=0), before)
+    anew = jnp.zeros(number, bool)
     if not isinstance(rate, float) or rate:
         new = distribution.sample(held(buffer.start), for_law, number)
         anew = jax.random.uniform(for_fresh, (number,)) < jnp.asarray(rate, jnp.float32)
         positions = jax.tree.map(lambda x, y: _where_rows(anew, x, y), new, positions)
-    negatives, fared = run_chains(for_chains, energy, kernel, positions, num_steps)
-    loss, metrics = contrast(energy, batch, negatives, regularization)
-    kept = negatives
+    going = going_on(kernel, carried, anew)
+    ended, fared = run_chains(for_chains, energy, going, positions, num_steps)
+    loss, metrics = contrast(energy, batch, ended.position, regularization)
+    kept = ended.position, None if carried is None else carried_by(kernel, ended)
     if chosen is not None:
-        kept = jax.tree.map(
-            lambda old, new: old.at[chosen].set(new), held(buffer.positions), negatives
-        )
-    moved = dataclasses.replace(buffer, positions=kept)
-    return loss, Aux(metrics | fared, negatives, moved)
+        kept = jax.tree.map(lambda old, new: old.at[chosen].set(new), before, kept)
+    moved = dataclasses.replace(buffer, positions=kept[0], carried=kept[1])
+    return loss, Aux(metrics | fared, ended.position, moved)
 
 
 def _where_rows(rows: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
