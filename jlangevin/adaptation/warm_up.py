@@ -197,7 +197,7 @@ def warm_up(
     check_key("key", key)
     check_kernel(kernel)
     check_known("warm-up decides on the host", key=key, energy=energy, kernel=kernel, init=init)
-    check_flag("per_chain", per_chain)
+    per_chain = check_flag("per_chain", per_chain)
     if precondition not in (None, *FORMS):
         names = ", ".join(f'"{form}"' for form in FORMS)
         raise ValueError(f"precondition: expected {names} or None, got {precondition!r}")

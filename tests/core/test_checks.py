@@ -161,6 +161,8 @@ FLAGS = {
     ("sample_in_chunks", "progress"): lambda flag: jl.sample_in_chunks(
         jax.random.key(0), BOWL, jl.ula(0.1), jnp.ones((4, 2)), chunk_size=2, num_steps=0,
         keep=lambda run: run.position, progress=flag),
+    ("warm_up", "per_chain"): lambda flag: jl.warm_up(
+        jax.random.key(0), BOWL, jl.mala(0.1), jnp.zeros((64, 2)), per_chain=flag),
     ("tamed_ula", "coordinatewise"): lambda flag: jl.tamed_ula(0.1, coordinatewise=flag),
     ("moments", "covariance"): lambda flag: reducers.moments(covariance=flag),
     ("law", "full"): lambda flag: law(jl.exact.law, full=flag),
