@@ -265,6 +265,20 @@ MUTANTS = [
         "tests/adaptation -m 'not slow'",
     ),
     Mutant(
+        "warm-up: step sizes of chains that are kept apart are pooled",
+        "adaptation/ensemble.py",
+        "self.share(self.own_steps * np.exp(self.log_steps / len(self.looks)))",
+        "self.share(self.own_steps * np.exp(np.mean(self.log_steps) / len(self.looks)))",
+        "tests/adaptation/test_chains_that_differ.py",
+    ),
+    Mutant(
+        "warm-up: chains with laws of their own are compared",
+        "adaptation/settling.py",
+        "if not alike:",
+        "if False:",
+        "tests/adaptation/test_settling.py",
+    ),
+    Mutant(
         "learning: positive and negative phase swapped",
         "learn/negatives.py",
         "loss = jnp.mean(data) - jnp.mean(model)",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jlangevin.adaptation.ensemble import Look
-from jlangevin.adaptation.settling import are_behind, is_falling, seen_in
+from jlangevin.adaptation.settling import are_behind, is_falling, miss, seen_in
 
 
 def looks(positions, energies=None):
@@ -29,6 +29,49 @@ def test_independent_draws_have_nothing_against_them(chains):
         assert not are_behind(seen, 1.0).any()
         if chains > 2:
             assert not seen_in(looks(normal(100, chains, seed=seed)), None).disagrees
+
+
+# Chains that differ ------------------------------------------------------------------------------
+
+
+def of_their_own(count, chains, seed=0):
+    """Draws with means and scales of each chain's own."""
+    scale = np.geomspace(1e-3, 1e3, chains)[:, None]
+    return 1e4 * np.linspace(-1, 1, chains)[:, None] + scale * normal(count, chains, seed=seed)
+
+
+@pytest.mark.parametrize("chains", [1, 4, 64])
+def test_chains_with_laws_of_their_own_are_not_compared(chains):
+    """R-hat is about 1 whatever means and scales are, as it is for one law."""
+    for seed in range(50):
+        draws = of_their_own(max(16, 400 // chains), chains, seed)
+        window = seen_in(looks(draws), None, alike=False)
+        assert not window.drifts
+        assert not window.disagrees
+    assert seen_in(looks(of_their_own(16, 64)), None).disagrees
+    rhats = [
+        seen_in(looks(of_their_own(8, 64, seed)), None, alike=False).rhat for seed in range(50)
+    ]
+    assert abs(np.mean(rhats) - 1) < 0.01
+
+
+def test_chains_that_differ_and_move_apart_have_not_settled():
+    """Each drifts by two of its standard deviations, half of them up: on average, by nothing."""
+    x = of_their_own(16, 64)
+    sign = np.where(np.arange(64) % 2, 1.0, -1.0)[:, None]
+    drift = np.linspace(-1, 1, 16)[:, None, None] * sign * np.geomspace(1e-3, 1e3, 64)[:, None]
+    assert seen_in(looks(x + drift), None, alike=False).disagrees
+
+
+def test_a_chain_misses_its_rate_by_more_than_chance():
+    rng = np.random.default_rng(0)
+    rates = 0.6 + 0.1 * rng.normal(size=(16, 200))
+    rates[:, 7], rates[:, 30], rates[:, 31] = 0.0, 0.8 + 0.05 * rng.normal(size=16), 1.0
+    seen = [Look(np.zeros((200, 1)), None, np.zeros(200), each, 1) for each in rates]
+    np.testing.assert_array_equal(np.nonzero(miss(seen, 0.6))[0], [7, 30, 31])
+
+
+# Chains of one law -------------------------------------------------------------------------------
 
 
 def test_chains_in_two_places_disagree():
