@@ -15,8 +15,8 @@ from jlangevin.learn import persistent
 
 SIZE, STEPS, UPDATES = 2_000, 3, 5
 KERNEL = jl.underdamped(0.3, 0.1)
-START = jl.Gaussian(jnp.full(1, 3.0), 0.01 * jnp.eye(1))
-DATA = jnp.ones((4, 1))
+START = jl.Gaussian(jnp.full(2, 3.0), 0.01 * jnp.eye(2))
+DATA = jnp.ones((4, 2))
 KERNELS = {
     "underdamped": KERNEL,
     "microcanonical": jl.microcanonical(0.3, 2.0),
@@ -58,8 +58,8 @@ def begun(kernel=KERNEL, start=START, size=SIZE):
 def test_chains_are_those_of_a_run_that_was_never_cut(name):
     """But for the noise, which is that of each update's key. Bit for bit, as far as positions say
     all; those of `mirrored` are taken back to free coordinates."""
-    kernel, d = KERNELS[name], 2
-    start = jl.Gaussian(jnp.full(d, 0.5), jnp.eye(d))
+    kernel = KERNELS[name]
+    start = jl.Gaussian(jnp.full(2, 0.5), jnp.eye(2))
     buffer = begun(kernel, start, 16)
     same = functools.partial(np.testing.assert_allclose, rtol=0, atol=0)
     if name == "mirrored":
@@ -70,7 +70,7 @@ def test_chains_are_those_of_a_run_that_was_never_cut(name):
         fresh = jl.sample(chains, ENERGY, kernel, buffer.positions, num_steps=0).state
         run = jl.resume(fresh._replace(kernel=uncut), ENERGY, kernel, num_steps=STEPS)
         uncut = run.state.kernel
-        buffer = moved(number, buffer, kernel, jnp.ones((4, d)))
+        buffer = moved(number, buffer, kernel)
         same(buffer.positions, run.position)
         for path, kept in buffer.carried.items():
             same(kept, functools.reduce(getattr, path.split("."), uncut))
@@ -121,12 +121,12 @@ def test_energies_and_gradients_are_those_of_the_new_energy():
 
 def test_a_chain_that_starts_anew_has_a_velocity_of_the_kernels_own():
     buffer = begun(size=8)
-    wild = learn.Buffer(buffer.positions, START, {"velocity": jnp.full((8, 1), 1e6)})
+    wild = learn.Buffer(buffer.positions, START, {"velocity": jnp.full((8, 2), 1e6)})
     found = moved(0, wild, redraw_rate=1.0)
     alone = moved(0, learn.Buffer(buffer.positions, START), redraw_rate=1.0)
     np.testing.assert_array_equal(found.positions, alone.positions)
     some = moved(0, wild, redraw_rate=0.5)
-    assert 0 < np.sum(np.abs(some.positions) < 100) < 8
+    assert 0 < np.sum(np.abs(some.positions[:, 0]) < 100) < 8
 
 
 def test_chains_that_are_not_moved_keep_their_velocity():
@@ -153,7 +153,7 @@ def test_updates_compile_once_and_learning_keeps_velocities():
     fitted = learn.fit(
         jax.random.key(0), ENERGY, DATA, loss, optax.sgd(1e-3), num_updates=4, buffer=buffer
     )
-    assert fitted.buffer.carried["velocity"].shape == (8, 1)
+    assert fitted.buffer.carried["velocity"].shape == (8, 2)
 
 
 def test_a_kernel_without_a_velocity_has_a_buffer_of_positions():
