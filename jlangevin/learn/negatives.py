@@ -33,7 +33,7 @@ def run_chains(
     *,
     num_chains: int | None = None,
     stop_gradient: bool = True,
-) -> tuple[Any, Metrics]:
+) -> tuple[PyTree, Metrics]:
     """The kernel's states where chains of the model end, (chain, …), and how they fared.
 
     They run by `sample`, which leaves them as they are if they turn non-finite: then so is the
