@@ -919,8 +919,20 @@ jl.adaptation.warm_up_within(key, Q, jl.ula(0.1), X, bias=2.0)
     ValueError: bias: expected a number in (0, 1)
 jl.adaptation.step_size_for(Q, X[0], bias=0.0)
     ValueError: bias: expected values above zero
-jl.exact.grid_law(K, Q, G, 3)
-    jl.NoGridLawError: start: a grid is for positions of one element ... has 2 ... ask for the law of one
+jl.exact.grid_law(K, lambda x: jnp.sum(x**2), jl.Gaussian(jnp.zeros(3), jnp.eye(3)), 3)
+    jl.NoGridLawError: start: a grid is for positions of one element ... has 3 ... ask for the law of one
+jl.exact.grid_law(jl.reflected(0.1, jl.domains.box(-1.0, 1.0)), Q, G, 3)
+    jl.NoGridLawError: kernel, energy: Reflected has walls ... exact.product_law
+jl.exact.grid_law(jl.barker(0.1), Q, G, 3)
+    jl.NoGridLawError: kernel: Barker ... asks for more than one normal an element ... ula, tamed_ula, mala
+jl.exact.grid_law(K, Q, G, 0)
+    ValueError: num_steps: expected at least 1, got 0
+jl.exact.grid_law(K, Q, G, 3, within=(0.0, 1.0))
+    TypeError: within: expected two numbers, low and high, got 0.0
+jl.exact.grid_law(K, lambda x: x[0]**2, G1, 3, full=True)
+    jl.NoGridLawError: full: this kernel's state is its position
+jl.exact.grid_autocorrelation_time(K, Q, jnp.zeros(2))
+    jl.NoGridLawError: function: a position of two elements ... such as lambda x: x[0]
 jl.exact.grid_law(K, lambda x: jnp.sum(x**4), X[0], 3)
     TypeError: start: expected a jlangevin.Gaussian ... exact.grid_target
 jl.exact.grid_law(K, lambda x: x[0]**2, G1, -1)
@@ -935,8 +947,8 @@ jl.exact.grid_law(jl.reflected(0.1, jl.domains.box(-1.0, 1.0)), lambda x: x[0]**
     ValueError: start: some of it is beyond the walls, -1.0 and 1.0; start at a point within them
 jl.exact.grid_stationary(jl.ula(lambda t: 0.1), lambda x: x[0]**2, jnp.zeros(1))
     jl.NoGridLawError: kernel: this ULA has a schedule
-jl.exact.grid_stationary(jl.underdamped(0.1, 1.0), lambda x: x[0]**2, jnp.zeros(1))
-    jl.NoGridLawError: kernel: Underdamped starts with noise of its own ... ula, tamed_ula, mala
+jl.exact.grid_stationary(jl.underdamped(0.1, 1.0, splitting="UBU"), lambda x: x[0]**2, jnp.zeros(1))
+    jl.NoGridLawError: kernel: Underdamped starts with noise of its own ... but not UBU
 jl.exact.grid_stationary(jl.coupled(jl.mala(0.1), 1), lambda x: x[0]**2, jnp.zeros(1))
     jl.NoGridLawError: kernel: Coupled asks for
 jl.exact.grid_stationary(K, lambda x: x[0]**2, jnp.full(1, jnp.nan))

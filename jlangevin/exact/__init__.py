@@ -1,4 +1,4 @@
-"""Exact laws, derived from the code that runs: of affine chains, and on a grid in one dimension.
+"""Exact laws, derived from the code that runs: of affine chains, and on a grid in low dimension.
 
 If a kernel's step is affine in state and noise, z' = F z + c + G ξ, a Gaussian start stays
 Gaussian: m' = F m + c and S' = F S Fᵀ + G Gᵀ. F and G come from `kernel.step` by `jax.jacfwd`, over
@@ -14,8 +14,8 @@ rounding, and the law's relative error is about eps / (ηλ). Enable x64 for law
 
 If kernel or energy have values that differ from chain to chain (`each`), there is a law for each.
 
-`grid` has the laws of chains in one dimension on any energy, with their own errors, and products of
-such laws for chains that move each coordinate alone.
+`grid` has the laws of chains whose state has one or two dimensions on any energy, with their own
+errors, and products of such laws for chains that move each coordinate alone.
 """
 
 from jlangevin._core.deprecation import renamed
@@ -23,8 +23,10 @@ from jlangevin._core.listing import listing
 from jlangevin.exact.affine import AffineMap, affine_map
 from jlangevin.exact.distances import kl, wasserstein2
 from jlangevin.exact.grid import (
+    Carried,
     Coordinate,
     GridLaw,
+    PlaneLaw,
     ProductLaw,
     coordinate,
     grid_autocorrelation_time,
@@ -45,8 +47,10 @@ from jlangevin.exact.target import target
 
 __all__ = [
     "AffineMap",
+    "Carried",
     "Coordinate",
     "GridLaw",
+    "PlaneLaw",
     "ProductLaw",
     "affine_map",
     "coordinate",

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jlangevin._core.checks import check_count
+from jlangevin._core.checks import check_count, check_flag
 from jlangevin._core.trees import PyTree
 from jlangevin.distribution import Gaussian
 from jlangevin.energies.base import Energy
@@ -17,6 +17,9 @@ from jlangevin.exact.grid.arguments import Start, center_of, default_tolerance, 
 from jlangevin.exact.grid.law import GridLaw, made_law
 from jlangevin.exact.grid.operator import Operator
 from jlangevin.exact.grid.panels import Floats
+from jlangevin.exact.grid.plane.answers import plane_law, plane_stationary
+from jlangevin.exact.grid.plane.law import PlaneLaw
+from jlangevin.exact.grid.plane.steps import is_of_plane
 from jlangevin.exact.grid.regions import Region, bulk, temperature_of, walls_of
 from jlangevin.exact.grid.solve import Solution, after, roughly, settled, solve, step_scale
 from jlangevin.exact.grid.steps import StepFunction
@@ -41,39 +44,54 @@ _ENOUGH = 1e-5  # of the tolerance: what may leave
 def grid_law(
     kernel: Kernel,
     energy: Energy,
-    start: Gaussian | GridLaw,
+    start: Gaussian | GridLaw | PlaneLaw,
     num_steps: int,
     *,
     tolerance: Any = None,
     within: Any = None,
-) -> GridLaw:
-    """The exact law of a chain in one dimension after `num_steps` steps, on any energy.
+    full: bool = False,
+) -> Any:
+    """The exact law of a chain after `num_steps` steps, on any energy, for states of one or two
+    numbers.
 
         (K g)(x) = ∫ φ(ξ) [a(x, ξ) g(y(x, ξ)) + (1 - a(x, ξ)) g(x)] dξ,    E g(X_N) = p_0 K^N g
 
     with the proposal y and the acceptance rate a of the kernel's own step; nothing about a kernel
-    is known here but its code. The integral is Nyström's on Gauss-Legendre panels, cut where a
-    reaches 1 and where the chain needs it.
+    is known here but its code. In one dimension the integral is Nyström's on Gauss-Legendre panels,
+    cut where a reaches 1 and where the chain needs it.
+
+    A position of one element may come with a velocity or another normal that is carried: then x
+    above is both, and the law is found on a lattice in the plane, with g a sum of sinc functions.
+    For positions of two elements the lattice is Nyström's, too.
 
     Args:
-        kernel: one whose state is its position and whose step is affine in its normals, piece by
-            piece: `ula`, `tamed_ula`, `mala`, `barker`, `projected`, `reflected`,
-            `reflected_mala`, `gradient_noise` around one that accepts, your own; no schedules.
-        energy: any energy or score of a position of one element.
-        start: the law of the first position: a `Gaussian`, of no variance for a point, or a
-            `GridLaw`.
-        num_steps: N ≥ 0. Above some thousands the matrix is squared, O(log N).
-        tolerance: of `GridLaw.error`; 1e-8 for positions in float64, 1e-4 in float32, for which
-            steps are no better.
-        within: the interval (low, high) to look at, outside which chains count as having left.
-            Else it is widened until what leaves is below 1e-5 of `tolerance`, or does not shrink.
+        kernel: for positions of one element, one whose state is its position and whose step is
+            affine in its normals, piece by piece: `ula`, `tamed_ula`, `mala`, `barker`,
+            `projected`, `reflected`, `reflected_mala`, `gradient_noise` around one that accepts,
+            your own. Or one that starts with a normal, accepts every step, and is a smooth function
+            of at most two normals: `underdamped` (not UBU), `leimkuhler_matthews`, your own. For
+            positions of two elements: `ula`, `tamed_ula`, `mala`, your own, without walls. No
+            schedules.
+        energy: any energy or score.
+        start: the law of the first position: a `Gaussian`, of no variance for a point, or a law
+            that `grid_law` or `grid_target` gave.
+        num_steps: N ≥ 0; in the plane N ≥ 1. In one dimension, above some thousands the matrix is
+            squared, O(log N); in the plane steps are made until the law stays as it is.
+        tolerance: of the law's `error`; for positions in float64 1e-8 in one dimension, 1e-6 in the
+            plane, and 1e-4 there for kernels that reject; 1e-4 in float32, for which steps are no
+            better.
+        within: the interval (low, high) to look at, outside which chains count as having left; for
+            two elements an interval for each. Else it is widened until what leaves is below 1e-5
+            (in the plane 1e-3) of `tolerance`, or does not shrink.
+        full: whether the law is to be that of a position and the normal that is carried with it.
 
     Returns:
-        A `GridLaw`, of the chains that have not left.
+        A `GridLaw`, of the chains that have not left; of the position alone where a normal is
+        carried. For positions of two elements, or if `full`, a `PlaneLaw`.
 
     Raises:
-        NoGridLawError: the position has more than one element; the kernel is not one of those
-            above; the tolerance cannot be reached.
+        NoGridLawError: the position has more than two elements; the kernel is not one of those
+            above; the tolerance cannot be reached, or not with less than 2 GiB of memory.
         UnstableStepError: more than 1e-4 of the chains leave whatever the interval, and none is
             given.
         TypeError, ValueError: arguments that do not fit.
@@ -87,6 +105,11 @@ def grid_law(
         >>> [round(float(v), 3) for v in (law.mean[0], law.cov[0, 0], law.cdf(0.0))]
         [0.27, 0.782, 0.356]
     """
+    full = check_flag("full", full)
+    mean = getattr(start, "mean", None)
+    if isinstance(start, PlaneLaw) or is_of_plane(kernel, mean):
+        return plane_law(kernel, energy, start, num_steps, tolerance, within, full=full)
+    _refuse_full(full)
     num_steps = check_count("num_steps", num_steps, minimum=0)
     first = Start.of(start)
     steps = StepFunction(kernel, energy, first.law.mean)
@@ -140,6 +163,14 @@ def grid_law(
             "`within` which interval counts"
         )
     return _law(steps, found, left)
+
+
+def _refuse_full(full: bool) -> None:
+    if full:
+        raise NoGridLawError(
+            "full: this kernel's state is its position, so its law is all there is; full=True is "
+            "for kernels that carry a normal from step to step"
+        )
 
 
 def _law(steps: StepFunction, found: Solution, left: float) -> GridLaw:
@@ -240,8 +271,9 @@ def grid_stationary(
     *,
     tolerance: Any = None,
     within: Any = None,
-) -> GridLaw:
-    """The law that a chain in one dimension tends to, on any energy: p K = p, see `grid_law`.
+    full: bool = False,
+) -> Any:
+    """The law that a chain tends to, on any energy: p K = p, see `grid_law`.
 
     A chain of `ula` on an energy steeper than a quadratic has none in the strict sense: from far
     enough out it explodes, and sooner or later it gets there. What is given is the law that chains
@@ -252,11 +284,13 @@ def grid_stationary(
         kernel, energy, tolerance: as for `grid_law`.
         position: one position, with its structure, shapes and dtypes; around it modes are looked
             for, within 10⁶ times what one step spreads over.
-        within: the interval (low, high) to look at. Else it is where E is low, widened until what
-            leaves in a step is below 1e-5 of `tolerance`, or does not shrink.
+        within: the interval (low, high) to look at; for two elements an interval for each. Else it
+            is where E is low, widened until what leaves in a step is below 1e-5 (in the plane
+            1e-3) of `tolerance`, or does not shrink.
+        full: as for `grid_law`.
 
     Returns:
-        A `GridLaw`.
+        A `GridLaw` or a `PlaneLaw`, as `grid_law`.
 
     Raises:
         NoGridLawError, TypeError, ValueError: as `grid_law`.
@@ -271,7 +305,15 @@ def grid_stationary(
         >>> wanted = jl.exact.grid_target(jl.energies.double_well(), jnp.zeros(1))
         >>> [round(float(each.cov[0, 0]), 3) for each in (law, wanted)]
         [0.789, 0.833]
+        >>> kernel = jl.underdamped(step_size=0.2, friction=2.0)  # BAOAB
+        >>> law = jl.exact.grid_stationary(kernel, jl.energies.double_well(), jnp.zeros(1))
+        >>> round(float(law.cov[0, 0]), 3)
+        0.831
     """
+    full = check_flag("full", full)
+    if is_of_plane(kernel, position):
+        return plane_stationary(kernel, energy, position, tolerance, within, full=full)
+    _refuse_full(full)
     steps = StepFunction(kernel, energy, position)
     tolerance = default_tolerance(steps.dtype, tolerance)
     _, found = settle(steps, center_of(steps, position), tolerance, within)

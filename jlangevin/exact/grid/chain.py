@@ -1,4 +1,4 @@
-"""How fast a chain in one dimension forgets, exactly."""
+"""How fast a chain forgets, exactly."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from jlangevin.exact.grid.arguments import center_of, default_tolerance
 from jlangevin.exact.grid.law import values_at
 from jlangevin.exact.grid.moves import REACH, moves
 from jlangevin.exact.grid.panels import Floats, Ints
+from jlangevin.exact.grid.plane.chain import plane_autocorrelation_time, plane_relaxation_time
+from jlangevin.exact.grid.plane.steps import is_of_plane
 from jlangevin.exact.grid.regions import Region
 from jlangevin.exact.grid.solve import Solution
 from jlangevin.exact.grid.steps import StepFunction
@@ -47,7 +49,7 @@ def grid_relaxation_time(
     tolerance: Any = None,
     within: Any = None,
 ) -> float:
-    """The steps in which what is slowest to be forgotten shrinks by e, of a chain in one dimension.
+    """The steps in which what is slowest to be forgotten shrinks by e.
 
         -1 / log |λ₂|
 
@@ -71,6 +73,8 @@ def grid_relaxation_time(
         >>> round(jl.exact.grid_relaxation_time(jl.ula(0.05), well, x), 1)
         22.8
     """
+    if is_of_plane(kernel, position):
+        return plane_relaxation_time(kernel, energy, position, tolerance, within)
     steps, region, found = settled_chain(kernel, energy, position, tolerance, within)
     second = _second_eigenvalue(found)
     stuck, where = most_rejected(steps, region)
@@ -92,7 +96,7 @@ def grid_autocorrelation_time(
     tolerance: Any = None,
     within: Any = None,
 ) -> float:
-    """The integrated autocorrelation time of a chain in one dimension: steps for one draw's worth.
+    """The integrated autocorrelation time of a chain: steps for one draw's worth.
 
         τ = 1 + 2 Σ_k ρ_k = (2 ⟨f, h⟩ - ⟨f, f⟩) / ⟨f, f⟩,    (I - K) h = f - E f
 
@@ -106,7 +110,7 @@ def grid_autocorrelation_time(
 
     Args:
         kernel, energy, position, tolerance, within: as for `grid_stationary`.
-        function: f, of one position, a scalar; None for the position itself.
+        function: f, of one position, a scalar; None for the position itself, of one element.
 
     Raises:
         NoGridLawError: τ depends on how far out one looks; and as `grid_stationary`.
@@ -121,6 +125,8 @@ def grid_autocorrelation_time(
         57.5
     """
     check_function(function)
+    if is_of_plane(kernel, position):
+        return plane_autocorrelation_time(kernel, energy, position, function, tolerance, within)
     steps, region, found = settled_chain(kernel, energy, position, tolerance, within)
     made, measure = found.operator, found.measure
     values = values_of(function, made.states, steps.like)

@@ -28,6 +28,7 @@ from jlangevin.noise import Want
 
 __all__ = [
     "CHUNK",
+    "HostSteps",
     "StepFunction",
     "as_grid_position",
     "one_element",
@@ -53,8 +54,9 @@ def one_element(name: str, position: PyTree) -> PyTree:
     position = as_grid_position(name, position)
     if (size := trees.size(position)) != 1:
         raise NoGridLawError(
-            f"{name}: a grid is for positions of one element, got {trees.shown(position)}, which "
-            f"has {size}. Where energy and kernel move each coordinate alone, ask for the law of "
+            f"{name}: a grid is for positions of one element, or of two in questions about a "
+            f"chain, got {trees.shown(position)}, which has {size}. Where energy and kernel move "
+            "each coordinate alone, ask for the law of "
             "one; exact.law is for affine chains of any dimension"
         )
     return position
@@ -69,19 +71,21 @@ def refuse_schedules(kernel: Kernel) -> None:
         )
 
 
-class StepFunction:
-    """The step of a chain in one dimension.
+class HostSteps:
+    """A kernel and an energy of which functions are asked for by the host, many points at a time.
 
     Attributes:
         given: kernel, energy and a position, for the functions that are mapped.
         dtype: the positions'.
-        num_normals: how many normals a step asks for.
-        rejects: whether it accepts or rejects, by a uniform.
+        rejects: whether a step accepts or rejects, by a uniform.
         like: a position.
+        name: the kernel's.
     """
 
+    rejects: bool
+
     def __init__(self, kernel: Kernel, energy: Energy, position: PyTree) -> None:
-        self.like = trees.zeros(one_element("position", position))
+        self.like = trees.zeros(position)
         check_kernel(kernel, self.like)
         check_width(kernel=kernel, energy=energy, position=position)
         check_known("a grid is made on the host", kernel=kernel, energy=energy)
@@ -91,8 +95,9 @@ class StepFunction:
         self.dtype = trees.float_dtype(self.like)
         self.kernel, self.energy = kernel, energy
         self.given = Parted.of(kernel), Parted.of(energy), self.like
-        kinds = self._kinds(kernel)
-        self.num_normals = sum(kind is Want.NORMAL for kind in kinds)
+
+    def _see(self, kinds: list[Want]) -> None:
+        """Whether the kernel rejects, by what it asks for, and whether it says how often."""
         _, info = result_shapes(_checked_shapes, *self.given)
         self.rejects = Want.UNIFORM in kinds
         if self.rejects and info.acceptance_rate is None:
@@ -100,6 +105,41 @@ class StepFunction:
                 f"kernel: {self.name} asks for a uniform and reports no acceptance_rate, so what "
                 "it does with it is not known; report it in jlangevin.Info"
             )
+
+    def _map(self, function: Any, *args: Any, size: int = CHUNK) -> tuple[Floats, ...]:
+        """`function` of arrays whose last axis is as long, in calls of one size."""
+        parts = [function(*self.given, *chunk) for chunk in self.chunks(args, size)]
+        parts = jax.device_get(parts)
+        length = np.shape(args[0])[-1]
+        return tuple(
+            np.concatenate(each, axis=-1)[..., :length].astype(np.float64)
+            for each in zip(*parts, strict=True)
+        )
+
+    def chunks(self, args: Any, size: int) -> Iterator[list[Any]]:
+        """Arrays whose last axis is as long, cut to one size, and the rest filled up with 0."""
+        length = np.shape(args[0])[-1]
+        for begin in range(0, max(length, 1), size):
+            chunk = []
+            for arg in args:
+                part = np.asarray(arg)[..., begin : begin + size]
+                pad = [(0, 0)] * (part.ndim - 1) + [(0, size - part.shape[-1])]
+                chunk.append(np.pad(part, pad).astype(self.dtype))
+            yield chunk
+
+
+class StepFunction(HostSteps):
+    """The step of a chain in one dimension.
+
+    Attributes:
+        num_normals: how many normals a step asks for.
+    """
+
+    def __init__(self, kernel: Kernel, energy: Energy, position: PyTree) -> None:
+        super().__init__(kernel, energy, one_element("position", position))
+        kinds = self._kinds(kernel)
+        self.num_normals = sum(kind is Want.NORMAL for kind in kinds)
+        self._see(kinds)
 
     def _kinds(self, kernel: Kernel) -> list[Want]:
         init = jax.tree.leaves(kernel.init_noise)
@@ -151,27 +191,6 @@ class StepFunction:
         turning = partial(_turning, by_rate=by_rate)
         (share,) = self._map(turning, x, low, high, size=_FEW)
         return share
-
-    def _map(self, function: Any, *args: Any, size: int = CHUNK) -> tuple[Floats, ...]:
-        """`function` of arrays whose last axis is as long, in calls of one size."""
-        parts = [function(*self.given, *chunk) for chunk in self.chunks(args, size)]
-        parts = jax.device_get(parts)
-        length = np.shape(args[0])[-1]
-        return tuple(
-            np.concatenate(each, axis=-1)[..., :length].astype(np.float64)
-            for each in zip(*parts, strict=True)
-        )
-
-    def chunks(self, args: Any, size: int) -> Iterator[list[Any]]:
-        """Arrays whose last axis is as long, cut to one size, and the rest filled up with 0."""
-        length = np.shape(args[0])[-1]
-        for begin in range(0, max(length, 1), size):
-            chunk = []
-            for arg in args:
-                part = np.asarray(arg)[..., begin : begin + size]
-                pad = [(0, 0)] * (part.ndim - 1) + [(0, size - part.shape[-1])]
-                chunk.append(np.pad(part, pad).astype(self.dtype))
-            yield chunk
 
 
 def _checked_shapes(of: Parted, on: Parted, like: PyTree) -> Any:

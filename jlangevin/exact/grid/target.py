@@ -12,8 +12,10 @@ from jlangevin._core.trees import PyTree
 from jlangevin.energies.base import Energy
 from jlangevin.errors import NoGridLawError, NotNormalizableError
 from jlangevin.exact.grid.arguments import center_of, default_tolerance, given_region
-from jlangevin.exact.grid.law import GridLaw, made_law
+from jlangevin.exact.grid.law import made_law
 from jlangevin.exact.grid.panels import Floats, Panels
+from jlangevin.exact.grid.plane.steps import is_of_plane
+from jlangevin.exact.grid.plane.target import plane_target
 from jlangevin.exact.grid.regions import Region, bulk, walls_of
 from jlangevin.exact.grid.solve import COARSE, FINE, MOST_NODES
 from jlangevin.exact.grid.steps import StepFunction
@@ -29,18 +31,18 @@ def grid_target(
     *,
     tolerance: Any = None,
     within: Any = None,
-) -> GridLaw:
-    """The law p ∝ exp(-E/T) itself of a position of one element, on a grid.
+) -> Any:
+    """The law p ∝ exp(-E/T) itself of a position of one or two elements, on a grid.
 
     Args:
-        energy: any energy of a position of one element.
+        energy: any energy of a position of one or two elements.
         position: one position, with its structure, shapes and dtypes; around it modes are looked
             for.
         temperature: T > 0.
-        tolerance, within: as for `grid_law`.
+        tolerance, within: as for `grid_law`, but that it is 1e-8 by default for two elements, too.
 
     Returns:
-        A `GridLaw`.
+        A `GridLaw`; for two elements a `PlaneLaw`.
 
     Raises:
         NoEnergyError: only a score is known.
@@ -54,6 +56,8 @@ def grid_target(
         20.09
     """
     temperature = float(check_scalar("temperature", temperature, positive=True))
+    if is_of_plane(None, position):
+        return plane_target(energy, position, temperature, tolerance, within)
     steps = StepFunction(ula(1.0), energy, position)
     tolerance = default_tolerance(steps.dtype, tolerance)
     center = center_of(steps, position)

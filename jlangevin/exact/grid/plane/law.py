@@ -1,0 +1,234 @@
+"""A law in the plane, by its density on a lattice and its atoms."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jlangevin._core import trees
+from jlangevin._core.arithmetic import product
+from jlangevin._core.trees import PyTree, pytree_dataclass, static_field
+from jlangevin.distribution import sample
+from jlangevin.exact.grid.law import GridLaw, made_law
+from jlangevin.exact.grid.panels import Floats, Panels, gauss
+from jlangevin.exact.grid.plane.lattice import Lattice, panels_over, sinc_matrix
+from jlangevin.noise import Many, Want
+
+__all__ = ["Carried", "PlaneLaw", "made_plane_law", "marginal_of"]
+
+_AT_ONCE = 1 << 21
+
+
+class Carried(NamedTuple):
+    """A position of one element, and the normal ζ with which `init` makes the kernel's state of it.
+
+    For `underdamped` the velocity is sqrt(T/M) ζ, for `leimkuhler_matthews` ζ is the half of the
+    noise that the next step shares.
+    """
+
+    position: Any
+    noise: Any
+
+
+@pytree_dataclass
+class PlaneLaw:
+    """A law of two numbers, by its density on an evenly spaced lattice: see `exact.grid_law`.
+
+    They are a position of two elements; or a position of one and the normal that is carried with
+    it, a `Carried`. The density between the points is the sum of sinc functions through its values.
+    Numbers on the host are float64, whatever the positions' dtype.
+
+    Attributes:
+        mean: like a position, or a `Carried`.
+        cov: (2, 2), as that of a `Gaussian`.
+        error: of expectations of smooth functions, estimated: the largest difference from a coarser
+            lattice in moments of first and second order, in standard deviations, and in rounded
+            steps along either axis. At least what the dtype rounds. Between the points the density
+            is less exact: there its frequencies count up to half of what sums over them miss. What
+            that does to the distribution functions is in the `cdf_error` of `marginals`.
+        left: the share of chains that have left the lattice; of a stationary law, the share that
+            leaves in one step.
+        low, spacing: of the lattice, (2,).
+        values: the density at its points, (n, m).
+        atoms, masses: where atoms are and what they hold, (k, 2) and (k,).
+        marginals: the laws of the two numbers, each a `GridLaw` of one element.
+
+    It can be drawn from, and chains can start from it.
+    """
+
+    mean: Any
+    cov: Any
+    error: float
+    left: float
+    low: Any
+    spacing: Any
+    values: Any
+    atoms: Any
+    masses: Any
+    marginals: tuple[GridLaw, GridLaw]
+    carries: bool = static_field(default=False)
+
+    draw_noise: ClassVar[PyTree] = Many(Want.UNIFORM, 2)
+
+    @property
+    def lattice(self) -> Lattice:
+        """Where the density is."""
+        n, m = np.shape(self.values)
+        low, spacing = (np.asarray(each, np.float64) for each in (self.low, self.spacing))
+        return Lattice(low, spacing, (n, m), np.arange(n * m))
+
+    @property
+    def states(self) -> Floats:
+        """The lattice's points, and the atoms: (2, n)."""
+        return np.concatenate([self.lattice.nodes, np.asarray(self.atoms, np.float64).T], axis=1)
+
+    @property
+    def measure(self) -> Floats:
+        """The weights of the states: sums of smooth functions with them are expectations."""
+        smooth = np.asarray(self.values, np.float64).ravel() * self.lattice.area
+        return np.concatenate([smooth, np.asarray(self.masses, np.float64)])
+
+    def density(self, x: Any) -> Floats:
+        """The density at points (…, 2), without the atoms; 0 off the lattice's rectangle."""
+        x = np.asarray(x, np.float64)
+        if x.shape[-1:] != (2,):
+            raise ValueError(f"x: expected points of shape (…, 2), got {x.shape}")
+        flat, values = x.reshape(-1, 2), np.asarray(self.values, np.float64)
+        lattice, made = self.lattice, np.zeros(x.size // 2)
+        size = max(_AT_ONCE // sum(values.shape), 1)
+        for begin in range(0, len(made), size):
+            part = slice(begin, begin + size)
+            first, second = (lattice.sinc(k, flat[part, k]) for k in (0, 1))
+            made[part] = np.sum(np.dot(first, values) * second, axis=1)
+        ends = [(axis[0], axis[-1]) for axis in (lattice.axis(0), lattice.axis(1))]
+        inside = np.all(
+            [(flat[:, k] >= ends[k][0]) & (flat[:, k] <= ends[k][1]) for k in (0, 1)], 0
+        )
+        return np.where(inside, made, 0.0).reshape(x.shape[:-1])
+
+    def expectation(self, function: Any) -> Any:
+        """E f(X) of any function of one position (or `Carried`), as a float64 array of its shape.
+
+        f is evaluated at the lattice's points, in the positions' dtype; it should be smooth, as its
+        values there are all that is seen.
+        """
+        held = self.measure != 0
+        states = jnp.asarray(self.states[:, held], trees.float_dtype(self.mean))
+        place = trees.unraveler(self.mean)
+        found = jax.vmap(lambda s: function(place(s)), in_axes=-1)(states)
+        return np.tensordot(self.measure[held], np.asarray(found, np.float64), axes=1)
+
+    def template(self) -> PyTree:
+        """Shapes and dtypes of one draw."""
+        return trees.struct(self.mean)
+
+    def from_noise(self, noise: PyTree) -> PyTree:
+        """The first number by its distribution function, the second by that given the first; atoms
+        come first."""
+        u, v = noise
+        dtype = u.dtype
+        first, given = self.marginals
+        masses = jnp.asarray(self.masses, dtype)
+        stayed = jnp.sum(masses)
+        smooth = first._inverse(jnp.maximum((u - stayed) / jnp.where(stayed < 1, 1 - stayed, 1), 0))
+        row = product(self._sinc(0, smooth), jnp.asarray(self.values, dtype))
+        edges = jnp.asarray(given.edges, dtype)
+        middle, half = (edges[1:] + edges[:-1]) / 2, (edges[1:] - edges[:-1]) / 2
+        nodes = middle[:, None] + half[:, None] * jnp.asarray(gauss(given.order)[0], dtype)[None]
+        found = product(self._sinc(1, nodes.ravel()), row)
+        values = jnp.maximum(found, 0).reshape(nodes.shape)
+        other = dataclasses.replace(given, values=values)._inverse(v)
+        drawn = jnp.stack([smooth, other])
+        if masses.size:
+            atom = jnp.minimum(jnp.sum((jnp.cumsum(masses) <= u).astype(int)), masses.size - 1)
+            drawn = jnp.where(u < stayed, jnp.asarray(self.atoms, dtype)[atom], drawn)
+        return trees.unraveler(self.mean)(drawn.astype(trees.float_dtype(self.mean)))
+
+    def sample(self, key: jax.Array, num_draws: int) -> PyTree:
+        """`num_draws` independent draws, on a leading axis; draw i depends on (key, i) alone."""
+        return sample(self, key, num_draws)
+
+    def log_prob(self, x: PyTree) -> jax.Array:
+        """log density at one position `x` (vmap it over many), without the atoms."""
+        trees.assert_like("x", x, self.mean, "like the mean")
+        flat = trees.ravel(x)
+        values = jnp.asarray(self.values, flat.dtype)
+        value = product(self._sinc(0, flat[0]), values, self._sinc(1, flat[1]))
+        return jnp.where(value > 0, jnp.log(jnp.where(value > 0, value, 1)), -jnp.inf)
+
+    def _sinc(self, k: int, x: jax.Array) -> jax.Array:
+        low, spacing = jnp.asarray(self.low, x.dtype)[k], jnp.asarray(self.spacing, x.dtype)[k]
+        places = jnp.arange(np.shape(self.values)[k], dtype=x.dtype)
+        u = (x[..., None] - low) / spacing
+        return jnp.sinc(u - jnp.expand_dims(places, tuple(range(x.ndim))))
+
+
+def marginal_of(
+    lattice: Lattice,
+    weights: Floats,
+    k: int,
+    like: Any,
+    atoms: tuple[Floats, Floats],
+    errors: tuple[float, float],
+    left: float,
+) -> GridLaw:
+    """The law of one of the two numbers."""
+    count, spacing, low = lattice.shape[k], float(lattice.spacing[k]), float(lattice.low[k])
+    density = lattice.table(weights).sum(axis=1 - k) / spacing
+    panels: Panels = panels_over(low, spacing, count)
+    size = max(_AT_ONCE // count, 1)
+    values = np.concatenate(
+        [
+            np.dot(sinc_matrix(panels.nodes[i : i + size], low, spacing, count), density)
+            for i in range(0, len(panels.nodes), size)
+        ]
+    )
+    measure = np.concatenate([values * panels.weights, atoms[1]])
+    return made_law(panels, measure, atoms[0], like, errors, left)
+
+
+def made_plane_law(
+    lattice: Lattice,
+    measure: Floats,
+    like: PyTree,
+    *,
+    carries: bool,
+    atom: Floats | None,
+    errors: tuple[float, float],
+    left: float,
+) -> PlaneLaw:
+    """The law with these weights of the points and of the atom, made to sum to 1."""
+    measure = measure / measure.sum()
+    n, dtype = lattice.num, trees.float_dtype(like)
+    held = atom is not None and measure[n] > 1e-15
+    masses = measure[n:] if held else np.zeros(0)
+    atoms = atom[None] if held and atom is not None else np.zeros((0, 2))
+    weights = measure[:n]
+    states = np.concatenate([lattice.nodes, atoms.T], axis=1)
+    whole = np.concatenate([weights, masses])
+    mean = np.dot(states, whole)
+    away = states - mean[:, None]
+    cov = np.dot(away * whole, away.T)
+    whose: Any = Carried(like, jnp.zeros(1, dtype)) if carries else like
+    sides = [like, jnp.zeros(1, dtype)] if carries else [jnp.zeros(1, dtype)] * 2
+    marginals = [
+        marginal_of(lattice, weights, k, sides[k], (atoms[:, k], masses), errors, left)
+        for k in (0, 1)
+    ]
+    return PlaneLaw(
+        mean=trees.unraveler(whose)(jnp.asarray(mean, dtype)),
+        cov=jnp.asarray(cov, dtype),
+        error=errors[0],
+        left=left,
+        low=lattice.low,
+        spacing=lattice.spacing,
+        values=lattice.table(weights) / lattice.area,
+        atoms=atoms,
+        masses=masses,
+        marginals=(marginals[0], marginals[1]),
+        carries=carries,
+    )

@@ -1,0 +1,98 @@
+"""The law exp(-E/T) itself of positions of two elements, and how far apart two laws are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from jlangevin._core.trees import PyTree
+from jlangevin.energies.base import Energy
+from jlangevin.errors import NoGridLawError, NotNormalizableError
+from jlangevin.exact.grid.arguments import default_tolerance
+from jlangevin.exact.grid.panels import Floats
+from jlangevin.exact.grid.plane.answers import as_law, center_of, depth_of
+from jlangevin.exact.grid.plane.lattice import Lattice
+from jlangevin.exact.grid.plane.law import PlaneLaw
+from jlangevin.exact.grid.plane.operator import PlaneOperator
+from jlangevin.exact.grid.plane.parts import Part, bulk, given
+from jlangevin.exact.grid.plane.solve import Solution, differences
+from jlangevin.exact.grid.plane.steps import PlaneSteps
+from jlangevin.kernels.ula import ula
+
+__all__ = ["plane_distance", "plane_target"]
+
+_FIRST = 48  # points a side, at first
+_FINER = 1.4
+_ROUNDS = 14
+_MOST = 4e6  # points of a rectangle
+_LOOKED_AT = 4  # times as many points along each axis, at which densities are compared
+
+
+def plane_target(
+    energy: Energy, position: PyTree, temperature: float, tolerance: Any, within: Any
+) -> PlaneLaw:
+    """See `exact.grid_target`."""
+    steps = PlaneSteps(ula(1.0, temperature=temperature), energy, position)
+    tolerance = default_tolerance(steps.dtype, tolerance)
+    center = center_of(steps, position)
+    steps.energies(center[:, None])  # or NoEnergyError
+    depth = depth_of(tolerance)
+    parts = given(steps, within, depth)
+    part = bulk(steps, center, 1e-3 * (1 + np.abs(center)), depth) if parts is None else parts(0)
+    if part is None:
+        raise NotNormalizableError(
+            "energy: it does not rise on all sides, as far as it is looked at, so exp(-E/T) has no "
+            "finite integral; give the rectangle that counts as `within`"
+        )
+    spacing, error = (part.high - part.low) / _FIRST, np.inf
+    coarse = _weighed(steps, part, spacing)
+    for _ in range(_ROUNDS):
+        spacing = spacing / _FINER
+        if np.prod((part.high - part.low) / spacing) > _MOST:
+            break
+        fine = _weighed(steps, part, spacing)
+        error, cdf_error = differences(fine, coarse)
+        if error <= tolerance:
+            found = fine._replace(error=error, cdf_error=cdf_error)
+            law: PlaneLaw = as_law(steps, found, 0.0, full=True)
+            return law
+        coarse = fine
+    raise NoGridLawError(
+        f"tolerance: {tolerance:.1g} is not reached over {part.shown(steps)} with {_MOST:.1g} "
+        f"points, but {error:.1g}; give a larger one"
+    )
+
+
+def _weighed(steps: PlaneSteps, part: Part, spacing: Floats) -> Solution:
+    lattice = Lattice.of(part.low, part.high, spacing)
+    lattice = lattice.kept(part.holds(steps, lattice.nodes))
+    energies = steps.energies(lattice.nodes)
+    weights = np.exp(np.min(energies) - energies)
+    none = np.zeros(0)
+    made = PlaneOperator(lattice, None, None, 0.0, none, none)
+    return Solution(made, weights / weights.sum(), np.nan, np.nan, part)
+
+
+def plane_distance(p: Any, q: Any) -> float:
+    """½ ∫ |p - q| of laws in the plane, see `exact.total_variation`, by the trapezoidal rule on a
+    lattice finer than those of both; atoms count where both have them."""
+    for name, law in (("p", p), ("q", q)):
+        if not isinstance(law, PlaneLaw):
+            raise TypeError(
+                f"{name}: expected a law in the plane, as the other is, got {type(law).__name__}"
+            )
+    spacing = np.minimum(p.lattice.spacing, q.lattice.spacing) / _LOOKED_AT
+    axes = []
+    for k in (0, 1):
+        ends = np.concatenate([law.lattice.axis(k)[[0, -1]] for law in (p, q)])
+        axes.append(np.arange(ends.min(), ends.max() + spacing[k], spacing[k]))
+    total = 0.0
+    for x in np.array_split(axes[0], max(len(axes[0]) * len(axes[1]) // 200_000, 1)):
+        points = np.stack(np.meshgrid(x, axes[1], indexing="ij"), axis=-1)
+        total += float(np.sum(np.abs(p.density(points) - q.density(points))))
+    atoms = 0.0
+    for at in np.unique(np.concatenate([p.atoms, q.atoms]), axis=0):
+        masses = [np.sum(law.masses[np.all(law.atoms == at, axis=1)]) for law in (p, q)]
+        atoms += abs(float(masses[0] - masses[1]))
+    return min((total * float(np.prod(spacing)) + atoms) / 2, 1.0)
