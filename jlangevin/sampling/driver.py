@@ -27,7 +27,13 @@ from jlangevin.reducers.pytree import (
     check_reducers,
 )
 from jlangevin.sampling import blocks, memory, program, report
-from jlangevin.sampling.arguments import OnDivergence, as_block_options, as_plan, check_observe
+from jlangevin.sampling.arguments import (
+    AsFused,
+    OnDivergence,
+    as_block_options,
+    as_plan,
+    check_observe,
+)
 from jlangevin.sampling.layout import as_layout
 from jlangevin.sampling.run import Run
 from jlangevin.sampling.start import as_start, as_streams
@@ -56,6 +62,7 @@ def sample(
     checkpoint: str | PathLike[str] | None = None,
     every: int | None = None,
     remat: bool = False,
+    fused: AsFused = None,
 ) -> Run:
     """Run independent chains of `kernel` on `energy`.
 
@@ -131,7 +138,7 @@ def sample(
     check_callable(energy)
     check_kernel(kernel)
     check_reducers(reducers)
-    plan = as_plan(num_steps, burn_in, thin, remat)
+    plan = as_plan(num_steps, burn_in, thin, remat, fused)
     check_num_draws(reducers, plan.num_draws)
     check_observe(observe)
     options = as_block_options(on_divergence, progress, block_steps, checkpoint, every)
@@ -175,6 +182,7 @@ def resume(
     progress: bool | Literal["always"] = False,
     block_steps: int | None = None,
     remat: bool = False,
+    fused: AsFused = None,
 ) -> Run:
     """Continue from `run.state` as if the run had never stopped.
 
@@ -215,7 +223,7 @@ def resume(
     check_rows(count, energy=energy, kernel=kernel)
     check_kernel(kernel, state.kernel.position)
     check_reducers(reducers)
-    plan = as_plan(num_steps, burn_in, thin, remat)
+    plan = as_plan(num_steps, burn_in, thin, remat, fused)
     if trees.is_concrete(state.tally.num_draws):
         before = int(state.tally.num_draws) if jax.tree.leaves(state.reducers) else 0
         check_num_draws(reducers, before + plan.num_draws)
