@@ -1,9 +1,9 @@
 """Steps of a fused kernel beside those of the usual program: `python fused_steps.py CASE …`.
 
-XLA contracts a product and a sum into one rounding where it sees both, and it sees others in
-another program. Only a process that was started without such instructions, by `XLA_FLAGS`, shows
-whether the operations and their order are the same. It prints how many numbers differ in each case,
-in JSON.
+XLA contracts a product and a sum into one rounding where it sees both, and a division of an array
+by a number becomes a product with its reciprocal. It sees others in another program. Only a process
+that was started without such instructions and changes, by `XLA_FLAGS`, shows whether the operations
+and their order are the same. It prints how many numbers differ in each case, in JSON.
 """
 
 import json
@@ -23,7 +23,7 @@ from jlangevin.sampling.layout import Layout
 from jlangevin.sampling.start import Given
 from jlangevin.sampling.state import Plan, Setup, StepRange
 
-WITHOUT_CONTRACTION = "--xla_cpu_max_isa=AVX"
+AS_WRITTEN = "--xla_cpu_max_isa=AVX --xla_disable_hlo_passes=algsimp"
 CHAINS = 130  # more than a tile, and not a multiple of it
 START = 0.5 * np.random.default_rng(0).normal(size=(CHAINS, 2)).astype(np.float32)
 ENERGIES = {

@@ -108,6 +108,12 @@ def sample(
         every: about how many steps lie between checkpoints; by default a tenth of the run.
         remat: recompute blocks instead of storing their steps in reverse-mode differentiation
             (`jax.checkpoint`); memory then grows with the number of blocks.
+        fused: True for all steps in one kernel on a GPU (Pallas, Triton), with the states of the
+            chains in registers: for runs with observe=None and no reducers, by the kernels `ula`,
+            `leimkuhler_matthews`, `underdamped`, `tamed_ula`, `mala` and `malt`, in few dimensions.
+            The noise is the same, and the chains are up to rounding. What cannot be done so is
+            refused. "interpret" does the same on any device by JAX's own operations, slowly. By
+            default, as by False, no run is fused: no card has run it yet.
 
     Returns:
         A `Run`.
@@ -119,7 +125,7 @@ def sample(
             arguments.
         ValueError: the energy is not scalar, or not finite at a start; `num_chains` contradicts
             `init` or is not a multiple of the number of devices; a count is out of range;
-            `num_steps` is not a multiple of `thin`.
+            `num_steps` is not a multiple of `thin`; the run cannot be `fused`, with the reason.
         MemoryError: the draws, or the chains themselves, do not fit on the device.
         DivergenceError: a chain diverged under on_divergence="raise".
         ImportError: an extra is not installed.
@@ -194,9 +200,9 @@ def resume(
             another key.
         reducers: those of the earlier run, which continue; new ones only if it had none.
         energy, kernel, num_steps, burn_in, thin, observe, on_divergence, progress, block_steps,
-            remat: as in `sample`; schedules continue from the steps already done, and chains stay
-            on their devices. Under on_divergence="ignore", chains that an earlier run froze move
-            again, and are no longer counted.
+            remat, fused: as in `sample`; schedules continue from the steps already done, and
+            chains stay on their devices. Under on_divergence="ignore", chains that an earlier run
+            froze move again, and are no longer counted.
 
     Returns:
         A `Run` with the draws of the new steps, and with `info` and `summary` of all steps since

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.extend.core import ClosedJaxpr, Literal, jaxpr_as_fun
 
 from jlangevin._core.trees import Parted, PyTree
 from jlangevin.kernels.leimkuhler_matthews import LeimkuhlerMatthews
@@ -125,7 +126,7 @@ class Fused(Paired):
         moved = moved._replace(num_steps=tally.num_steps, num_draws=tally.num_draws)
         return Carry(ends, kernel, moved, carry.reducers)
 
-    def traced(self, advance: Callable[[Any, Carry], Carry], given: Given) -> Any:
+    def traced(self, advance: Callable[[Any, Carry], Carry], given: Given) -> _Part:
         """The program of what is given for a single chain, which returns what has moved."""
 
         def moved(given: Given) -> PyTree:
@@ -140,15 +141,58 @@ class Fused(Paired):
             own=jax.tree.map(_of_one_chain, given.own),
             moving=jax.tree.map(_of_one_chain, given.moving),
         )
-        return jax.make_jaxpr(moved)(jax.tree.map(_shape, alone))
+        made = jax.make_jaxpr(moved)(jax.tree.map(_shape, alone))
+        return _parted(made, jax.tree.leaves(given.shared))
+
+
+class _Part(NamedTuple):
+    """A program for one chain, and what it needs first: values that all chains and steps share."""
+
+    program: Any
+    values: list[jax.Array]
 
 
 class _Parts(NamedTuple):
-    """Programs of a step before the whole pairs, of a pair, and of a step after them."""
+    """A step before the whole pairs, a pair, and a step after them."""
 
-    odd: Any
-    pair: Any
-    rest: Any
+    odd: _Part | None
+    pair: _Part
+    rest: _Part | None
+
+    @property
+    def values(self) -> list[list[jax.Array]]:
+        return [part.values if part else [] for part in self]
+
+
+def _parted(made: Any, shared: list[Any]) -> _Part:
+    """A program whose first operands are `shared`, without what depends on nothing else.
+
+    That is done once, before the kernel, and not by each chain in each step.
+    """
+    jaxpr = made.jaxpr
+    operands = [*jaxpr.constvars, *jaxpr.invars[: len(shared)]]
+    ready, before, within = {*operands}, [], []
+    for equation in jaxpr.eqns:
+        inputs = [x for x in equation.invars if not isinstance(x, Literal)]
+        if inputs and ready.issuperset(inputs):
+            ready.update(equation.outvars)
+            before.append(equation)
+        else:
+            within.append(equation)
+    used = {x for equation in within for x in equation.invars if not isinstance(x, Literal)}
+    used |= {x for x in jaxpr.outvars if not isinstance(x, Literal)}
+    passed = [x for x in operands if x in used] + [
+        x for equation in before for x in equation.outvars if x in used
+    ]
+    names = jaxpr.debug_info.with_unknown_names()
+    first = jaxpr.replace(
+        constvars=[], invars=operands, eqns=before, outvars=passed, debug_info=names
+    )
+    rest = jaxpr.replace(
+        constvars=[], invars=[*passed, *jaxpr.invars[len(shared) :]], eqns=within, debug_info=names
+    )
+    given = [*made.consts, *shared]
+    return _Part(ClosedJaxpr(rest, []), jaxpr_as_fun(ClosedJaxpr(first, []))(*given))
 
 
 def _call(parts: _Parts, given: Given, pairs: jax.Array, *, interpret: bool) -> PyTree:
@@ -157,7 +201,8 @@ def _call(parts: _Parts, given: Given, pairs: jax.Array, *, interpret: bool) -> 
     from jax.experimental import pallas as pl
     from jax.experimental.pallas import triton
 
-    shared = [pairs, given.step, *jax.tree.leaves(given.shared)]
+    values = parts.values
+    shared = [pairs, given.step, *(value for part in values for value in part)]
     own = jax.tree.leaves(given.own)
     moving, structure = jax.tree.flatten(given.moving)
     numbers = [wide(leaf).reshape(-1) for leaf in shared]
@@ -169,7 +214,8 @@ def _call(parts: _Parts, given: Given, pairs: jax.Array, *, interpret: bool) -> 
         for_all, words, results = refs[: ends[0]], refs[ends[0] : ends[1]], refs[ends[1] :]
         count, step, *rest = map(_loaded, for_all, shared)
         lanes = begun.elements([ref[...] for ref in words])
-        constants = [*rest, *lanes[: len(own)]]
+        each = iter(rest)
+        constants = [[*(next(each) for _ in part), *lanes[: len(own)]] for part in values]
         ending = _run(parts, constants, count.item(), step.item(), lanes[len(own) :])
         for ref, block in zip(results, ended.blocks(ending), strict=True):
             ref[...] = block
@@ -194,24 +240,30 @@ def _call(parts: _Parts, given: Given, pairs: jax.Array, *, interpret: bool) -> 
 
 
 def _run(
-    parts: _Parts, constants: list[Elements], pairs: Any, step: Any, moving: list[Elements]
+    parts: _Parts,
+    constants: Sequence[list[Elements]],
+    pairs: Any,
+    step: Any,
+    moving: list[Elements],
 ) -> list[Elements]:
     """What has moved, for a tile of chains."""
 
-    def advance(program: Any, step: Any, moving: list[Elements]) -> list[Elements]:
-        operands = [*constants, placed([step], ()), *moving]
-        after = Unrolled(_MOST_OPERATIONS).run(program, operands)
+    def advance(number: int, step: Any, moving: list[Elements]) -> list[Elements]:
+        part = parts[number]
+        if part is None:
+            return moving
+        operands = [*constants[number], placed([step], ()), *moving]
+        after = Unrolled(_MOST_OPERATIONS).run(part.program, operands)
         return [placed([spread(e, (_TILE,)) for e in x.flat], x.shape) for x in after]
 
     def pair(_: Any, carry: Any) -> Any:
         step, *flat = carry
-        return step + np.int32(2), *_flat(advance(parts.pair, step, _like(moving, flat)))
+        return step + np.int32(2), *_flat(advance(1, step, _like(moving, flat)))
 
-    if parts.odd is not None:
-        step, moving = step + np.int32(1), advance(parts.odd, step, moving)
+    moving = advance(0, step, moving)
+    step = step + np.int32(parts.odd is not None)
     step, *flat = lax.fori_loop(np.int32(0), pairs, pair, (step, *_flat(moving)))
-    moving = _like(moving, flat)
-    return moving if parts.rest is None else advance(parts.rest, step, moving)
+    return advance(2, step, _like(moving, flat))
 
 
 def _flat(arrays: Iterable[Elements]) -> list[Any]:
