@@ -170,29 +170,24 @@ def _parted(made: Any, shared: list[Any]) -> _Part:
     That is done once, before the kernel, and not by each chain in each step.
     """
     jaxpr = made.jaxpr
-    operands = [*jaxpr.constvars, *jaxpr.invars[: len(shared)]]
-    ready, before, within = {*operands}, [], []
+    given, constants = jaxpr.invars[: len(shared)], {*jaxpr.constvars}
+    ready: set[Any] = {*given}
+    before: list[Any] = []
+    within: list[Any] = []
     for equation in jaxpr.eqns:
-        inputs = [x for x in equation.invars if not isinstance(x, Literal)]
-        if inputs and ready.issuperset(inputs):
-            ready.update(equation.outvars)
-            before.append(equation)
-        else:
-            within.append(equation)
-    used = {x for equation in within for x in equation.invars if not isinstance(x, Literal)}
-    used |= {x for x in jaxpr.outvars if not isinstance(x, Literal)}
-    passed = [x for x in operands if x in used] + [
-        x for equation in before for x in equation.outvars if x in used
-    ]
+        inputs = {x for x in equation.invars if not isinstance(x, Literal)}
+        # Constants alone stay where they are, as an index has to be known there.
+        is_ready = bool(inputs & ready) and inputs <= ready | constants
+        (before if is_ready else within).append(equation)
+        ready.update(equation.outvars if is_ready else ())
+    used = [x for equation in within for x in equation.invars] + jaxpr.outvars
+    passed = [*dict.fromkeys(x for x in used if not isinstance(x, Literal) and x in ready)]
     names = jaxpr.debug_info.with_unknown_names()
-    first = jaxpr.replace(
-        constvars=[], invars=operands, eqns=before, outvars=passed, debug_info=names
-    )
-    rest = jaxpr.replace(
-        constvars=[], invars=[*passed, *jaxpr.invars[len(shared) :]], eqns=within, debug_info=names
-    )
-    given = [*made.consts, *shared]
-    return _Part(ClosedJaxpr(rest, []), jaxpr_as_fun(ClosedJaxpr(first, []))(*given))
+    first = jaxpr.replace(invars=given, eqns=before, outvars=passed, debug_info=names)
+    others = jaxpr.invars[len(shared) :]
+    rest = jaxpr.replace(invars=[*passed, *others], eqns=within, debug_info=names)
+    values = jaxpr_as_fun(ClosedJaxpr(first, made.consts))(*shared)
+    return _Part(ClosedJaxpr(rest, made.consts), values)
 
 
 def _call(parts: _Parts, given: Given, pairs: jax.Array, *, interpret: bool) -> PyTree:

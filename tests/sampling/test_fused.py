@@ -50,8 +50,9 @@ PAIRS = [
 # To the last bit ------------------------------------------------------------------------------
 
 OTHERS = ["schedules", "values of each chain", "loops and indices", "careful diverging"]
+DENSE = ["a dense preconditioner", "a dense mass"]  # XLA leaves their products to another library
 SLOW_ONES = [
-    *(name for name in FORMS if name not in OTHERS),
+    *(name for name in FORMS if name not in OTHERS + DENSE),
     "careful rejecting",
     "careful ring malt",
     "float64 double_well mala",
@@ -87,9 +88,21 @@ def test_steps_are_those_of_the_other_programs_to_the_last_bit(energy, kernel):
 @pytest.mark.parametrize(
     "name", OTHERS + [pytest.param(name, marks=pytest.mark.slow) for name in SLOW_ONES]
 )
-def test_so_are_those_of_other_energies_and_kernels_in_float64_and_careful_ones(name):
+def test_so_are_those_of_other_energies_and_kernels_in_float64_and_careful(name):
     """Careful steps freeze chains where they were last finite."""
     assert differences(name in SLOW_ONES)[name] == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DENSE)
+def test_with_dense_products_they_are_apart_by_rounding(name):
+    energy, kernel = FORMS[name]
+    options = {"num_steps": 5, "observe": None}
+    runs = [
+        jl.sample(jax.random.key(3), energy, kernel, START, fused=by, **options)
+        for by in (None, "interpret")
+    ]
+    assert_alike(*runs)
 
 
 # Runs -----------------------------------------------------------------------------------------
