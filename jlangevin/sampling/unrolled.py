@@ -253,8 +253,12 @@ class Unrolled:
 
     def _scan(self, equation: Any, operands: list[Elements]) -> list[Elements]:
         params = equation.params
-        constants, rest = operands[: params["num_consts"]], operands[params["num_consts"] :]
-        carry, over = rest[: params["num_carry"]], rest[params["num_carry"] :]
+        if "ft_in" in params:  # since JAX 0.12
+            first, moving, _ = map(len, params["ft_in"].unpack())
+        else:
+            first, moving = params["num_consts"], params["num_carry"]
+        constants, carry = operands[:first], operands[first : first + moving]
+        over = operands[first + moving :]
         steps = range(params["length"])
         made: list[Any] = [None] * len(steps)
         for k in reversed(steps) if params["reverse"] else steps:
