@@ -1,13 +1,15 @@
 """Steps on a card, beside a textbook loop: `python benchmarks/throughput.py --accelerator`.
 
 ULA in both layouts of the library (noise made inside the step, as accelerators get it, and in
-blocks, as CPUs do), BlackJAX's `sgld`, textbook JAX, and the random bits alone; then each kernel
-beside BlackJAX's, and a loop in PyTorch where it is installed. One run, interleaved, medians,
-compilation apart. It runs on any device, with fewer steps on a CPU.
+blocks, as CPUs do) and as a fused kernel, BlackJAX's `sgld`, textbook JAX, and the random bits
+alone; then each kernel beside BlackJAX's, and a loop in PyTorch where it is installed. One run,
+interleaved, medians, compilation apart. It runs on any device, with fewer steps on a CPU, where
+nothing is fused.
 """
 
 from __future__ import annotations
 
+import time
 from typing import Any
 from unittest import mock
 
@@ -50,11 +52,26 @@ def laid_out(program: Program, *, on_card: bool) -> Program:
     return run
 
 
-def ours(problem: Problem, kernel: Any, chains: int, steps: int) -> Program:
+def ours(problem: Problem, kernel: Any, chains: int, steps: int, **options: Any) -> Program:
     start, key = jnp.zeros((chains, problem.dim)), jax.random.key(0)
-    return lambda: (
-        jl.sample(key, problem.energy, kernel, start, num_steps=steps, observe=None).position
-    )
+    options |= {"num_steps": steps, "observe": None}
+    return lambda: jl.sample(key, problem.energy, kernel, start, **options).position
+
+
+def fused(problem: Problem, kernel: Any, chains: int, steps: int) -> Program | None:
+    """All steps as one kernel, if it can be; says how far it is from the other layout."""
+    few = 100
+    begun = time.perf_counter()
+    try:
+        found = jax.block_until_ready(ours(problem, kernel, chains, few, fused=True)())
+    except ValueError as refusal:
+        print(refusal)
+        return None
+    took = time.perf_counter() - begun
+    wanted = laid_out(ours(problem, kernel, chains, few), on_card=True)()
+    apart = float(jnp.max(jnp.abs(found - wanted)))
+    print(f"fused: first run in {took:.1f} s; at most {apart:.1e} apart after {few} steps")
+    return ours(problem, kernel, chains, steps, fused=True)
 
 
 def textbook(problem: Problem, chains: int, steps: int) -> Program:
@@ -155,7 +172,10 @@ def table(args: Any) -> list[dict[str, Any]]:
         compiled = f"{timings['card'].compile:.1f}"
         return [name, str(dim), f"{chains:,}", *cells, f"{ratio:.2f}" if peers else "", compiled]
 
-    columns = ("card", "blocks", "textbook", "blackjax", "torch", "bits")
+    on_gpu = jax.devices()[0].platform == "gpu"
+    if not on_gpu:
+        print("fused: left out, as there is no GPU\n")
+    columns = ("card", "fused", "blocks", "textbook", "blackjax", "torch", "bits")
     rows = []
     for key in ENERGIES:
         problem = made[key]
@@ -166,6 +186,7 @@ def table(args: Any) -> list[dict[str, Any]]:
             run = ours(problem, jl.ula(ETA), chains, steps)
             programs: dict[str, Any] = {
                 "card": laid_out(run, on_card=True),
+                "fused": fused(problem, jl.ula(ETA), chains, steps) if on_gpu else None,
                 "blocks": laid_out(run, on_card=False),
                 "textbook": textbook(problem, chains, steps),
                 "blackjax": blackjaxs(by_name["ula"], problem, chains, steps),
@@ -180,7 +201,7 @@ def table(args: Any) -> list[dict[str, Any]]:
     harness.print_table(heading, rows)
 
     problem, chains = made["double well", 10], 10_000 if on_cpu else 100_000
-    rows = []
+    few, rows = ("card", "fused", "blocks", "blackjax"), []
     for name in KERNELS:
         case = by_name[name]
         steps = max(steps_for(chains, problem.dim) // case.gradients // 16 * 16, 16)
@@ -189,11 +210,14 @@ def table(args: Any) -> list[dict[str, Any]]:
             "card": laid_out(run, on_card=True),
             "blocks": laid_out(run, on_card=False),
         }
+        one = fused(problem, case.make(problem), chains, steps) if on_gpu else None
+        if one is not None:
+            programs["fused"] = one
         if case.peer is not None:
             programs["blackjax"] = blackjaxs(case, problem, chains, steps)
         timings = measure(name, chains, problem.dim, steps, programs)
-        rows.append(row(name, chains, problem.dim, steps, timings, ("card", "blocks", "blackjax")))
+        rows.append(row(name, chains, problem.dim, steps, timings, few))
     print()
-    heading = ["double well", "d", "chains", "card", "blocks", "blackjax", "× best", "compile s"]
+    heading = ["double well", "d", "chains", *few, "× best", "compile s"]
     harness.print_table(heading, rows)
     return results

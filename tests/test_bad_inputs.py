@@ -296,6 +296,26 @@ S(progress='yes')
     TypeError: progress: expected True or False, or "always", got 'yes'
 S(block_steps=0)
     ValueError: block_steps: expected at least 1, got 0
+S(fused='yes')
+    TypeError: fused: expected True or False, None or "interpret", got 'yes'
+S(fused=1)
+    TypeError: fused: expected True or False, None or "interpret", got 1
+S(fused=True)
+    ValueError: fused: it keeps only the last states; pass observe=None and no reducers
+S(fused=True, observe=None, reducers=jl.reducers.moments())
+    ValueError: fused: ... observe=None and no reducers
+S(fused=True, observe=None)
+    ValueError: fused: it is for GPUs, and the chains are on a CPU; leave it out, or pass fused="interpret"
+S(kernel=jl.barker(0.1), fused=True, observe=None)
+    ValueError: fused: the kernel has to be one of ... ULA ... got Barker
+S(fused='interpret', observe=None, remat=True)
+    ValueError: fused: it has no derivative, which remat=True is for
+S(init=jnp.zeros((3, 2), jnp.float16), fused='interpret', observe=None)
+    ValueError: fused: positions have to be float32 or float64, got float16
+S(lambda x: jnp.sum(jnp.sort(x)), fused='interpret', observe=None)
+    ValueError: fused: ... the operation sort, for which there is no form in registers; leave fused out
+jax.jit(lambda x: S(init=x, fused='interpret', observe=None).position)(X)
+    ValueError: fused: ... cannot be a part of another program ... outside of jit
 S(every=2)
     ValueError: every: needs checkpoint=
 jax.jit(lambda x: S(init=x, block_steps=2).draws)(X)

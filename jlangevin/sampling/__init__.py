@@ -14,6 +14,8 @@ A call goes down this list, and its result comes back as a `Run`:
     program     the compiled programs: for the start, the steps and the reducers' results
     counted, fixed, paired
                 the loop over steps; their number is data, or is static
+    fused, unrolled, elements
+                all steps as one kernel for a card, made of the elements of a chain's arrays
     steps       one step of all chains, and the noise of a block of steps
     health      which chains diverged or met faults of the energy, as numbers
     state       the objects that are passed along

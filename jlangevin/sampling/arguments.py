@@ -11,6 +11,7 @@ from jlangevin._core.checks import check_count, check_flag
 from jlangevin.sampling.state import Plan
 
 __all__ = [
+    "AsFused",
     "BlockOptions",
     "OnDivergence",
     "as_block_options",
@@ -21,6 +22,7 @@ __all__ = [
 ]
 
 OnDivergence = Literal["report", "raise", "ignore"]
+AsFused = bool | Literal["interpret"] | None
 
 
 class BlockOptions(NamedTuple):
@@ -46,7 +48,7 @@ class BlockOptions(NamedTuple):
         return bool(self.progress or self.block_steps or self.checkpoint is not None)
 
 
-def as_plan(num_steps: int, burn_in: int, thin: int, remat: bool) -> Plan:
+def as_plan(num_steps: int, burn_in: int, thin: int, remat: bool, fused: AsFused = None) -> Plan:
     num_steps = check_count("num_steps", num_steps, minimum=0)
     burn_in = check_count("burn_in", burn_in, minimum=0)
     thin = check_count("thin", thin, minimum=1)
@@ -61,7 +63,9 @@ def as_plan(num_steps: int, burn_in: int, thin: int, remat: bool) -> Plan:
             f"num_steps: {num_steps} after a burn_in of {burn_in} exceeds the {noise.MAX_STEPS} "
             "steps of a stream; run more chains instead"
         )
-    return Plan(num_steps, burn_in, thin, check_flag("remat", remat))
+    if fused is not None and fused != "interpret":
+        fused = check_flag("fused", fused, also=', None or "interpret"')
+    return Plan(num_steps, burn_in, thin, check_flag("remat", remat), fused)
 
 
 def check_observe(observe: object) -> None:

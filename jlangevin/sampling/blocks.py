@@ -13,6 +13,7 @@ import numpy as np
 from jax import lax
 
 from jlangevin._core import trees, xla
+from jlangevin._core.compiling import result_shapes
 from jlangevin._core.trees import PyTree
 from jlangevin._core.warn import warn
 from jlangevin.errors import InterruptedWarning
@@ -21,6 +22,7 @@ from jlangevin.sampling import program, report
 from jlangevin.sampling.arguments import BlockOptions
 from jlangevin.sampling.counted import CountedSpec
 from jlangevin.sampling.fixed import FixedSpec
+from jlangevin.sampling.fused import CHOSEN_BY_ITSELF, FusedSpec, refusal
 from jlangevin.sampling.health import Sign, any_signs
 from jlangevin.sampling.layout import Layout, has_accelerators, is_accelerator
 from jlangevin.sampling.paired import PairedSpec
@@ -28,6 +30,7 @@ from jlangevin.sampling.program import Outcome
 from jlangevin.sampling.progress import Progress
 from jlangevin.sampling.run import Run
 from jlangevin.sampling.state import Plan, SamplerState, Setup, StepRange
+from jlangevin.sampling.unrolled import NotInRegistersError
 
 __all__ = ["run"]
 
@@ -38,6 +41,7 @@ def run(
     """Carry out a plan from `state`."""
     if not (trees.is_concrete(state, setup) and xla.outermost()):
         return _run_traced(state, setup, plan, options, layout)
+    plan = plan._replace(fused=_is_fused(state, setup, plan, layout))
     begun, total = int(state.step), plan.burn_in + plan.num_steps
     counted = int(state.tally.num_steps)
     kept: list[PyTree] = []
@@ -92,15 +96,43 @@ def _program_arguments(
     On an accelerator, a loop whose length is data would make the host wait at every iteration, so
     the number of steps is static there.
     """
-    how: CountedSpec | FixedSpec | PairedSpec
+    how: CountedSpec | FixedSpec | FusedSpec | PairedSpec
     step_range, parity = _range_and_parity(plan, state)
-    if is_accelerator(layout.device(state.streams.high)):
+    if plan.fused:
+        assert parity is not None
+        how = FusedSpec.of(plan, parity)
+    elif is_accelerator(layout.device(state.streams.high)):
         how = _static_form_on_a_card(plan, parity)
     else:
         kept = setup.observe.whole is not None
         recorded = kept or bool(jax.tree.leaves(state.reducers))
         how = CountedSpec(plan.thin if recorded else 1, plan.num_draws if kept else 0)
     return {"step_range": step_range, "how": how, "layout": layout}
+
+
+def _is_fused(state: SamplerState, setup: Setup, plan: Plan, layout: Layout) -> bool | str:
+    """Whether a run is to be a fused kernel; raises if it cannot be although it was asked for."""
+    device = layout.device(state.streams.high)
+    chosen = CHOSEN_BY_ITSELF and is_accelerator(device) if plan.fused is None else plan.fused
+    if not chosen:
+        return False
+    why_not = refusal(state, setup, plan, device)
+    if plan.fused is None:
+        return why_not is None and _unrolls(state, setup, plan, layout)
+    if why_not is not None:
+        raise ValueError(f"fused: {why_not}")
+    return chosen
+
+
+def _unrolls(state: SamplerState, setup: Setup, plan: Plan, layout: Layout) -> bool:
+    """Whether a step has a form in registers."""
+    options = _program_arguments(plan._replace(fused=True), state, setup, layout)
+    step_range = options.pop("step_range")
+    try:
+        result_shapes(partial(program.advance, **options), state, setup, step_range)
+    except NotInRegistersError:
+        return False
+    return True
 
 
 def _range_and_parity(plan: Plan, state: SamplerState) -> tuple[StepRange, int | None]:
@@ -129,6 +161,11 @@ def _run_traced(
         raise ValueError(
             'on_divergence: "raise" is not possible under jit or another transformation, where no '
             "value is known; look at run.info.num_divergent afterwards"
+        )
+    if plan.fused:
+        raise ValueError(
+            "fused: a fused kernel cannot be a part of another program, nor be differentiated or "
+            "mapped; call sample outside of jit and the like, or leave fused out"
         )
     if options.any:
         raise ValueError(

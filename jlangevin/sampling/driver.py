@@ -27,7 +27,13 @@ from jlangevin.reducers.pytree import (
     check_reducers,
 )
 from jlangevin.sampling import blocks, memory, program, report
-from jlangevin.sampling.arguments import OnDivergence, as_block_options, as_plan, check_observe
+from jlangevin.sampling.arguments import (
+    AsFused,
+    OnDivergence,
+    as_block_options,
+    as_plan,
+    check_observe,
+)
 from jlangevin.sampling.layout import as_layout
 from jlangevin.sampling.run import Run
 from jlangevin.sampling.start import as_start, as_streams
@@ -56,6 +62,7 @@ def sample(
     checkpoint: str | PathLike[str] | None = None,
     every: int | None = None,
     remat: bool = False,
+    fused: AsFused = None,
 ) -> Run:
     """Run independent chains of `kernel` on `energy`.
 
@@ -101,6 +108,12 @@ def sample(
         every: about how many steps lie between checkpoints; by default a tenth of the run.
         remat: recompute blocks instead of storing their steps in reverse-mode differentiation
             (`jax.checkpoint`); memory then grows with the number of blocks.
+        fused: True for all steps in one kernel on a GPU (Pallas, Triton), with the states of the
+            chains in registers: for runs with observe=None and no reducers, by the kernels `ula`,
+            `leimkuhler_matthews`, `underdamped`, `tamed_ula`, `mala` and `malt`, in few dimensions.
+            The noise is the same, and the chains are up to rounding. What cannot be done so is
+            refused. "interpret" does the same on any device by JAX's own operations, slowly. By
+            default, as by False, no run is fused: no card has run it yet.
 
     Returns:
         A `Run`.
@@ -112,7 +125,7 @@ def sample(
             arguments.
         ValueError: the energy is not scalar, or not finite at a start; `num_chains` contradicts
             `init` or is not a multiple of the number of devices; a count is out of range;
-            `num_steps` is not a multiple of `thin`.
+            `num_steps` is not a multiple of `thin`; the run cannot be `fused`, with the reason.
         MemoryError: the draws, or the chains themselves, do not fit on the device.
         DivergenceError: a chain diverged under on_divergence="raise".
         ImportError: an extra is not installed.
@@ -131,7 +144,7 @@ def sample(
     check_callable(energy)
     check_kernel(kernel)
     check_reducers(reducers)
-    plan = as_plan(num_steps, burn_in, thin, remat)
+    plan = as_plan(num_steps, burn_in, thin, remat, fused)
     check_num_draws(reducers, plan.num_draws)
     check_observe(observe)
     options = as_block_options(on_divergence, progress, block_steps, checkpoint, every)
@@ -175,6 +188,7 @@ def resume(
     progress: bool | Literal["always"] = False,
     block_steps: int | None = None,
     remat: bool = False,
+    fused: AsFused = None,
 ) -> Run:
     """Continue from `run.state` as if the run had never stopped.
 
@@ -186,9 +200,9 @@ def resume(
             another key.
         reducers: those of the earlier run, which continue; new ones only if it had none.
         energy, kernel, num_steps, burn_in, thin, observe, on_divergence, progress, block_steps,
-            remat: as in `sample`; schedules continue from the steps already done, and chains stay
-            on their devices. Under on_divergence="ignore", chains that an earlier run froze move
-            again, and are no longer counted.
+            remat, fused: as in `sample`; schedules continue from the steps already done, and
+            chains stay on their devices. Under on_divergence="ignore", chains that an earlier run
+            froze move again, and are no longer counted.
 
     Returns:
         A `Run` with the draws of the new steps, and with `info` and `summary` of all steps since
@@ -215,7 +229,7 @@ def resume(
     check_rows(count, energy=energy, kernel=kernel)
     check_kernel(kernel, state.kernel.position)
     check_reducers(reducers)
-    plan = as_plan(num_steps, burn_in, thin, remat)
+    plan = as_plan(num_steps, burn_in, thin, remat, fused)
     if trees.is_concrete(state.tally.num_draws):
         before = int(state.tally.num_draws) if jax.tree.leaves(state.reducers) else 0
         check_num_draws(reducers, before + plan.num_draws)

@@ -89,18 +89,24 @@ class Paired(Fixed):
     def walk(self, carry: Carry, num_steps: int, parity: int) -> Carry:
         """Steps on the way to a draw; `parity` is that of the first."""
         if num_steps and parity:
-            carry = self.step_of(self.pair(carry), 1, carry)
+            carry = self.one(carry, 1)
             num_steps -= 1
         pairs, rest = divmod(num_steps, 2)
-
-        def two(carry: Carry, _: None) -> tuple[Carry, None]:
-            made = self.pair(carry)
-            return self.step_of(made, 1, self.step_of(made, 0, carry)), None
-
         if pairs:
             unroll = min(_UNROLLED_PAIRS, pairs)
-            carry, _ = lax.scan(two, carry, None, length=pairs, unroll=unroll)
-        return self.step_of(self.pair(carry), 0, carry) if rest else carry
+            carry, _ = lax.scan(
+                lambda carry, _: (self.both(carry), None), carry, None, length=pairs, unroll=unroll
+            )
+        return self.one(carry, 0) if rest else carry
+
+    def both(self, carry: Carry) -> Carry:
+        """A pair of steps."""
+        made = self.pair(carry)
+        return self.step_of(made, 1, self.step_of(made, 0, carry))
+
+    def one(self, carry: Carry, odd: int) -> Carry:
+        """The even or the odd step of a pair alone."""
+        return self.step_of(self.pair(carry), odd, carry)
 
     def pair(self, carry: Carry) -> noise.Pairs:
         """The noise of the pair of steps to which the next one belongs."""

@@ -22,6 +22,7 @@ from jlangevin.kernels.base import Info, Rejections
 from jlangevin.reducers.pytree import check_functions, finish_reducers, map_reducers
 from jlangevin.sampling.counted import CountedSpec
 from jlangevin.sampling.fixed import FixedSpec
+from jlangevin.sampling.fused import FusedSpec
 from jlangevin.sampling.health import Health, first_fault
 from jlangevin.sampling.layout import Layout
 from jlangevin.sampling.paired import PairedSpec
@@ -97,7 +98,7 @@ def advance(
     setup: Setup,
     step_range: StepRange,
     *,
-    how: CountedSpec | FixedSpec | PairedSpec,
+    how: CountedSpec | FixedSpec | FusedSpec | PairedSpec,
     layout: Layout,
     careful: bool = False,
 ) -> Outcome:

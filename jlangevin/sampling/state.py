@@ -46,6 +46,7 @@ class Plan(NamedTuple):
     burn_in: int
     thin: int
     remat: bool = False
+    fused: bool | str | None = False  # None if it is not decided yet
 
     @property
     def num_draws(self) -> int:
