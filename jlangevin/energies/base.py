@@ -16,6 +16,7 @@ from jlangevin._core.checks import check_made
 from jlangevin._core.each import Each, refuse_each
 from jlangevin._core.trees import PyTree, pytree_dataclass
 from jlangevin._core.user_code import shapes_of
+from jlangevin._core.vector_loops import aligned
 from jlangevin.errors import NoEnergyError
 
 __all__ = [
@@ -52,15 +53,15 @@ class GivenGradient:
 def gradient(energy: Energy, position: PyTree) -> PyTree:
     """∇E at one position: the energy's own if it has one, as a score does, else by `jax.grad`."""
     if isinstance(energy, GivenGradient):
-        return energy.gradient(position)
-    return jax.grad(energy)(position)
+        return aligned(energy.gradient(position))
+    return aligned(jax.grad(energy)(position))
 
 
 def value_and_gradient(energy: Energy, position: PyTree) -> tuple[jax.Array | None, PyTree]:
     """E and ∇E at one position; the value is None if only the gradient is known."""
     if not isinstance(energy, GivenGradient):
-        return jax.value_and_grad(energy)(position)
-    slope = energy.gradient(position)
+        return aligned(jax.value_and_grad(energy)(position))
+    slope = aligned(energy.gradient(position))
     try:
         return energy(position), slope
     except NoEnergyError:

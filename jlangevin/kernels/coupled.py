@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 from jlangevin._core.arithmetic import hidden_zero, separately_rounded
 from jlangevin._core.checks import check_count
 from jlangevin._core.trees import PyTree, pytree_dataclass, static_field
+from jlangevin._core.vector_loops import apart
 from jlangevin.energies.base import Energy
 from jlangevin.kernels.around import Around
 from jlangevin.kernels.base import Info, Noise, Position, Traits
@@ -118,7 +120,8 @@ def reflect(xi: PyTree, gap: PyTree, uniform: jax.Array) -> tuple[PyTree, jax.Ar
     def move(xi: jax.Array, z: jax.Array, way: jax.Array) -> jax.Array:
         return xi + jnp.where(same, z, separately_rounded(times.astype(z.dtype) * way, zero))
 
-    return jax.tree.map(move, xi, gap, way), same
+    # In a loop of its own, or it would be made again in whatever compares the two chains.
+    return jax.tree.map(partial(apart, move), xi, gap, way), same
 
 
 def _of_both(info: Info, report: Info) -> Info:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 
 from jlangevin._core.arithmetic import decayed, hidden_zero, separately_rounded
 from jlangevin._core.trees import pytree_dataclass
+from jlangevin._core.vector_loops import apart
 from jlangevin.energies.base import Energy, gradient
 from jlangevin.kernels.base import (
     Convertible,
@@ -127,6 +129,8 @@ class QUICSORT(Convertible):
             return x + h * part * kept * mean
 
         accelerations = [kick.acceleration for kick in kicks]
+        if part < 1:
+            move = partial(apart, move)
         return jax.tree.map(move, position, velocity, along, *accelerations)
 
     def _slow(
