@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -62,6 +61,7 @@ class Coupled(Around):
             leading, lagging, same, info = self._reflected(energy, state, *noise)
         else:
             leading, lagging, same, info = self._common(energy, state, noise)
+        leading = jax.tree.map(_in_memory, leading)
         waits = state.steps < self.lag
         met = state.meeting_time >= 0
         meets = (same | _equal(leading, lagging)) & ~waits & ~met
@@ -120,8 +120,7 @@ def reflect(xi: PyTree, gap: PyTree, uniform: jax.Array) -> tuple[PyTree, jax.Ar
     def move(xi: jax.Array, z: jax.Array, way: jax.Array) -> jax.Array:
         return xi + jnp.where(same, z, separately_rounded(times.astype(z.dtype) * way, zero))
 
-    # In a loop of its own, or it would be made again in whatever compares the two chains.
-    return jax.tree.map(partial(apart, move), xi, gap, way), same
+    return jax.tree.map(move, xi, gap, way), same
 
 
 def _of_both(info: Info, report: Info) -> Info:
@@ -133,6 +132,13 @@ def _equal(one: PyTree, other: PyTree) -> jax.Array:
     """Whether two states are the same to the last bit."""
     equal = jax.tree.map(lambda x, y: jnp.all(x == y), one, other)
     return jnp.all(jnp.stack(jax.tree.leaves(equal)))
+
+
+def _in_memory(x: jax.Array) -> jax.Array:
+    """`x`, computed once: where it is computed again it may be rounded in another way."""
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        return x
+    return apart(lambda x: separately_rounded(x, hidden_zero(jnp.abs(x))), x)
 
 
 def _again(noise: jax.Array) -> jax.Array:
