@@ -21,11 +21,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.experimental.layout import Layout, with_layout_constraint
 from jax.extend.core import ClosedJaxpr, Primitive, jaxpr_as_fun
 from jax.interpreters import ad, batching, mlir
 from jax.typing import ArrayLike
 
-from jlangevin._core.arithmetic import hidden_zero
+from jlangevin._core.arithmetic import hidden_zero, separately_rounded
 from jlangevin._core.trees import PyTree
 
 __all__ = ["aligned", "apart", "choose", "pick", "put", "repeat"]
@@ -53,8 +54,11 @@ def put(x: jax.Array, value: jax.Array, k: ArrayLike) -> jax.Array:
     return found
 
 
-def choose(chosen: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
-    """`jnp.where` of a scalar `chosen` and two arrays alike."""
+def choose(chosen: jax.Array, new: Any, old: Any) -> jax.Array:
+    """`jnp.where`; `chosen` and either of the others may be scalars."""
+    dtype = jnp.result_type(new, old)
+    shape = jnp.broadcast_shapes(jnp.shape(new), jnp.shape(old), jnp.shape(chosen))
+    new, old = (jnp.broadcast_to(jnp.asarray(x, dtype), shape) for x in (new, old))
     found: jax.Array = _choose.bind(chosen, new, old)[0]
     return found
 
@@ -160,6 +164,10 @@ def _same(*operands: Any) -> list[Any]:
     return list(operands)
 
 
+def _in_rows(*operands: Any) -> list[Any]:
+    return [with_layout_constraint(x, Layout(tuple(range(x.ndim)))) for x in operands]
+
+
 def _map_aligned(
     operands: Sequence[Any], axes: Sequence[Any]
 ) -> tuple[list[Any], list[int | None]]:
@@ -178,12 +186,20 @@ def _in_loop(first: jax.Array, *others: Any, jaxpr: Any) -> list[Any]:
     if not first.size:
         return _at_once(first, *others, jaxpr=jaxpr)
     some = lax.slice(first, [0] * first.ndim, [1] * first.ndim).reshape(())
-    once = 1 + hidden_zero(jnp.abs(some)).astype(jnp.int32)
+    once = 1 + hidden_zero(jnp.abs(some)).astype(jnp.uint32)
 
     def body(carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        return carry[0] + 1, _at_once(carry[1], *others, jaxpr=jaxpr)[0]
+        turn, first = carry
 
-    return [lax.while_loop(lambda carry: carry[0] < once, body, (jnp.int32(0), first))[1]]
+        def of_turn(x: Any) -> Any:
+            """`x`; what is the same in every turn XLA would compute before the loop."""
+            real = x.ndim and jnp.issubdtype(x.dtype, jnp.floating)
+            return separately_rounded(x, turn >> jnp.uint32(31)) if real else x
+
+        (after,) = _in_rows(*_at_once(first, *map(of_turn, others), jaxpr=jaxpr))
+        return turn + 1, after
+
+    return [lax.while_loop(lambda carry: carry[0] < once, body, (jnp.uint32(0), first))[1]]
 
 
 def _map_apart(
@@ -192,10 +208,30 @@ def _map_apart(
     size = _number_of_chains(operands, axes)
     (first,) = _all_mapped_last(operands[:1], axes[:1], size)
     others = _mapped_last(operands[1:], axes[1:])
-    over = (-1, *(None if axis is None else -1 for axis in axes[1:]))
-    each = jax.vmap(lambda *given: jaxpr_as_fun(jaxpr)(*given)[0], over, -1, axis_size=size)
+    shape = first.shape[:-1]
+
+    def each(first: Any, *others: Any) -> Any:
+        # What is the same for all chains is spread here, as operands are arrays in memory.
+        alike = [
+            _all_mapped_last([x], [None], size)[0] if axis is None and x.shape == shape else x
+            for x, axis in zip(others, axes[1:], strict=True)
+        ]
+        over = [
+            None if axis is None and x.shape != shape else -1
+            for x, axis in zip(others, axes[1:], strict=True)
+        ]
+        mapped = jax.vmap(jaxpr_as_fun(jaxpr), (-1, *over), -1, axis_size=size)
+        return mapped(first, *alike)[0]
+
     found = apart(each, first, *others)
     return [found], [found.ndim - 1]
+
+
+def _derivatives_apart(primals: Any, tangents: Any, *, jaxpr: Any) -> tuple[Any, Any]:
+    """What is differentiated is still apart; its derivative is not."""
+    tangents = tuple(map(ad.instantiate_zeros, tangents))
+    _, after = jax.jvp(partial(_at_once, jaxpr=jaxpr), tuple(primals), tangents)
+    return _apart.bind(*primals, jaxpr=jaxpr), after
 
 
 def _number_of_chains(operands: Sequence[Any], axes: Sequence[Any]) -> int:
@@ -243,6 +279,8 @@ _put: Primitive = _primitive(
     lambda *given, axis: _map_index(*given, axis=axis, primitive=_put, function=_write),
 )
 _aligned: Primitive = _primitive("aligned", _same, _map_aligned)
+mlir.register_lowering(_aligned, mlir.lower_fun(_in_rows), platform="cpu")
 _choose = _primitive("choose", _select, _map_choice)
 _apart = _primitive("apart", _at_once, _map_apart)
+ad.primitive_jvps[_apart] = _derivatives_apart
 mlir.register_lowering(_apart, mlir.lower_fun(_in_loop), platform="cpu")

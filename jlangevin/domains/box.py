@@ -5,17 +5,19 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.nn import log_sigmoid, sigmoid, softplus
+from jax.nn import sigmoid
 
 from jlangevin._core import trees
-from jlangevin._core.arithmetic import hidden_zero, separately_rounded
+from jlangevin._core.arithmetic import hidden_zero, log1p_to_one, separately_rounded
 from jlangevin._core.checks import as_array, or_nan
 from jlangevin._core.trees import PyTree, pytree_dataclass
+from jlangevin._core.vector_loops import apart, choose
 from jlangevin.domains.base import fitted
 
 __all__ = ["Box", "box"]
@@ -29,38 +31,46 @@ class Box:
     upper: PyTree
 
     def contains(self, x: PyTree) -> jax.Array:
-        inside = self._map(lambda low, high, x: jnp.all((low <= x) & (x <= high)), x)
+        inside = self._map(lambda x, low, high: jnp.all((low <= x) & (x <= high)), x)
         return functools.reduce(operator.and_, jax.tree.leaves(inside))
 
     def project(self, x: PyTree) -> PyTree:
-        return self._map(lambda low, high, x: jnp.clip(x, low, high), x)
+        return self._map(lambda x, low, high: jnp.clip(x, low, high), x)
 
     def reflect(self, x: PyTree, y: PyTree) -> tuple[PyTree, PyTree]:
         """Fold each coordinate, however often it crosses the box."""
-        end = self._map(lambda low, high, y: _fold_coordinate(low, high, y)[0], y)
+        end = self._map(partial(apart, lambda *args: _fold_coordinate(*args)[0]), y)
         turned = self._map(
-            lambda low, high, y, x: (y - x) * _fold_coordinate(low, high, y)[1], y, x
+            partial(apart, lambda y, low, high, x: (y - x) * _fold_coordinate(y, low, high)[1]),
+            y,
+            x,
         )
         return end, turned
 
     def primal(self, u: PyTree) -> PyTree:
-        return self._map(_primal_coordinate, u)
+        return self._map(partial(apart, _primal_coordinate), u)
 
     def dual(self, x: PyTree, noise: PyTree = None) -> PyTree:
         return self._map(_dual_coordinate, x)
+
+    def on_wall(self, x: PyTree) -> jax.Array:
+        """Whether `dual` is not finite, at a finite x that is inside."""
+        touches = self._map(lambda x, low, high: jnp.any((x <= low) | (x >= high)), x)
+        return functools.reduce(operator.or_, jax.tree.leaves(touches))
 
     def tangent(self, v: PyTree) -> PyTree:
         return v
 
     def log_det(self, u: PyTree) -> jax.Array:
         dtype = trees.float_dtype(u)
-        sums = self._map(lambda *args: jnp.sum(_log_slope(*args)).astype(dtype), u)
+        slopes = self._map(partial(apart, _log_slope), u)
+        sums = jax.tree.map(lambda slope: jnp.sum(slope).astype(dtype), slopes)
         return sum(jax.tree.leaves(sums), start=jnp.zeros((), dtype))
 
     def _map(self, function: Callable[..., jax.Array], tree: PyTree, *others: PyTree) -> PyTree:
-        """`function` of lower bound, upper bound and leaf, for each leaf; the bounds broadcast."""
+        """`function` of leaf, lower and upper bound, for each leaf; the bounds broadcast."""
         lower, upper = fitted("lower", self.lower, tree), fitted("upper", self.upper, tree)
-        return jax.tree.map(function, lower, upper, tree, *others)
+        return jax.tree.map(function, tree, lower, upper, *others)
 
 
 def _paired_bounds(lower: PyTree, upper: PyTree) -> list[tuple[tuple[str, Any], tuple[str, Any]]]:
@@ -88,7 +98,7 @@ def _bounds_error(lower: PyTree, upper: PyTree) -> ValueError:
     return ValueError(f"{name}: expected bounds below upper, got {low} and {high}")
 
 
-def _fold_coordinate(low: jax.Array, high: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _fold_coordinate(y: jax.Array, low: jax.Array, high: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The place y is folded to, and 1 or -1 for the final direction relative to the move.
 
     Distances are measured from the wall crossed first, so that the other wall costs no digits.
@@ -97,14 +107,14 @@ def _fold_coordinate(low: jax.Array, high: jax.Array, y: jax.Array) -> tuple[jax
     beyond = jnp.maximum(jnp.maximum(low - y, y - high), 0)
     # Not `mod`, which is a function call per element. The product is rounded separately, so that
     # runs have the same bits however they are cut.
-    period = jnp.where(jnp.isfinite(width), 2 * width, 1)
-    turns = jnp.where(jnp.isfinite(width), jnp.floor(beyond / period), 0)
+    period = choose(jnp.isfinite(width), 2 * width, 1)
+    turns = choose(jnp.isfinite(width), jnp.floor(beyond / period), 0)
     distance = jnp.maximum(beyond - separately_rounded(turns * period, hidden_zero(period)), 0)
     back = distance > width
-    depth = jnp.where(back, 2 * width - distance, distance)
-    end = jnp.where(y < low, low + depth, jnp.where(y > high, high - depth, y))
+    depth = choose(back, 2 * width - distance, distance)
+    end = choose(y < low, low + depth, choose(y > high, high - depth, y))
     outside = (y < low) | (y > high)
-    return jnp.clip(end, low, high), jnp.where(outside & ~back, -1, 1).astype(y.dtype)
+    return jnp.clip(end, low, high), choose(outside & ~back, -1, 1).astype(y.dtype)
 
 
 # The mirror map of one coordinate, with slope 1 midway between two bounds or far from one:
@@ -115,39 +125,53 @@ def _fold_coordinate(low: jax.Array, high: jax.Array, y: jax.Array) -> tuple[jax
 def _bounds(low: jax.Array, high: jax.Array) -> tuple[jax.Array, ...]:
     """Which bounds are finite; the bounds and the width, with finite dummies where they are not."""
     below, above = jnp.isfinite(low), jnp.isfinite(high)
-    low, high = jnp.where(below, low, 0), jnp.where(above, high, 0)
-    return below, above, low, high, jnp.where(below & above, high - low, 1)
+    low, high = choose(below, low, 0), choose(above, high, 0)
+    return below, above, low, high, choose(below & above, high - low, 1)
 
 
-def _logits(low: jax.Array, high: jax.Array, u: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The arguments of σ or softplus, measured from the lower bound and from the upper."""
-    below, above, low, high, width = _bounds(low, high)
-    both = 4 * ((u - low) - 0.5 * width) / width
-    return jnp.where(above, both, u - low), jnp.where(below, -both, high - u)
+class Logit(NamedTuple):
+    """The argument t of σ or softplus, measured from the lower bound, or from the upper if there is
+    no other, and what both are made of, to full precision and with their slopes at t = 0."""
+
+    negative: jax.Array  # whether t < 0
+    t: jax.Array
+    near: jax.Array  # -|t|
+    tail: jax.Array  # log(1 + e^{-|t|})
+
+    @classmethod
+    def of(cls, low: jax.Array, high: jax.Array, u: jax.Array) -> Logit:
+        below, above, low, high, width = _bounds(low, high)
+        both = 4 * ((u - low) - 0.5 * width) / width
+        t = choose(below & above, both, choose(above, high - u, u - low))
+        near = choose(t < 0, t, -t)
+        return cls(t < 0, t, near, log1p_to_one(jnp.exp(near)))
 
 
-def _primal_coordinate(low: jax.Array, high: jax.Array, u: jax.Array) -> jax.Array:
+def _primal_coordinate(u: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
     below, above, finite_low, finite_high, width = _bounds(low, high)
-    up, down = _logits(low, high, u)
+    logit = Logit.of(low, high, u)
     # From the nearer bound, where floats may be dense.
-    both = jnp.where(up < 0, finite_low + width * sigmoid(up), finite_high - width * sigmoid(down))
-    one = jnp.where(below, finite_low + softplus(up), finite_high - softplus(down))
-    return jnp.clip(jnp.where(below & above, both, jnp.where(below | above, one, u)), low, high)
+    share = width * sigmoid(logit.near)
+    both = choose(logit.negative, finite_low + share, finite_high - share)
+    depth = choose(logit.negative, 0, logit.t) + logit.tail
+    one = choose(below, finite_low + depth, finite_high - depth)
+    return jnp.clip(choose(below & above, both, choose(below | above, one, u)), low, high)
 
 
-def _dual_coordinate(low: jax.Array, high: jax.Array, x: jax.Array) -> jax.Array:
+def _dual_coordinate(x: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
     below, above, low, high, width = _bounds(low, high)
     logit = jnp.log(x - low) - jnp.log(high - x)
     both = low + 0.5 * width + 0.25 * width * logit
-    one = jnp.where(below, low + _softplus_inverse(x - low), high - _softplus_inverse(high - x))
-    return jnp.where(below & above, both, jnp.where(below | above, one, x))
+    one = choose(below, low + _softplus_inverse(x - low), high - _softplus_inverse(high - x))
+    return choose(below & above, both, choose(below | above, one, x))
 
 
-def _log_slope(low: jax.Array, high: jax.Array, u: jax.Array) -> jax.Array:
+def _log_slope(u: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
     below, above, *_ = _bounds(low, high)
-    up, down = _logits(low, high, u)
-    slopes = jnp.where(below, log_sigmoid(up), 0) + jnp.where(above, log_sigmoid(down), 0)
-    return slopes + jnp.where(below & above, np.log(4), 0).astype(u.dtype)
+    logit = Logit.of(low, high, u)
+    both = logit.near - 2 * logit.tail + np.log(4).astype(u.dtype)
+    one = choose(logit.negative, logit.t, 0) - logit.tail
+    return choose(below & above, both, choose(below | above, one, 0))
 
 
 def _softplus_inverse(y: jax.Array) -> jax.Array:

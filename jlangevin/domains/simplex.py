@@ -9,6 +9,7 @@ from jax import lax
 from jax.nn import log_softmax, softmax
 
 from jlangevin._core.trees import pytree_dataclass
+from jlangevin._core.vector_loops import apart
 from jlangevin.domains.base import single_array
 
 __all__ = ["Simplex", "simplex"]
@@ -87,7 +88,8 @@ class Simplex:
 
     def _normalise(self, x: jax.Array) -> jax.Array:
         """`x` without negative entries, scaled to the sum 1 up to rounding."""
-        x = jnp.maximum(x, 0)
+        # In a loop of its own: computed once more for the sum it could be rounded in another way.
+        x = apart(lambda x: jnp.maximum(x, 0), x)
         return x / jnp.sum(x)
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable
-from typing import Self
+from collections.abc import Callable, Iterator
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
+from jax.extend.core import jaxprs_in_params
 from jax.typing import ArrayLike
 
 from jlangevin._core import trees
@@ -17,6 +18,7 @@ from jlangevin._core.checks import check_made
 from jlangevin._core.each import Each, refuse_each
 from jlangevin._core.trees import PyTree, pytree_dataclass
 from jlangevin._core.user_code import shapes_of
+from jlangevin._core.vector_loops import aligned
 from jlangevin.errors import NoEnergyError
 
 __all__ = [
@@ -53,19 +55,39 @@ class GivenGradient:
 def gradient(energy: Energy, position: PyTree) -> PyTree:
     """∇E at one position: the energy's own if it has one, as a score does, else by `jax.grad`."""
     if isinstance(energy, GivenGradient):
-        return energy.gradient(position)
-    return jax.grad(energy)(position)
+        return aligned(energy.gradient(position))
+    slope = jax.grad(energy)(position)
+    return aligned(slope) if _takes_apart(energy, position) else slope
 
 
 def value_and_gradient(energy: Energy, position: PyTree) -> tuple[jax.Array | None, PyTree]:
     """E and ∇E at one position; the value is None if only the gradient is known."""
     if not isinstance(energy, GivenGradient):
-        return jax.value_and_grad(energy)(position)
-    slope = energy.gradient(position)
+        found = jax.value_and_grad(energy)(position)
+        return aligned(found) if _takes_apart(energy, position) else found
+    slope = aligned(energy.gradient(position))
     try:
         return energy(position), slope
     except NoEnergyError:
         return None, slope
+
+
+# What reads a part of an array, or puts parts together.
+_TAKING_APART = {"slice", "dynamic_slice", "gather", "concatenate", "pad", "rev", "roll", "split"}
+
+
+def _takes_apart(energy: Energy, position: PyTree) -> bool:
+    """Whether an energy reads its position in parts. XLA may then put the chains of the gradient
+    elsewhere than last, unless it is told; telling it costs a pass over the gradient."""
+    return bool(_TAKING_APART & set(_primitives(jax.make_jaxpr(energy)(position).jaxpr)))
+
+
+def _primitives(jaxpr: Any) -> Iterator[str]:
+    """The names of all operations, and of those inside of them."""
+    for equation in jaxpr.eqns:
+        yield equation.primitive.name
+        for inner in jaxprs_in_params(equation.params):
+            yield from _primitives(inner)
 
 
 def level(energy: Energy, sigma: ArrayLike) -> Energy:

@@ -8,7 +8,6 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-from jax.nn import softplus
 from jax.scipy.special import erfc, expit
 
 from jlangevin._core.trees import PyTree, pytree_dataclass
@@ -76,7 +75,10 @@ class Barker(Metropolis):
         def terms(w: jax.Array, g: jax.Array, h: jax.Array) -> jax.Array:
             temperature = cast(self.temperature, w)
             rise, rise_back = w * g / temperature, -w * h / temperature
-            return temperature * (softplus(rise) - softplus(rise_back))
+            # log(1 + e^r) = max(r, 0) + log(1 + e^{-|r|}), and two of them have one logarithm.
+            shares = (1 + jnp.exp(-jnp.abs(rise))) / (1 + jnp.exp(-jnp.abs(rise_back)))
+            uphill = jnp.maximum(rise, 0) - jnp.maximum(rise_back, 0)
+            return temperature * (uphill + jnp.log(shares))
 
         return total(partial(apart, terms), move, slope, slope_there)
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jlangevin._core.arithmetic import hidden_zero, separately_rounded
 from jlangevin._core.checks import check_count
 from jlangevin._core.trees import PyTree, pytree_dataclass, static_field
+from jlangevin._core.vector_loops import apart
 from jlangevin.energies.base import Energy
 from jlangevin.kernels.around import Around
 from jlangevin.kernels.base import Info, Kernel, Noise, Position
@@ -65,6 +66,7 @@ class Coupled(Around):
             leading, lagging, same, info = self._reflected(energy, state, *noise)
         else:
             leading, lagging, same, info = self._common(energy, state, noise)
+        leading = jax.tree.map(_in_memory, leading)
         waits = state.steps < self.lag
         met = state.meeting_time >= 0
         meets = (same | _equal(leading, lagging)) & ~waits & ~met
@@ -135,6 +137,13 @@ def _equal(one: PyTree, other: PyTree) -> jax.Array:
     """Whether two states are the same to the last bit."""
     equal = jax.tree.map(lambda x, y: jnp.all(x == y), one, other)
     return jnp.all(jnp.stack(jax.tree.leaves(equal)))
+
+
+def _in_memory(x: jax.Array) -> jax.Array:
+    """`x`, computed once: where it is computed again it may be rounded in another way."""
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        return x
+    return apart(lambda x: separately_rounded(x, hidden_zero(jnp.abs(x))), x)
 
 
 def _again(noise: jax.Array) -> jax.Array:

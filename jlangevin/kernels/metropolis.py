@@ -11,6 +11,7 @@ from jax import lax
 
 from jlangevin._core import trees
 from jlangevin._core.trees import MaybeArray, PyTree
+from jlangevin._core.vector_loops import aligned, apart
 from jlangevin.energies.base import Energy, WrappedEnergy
 from jlangevin.kernels.base import (
     FAULT,
@@ -57,7 +58,7 @@ class Metropolis(Convertible):
 
 def evaluate(energy: Energy, position: Position) -> MetropolisState:
     """Value and gradient at `position`, at the cost of one gradient."""
-    return MetropolisState(position, *jax.value_and_grad(energy)(position))
+    return MetropolisState(position, *aligned(jax.value_and_grad(energy)(position)))
 
 
 def langevin_work(
@@ -149,10 +150,14 @@ def accept_or_keep(
     """
     excess = work - (proposed.energy - current.energy).astype(work.dtype)
     cause = jnp.where((cause == 0) & ~jnp.isfinite(excess), WALL, cause)
-    log_ratio = excess / cast(temperature, work)
-    # At a temperature of 0 the ratio is infinite, or NaN where nothing is gained.
-    possible = (cause == 0) & ~jnp.isnan(log_ratio)
-    rate = jnp.where(possible, jnp.exp(jnp.minimum(log_ratio, 0)), 0)
+
+    def rate_of(excess: jax.Array, cause: jax.Array) -> jax.Array:
+        log_ratio = excess / cast(temperature, excess)
+        # At a temperature of 0 the ratio is infinite, or NaN where nothing is gained.
+        possible = (cause == 0) & ~jnp.isnan(log_ratio)
+        return jnp.where(possible, jnp.exp(jnp.minimum(log_ratio, 0)), 0)
+
+    rate = apart(rate_of, excess, cause)  # or every element would compute it again
     accepted = uniform < rate
     state = jax.tree.map(lambda new, old: jnp.where(accepted, new, old), proposed, current)
     return state, Info(acceptance_rate=rate, rejections=cause)

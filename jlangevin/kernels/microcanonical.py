@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import ClassVar, NamedTuple
 
 import jax
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 from jlangevin._core import trees
 from jlangevin._core.arithmetic import hidden_zero, separately_rounded
 from jlangevin._core.trees import MaybeArray, PyTree, pytree_dataclass, static_field
+from jlangevin._core.vector_loops import aligned, apart
 from jlangevin.energies.base import Energy, value_and_gradient
 from jlangevin.kernels.base import (
     Hyper,
@@ -96,7 +98,7 @@ class Isokinetic:
         steepness = _norm(gradient)
         flat = steepness == 0
         safe = jnp.where(flat, 1, steepness)
-        e = jax.tree.map(lambda g: -g / safe.astype(g.dtype), gradient)
+        e = aligned(jax.tree.map(lambda g: -g / safe.astype(g.dtype), gradient))
         time, temperature = (cast(p, steepness) for p in (self.step_size, self.temperature))
         heat = temperature * (trees.size(u) - 1)
         push = time * share * steepness
@@ -114,13 +116,9 @@ class Isokinetic:
             )
             return kept + forward.astype(e.dtype) * e
 
-        turned = unit(jax.tree.map(turn, both, e), u)
-        # log(cosh δ + e·u sinh δ): a small one by its distance from 0, a large one by its factors.
-        small = jnp.minimum(delta, 1)
+        turned = unit(aligned(jax.tree.map(turn, both, e)), u)
         along = total(lambda u, e: u * e, u, e)
-        near = heat * jnp.log1p(jnp.sinh(small) * (along + jnp.tanh(small / 2)))
-        far = push + heat * (jnp.logaddexp(jnp.log(p), jnp.log(m) - 2 * delta) - jnp.log(2.0))
-        return turned, jnp.where(delta < 1, near, far)
+        return turned, apart(partial(_rise, heat), push, delta, along, p, m)
 
     def refresh(self, u: Position, noise: Position, decoherence_length: Hyper) -> Position:
         """The move O: (u + ν z)/|u + ν z|."""
@@ -172,6 +170,25 @@ class Microcanonical(Isokinetic, Convertible):
         return MicrocanonicalState(end.position, u, end.energy, end.gradient, change), Info()
 
 
+def _rise(
+    heat: jax.Array,
+    push: jax.Array,
+    delta: jax.Array,
+    along: jax.Array,
+    p: jax.Array,
+    m: jax.Array,
+) -> jax.Array:
+    """heat log(cosh δ + e·u sinh δ): a small one by its distance from 0, a large one by its factors
+    p = 1 + e·u and m = 1 - e·u, push being heat δ."""
+    small = jnp.expm1(jnp.minimum(delta, 1))
+    sinh, tanh_half = 0.5 * (small + small / (1 + small)), small / (2 + small)
+    near = heat * jnp.log1p(sinh * (along + tanh_half))
+    less = jnp.log(m) - 2 * delta  # where p is 0 and δ so huge that e^{-2δ} is too
+    both = jnp.where(p == 0, less, jnp.log(p + m * jnp.exp(-2 * delta)))
+    far = push + heat * (both - jnp.log(2.0))
+    return jnp.where(delta < 1, near, far)
+
+
 def unit(vector: Position, otherwise: Position) -> Position:
     """`vector` divided by its length, or `otherwise` where that is 0."""
     length = _norm(vector)
@@ -181,7 +198,7 @@ def unit(vector: Position, otherwise: Position) -> Position:
     def scaled(v: jax.Array, o: jax.Array) -> jax.Array:
         return jnp.where(still, o, v / safe.astype(v.dtype))
 
-    return jax.tree.map(scaled, vector, otherwise)
+    return aligned(jax.tree.map(scaled, vector, otherwise))
 
 
 def _norm(vector: Position) -> jax.Array:

@@ -43,7 +43,10 @@ class DualEnergy(WrappedEnergy):
 
     def rounded(self, u: PyTree) -> jax.Array:
         """Whether x(u) is on the boundary, where rounding alone has put it."""
-        again = self.domain.dual(self.domain.primal(u))
+        x = self.domain.primal(u)
+        if hasattr(self.domain, "on_wall"):
+            return self.domain.on_wall(x)
+        again = self.domain.dual(x)
         inside = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(again)]
         return ~jnp.all(jnp.stack(inside))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import ClassVar, NamedTuple, Self
 
 import jax
@@ -10,6 +11,7 @@ from jax.typing import ArrayLike
 
 from jlangevin._core.arithmetic import decayed, hidden_zero, separately_rounded
 from jlangevin._core.trees import PyTree, pytree_dataclass
+from jlangevin._core.vector_loops import apart
 from jlangevin.energies.base import Energy, gradient
 from jlangevin.kernels.base import (
     Hyper,
@@ -130,6 +132,8 @@ class QUICSORT(Convertible):
             return x + h * part * kept * mean
 
         accelerations = [kick.acceleration for kick in kicks]
+        if part < 1:
+            move = partial(apart, move)
         return jax.tree.map(move, position, velocity, along, *accelerations)
 
     def _slow(

@@ -24,6 +24,7 @@ from jlangevin import noise
 from jlangevin._core import trees
 from jlangevin._core.trees import Parted, PyTree
 from jlangevin._core.user_code import shapes_of
+from jlangevin._core.vector_loops import aligned
 from jlangevin.energies.base import check_energy
 from jlangevin.energies.traced import traced_once
 from jlangevin.kernels.base import (
@@ -175,6 +176,7 @@ class Steps:
             alike = partial(kernel.step, self.setup.energy_for(self.rows))
             moved, info = each(alike)(carry.kernel, xi)
             moved = sound(kernel, moved)
+        moved = aligned(moved)
         tally, counted = carry.tally, carry.step >= self.step_range.begins
         if self.careful:
             alive = tally.first_bad_step < 0

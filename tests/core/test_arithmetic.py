@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jlangevin._core.arithmetic import WRITTEN_OUT, decayed, fold, root, tanh_shares
+from jlangevin._core.arithmetic import WRITTEN_OUT, decayed, fold, log1p_to_one, root, tanh_shares
 
 
 def test_a_root_has_the_derivative_0_at_0_and_nan_at_nan():
@@ -38,3 +38,15 @@ def test_differences_of_nearly_equal_numbers_lose_nothing(dtype):
     np.testing.assert_allclose(found, np.transpose(wanted), rtol=rounding)
     at_zero = *tanh_shares(jnp.zeros((), dtype)), *decayed(jnp.zeros((), dtype))
     np.testing.assert_array_equal(at_zero, [1.0, 0.0, 1.0, 0.5])
+
+
+def test_a_logarithm_near_1_loses_nothing(dtype):
+    """Nor does its derivative, in a compiled program, where 1 + x - 1 must not become x."""
+    x = jnp.concatenate([jnp.zeros(1), jnp.geomspace(1e-30, 1, 4001)]).astype(dtype)
+    values, slopes = jax.jit(jax.vmap(jax.value_and_grad(log1p_to_one)))(x)
+    rounding = jnp.finfo(dtype).eps
+    with localcontext() as context:
+        context.prec = 80
+        right = [float((1 + Decimal(float(value))).ln()) for value in x]
+    np.testing.assert_allclose(values, right, rtol=3 * rounding)
+    np.testing.assert_allclose(slopes, 1 / (1 + np.asarray(x, np.float64)), rtol=rounding)
