@@ -32,6 +32,7 @@ from jax import lax
 from jax.typing import DTypeLike
 
 from jlangevin._core import trees
+from jlangevin._core.arithmetic import hidden_zero
 from jlangevin._core.checks import check_key
 from jlangevin._core.listing import listing
 from jlangevin._core.trees import Numbers, PyTree
@@ -286,7 +287,12 @@ def at_step(
     purpose: Purpose = Purpose.STEP,
 ) -> PyTree:
     """The noise of one step, the same as from `pairs`."""
+    known = trees.is_concrete(step)
     step = jnp.asarray(step, jnp.uint32)
+    if known and of.high.size:
+        # A step that XLA knows would undo the loop of `_normals`. Generator and transform are then
+        # one expression, for which XLA of jaxlib 0.12 can take minutes.
+        step = step + hidden_zero(of.high.reshape(-1)[0].astype(jnp.float32))
     return pairs(of, wants, like, step // 2, 1, purpose).at(step % 2)
 
 

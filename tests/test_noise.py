@@ -4,6 +4,7 @@ Every statistical test fails a correct generator with a probability below 1e-6.
 """
 
 import math
+import re
 
 import jax
 import jax.numpy as jnp
@@ -527,3 +528,16 @@ def test_purposes_keys_and_uniforms_are_uncorrelated():
         assert_uncorrelated(step, standardised(*other)[0])
     for element in range(20):
         assert_uncorrelated(step[element], uniform[element])
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="elsewhere there is no such loop")
+def test_generator_and_transform_stay_apart_at_a_step_that_is_known():
+    """XLA removes a loop that it knows to run once, and then computes both where either is used."""
+
+    def twice(key):
+        of = noise.streams(key, jnp.arange(8))
+        z = noise.at_step(of, Want.NORMAL, jax.ShapeDtypeStruct((1,), jnp.float32), 0)
+        return z, z * z
+
+    compiled = jax.jit(twice).lower(jax.random.key(0)).compile().as_text()
+    assert re.search(r"\bwhile\(", compiled)
