@@ -310,7 +310,7 @@ S(kernel=jl.barker(0.1), fused=True, observe=None)
     ValueError: fused: the kernel has to be one of ... ULA ... got Barker
 S(fused='interpret', observe=None, remat=True)
     ValueError: fused: it has no derivative, which remat=True is for
-S(init=jnp.zeros((3, 2), jnp.float16), fused='interpret', observe=None)
+S(lambda x: jnp.sum(x**2), init=jnp.zeros((3, 2), jnp.float16), fused='interpret', observe=None)
     ValueError: fused: positions have to be float32 or float64, got float16
 S(lambda x: jnp.sum(jnp.sort(x)), fused='interpret', observe=None)
     ValueError: fused: ... the operation sort, for which there is no form in registers; leave fused out

@@ -78,7 +78,12 @@ _TAKING_APART = {"slice", "dynamic_slice", "gather", "concatenate", "pad", "rev"
 
 def _takes_apart(energy: Energy, position: PyTree) -> bool:
     """Whether an energy reads its position in parts. XLA may then put the chains of the gradient
-    elsewhere than last, unless it is told; telling it costs a pass over the gradient."""
+    elsewhere than last, unless it is told; telling it costs a pass over the gradient.
+
+    It is asked in runs, where to trace an energy again is for free.
+    """
+    if getattr(energy, "traced_energy", None) is None:
+        return False
     return bool(_TAKING_APART & set(_primitives(jax.make_jaxpr(energy)(position).jaxpr)))
 
 

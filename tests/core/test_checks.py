@@ -18,6 +18,7 @@ EYE, X = jnp.eye(2), jnp.array([0.3, 0.6])
 LOPSIDED = jnp.array([[1.0, 1.0], [0.0, 1.0]])
 SADDLE = jnp.array([[1.0, 2.0], [2.0, 1.0]])
 BOWL = energies.quadratic(EYE)
+LINE = energies.quadratic(jnp.eye(1))
 
 
 def mixture(weights):
@@ -169,6 +170,10 @@ FLAGS = {
     ("law", "allow_unstable"): lambda flag: law(jl.exact.law, allow_unstable=flag),
     ("trajectory", "full"): lambda flag: law(jl.exact.trajectory, full=flag),
     ("stationary", "full"): lambda flag: jl.exact.stationary(jl.ula(0.1), BOWL, X, full=flag),
+    ("grid_law", "full"): lambda flag: jl.exact.grid_law(
+        jl.ula(0.1), LINE, jl.Gaussian(jnp.zeros(1), jnp.eye(1)), 1, full=flag),
+    ("grid_stationary", "full"): lambda flag: jl.exact.grid_stationary(
+        jl.ula(0.1), LINE, jnp.zeros(1), full=flag),
     ("mode_occupancy", "hard"): lambda flag: jl.diagnostics.mode_occupancy(
         jnp.ones((3, 1)), mixture([0.5, 0.5]), hard=flag),
     ("switched", "backwards"): lambda flag: jl.normalizer.switched(

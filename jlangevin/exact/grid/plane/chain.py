@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -17,7 +18,7 @@ from jlangevin.energies.base import Energy
 from jlangevin.errors import NoGridLawError
 from jlangevin.exact.grid.panels import Flags, Floats
 from jlangevin.exact.grid.plane.answers import plane_tolerance, settle
-from jlangevin.exact.grid.plane.operator import PlaneOperator
+from jlangevin.exact.grid.plane.operator import PlaneOperator, moved_by
 from jlangevin.exact.grid.plane.solve import leading
 from jlangevin.exact.grid.plane.steps import PlaneSteps
 from jlangevin.kernels.base import Kernel
@@ -146,7 +147,7 @@ def _time(made: PlaneOperator, measure: Floats, values: Floats, kept: Flags) -> 
         part = made.of_measures[kept][:, kept]
         left = 1 - np.asarray(part.sum(axis=0)).ravel()
         inner = part + scipy.sparse.diags_array(left)
-        moved, diagonal = inner.dot, inner.diagonal()
+        moved, diagonal = partial(moved_by, inner), inner.diagonal()
     if kept.all() and scipy.sparse.issparse(made.of_measures):
         diagonal = made.of_measures.diagonal()
     p = measure[kept] / measure[kept].sum()

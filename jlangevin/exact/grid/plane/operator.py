@@ -9,7 +9,12 @@ import numpy as np
 from jlangevin.exact.grid.panels import Floats
 from jlangevin.exact.grid.plane.lattice import Lattice
 
-__all__ = ["PlaneOperator"]
+__all__ = ["PlaneOperator", "moved_by"]
+
+
+def moved_by(of_measures: Any, weights: Floats) -> Floats:
+    """Kᵀ times weights, for a Kᵀ that is dense or sparse, as `np.dot` takes no sparse one."""
+    return np.asarray(of_measures.dot(weights))
 
 
 class PlaneOperator(NamedTuple):
@@ -43,4 +48,4 @@ class PlaneOperator(NamedTuple):
 
     def moved(self, measure: Floats) -> Floats:
         """The weights after a step."""
-        return np.asarray(self.of_measures.dot(measure))
+        return moved_by(self.of_measures, measure)

@@ -21,7 +21,7 @@ import scipy.sparse
 from jlangevin.errors import NoGridLawError
 from jlangevin.exact.grid.panels import Flags, Floats, Ints
 from jlangevin.exact.grid.plane.lattice import Lattice
-from jlangevin.exact.grid.plane.operator import PlaneOperator
+from jlangevin.exact.grid.plane.operator import PlaneOperator, moved_by
 from jlangevin.exact.grid.plane.start import PlaneStart
 from jlangevin.exact.grid.plane.steps import PlaneSteps
 
@@ -186,7 +186,7 @@ def spread(steps: PlaneSteps, lattice: Lattice, start: PlaneStart | None) -> Pla
     first, lost = None, 0.0
     if start is not None:
         begun = np.eye(1, size, n)[0] if atom is not None else start.density(states) * lattice.area
-        first = np.asarray(of_measures.dot(begun))
+        first = moved_by(of_measures, begun)
         lost = float(np.dot(begun, leaving)) + max(1 - float(begun.sum()), 0.0)
     return PlaneOperator(lattice, of_measures, first, lost, leaving, rejection, atom)
 
