@@ -148,7 +148,8 @@ def with_first_step(kernel: Any, like: PyTree) -> Any:
 
 
 def with_step_size(kernel: Any, step_size: Any) -> Any:
-    """`kernel` with this step size for all chains; if it has one for each, these may be many."""
+    """`kernel` with this step size for all chains. If it has one for each chain, an array gives
+    each its own."""
     size: Any = number(step_size)
     if isinstance(kernel.step_size, Each):
         size = each(np.broadcast_to(size, kernel.step_size.rows.shape))

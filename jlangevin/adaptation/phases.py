@@ -78,14 +78,14 @@ class Search:
 
     @property
     def temperature(self) -> float:
-        """The highest, if chains have their own."""
+        """The temperature; the highest, if chains have their own."""
         value = getattr(self.chains.moving.kernel, "temperature", 1.0)
         return float(np.max(np.asarray(value.rows if isinstance(value, Each) else value)))
 
     @property
     def apart(self) -> bool:
-        """Whether each chain keeps a step size of its own. Then phases have lengths that do not
-        depend on any chain, so that what one finds does not depend on the others."""
+        """Whether each chain keeps a step size of its own. Then the lengths of the phases do not
+        depend on any chain, so that the result for one chain does not depend on the others."""
         return isinstance(self.chains.moving.kernel.step_size, Each)
 
     @property
@@ -154,7 +154,7 @@ class Search:
 
     def settle(self) -> None:
         """Run windows that double in length, until one has no problems. If each chain keeps its
-        step size, run all of them, the last up to three times as long."""
+        step size, run all windows; the last may be up to three times as long."""
         self.chains.set(gain=np.float32(0.3), fastest=np.float32(1.0))
         while self.left >= FIRST_WINDOW:
             rest = self.apart and self.left < 3 * self.length
@@ -196,8 +196,8 @@ class Search:
             self.trajectory += f", friction {friction:.4g}"
 
     def share(self) -> None:
-        """Give all chains one step size, adjusted until their common rate is the target; or each
-        the one that it had on average over the last window."""
+        """Give all chains one step size, adjusted until their common rate is the target. Or give
+        each chain the step size that it had on average over the last window."""
         chains = self.chains
         chains.set(gain=np.float32(0))
         if self.apart:
@@ -241,7 +241,7 @@ class Search:
             )
 
     def _say_who_misses(self, looks: list[Look], rates: np.ndarray[Any, Any]) -> None:
-        """Add to the problems the chains whose own step sizes do not have the target rate."""
+        """Add a problem that names the chains whose own step sizes miss the target rate."""
         (which,) = np.nonzero(miss(looks, self.target))
         if len(which):
             shown = ", ".join(map(str, which[:5])) + ", …" * (len(which) > 5)
@@ -280,8 +280,8 @@ class Search:
         self.chains.set(kernel=with_metric(kernel, self.metric, self.like))
 
     def restart(self, looks: list[Look]) -> np.ndarray[Any, Any]:
-        """Put chains that stay behind where others are, and say which. Chains with laws of their
-        own have no place to go, and energies that cannot be compared."""
+        """Put chains that stay behind where others are, and return which. Chains with laws of their
+        own stay where they are: their energies cannot be compared."""
         if not self.alike:
             return np.zeros(self.num_chains, bool)
         behind = are_behind(looks, self.temperature)

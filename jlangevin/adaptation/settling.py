@@ -62,7 +62,7 @@ def are_behind(looks: list[Look], temperature: float) -> np.ndarray[Any, Any]:
 
 
 def miss(looks: list[Look], target: float) -> np.ndarray[Any, Any]:
-    """Which chains accept more or less than the target, by more than 0.1 and than by chance."""
+    """Which chains miss the target rate by more than 0.1, and by more than is likely by chance."""
     rates = np.array([look.rates for look in looks])
     off = np.abs(np.mean(rates, axis=0) - target)
     error = np.std(rates, axis=0, ddof=1) / np.sqrt(len(rates))
@@ -72,8 +72,8 @@ def miss(looks: list[Look], target: float) -> np.ndarray[Any, Any]:
 
 def centred(looks: list[Look], periods: Array | None, *, alike: bool = True) -> list[Look]:
     """Looks with the coordinates that wrap seen around their mean direction, from half a period
-    below it to half a period above: of all chains, or of each if they are not `alike`. The periods
-    of others are inf."""
+    below it to half a period above. The mean is that of all chains, or each chain's own if they are
+    not `alike`. Coordinates that do not wrap have the period inf."""
     if periods is None:
         return looks
     turns = np.isfinite(periods)
@@ -109,8 +109,8 @@ class Window(NamedTuple):
 def seen_in(looks: list[Look], metric: Metric | None, *, alike: bool = True) -> Window:
     """The window of these looks, in coordinates that `metric` makes round.
 
-    Chains that are not `alike` have means and scales of their own. So each is seen in its own
-    standard deviations from its own mean, and R-hat compares the halves of each chain alone.
+    Chains that are not `alike` have means and scales of their own. So each is measured from its own
+    mean, in its own standard deviations, and R-hat compares the two halves of each chain.
     """
     x = np.array(
         [

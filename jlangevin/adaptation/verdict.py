@@ -28,8 +28,8 @@ class Verdict:
         condition: the condition number of the preconditioner found; NaN if it was given.
         trajectory: what was found, in words; empty if it was not asked for.
         rhat: the largest split R-hat over the last window, of positions in the coordinates that the
-            preconditioner makes round, and of the energy. Of the halves of each chain alone where
-            the chains' laws differ.
+            preconditioner makes round, and of the energy. If the chains' laws differ, it compares
+            only the two halves of each chain.
         left_out: the chains (places in the run) that stayed behind at far higher energies and
             started again from where others were; their `energies`, and the `median` of the others'.
         redrawn: chains whose first start was not finite and was drawn again.

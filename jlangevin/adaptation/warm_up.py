@@ -124,15 +124,16 @@ def warm_up(
 
     **Keep apart**, with `per_chain`, instead of sharing. Each chain keeps the step size that it had
     on average in the last window, and `found.kernel.step_size` is `each(steps)`. The phases then
-    take a quarter, a half and a quarter of `num_steps`, whatever chains do.
+    take a quarter, a half and a quarter of `num_steps`, whatever the chains do.
 
-    **Chains that differ.** Where the energy has values marked by `each`, chains have laws of their
-    own; likewise where the kernel has, in its temperature for instance. Then each is judged by
-    itself: R-hat compares its two halves, in its own standard deviations, and no chain starts again
-    from another's place. Chains whose energies differ have no preconditioner in common, so the
-    kernel keeps its own. With `per_chain` what is found for such a chain depends on its own stream
-    and values alone: `chains=[7]`, with row 7 of what is marked, finds it again. Chains that differ
-    only in temperature do have a preconditioner in common, as T drops out of the geometric mean.
+    **Chains that differ.** If the energy has values marked by `each`, chains have laws of their
+    own; likewise if the kernel has such values, for instance its temperature. Then each chain is
+    judged by itself: R-hat compares its two halves, in its own standard deviations, and no chain
+    starts again from another's place. Chains whose energies differ have no preconditioner in
+    common, so the kernel keeps its own. With `per_chain` the result for such a chain depends only
+    on its own stream and values: `chains=[7]`, with row 7 of the marked values, finds it again.
+    Chains that differ only in temperature do have a preconditioner in common, as T drops out of the
+    geometric mean.
 
     Chains that stay where the energy is far above that of the lowest quarter (by 10 T and 8 of its
     standard deviations) are counted, reported, and start again from where others are; those on
@@ -156,7 +157,7 @@ def warm_up(
         num_steps: the most steps, at least 200; fewer are taken if chains settle earlier. With
             `per_chain` at least 400, and all are taken.
         per_chain: find a step size for each chain, instead of one for all. A kernel whose step size
-            is `each(steps)` asks for it too; these are then the first that are tried.
+            is `each(steps)` asks for this too; the search then begins at these.
         target_acceptance: in (0, 1). By default 0.7 for `malt`, 0.8 for `adjusted_microcanonical`
             and 0.574 for others, best for `mala` in many dimensions (Roberts and Rosenthal 1998).
         energy_variance: for `microcanonical`, which accepts everything: the variance of the
@@ -165,7 +166,7 @@ def warm_up(
             length becomes sqrt(d).
         precondition: "dense" (a matrix), "low rank" (a diagonal and up to 16 more directions),
             "diagonal", or None to keep the kernel's own. "auto" is dense for up to 100 elements
-            of a position, low rank beyond; and the kernel's own where energies differ.
+            of a position, and low rank beyond; where energies differ it keeps the kernel's own.
         longest_trajectory: for `malt` and `adjusted_microcanonical`, the most moves that a step may
             have. The kernel's trajectory length, and `malt`'s friction, are then only the first
             that are tried, and `num_steps` must be at least 600. This takes 200 steps of the
@@ -290,7 +291,7 @@ def warm_up(
 
 
 def _check_keeps_its_own(precondition: Form | None) -> None:
-    """Raise if a preconditioner was asked for by name, where chains have none in common."""
+    """Raise if a preconditioner was asked for by name, for chains that cannot share one."""
     if precondition not in (None, "auto"):
         raise ValueError(
             f'precondition: "{precondition}" would be learnt from all chains together, but the '

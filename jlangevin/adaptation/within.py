@@ -1,4 +1,4 @@
-"""A step size whose bias is stated, for kernels that accept every step, in any dimension."""
+"""A step size with a given bias, for kernels that accept every step, in any dimension."""
 
 from __future__ import annotations
 
@@ -44,24 +44,24 @@ __all__ = ["WithinBias", "warm_up_within"]
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
 _SEEN = 0.1  # a bias that is soon measured, and small enough to be scaled by its order
-_LARGE, _SMALL = 3.0, 0.8  # times that, where the step size is to be smaller or larger
-_CLEAR = 6.0  # standard errors that a bias has to be, to be scaled
-_BOUND = 3.0  # standard errors, within which it is
-_PRECISE = 0.04  # of the bias that is to be seen: the error of what it is compared with
-_LOOKS = 40  # at chains without bias, that show the directions
-_TRIALS = 16  # step sizes
-_MARGIN = 1.4  # by which a step is smaller than one at which chains diverge, or nearly
+_LARGE, _SMALL = 3.0, 0.8  # times the bias aimed at: outside of this the step size changes
+_CLEAR = 6.0  # how many standard errors a bias has to be, to be scaled
+_BOUND = 3.0  # a bias is known to lie within so many standard errors
+_PRECISE = 0.04  # the relative error of the reference, as a share of the bias aimed at
+_LOOKS = 40  # looks at chains without bias, which show the directions
+_TRIALS = 16  # step sizes tried, at most
+_MARGIN = 1.4  # how many times smaller a step is than one at which chains diverge, or nearly
 _OFF = 0.6  # by how much log₂ of the ratio of two biases may miss their order, which is 1 or 2
-_DENSE = 100  # elements of a position, up to which all directions are looked at
+_DENSE = 100  # up to so many elements of a position all directions are looked at
 
 
 class WithinBias(NamedTuple):
-    """What `warm_up_within` found. Printed, it is a few lines."""
+    """The result of `warm_up_within`. Printed, it is a few lines."""
 
     kernel: Any  # the kernel given, with step size and preconditioner set
     state: SamplerState  # for `resume` with that kernel
-    bias: float  # what is stated of it; NaN if it cannot be told
-    at_most: bool  # whether it is that or less, as it has not been seen to reach it
+    bias: float  # the bias asked for; NaN if it cannot be told
+    at_most: bool  # whether the bias is that or less, as it was not seen to reach it
     tried: tuple[tuple[float, float, float], ...]  # step sizes, largest biases, standard errors
     problems: tuple[str, ...]
     reference: WarmUp  # the warm-up of the kernel without bias that it was compared with
@@ -90,44 +90,45 @@ def warm_up_within(
 ) -> WithinBias:
     """Find a step size with a given bias for a kernel that accepts every step, on any energy.
 
-    Such a kernel samples another law than exp(-E/T), by how much depends on its step size. The bias
-    is meant as
+    Such a kernel samples a law other than exp(-E/T). How far off this law is depends on the step
+    size. The bias is defined as
 
         max_u  | E_η[u(x)²] / E[u(x)²] - 1 |
 
     over the directions u, centred at the mean, that make the law round: all coordinates of the
-    position after whitening, for up to 100 elements; beyond, the coordinates themselves.
+    position after whitening, for up to 100 elements; beyond that, the coordinates themselves.
 
-    **Warm up** `mala`, which has no bias, until its chains have settled (see `warm_up`); its
+    **Warm up** `mala`, which has no bias, until its chains have settled (see `warm_up`). Its
     preconditioner becomes the kernel's own, or its inverse mass.
 
-    **Measure** the bias, against chains of `mala`, at a step size at which it is about 0.1 (or
-    `bias`, if that is more) and so is soon seen, and at half of it.
+    **Measure** the bias against chains of `mala`, at a step size where it is about 0.1 (or `bias`,
+    if that is larger), so that it is soon seen, and at half of that step size.
 
-    **Scale.** The two say with which power of η it falls, η or η², and that gives the step size.
-    Where the bias follows neither power, or does not show while chains are stable, it is said that
-    it cannot be told.
+    **Scale.** The two measurements show with which power of η the bias falls, η or η², and this
+    gives the step size. If the bias follows neither power, or is not clear, a warning says that it
+    cannot be told. If it is seen to stay below `bias` at a step size that was tried, that step size
+    is returned, and `at_most` is True.
 
     Args:
         key: a typed Threefry key.
         energy, init, num_chains: as in `warm_up`. Errors come from the spread between chains: use
-            100 chains or more, and at least 16.
-        kernel: one with a step size and a temperature that accepts every step: `ula`, `tamed_ula`
-            (with precondition=None), `leimkuhler_matthews`, `underdamped`, `quicsort`, your own.
-            Its friction is kept.
+            100 chains or more; at least 16 are required.
+        kernel: one that accepts every step, and has a step size and a temperature: `ula`,
+            `tamed_ula` (with precondition=None), `leimkuhler_matthews`, `underdamped`, `quicsort`,
+            or your own. Its friction is kept.
         bias: δ in (0, 1); 0.01 for one percent.
-        num_steps: the most steps of the warm-up, and of each step size that is tried.
+        num_steps: the most steps for the warm-up, and for each step size that is tried.
         precondition: as in `warm_up`; None to keep the kernel's own.
 
     Returns:
-        A `WithinBias`. Print it. Where its `bias` is NaN its step size is a cautious guess.
+        A `WithinBias`. Print it. If its `bias` is NaN, its step size is a cautious guess.
 
     Raises:
         TypeError: a kernel without a step size or a temperature; one that accepts or rejects, and
             so has no bias; one with walls or with gradients from an estimator, which `mala` does
             not have; `microcanonical`, for which `warm_up` has `energy_variance`.
-        ValueError: numbers out of range, fewer than 16 chains; otherwise as `warm_up`.
-        WarmUpWarning: the bias cannot be told, and why; and as `warm_up`.
+        ValueError: numbers out of range, fewer than 16 chains; otherwise as for `warm_up`.
+        WarmUpWarning: the bias cannot be told, and why; also as for `warm_up`.
 
     Example:
         >>> import jax, jax.numpy as jnp, jlangevin as jl
@@ -177,7 +178,7 @@ def _check_has_bias(kernel: Any, precondition: Form | None) -> None:
         raise TypeError(f"kernel: {name} is warmed up by warm_up, to a given energy_variance")
     if traits.walled or traits.estimates:
         has = "walls" if traits.walled else "gradients from an estimator"
-        raise TypeError(f"kernel: {name} has {has}, and the mala that it is compared with has not")
+        raise TypeError(f"kernel: {name} has {has}, and mala, which it is compared with, does not")
     check_step_size(kernel, precondition)
     if not traits.has_temperature:
         raise TypeError(f"kernel: {name} has no temperature, so mala does not know its target")
@@ -208,7 +209,7 @@ class _Measurement(NamedTuple):
 
     @property
     def bound(self) -> float:
-        """What it is at most."""
+        """The largest bias that is likely in any direction."""
         return float(np.max(np.abs(self.biases) + _BOUND * self.errors))
 
 
@@ -218,11 +219,11 @@ class _Chains:
     def __init__(self, energy: Energy, kernel: Any, state: SamplerState, num_steps: int) -> None:
         self.energy, self.kernel, self.state = energy, kernel, state
         self.num_steps = num_steps  # of a piece
-        self.seen = 0  # steps that are measured
-        self.summary: Any = None  # of the reducers, over all of these
+        self.seen = 0  # measured steps
+        self.summary: Any = None  # of the reducers, over all measured steps
 
     def go(self, num_steps: int, reducers: Any = None) -> bool:
-        """Run on; whether all chains are finite."""
+        """Run on, and return whether all chains are finite."""
         with quiet(), warnings.catch_warnings():
             warnings.simplefilter("ignore", DivergenceWarning)
             run = resume(
@@ -252,7 +253,7 @@ class _Chains:
 
 
 class _BiasSearch:
-    """The step sizes that are tried, and the chains without bias that they are compared with."""
+    """The step sizes that are tried, and the unbiased chains with which they are compared."""
 
     def __init__(
         self,
@@ -317,8 +318,8 @@ class _BiasSearch:
         return self._given(self._scaled(first, half, problems), problems)
 
     def _scaled(self, first: _Measurement, half: _Measurement | None, problems: list[str]) -> float:
-        """The step size with the bias wanted; a cautious one, and a problem more, if it cannot be
-        told."""
+        """The step size that has the bias wanted. If it cannot be told, a cautious one, and the
+        reason is added to the problems."""
         cautious = first.step_size * min(self.bias / first.bound, 1)
         if half is None or not (first.is_clear and half.is_clear):
             unclear = first if half is None or not first.is_clear else half
@@ -335,13 +336,13 @@ class _BiasSearch:
         if abs(power - order) > _OFF + slack:
             problems.append(
                 f"it is {first.biases[half.worst]:+.2g} at a step size of {first.step_size:.3g} "
-                f"and {half.biases[half.worst]:+.2g} at half of it, and follows no power"
+                f"and {half.biases[half.worst]:+.2g} at half of it, which follows neither η nor η²"
             )
             return cautious
         return half.step_size * (self.bias / half.size) ** (1 / order)
 
     def _look_at_reference(self) -> None:
-        """The directions, and the squares along them, as exactly as is enough."""
+        """Find the directions, and measure the squares along them as exactly as needed."""
         looks: list[Array] = []
         for _ in range(_LOOKS):
             self.exact.go(max(self.exact.num_steps // _LOOKS, 1))
@@ -374,7 +375,7 @@ class _BiasSearch:
                 return trial
 
     def _begun(self, step_size: float) -> _Chains:
-        """Chains with this step size, from where those without bias are now."""
+        """Chains with this step size, from where the unbiased chains are now."""
         kernel = dataclasses.replace(self.kernel, step_size=number(step_size))
         key = jax.random.fold_in(self.key, len(self.trials))
         there: PyTree = self.exact.state.kernel.position
@@ -409,7 +410,7 @@ def _directions(rows: Array) -> tuple[Array, Array]:
 
 
 def _squares_along(mean: Array, matrix: Array, like: PyTree) -> Callable[[Any], jax.Array]:
-    """Of a kernel's state: the squares of its position along all directions, (direction,)."""
+    """A function of a kernel's state: its squares along all directions, (direction,)."""
     dtype = trees.float_dtype(like)
     centre, to_round = jnp.asarray(mean, dtype), jnp.asarray(matrix, dtype)
 

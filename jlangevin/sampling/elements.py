@@ -1,9 +1,9 @@
-"""Arrays by their elements, and these in memory.
+"""Arrays as single elements in registers, and as words in memory.
 
 In registers each element of a chain's array is a vector of its own over a tile of chains. In memory
 the leaves of several dtypes are one array of words: a row for each element, a column for each
-chain. A kernel loads it at once and stores it at once, as its compiler takes long over each access
-to memory: a time that grows with the square of the kernel's length.
+chain. A kernel loads it at once and stores it at once, because its compiler takes long over each
+access to memory: the time grows with the square of the kernel's length.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from jax import lax
 __all__ = ["Elements", "Rows", "known", "narrow", "placed", "spread", "wide"]
 
 Elements = np.ndarray[Any, np.dtype[np.object_]]
-"""An array as an array of its elements: what is known is a NumPy scalar, the rest is traced."""
+"""An array as an array of its elements: known elements are NumPy scalars, the others are traced."""
 
 
 def placed(values: Sequence[Any], shape: tuple[int, ...]) -> Elements:
     """Elements in row-major order."""
     found = np.empty(len(values), object)
-    for number, value in enumerate(values):  # at once, NumPy would look into the values
+    for number, value in enumerate(values):  # NumPy would look into values assigned all at once
         found[number] = value
     return found.reshape(shape)
 
@@ -38,8 +38,8 @@ def known(array: Any) -> Elements:
 
 
 def spread(x: Any, shape: tuple[int, ...]) -> Any:
-    """An element for all chains, if the others of an operation are."""
-    if isinstance(x, np.bool_):  # of which a constant cannot be made on a card
+    """An element broadcast to `shape`, that of an operation's other operands."""
+    if isinstance(x, np.bool_):  # a card has no constants of this dtype
         x = lax.eq(np.int32(x), np.int32(1))
     return x if x.shape == shape else lax.broadcast(x, shape)
 
@@ -48,7 +48,7 @@ _WORDS = {4: jnp.int32, 8: jnp.int64}
 
 
 def wide(leaf: Any) -> jax.Array:
-    """An array in a dtype of words, which has all values of the other."""
+    """An array in a dtype as wide as a word, which can hold all its values."""
     leaf = jnp.asarray(leaf)
     if leaf.dtype.itemsize in _WORDS:
         return leaf
@@ -56,14 +56,14 @@ def wide(leaf: Any) -> jax.Array:
 
 
 def narrow(x: Any, dtype: Any) -> Any:
-    """A number from `wide` in its own dtype."""
+    """A number from `wide`, back in its own dtype."""
     if dtype == jnp.bool_:
         return x != 0
     return x if x.dtype == dtype else x.astype(dtype)
 
 
 class Rows(NamedTuple):
-    """See above; one array for each size of words."""
+    """Leaves as words in memory (see above); one array for each size of words."""
 
     leaves: list[jax.ShapeDtypeStruct]  # their last axis counts chains
     words: list[jax.Array]
@@ -80,7 +80,7 @@ class Rows(NamedTuple):
         return cls(shapes, [_filled(jnp.concatenate(rows), tile) for rows in made.values()], tile)
 
     def numbered(self) -> Iterator[tuple[jax.ShapeDtypeStruct, int, list[int]]]:
-        """Each leaf, with the number of its array and those of its rows there."""
+        """Each leaf, with the number of its array and the numbers of its rows there."""
         sizes: list[int] = []
         used: list[int] = []
         for leaf in self.leaves:
@@ -94,12 +94,12 @@ class Rows(NamedTuple):
             used[at] += rows
 
     def elements(self, blocks: Sequence[jax.Array]) -> list[Elements]:
-        """Those of each leaf for a tile of chains, of which one has an axis of length 1."""
+        """The elements of each leaf, for a tile of chains. The leaf's last axis becomes 1."""
         found = []
         for leaf, at, rows in self.numbered():
             block, dtype = blocks[at], wide(jnp.zeros((), leaf.dtype)).dtype
             number = lax.broadcasted_iota(jnp.int32, block.shape, 0)
-            # In registers there is no other way to a row than a sum in which all else is 0.
+            # In registers the only way to get a row is a sum in which all other rows are 0.
             words = [
                 jnp.sum(jnp.where(number == row, block, 0), axis=0, dtype=block.dtype)
                 for row in rows
@@ -109,7 +109,7 @@ class Rows(NamedTuple):
         return found
 
     def blocks(self, arrays: Sequence[Elements]) -> list[jax.Array]:
-        """The words of a tile of chains."""
+        """The words of a tile of chains, from the elements of all leaves."""
         found = [jnp.zeros((len(x), self.tile), x.dtype) for x in self.words]
         for (_, at, rows), x in zip(self.numbered(), arrays, strict=True):
             number = lax.broadcasted_iota(jnp.int32, found[at].shape, 0)
@@ -119,7 +119,7 @@ class Rows(NamedTuple):
         return found
 
     def unpacked(self, words: Sequence[jax.Array]) -> list[jax.Array]:
-        """The leaves."""
+        """The leaves, from the words of all chains."""
         found = []
         for leaf, at, rows in self.numbered():
             dtype = wide(jnp.zeros((), leaf.dtype)).dtype
@@ -130,10 +130,10 @@ class Rows(NamedTuple):
 
 
 def _filled(words: jax.Array, tile: int) -> jax.Array:
-    """With a power of two of rows, and with the last chain repeated until its tile is full.
+    """Words with rows up to a power of two, and with the last chain repeated to fill its tile.
 
-    One more column makes the length odd. The rows are then not aligned, so that compilers give no
-    thread several chains of a row, for which other threads would repeat all work.
+    One more column makes the length odd. The rows are then not aligned. If they were, compilers
+    could give a thread several chains of a row, and other threads would repeat all its work.
     """
     rows, num_chains = words.shape
     columns = -(-num_chains // tile) * tile + 1

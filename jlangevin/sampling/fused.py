@@ -1,8 +1,8 @@
 """All steps of a run as one kernel on a card, with the chains' states in registers.
 
 The steps and the noise are those of `Paired`, traced for a single chain and taken apart into
-elements (`unrolled`). Each instance of a Pallas kernel runs them for a tile of chains. Between the
-first step and the last nothing goes through the card's memory.
+elements (`unrolled`). Each instance of a Pallas kernel runs them for a tile of chains. Nothing goes
+through the card's memory between the first step and the last.
 """
 
 from __future__ import annotations
@@ -35,23 +35,23 @@ from jlangevin.sampling.unrolled import Unrolled
 
 __all__ = ["CHOSEN_BY_ITSELF", "Fused", "FusedSpec", "refusal"]
 
-# Whether runs on a card that can be a fused kernel are one unless they refuse it. Not before the
-# table of `benchmarks/throughput.py --accelerator` and the tests have been seen on a card.
+# Whether a run on a card becomes a fused kernel by itself if it can. Leave this off until the tests
+# and the table of `benchmarks/throughput.py --accelerator` have been seen on a card.
 CHOSEN_BY_ITSELF = False
 
 _KERNELS = (LeimkuhlerMatthews, MALA, MALT, TamedULA, ULA, Underdamped)
 
 # Not tuned, as no card has run it.
-_TILE = 128  # chains of an instance, one a thread
+_TILE = 128  # chains in an instance, one for each thread
 _MOST_OPERATIONS = 8_000  # on elements, in two steps; the time to compile grows with the square
 
 
 class FusedSpec(NamedTuple):
-    """The static part of a plan: where its first and last steps are in their pairs."""
+    """The static part of a plan: the places of its first and last steps in their pairs."""
 
     odd: bool  # the first step is the second of a pair
     rest: bool  # the last step is the first of a pair
-    interpreted: bool  # by JAX's own operations, on any device
+    interpreted: bool  # whether it runs by JAX's own operations, on any device
 
     @classmethod
     def of(cls, plan: Plan, parity: int) -> FusedSpec:
@@ -65,7 +65,7 @@ class FusedSpec(NamedTuple):
 
 
 def refusal(state: SamplerState, setup: Setup, plan: Plan, device: jax.Device) -> str | None:
-    """Why a run cannot be a fused kernel, as far as it is known before it is traced."""
+    """Why a run cannot be a fused kernel, as far as is known before it is traced; else None."""
     if setup.observe.whole is not None or jax.tree.leaves(state.reducers):
         return "it keeps only the last states; pass observe=None and no reducers"
     kernel = setup.kernel.whole
@@ -86,12 +86,12 @@ def refusal(state: SamplerState, setup: Setup, plan: Plan, device: jax.Device) -
 
 
 class Given(NamedTuple):
-    """What steps depend on, by how it is laid out."""
+    """The inputs of steps, by their layout."""
 
     shared: PyTree  # the same for all chains
-    own: PyTree  # each chain's, which stays as it is; chains last, as in what follows
+    own: PyTree  # each chain's own, which does not change; its last axis counts chains
     step: Any
-    moving: PyTree  # each chain's, which the steps change
+    moving: PyTree  # each chain's own, which the steps change; its last axis counts chains
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Fused(Paired):
     def run(
         cls, state: SamplerState, setup: Setup, step_range: StepRange, *, how: Any, careful: bool
     ) -> tuple[PyTree, SamplerState, Health]:
-        """No draws, the state afterwards, and how the chains ended."""
+        """No draws, the state afterwards, and the health of the chains."""
         steps, carry = cls.begin(state, setup, step_range, thin=1, careful=careful, remat=False)
         assert not steps.records
         return None, *steps.end(steps.fused(carry, how))
@@ -111,7 +111,7 @@ class Fused(Paired):
         """The carry after all steps."""
         tally, nothing = carry.tally, Parted.of(None)
         setup = self.setup._replace(rows=nothing, reducers=nothing, observe=nothing)
-        # What counts the steps of the whole run has its final value already.
+        # The counts of the whole run have their final values already.
         known: Any = {"num_steps": None, "num_draws": None}
         moving = carry.kernel, tally._replace(**known)
         given = Given((setup, self.step_range), (self.rows, self.streams), carry.step, moving)
@@ -127,7 +127,7 @@ class Fused(Paired):
         return Carry(ends, kernel, moved, carry.reducers)
 
     def traced(self, advance: Callable[[Any, Carry], Carry], given: Given) -> _Part:
-        """The program of what is given for a single chain, which returns what has moved."""
+        """The program of `advance` for a single chain; it returns the parts that move."""
 
         def moved(given: Given) -> PyTree:
             (setup, step_range), (rows, streams), step, (kernel, tally) = given
@@ -146,7 +146,7 @@ class Fused(Paired):
 
 
 class _Part(NamedTuple):
-    """A program for one chain, and what it needs first: values that all chains and steps share."""
+    """A program for one chain, and its first operands: values that all chains and steps share."""
 
     program: Any
     values: list[jax.Array]
@@ -165,9 +165,9 @@ class _Parts(NamedTuple):
 
 
 def _parted(made: Any, shared: list[Any]) -> _Part:
-    """A program whose first operands are `shared`, without what depends on nothing else.
+    """A program whose first operands are `shared`, without operations that need only these.
 
-    That is done once, before the kernel, and not by each chain in each step.
+    Those are done once, before the kernel, and not by each chain in each step.
     """
     jaxpr = made.jaxpr
     given, constants = jaxpr.invars[: len(shared)], {*jaxpr.constvars}
@@ -176,7 +176,7 @@ def _parted(made: Any, shared: list[Any]) -> _Part:
     within: list[Any] = []
     for equation in jaxpr.eqns:
         inputs = {x for x in equation.invars if not isinstance(x, Literal)}
-        # Constants alone stay where they are, as an index has to be known there.
+        # Operations on constants alone stay inside: there an index among them is known.
         is_ready = bool(inputs & ready) and inputs <= ready | constants
         (before if is_ready else within).append(equation)
         ready.update(equation.outvars if is_ready else ())
@@ -191,7 +191,7 @@ def _parted(made: Any, shared: list[Any]) -> _Part:
 
 
 def _call(parts: _Parts, given: Given, pairs: jax.Array, *, interpret: bool) -> PyTree:
-    """What has moved, from a kernel for all chains."""
+    """The parts that move, after a kernel for all chains."""
     # Imported here, as it takes long and no other run needs it.
     from jax.experimental import pallas as pl
     from jax.experimental.pallas import triton
@@ -241,7 +241,7 @@ def _run(
     step: Any,
     moving: list[Elements],
 ) -> list[Elements]:
-    """What has moved, for a tile of chains."""
+    """The parts that move, after all steps of a tile of chains."""
 
     def advance(number: int, step: Any, moving: list[Elements]) -> list[Elements]:
         part = parts[number]
@@ -266,7 +266,7 @@ def _flat(arrays: Iterable[Elements]) -> list[Any]:
 
 
 def _like(arrays: Iterable[Elements], flat: Sequence[Any]) -> list[Elements]:
-    """Elements as they are in `arrays`."""
+    """A flat sequence of elements in the shapes of `arrays`."""
     rest = iter(flat)
     return [placed([next(rest) for _ in range(x.size)], x.shape) for x in arrays]
 

@@ -1,9 +1,10 @@
 """A program on small arrays as arithmetic on their elements, as a fused kernel needs it.
 
 A compiler of such kernels keeps whole vectors over chains in registers, and can neither cut out a
-part of one nor multiply small matrices. So each element of an array is a vector over chains of its
-own. What only moves elements is done while the program is made; sums, products and loops of known
-length are written out. What is left is elementwise, in the order that the program has it.
+part of one nor multiply small matrices. So each element of an array becomes a vector of its own,
+over chains. Operations that only move elements are done while the program is made; sums, products
+and loops of known length are written out. The operations that are left are elementwise, in the
+program's order.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ _MOVED = """
     rev scatter slice split squeeze stack transpose unstack
 """
 _ELEMENTWISE, _MOVES = frozenset(_EACH.split()), frozenset(_MOVED.split())
-# Which of their operands have elements to be moved, if not all; the others say where.
+# Which operands have elements to be moved, if not all have; the other operands say where to.
 _DATA = {"dynamic_slice": [0], "dynamic_update_slice": [0, 1], "gather": [0], "scatter": [0, 2]}
 _SAME = {"copy", "device_put", "optimization_barrier", "stop_gradient"}
 _CALLS = {"jit", "pjit", "closed_call", "core_call", "checkpoint", "remat2", "custom_jvp_call"}
@@ -70,7 +71,7 @@ _FOLDS: dict[str, tuple[Any, Any]] = {
 
 
 class Unrolled:
-    """Runs programs on elements, of `most` operations altogether."""
+    """Runs programs on elements, with at most `most` operations in all."""
 
     def __init__(self, most: int) -> None:
         self.most = self.left = most
@@ -124,7 +125,7 @@ class Unrolled:
         return placed([function(*given) for given in zip(*flat, strict=True)], shape)
 
     def apply(self, primitive: Any, *given: Any, **params: Any) -> Any:
-        """An operation on elements, at once if they are known."""
+        """An operation on elements; if all of them are known, it is done now."""
         if all(isinstance(x, np.generic) for x in given):
             with jax.ensure_compile_time_eval():
                 return np.asarray(primitive.bind(*given, **params))[()]
@@ -137,13 +138,13 @@ class Unrolled:
         return primitive.bind(*(spread(x, shape) for x in given), **params)
 
     def extreme(self, primitive: Any, a: Any, b: Any) -> Any:
-        """The maximum or minimum of floats, NaN if one is: that of a card would be the other."""
+        """The maximum or minimum of floats, NaN if either is NaN: a card would return the other."""
         beyond = lax.ge_p if primitive is lax.max_p else lax.le_p
         first = self.apply(lax.or_p, self.apply(beyond, a, b), self.apply(lax.ne_p, a, a))
         return self.apply(lax.select_n_p, first, b, a)
 
     def moved(self, equation: Any, operands: list[Elements]) -> list[Elements]:
-        """What an operation does that only moves elements, by what it does to their numbers."""
+        """The result of an operation that only moves elements, found by moving their numbers."""
         primitive, params = equation.primitive, _without_update(equation.params)
         data, given, begin = [], [], 0
         for position, x in enumerate(operands):
@@ -163,7 +164,7 @@ class Unrolled:
         return [every[place.reshape(-1)].reshape(place.shape) for place in places]
 
     def index(self, x: Elements) -> Any:
-        """An array of what has to be known."""
+        """An array whose elements have to be known."""
         if not all(isinstance(element, np.generic) for element in x.flat):
             raise NotInRegistersError("an index that depends on the chain or on a parameter")
         return np.array(x.tolist(), x.flat[0].dtype if x.size else np.int32).reshape(x.shape)
@@ -235,7 +236,7 @@ class Unrolled:
     _imag = _real
 
     def _platform_index(self, equation: Any, operands: list[Elements]) -> list[Elements]:
-        """That of a card, also where the kernel is interpreted."""
+        """The platform of a card, also if the kernel is interpreted."""
         platforms = equation.params["platforms"]
         number = next(k for k, named in enumerate(platforms) if named is None or "cuda" in named)
         return [known(np.int32(number))]
@@ -287,7 +288,7 @@ class Unrolled:
             carry = self.run(params["body_jaxpr"], [*operands[begin:carried], *carry])
 
     def _scatter_add(self, equation: Any, operands: list[Elements]) -> list[Elements]:
-        """Each update by where a one in its place would be added."""
+        """Each update is added where a 1 in its place would be added."""
         x, index, updates = operands
         index = self.index(index)
         found = x.reshape(-1).copy()
@@ -302,6 +303,6 @@ class Unrolled:
 
 
 def _without_update(params: dict[str, Any]) -> dict[str, Any]:
-    """Those of a scatter for integers."""
+    """The parameters of a scatter, for integers."""
     none = {"update_jaxpr": None, "update_consts": ()}
     return params | {name: none[name] for name in none if name in params}

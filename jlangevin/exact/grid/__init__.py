@@ -1,4 +1,4 @@
-"""Laws of chains in one dimension and in the plane, on a grid, and products of such: see
+"""Laws of chains in one dimension and in the plane, on a grid, and products of such laws: see
 `exact.grid_law`."""
 
 from jlangevin.exact.grid.answers import grid_law, grid_stationary

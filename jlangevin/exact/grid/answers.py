@@ -1,4 +1,4 @@
-"""The laws of a chain that a user asks for, on a grid that is chosen."""
+"""The laws of a chain that users ask for. The grid is chosen here."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ __all__ = [
 
 _LEAVES = 1e-4  # a share of chains that leave, above which a law is refused
 NEGLIGIBLE_A_STEP = 1e-6  # likewise of a stationary law, in one step
-_GROSS = 1e-3  # above which no more than a rough law is needed, to say so
+_GROSS = 1e-3  # a share that leaves, above which a rough law is enough to say so
 _WIDENINGS = 24
-_ENOUGH = 1e-5  # of the tolerance: what may leave
+_ENOUGH = 1e-5  # of the tolerance: the share that may leave
 
 
 def grid_law(
@@ -56,44 +56,45 @@ def grid_law(
 
         (K g)(x) = ∫ φ(ξ) [a(x, ξ) g(y(x, ξ)) + (1 - a(x, ξ)) g(x)] dξ,    E g(X_N) = p_0 K^N g
 
-    with the proposal y and the acceptance rate a of the kernel's own step; nothing about a kernel
-    is known here but its code. In one dimension the integral is Nyström's on Gauss-Legendre panels,
-    cut where a reaches 1 and where the chain needs it.
+    with the proposal y and the acceptance rate a of the kernel's own step; nothing is known about a
+    kernel but its code. In one dimension the integral is computed by Nyström's method on
+    Gauss-Legendre panels, which are cut where a reaches 1 and wherever the chain needs it.
 
-    A position of one element may come with a velocity or another normal that is carried: then x
-    above is both, and the law is found on a lattice in the plane, with g a sum of sinc functions.
-    For positions of two elements the lattice is Nyström's, too.
+    A kernel may carry a velocity or another normal beside a position of one element. Then x above
+    is both numbers, and the law is found on a lattice in the plane, with g a sum of sinc functions.
+    For positions of two elements Nyström's method is used on the lattice as well.
 
     Args:
-        kernel: for positions of one element, one whose state is its position and whose step is
-            affine in its normals, piece by piece: `ula`, `tamed_ula`, `mala`, `barker`,
-            `projected`, `reflected`, `reflected_mala`, `gradient_noise` around one that accepts,
-            your own. Or one that starts with a normal, accepts every step, and is a smooth function
-            of at most two normals: `underdamped` (not UBU), `leimkuhler_matthews`, your own. For
-            positions of two elements: `ula`, `tamed_ula`, `mala`, your own, without walls. No
-            schedules.
+        kernel: for positions of one element, either a kernel whose state is only its position, and
+            whose step is affine in its normals, piece by piece: `ula`, `tamed_ula`, `mala`,
+            `barker`, `projected`, `reflected`, `reflected_mala`, `gradient_noise` around a kernel
+            that accepts, or your own. Or a kernel that starts with one normal, accepts every step,
+            and steps by a smooth function of at most two normals: `underdamped` (not UBU),
+            `leimkuhler_matthews`, or your own. For positions of two elements: `ula`, `tamed_ula`,
+            `mala`, or your own, without walls. Schedules are refused.
         energy: any energy or score.
-        start: the law of the first position: a `Gaussian`, of no variance for a point, or a law
+        start: the law of the first position: a `Gaussian` (with variance 0 for a point), or a law
             that `grid_law` or `grid_target` gave.
-        num_steps: N ≥ 0; in the plane N ≥ 1. In one dimension, above some thousands the matrix is
-            squared, O(log N); in the plane steps are made until the law stays as it is.
-        tolerance: of the law's `error`; for positions in float64 1e-8 in one dimension, 1e-6 in the
-            plane, and 1e-4 there for kernels that reject; 1e-4 in float32, for which steps are no
-            better.
-        within: the interval (low, high) to look at, outside which chains count as having left; for
-            two elements an interval for each. Else it is widened until what leaves is below 1e-5
-            (in the plane 1e-3) of `tolerance`, or does not shrink.
-        full: whether the law is to be that of a position and the normal that is carried with it.
+        num_steps: N ≥ 0; in the plane N ≥ 1. In one dimension the matrix is squared instead beyond
+            a few thousand steps, which takes O(log N). In the plane steps are made until the law no
+            longer changes.
+        tolerance: the largest `error` of the law allowed. For positions in float64 the default is
+            1e-8 in one dimension, 1e-6 in the plane, and 1e-4 there for kernels that reject. In
+            float32 it is 1e-4, as steps in float32 are no more precise than that.
+        within: the interval (low, high) to look at, for two elements an interval for each; chains
+            outside of it count as having left. By default it is widened until the share that leaves
+            is below 1e-5 (in the plane 1e-3) of `tolerance`, or no longer shrinks.
+        full: whether to return the law of the position and the carried normal together.
 
     Returns:
-        A `GridLaw`, of the chains that have not left; of the position alone where a normal is
+        The law of the chains that have not left: a `GridLaw`, of the position alone if a normal is
         carried. For positions of two elements, or if `full`, a `PlaneLaw`.
 
     Raises:
         NoGridLawError: the position has more than two elements; the kernel is not one of those
             above; the tolerance cannot be reached, or not with less than 2 GiB of memory.
-        UnstableStepError: more than 1e-4 of the chains leave whatever the interval, and none is
-            given.
+        UnstableStepError: no interval is given, and more than 1e-4 of the chains leave every
+            interval.
         TypeError, ValueError: arguments that do not fit.
 
     References: Nyström (1930); Roberts and Tweedie (1996).
@@ -204,9 +205,9 @@ def widened(
     region: Region,
     tolerance: float,
 ) -> tuple[Region, Solution]:
-    """Until little leaves, or a region twice as wide has not halved what does.
+    """Widen the region until little leaves it, or doubling its width no longer halves what leaves.
 
-    What is returned where that is gross is rough, and for an earlier region."""
+    If a large share leaves, the result is rough, and belongs to an earlier region."""
     enough = max(_ENOUGH * tolerance, 1e-13)
     best, found = region, rough(region)
     if leaving(found) < _GROSS:
@@ -232,7 +233,7 @@ def widened(
 def settle(
     steps: StepFunction, center: float, tolerance: float, within: Any
 ) -> tuple[Region, Solution]:
-    """The law that a step keeps, and the region that it is in, or a refusal."""
+    """The law that a step keeps, and its region; raises if there is none."""
     walls = walls_of(steps, center)
     region = given_region(within, walls)
 
@@ -256,10 +257,10 @@ def settle(
     if rate > NEGLIGIBLE_A_STEP:
         raise NoStationaryLawError(
             f"energy: of the chains between {region.low:.4g} and {region.high:.4g} a share of "
-            f"{rate:.2g} leaves in every step, and one twice as wide is left as well: this chain "
-            "has no stationary law. Either exp(-E) has no finite integral, or the step is unstable "
-            "far out; exact.grid_law gives the law after a number of steps, and `within` that "
-            "which is kept in an interval"
+            f"{rate:.2g} leaves in every step, and chains leave an interval twice as wide as well: "
+            "this chain has no stationary law. Either exp(-E) has no finite integral, or the step "
+            "is unstable far out; exact.grid_law gives the law after a number of steps, and with "
+            "`within` you get the law that is kept in an interval"
         )
     return region, found
 
@@ -275,27 +276,27 @@ def grid_stationary(
 ) -> Any:
     """The law that a chain tends to, on any energy: p K = p, see `grid_law`.
 
-    A chain of `ula` on an energy steeper than a quadratic has none in the strict sense: from far
-    enough out it explodes, and sooner or later it gets there. What is given is the law that chains
-    keep while they are within the grid, p K = (1 - left) p, and `GridLaw.left` says what share of
-    them leaves in one step.
+    A chain of `ula` on an energy steeper than a quadratic has no stationary law in the strict
+    sense: it explodes from far enough out, and sooner or later gets there. The result is the law
+    that chains keep while they are within the grid, p K = (1 - left) p; `GridLaw.left` is the share
+    that leaves in one step.
 
     Args:
         kernel, energy, tolerance: as for `grid_law`.
-        position: one position, with its structure, shapes and dtypes; around it modes are looked
-            for, within 10⁶ times what one step spreads over.
-        within: the interval (low, high) to look at; for two elements an interval for each. Else it
-            is where E is low, widened until what leaves in a step is below 1e-5 (in the plane
-            1e-3) of `tolerance`, or does not shrink.
+        position: one position, with its structure, shapes and dtypes. Modes are sought around it,
+            within 10⁶ times the spread of one step.
+        within: the interval (low, high) to look at, for two elements an interval for each. By
+            default it begins as the interval where E is low, and is widened until the share that
+            leaves in a step is below 1e-5 (in the plane 1e-3) of `tolerance`, or no longer shrinks.
         full: as for `grid_law`.
 
     Returns:
-        A `GridLaw` or a `PlaneLaw`, as `grid_law`.
+        A `GridLaw` or a `PlaneLaw`, as for `grid_law`.
 
     Raises:
-        NoGridLawError, TypeError, ValueError: as `grid_law`.
-        NoStationaryLawError: more than 1e-6 of the chains leave in every step, and no interval is
-            given.
+        NoGridLawError, TypeError, ValueError: as for `grid_law`.
+        NoStationaryLawError: no interval is given, and more than 1e-6 of the chains leave in every
+            step.
 
     References: Nyström (1930); Roberts and Tweedie (1996).
 

@@ -1,4 +1,4 @@
-"""What the questions share: a start, a tolerance, an interval and a position, checked."""
+"""The arguments of all questions, checked: a start, a tolerance, an interval, a position."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Start(NamedTuple):
 
     @property
     def points(self) -> Floats:
-        """Where it has atoms."""
+        """The positions of its atoms."""
         if isinstance(self.law, GridLaw):
             return np.asarray(self.law.atoms, np.float64)
         return np.zeros(0) if self.deviation > 0 else np.full(1, self.mean)
@@ -56,11 +56,11 @@ class Start(NamedTuple):
 
     @property
     def jumps(self) -> Floats:
-        """Where its density may jump, as that of a law on a grid may at the ends."""
+        """Where its density may jump: a law on a grid may jump at its ends."""
         return np.array(self.ends if isinstance(self.law, GridLaw) else ())
 
     def on(self, made: Operator) -> Floats:
-        """As weights of an operator's states."""
+        """The law as weights of an operator's states."""
         measure = np.zeros(len(made.states))
         n = len(made.panels.nodes)
         if isinstance(self.law, GridLaw):
@@ -93,7 +93,7 @@ def default_tolerance(dtype: Any, tolerance: Any) -> float:
 
 
 def given_region(within: Any, walls: tuple[float, float]) -> Region | None:
-    """The region that is asked for, if one is."""
+    """The region of the caller's `within`, or None."""
     if within is None:
         return None
     low, high = as_interval("within", within)

@@ -37,8 +37,8 @@ __all__ = [
 ]
 
 _FARTHER = (1.0, 1.3, 1.7, 2.2, 3.0)  # times the grid, where rejections are looked at
-OUTSIDE = (1e-6, 1e-8, 1e-10)  # the mass of what is left out
-MOVES_BY = 1e-3  # of itself: a number that changes by less holds for all of them
+OUTSIDE = (1e-6, 1e-8, 1e-10)  # masses that are left out
+MOVES_BY = 1e-3  # relative: a number that changes by less than this holds for all of these masses
 
 
 def grid_relaxation_time(
@@ -49,21 +49,21 @@ def grid_relaxation_time(
     tolerance: Any = None,
     within: Any = None,
 ) -> float:
-    """The steps in which what is slowest to be forgotten shrinks by e.
+    """The relaxation time of a chain: the steps in which its slowest mode decays by a factor e.
 
         -1 / log |λ₂|
 
-    with λ₂ the second largest eigenvalue of the step, by size; 1 - |λ₂| is its spectral gap.
+    with λ₂ the eigenvalue of the step that is second largest in size; 1 - |λ₂| is the spectral gap.
 
     Args:
         kernel, energy, position, tolerance, within: as for `grid_stationary`.
 
     Raises:
-        NoGridLawError: the chain has no spectral gap, as `mala` has none on energies steeper than
-            a quadratic (Roberts and Tweedie 1996): far out it rejects nearly everything, and stays
-            there for longer than any given time. What is seen of that is a position at which a
-            larger share than |λ₂| is rejected. And as `grid_stationary`.
-        NoStationaryLawError, TypeError, ValueError: as `grid_stationary`.
+        NoGridLawError: the chain has no spectral gap, like `mala` on energies steeper than a
+            quadratic (Roberts and Tweedie 1996): far out it rejects nearly everything, and stays
+            there for longer than any given time. The sign of this is a position at which a larger
+            share than |λ₂| of the proposals is rejected. Also as for `grid_stationary`.
+        NoStationaryLawError, TypeError, ValueError: as for `grid_stationary`.
 
     References: Nyström (1930); Roberts and Tweedie (1996).
 
@@ -96,25 +96,26 @@ def grid_autocorrelation_time(
     tolerance: Any = None,
     within: Any = None,
 ) -> float:
-    """The integrated autocorrelation time of a chain: steps for one draw's worth.
+    """The integrated autocorrelation time of a chain: the steps for one independent draw.
 
         τ = 1 + 2 Σ_k ρ_k = (2 ⟨f, h⟩ - ⟨f, f⟩) / ⟨f, f⟩,    (I - K) h = f - E f
 
     with ρ_k the autocorrelation of f(x) at lag k and ⟨·,·⟩ under the stationary law: n steps are
     worth n / τ independent draws for the mean of f.
 
-    Where a kernel has no spectral gap (see `grid_relaxation_time`) τ may be infinite in exact
-    arithmetic, for what happens where no chain ever gets. Then it is that of the chain that is kept
-    within the interval which holds all of the stationary law but 10⁻¹⁰, and it is given only if
-    intervals that leave out 10⁻⁶ and 10⁻⁸ have the same, to a thousandth.
+    If a kernel has no spectral gap (see `grid_relaxation_time`), τ may be infinite in exact
+    arithmetic, because of places that no chain ever reaches. Then τ is that of the chain kept
+    within the interval that holds all but 10⁻¹⁰ of the stationary law. It is returned only if the
+    intervals that leave out 10⁻⁶ and 10⁻⁸ give the same τ, to a thousandth.
 
     Args:
         kernel, energy, position, tolerance, within: as for `grid_stationary`.
-        function: f, of one position, a scalar; None for the position itself, of one element.
+        function: f, which takes one position and returns a scalar; None for the position itself, if
+            it has one element.
 
     Raises:
-        NoGridLawError: τ depends on how far out one looks; and as `grid_stationary`.
-        NoStationaryLawError, TypeError, ValueError: as `grid_stationary`.
+        NoGridLawError: τ depends on how far out one looks. Also as for `grid_stationary`.
+        NoStationaryLawError, TypeError, ValueError: as for `grid_stationary`.
 
     References: Nyström (1930); Roberts and Tweedie (1996).
 
@@ -148,7 +149,7 @@ def grid_autocorrelation_time(
 
 
 def values_of(function: Any, states: Floats, like: PyTree) -> Floats:
-    """A user's function of a position at all states, a scalar each; None for the position."""
+    """A user's scalar function of a position at all states; None for the position."""
     if function is None:
         return states
     values = values_at(function, states, like)
@@ -176,7 +177,7 @@ def settled_chain(
 
 
 def _second_eigenvalue(found: Solution) -> float:
-    """The second largest by size, of states that a chain leaves now and then."""
+    """The eigenvalue that is second largest in size, over the states that have mass."""
     made = found.operator
     held = found.measure > 1e-13 * found.measure.max()
     values = np.abs(scipy.linalg.eigvals(made.matrix[np.ix_(held, held)], check_finite=False))
@@ -184,7 +185,7 @@ def _second_eigenvalue(found: Solution) -> float:
 
 
 def has_gap(steps: StepFunction, region: Region, found: Solution) -> bool:
-    """Whether the chain leaves every place sooner than it forgets."""
+    """Whether the chain leaves every place faster than its slowest mode decays."""
     return most_rejected(steps, region)[0] < _second_eigenvalue(found) - 1e-3
 
 
@@ -221,12 +222,12 @@ class Excess(NamedTuple):
 
 
 def poisson(found: Solution, values: Floats, kept: Any) -> Excess:
-    """Of the chain on some of the states, to which one that rejects is kept by rejecting moves to
-    others; what leaves by an unadjusted step does not come back."""
+    """The solution for the chain on some of the states. If the kernel rejects, moves to other
+    states are rejected; what leaves by an unadjusted step does not come back."""
     made = found.operator
     leaves = np.ones(int(kept.sum()))
     if np.any(made.moving < 1):
-        # Not of states from which no step leads to the others: no chain is there.
+        # States from which no step leads to the others are left out: no chain is there.
         kept = kept & (made.accepted[:, kept].sum(axis=1) > 1e-12)
         leaves = made.accepted[np.ix_(kept, kept)].sum(axis=1)
     measure = found.measure[kept] / found.measure[kept].sum()

@@ -1,4 +1,4 @@
-"""One coordinate of a chain that moves each alone, as a chain in one dimension."""
+"""One coordinate of a chain whose coordinates move independently, as a chain in one dimension."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Coordinate(NamedTuple):
 
 @pytree_dataclass
 class Whole:
-    """A position, and the place of the one element of it that is varied."""
+    """A position, and the index of the element that varies."""
 
     position: Any
     place: Any  # int32, of the element in the raveled position
@@ -53,7 +53,7 @@ class Whole:
         return trees.ravel(tree)[self.place][None]
 
     def noise(self, wants: PyTree, made: PyTree) -> PyTree:
-        """Noise of the whole position, 0 but for the element."""
+        """Noise of the whole position, 0 except at the element."""
         quiet = Whole(trees.zeros(self.position), self.place)
         return jax.tree.map(
             lambda want, z: quiet.with_element(z) if want is Want.NORMAL else z, wants, made
@@ -118,7 +118,7 @@ class CoordinateKernel:
 
 
 def _first(kernel: Any, name: str, *otherwise: Any) -> Any:
-    """What the outermost layer that has an attribute has there."""
+    """The attribute of the outermost layer that has it."""
     for layer in layers(kernel):
         if hasattr(layer, name):
             return getattr(layer, name)
@@ -128,22 +128,23 @@ def _first(kernel: Any, name: str, *otherwise: Any) -> Any:
 
 
 def coordinate(kernel: Kernel, energy: Energy, position: PyTree, index: int) -> Coordinate:
-    """One coordinate of a chain that moves each of them alone, as a chain in one dimension.
+    """One coordinate of a chain whose coordinates move independently, as a chain in one dimension.
 
     With a separable energy, Σ_i E_i(x_i), a kernel that accepts every step and has no matrix that
-    mixes coordinates moves each by its own value and its own noise. What `exact` knows of chains in
-    one dimension it then knows of each: relaxation and hitting times, biases, laws. Whether it is
-    so is looked at in the kernel's own step, at random positions and noises; as with affinity, no
-    finite number of probes proves it.
+    mixes coordinates moves each coordinate by its own value and its own noise. Whatever `exact` can
+    say about chains in one dimension then holds for each coordinate: relaxation and hitting times,
+    biases, laws. This is checked on the kernel's own step, at random positions and noises; as with
+    affinity, probes can refute it but not prove it.
 
     Args:
-        kernel: one whose state is its position, and that accepts every step.
+        kernel: one whose state is only its position, and that accepts every step.
         energy: any energy or score.
         position: one position, at which the other coordinates are held.
-        index: of the coordinate in the raveled position.
+        index: the coordinate's index in the raveled position.
 
     Returns:
-        A `Coordinate` (kernel, energy, position), the arguments of `grid_stationary` and its like.
+        A `Coordinate` (kernel, energy, position), the arguments of `grid_stationary` and the
+        functions like it.
 
     Raises:
         NoGridLawError: a coordinate's step depends on another, or the kernel accepts or rejects,
@@ -166,7 +167,7 @@ def coordinate(kernel: Kernel, energy: Energy, position: PyTree, index: int) -> 
 
 
 def coordinates(kernel: Kernel, energy: Energy, position: PyTree) -> list[Coordinate]:
-    """All of them, in the order of the raveled position."""
+    """All coordinates, in the order of the raveled position."""
     check_separable(kernel, energy, position)
     return [_coordinate(kernel, energy, position, i) for i in range(trees.size(position))]
 
@@ -179,7 +180,7 @@ def _coordinate(kernel: Kernel, energy: Energy, position: PyTree, index: int) ->
 
 
 def check_separable(kernel: Kernel, energy: Energy, position: PyTree) -> None:
-    """Raise NoGridLawError unless each coordinate moves alone, as far as is seen."""
+    """Raise NoGridLawError unless each coordinate moves independently, as far as can be seen."""
     position = as_grid_position("position", position)
     check_kernel(kernel, position)
     check_width(kernel=kernel, energy=energy, position=position)
@@ -192,7 +193,7 @@ def check_separable(kernel: Kernel, energy: Energy, position: PyTree) -> None:
     if jax.tree.leaves(kernel.init_noise):
         raise NoGridLawError(
             f"kernel: {name} starts with noise of its own, and so has more of a state than the "
-            "position; a grid is for kernels of which the position is all"
+            "position; a grid is for kernels whose state is only the position"
         )
     domain = _first(kernel, "domain", None)
     if domain is not None and not bool(domain.contains(position)):
@@ -214,16 +215,16 @@ def check_separable(kernel: Kernel, energy: Energy, position: PyTree) -> None:
         place = int(np.argmax(worst))
         raise NoGridLawError(
             f"energy, kernel: the step of coordinate {place} depends on other coordinates, so "
-            f"{name} does not move each alone on this energy, and the law is not a product"
+            f"{name} does not move each independently on this energy, and the law is not a product"
         )
 
 
 @compiled
 def _dependence(of: Parted, on: Parted, position: PyTree) -> tuple[jax.Array, jax.Array]:
-    """By how many roundings each coordinate's step changes if all others change; at most 1.
+    """How much each coordinate's step changes if all others change, over what rounding may change.
 
-    And whether a finite step of it was seen. The gradient is looked at as well, as a small step
-    hides in the roundings of the position.
+    At most 1 if the coordinate moves independently. Also whether it made a finite step. The
+    gradient is compared as well, since rounding of the position can hide a small step.
     """
     kernel, energy = of.whole, on.whole
     flat, place = trees.ravel(position), trees.unraveler(position)

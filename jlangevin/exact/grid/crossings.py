@@ -1,9 +1,9 @@
-"""Where the law of one step is not smooth in the position that it is from.
+"""Where the law of one step is not smooth in the position that the step starts from.
 
 A rate min(1, r) has kinks on the curves r(x, y) = 1. One of them is y = x. An integral over y is
-smooth in x all the same, but where two of the curves cross or one turns back: there it is |x - c|³
-or |x - c|^{3/2}. Those are the positions at which the number of kinks on the left or on the right
-of x changes, and panels should end there.
+still smooth in x, except where two of the curves cross or one turns back: there it behaves like
+|x - c|³ or |x - c|^{3/2}. At these positions the number of kinks on the left or on the right of x
+changes, and panels should end there.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ __all__ = ["crossings"]
 _POSITIONS = 97  # looked at in the first round
 _AT_ONCE = 17  # within each interval in the later ones
 _ROUNDS = 4
-_CLEAR = 3  # changes in an interval, up to which they are told apart
-# Proposals looked at, in units of the reach: closer to each other near the position itself, but not
-# so near that the rate is 1 up to rounding.
+_CLEAR = 3  # up to so many changes in an interval are told apart
+# Proposals examined, in units of the reach: denser near the position itself, but not so near that
+# the rate is 1 up to rounding.
 _NEAREST = 1e-3
 _AWAY = np.concatenate([np.geomspace(_NEAREST, 0.02, 12), np.linspace(0.03, 1, 50)])
 
@@ -40,7 +40,7 @@ def crossings(steps: StepFunction, low: float, high: float) -> Floats:
             break
         x = left[:, None] + (right - left)[:, None] * np.linspace(0, 1, _AT_ONCE)
         parents, left, right = _brackets(x, _kinks(steps, x.ravel())[0].reshape(x.shape))
-        # Two kinks so near to each other that they are seen in some places and not in others.
+        # Two kinks are so near to each other that they are seen in some places and not in others.
         blurred = np.bincount(parents, minlength=len(x))[parents] > _CLEAR
         found += [x[k].mean(keepdims=True) for k in np.unique(parents[blurred])]
         left, right = left[~blurred], right[~blurred]
@@ -49,21 +49,22 @@ def crossings(steps: StepFunction, low: float, high: float) -> Floats:
 
 
 def _brackets(x: Floats, kinks: Ints) -> tuple[Ints, Floats, Floats]:
-    """Neighbours with other numbers of kinks, in rows that rise; and the rows."""
+    """Neighbouring positions between which the number of kinks changes, rising along each row; and
+    the rows."""
     rows, places = np.nonzero(kinks[:, 1:] != kinks[:, :-1])
     return rows, x[rows, places], x[rows, places + 1]
 
 
 def _paired(x: Floats, near: float) -> Floats:
-    """A curve that crosses y = x is seen to end before, and to begin behind: the middle counts."""
+    """A curve that crosses y = x seems to end before it and begin behind it: the middle counts."""
     x = np.sort(x)
     groups = np.split(x, np.nonzero(np.diff(x) > near)[0] + 1)
     return np.array([group.mean() for group in groups if len(group)])
 
 
 def _kinks(steps: StepFunction, x: Floats) -> tuple[Ints, float]:
-    """One number for each position, of kinks on its left and 1000 times those on its right; and
-    how far proposals were looked at."""
+    """For each position the number of kinks on its left plus 1000 times the number on its right;
+    and how far out proposals were examined."""
     n, found = len(x), np.zeros(len(x), np.intp)
     branches = moves(steps, x, with_odds=False)
     scale = np.max(

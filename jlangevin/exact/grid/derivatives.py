@@ -23,7 +23,7 @@ from jlangevin.kernels.base import Kernel
 __all__ = ["grid_value_and_grad"]
 
 _INTERVALS, _ORDER = 24, 12  # of the normals, and nodes in each
-_NO_MASS = 1e-16  # of a law, in which steps from a state are not looked at
+_NO_MASS = 1e-16  # of the largest mass: steps from states with less are not looked at
 
 
 def grid_value_and_grad(
@@ -41,23 +41,24 @@ def grid_value_and_grad(
 
     for each parameter θ that the step's proposal y and acceptance rate a depend on. The law p is
     defined by p K = p; this is the derivative of that equation (Schweitzer 1968), and not of the
-    grid. So it says what a larger step does to the bias, and which parameters of an energy have
-    which moments under a chain that is not exact.
+    grid. It says how a larger step changes the bias, and how each parameter of an energy changes
+    the moments under a chain that is not exact.
 
     Args:
         kernel, energy, position, tolerance, within: as for `grid_stationary`. Parameters are the
             leaves that are floats.
-        function: f, of one position, a scalar, which no parameter enters; None for the position.
+        function: f, which takes one position, returns a scalar and depends on no parameter; None
+            for the position itself.
 
     Returns:
         The expectation, and a pair like (kernel, energy) with a derivative in place of each
-        parameter, in the positions' dtype. Leaves that are integers are None.
+        parameter, in the positions' dtype. Leaves that are integers become None.
 
     Raises:
-        NoGridLawError: the chain has no spectral gap, see `grid_relaxation_time`, so that there
-            need be no derivative; a second number decides which way the step goes, as in `barker`;
-            chains leave the interval that is given as `within`; and as `grid_stationary`.
-        NoStationaryLawError, TypeError, ValueError: as `grid_stationary`.
+        NoGridLawError: the chain has no spectral gap (see `grid_relaxation_time`), so a derivative
+            need not exist; a second number decides which way the step goes, as in `barker`; chains
+            leave the interval that is given as `within`. Also as for `grid_stationary`.
+        NoStationaryLawError, TypeError, ValueError: as for `grid_stationary`.
 
     References: Schweitzer (1968), https://doi.org/10.2307/3212261; Nyström (1930).
 
@@ -74,7 +75,7 @@ def grid_value_and_grad(
     if lost_a_step(found) > NEGLIGIBLE_A_STEP:
         raise NoGridLawError(
             "within: chains leave this interval, and the law of those that are still in it has no "
-            "derivatives here; give a wider one, or none"
+            "derivatives here; give a wider one, or leave `within` out"
         )
     if not has_gap(steps, region, found):
         raise NoGridLawError(
@@ -103,12 +104,12 @@ def grid_value_and_grad(
 def _nodes(
     steps: StepFunction, x: Floats, measure: Floats
 ) -> Iterator[tuple[Floats, Floats, Floats]]:
-    """Positions, normals and their weights, that integrate over p(dx) φ(ξ) dξ."""
+    """Positions, normals and their weights, which integrate over p(dx) φ(ξ) dξ."""
     branches = moves(steps, x, with_odds=False)
     if len(branches) > 1:
         raise NoGridLawError(
-            f"kernel: a number that {steps.name} draws decides which way its step goes, and how "
-            "its odds depend on a parameter is not seen by automatic differentiation"
+            f"kernel: a number that {steps.name} draws decides which way its step goes, and "
+            "automatic differentiation does not see how its odds depend on a parameter"
         )
     for branch in branches:
         for piece in branch.pieces:
@@ -188,7 +189,7 @@ def _floats(parted: Parted) -> list[Any]:
 
 
 def _with(parted: Parted, floats: list[Any]) -> Parted:
-    """With other floating arrays in place of its own."""
+    """The same, with other floating arrays in place of its own."""
     remaining = iter(floats)
     arrays = [next(remaining) if _is_float(leaf) else leaf for leaf in parted.arrays]
     return Parted(arrays, parted.structure)

@@ -1,7 +1,7 @@
 """Distances between laws in one dimension.
 
-Both densities are polynomials between neighbouring edges of either grid, so integrals are Gauss's
-there; |f| is integrated from one change of sign to the next.
+Both densities are polynomials between neighbouring edges of either grid, so Gauss's rule is exact
+there; |f| is integrated between changes of sign.
 """
 
 from __future__ import annotations
@@ -25,11 +25,10 @@ __all__ = ["grid_kl", "total_variation", "wasserstein1"]
 
 _LOOKED_AT = 33  # points of each interval, between which signs may change
 _HALVINGS = 50
-_TAIL = (
-    13.0  # standard deviations of a Gaussian that are held: a narrower one, too, has a log there
-)
+# Standard deviations of a Gaussian that are held, so that a narrow q has a log density where p is.
+_TAIL = 13.0
 _UNRESOLVED = 1e-13  # of its largest value on a panel: below it a density is rounding
-_UNTOLD = 1e-10  # the mass that may be where the other density is unresolved
+_UNTOLD = 1e-10  # the mass of p that may be where q is unresolved
 _ROUNDS = 12
 
 
@@ -38,19 +37,19 @@ def total_variation(p: GridLaw | PlaneLaw | Gaussian, q: GridLaw | PlaneLaw | Ga
 
         ½ ∫ |p(x) - q(x)| dx + ½ Σ |P(atom) - Q(atom)|
 
-    It is as good as the laws are, see `GridLaw.error`; the integral itself loses about 1e-13.
+    It is as accurate as the laws (`GridLaw.error`); the integral itself loses about 1e-13.
 
     Args:
         p, q: laws over positions of one element: a `GridLaw`, or a `Gaussian` with a variance. Or
-            two `PlaneLaw`s: then the integral is the trapezoidal rule's, good to about 1e-3 of
-            itself.
+            two `PlaneLaw`s: then the integral is computed by the trapezoidal rule, with a relative
+            error of about 1e-3.
 
     Returns:
         A number between 0 and 1, on the host.
 
     Raises:
-        NoGridLawError: a position of more than one element.
-        TypeError, ValueError: not such a law.
+        NoGridLawError: a position has more than one element.
+        TypeError, ValueError: `p` or `q` is not such a law.
 
     Example:
         >>> import jax.numpy as jnp, jlangevin as jl
@@ -75,7 +74,7 @@ def wasserstein1(p: GridLaw | Gaussian, q: GridLaw | Gaussian) -> float:
 
         ∫ |F(x) - G(x)| dx = sup |E f(X) - E f(Y)|    over |f(x) - f(y)| ≤ |x - y|
 
-    It is as good as the laws are, see `GridLaw.cdf_error`; the integral itself loses about 1e-13.
+    It is as accurate as the laws (`GridLaw.cdf_error`); the integral itself loses about 1e-13.
 
     Args:
         p, q: as for `total_variation`.
@@ -84,7 +83,7 @@ def wasserstein1(p: GridLaw | Gaussian, q: GridLaw | Gaussian) -> float:
         A number in the position's units, on the host.
 
     Raises:
-        NoGridLawError, TypeError, ValueError: as `total_variation`.
+        NoGridLawError, TypeError, ValueError: as for `total_variation`.
 
     References: Vallender (1974).
 
@@ -99,7 +98,7 @@ def wasserstein1(p: GridLaw | Gaussian, q: GridLaw | Gaussian) -> float:
 
 
 def grid_kl(p: GridLaw | Gaussian, q: GridLaw | Gaussian) -> float:
-    """KL(p || q) of laws one of which is on a grid; see `exact.kl`."""
+    """KL(p || q) if at least one of the laws is on a grid; see `exact.kl`."""
     p, q = _on_grid("p", p), _on_grid("q", q)
     atoms = 0.0
     for at, mass in zip(np.asarray(p.atoms), np.asarray(p.masses), strict=True):
@@ -157,7 +156,7 @@ def _on_grid(name: str, law: Any) -> GridLaw:
 
 
 def _mass(law: GridLaw, at: float) -> float:
-    """Of the atom at a position, 0 where there is none."""
+    """The mass of the atom at a position, 0 if there is no atom."""
     return float(np.sum(np.asarray(law.masses)[np.asarray(law.atoms) == at]))
 
 
@@ -166,7 +165,7 @@ def _smooth_mass(law: GridLaw) -> float:
 
 
 def _edges(p: GridLaw, q: GridLaw) -> Floats:
-    """Of both grids, with their atoms: between neighbours both densities are polynomials."""
+    """The edges and atoms of both grids: between neighbours both densities are polynomials."""
     return np.unique(np.concatenate([p.panels.edges, q.panels.edges, p.atoms, q.atoms]))
 
 
@@ -177,7 +176,7 @@ def _sum(function: Callable[[Floats], Floats], edges: Floats, order: int = 16) -
 
 def _absolute(function: Callable[[Floats], Floats], edges: Floats) -> float:
     """∫ |f|, cut at every change of sign."""
-    # An end belongs to the interval at which it is looked at from inside.
+    # Each interval is examined from inside, as its ends also belong to its neighbours.
     inside = np.linspace(-1 + 1e-9, 1 - 1e-9, _LOOKED_AT)
     half, middle = np.diff(edges) / 2, (edges[1:] + edges[:-1]) / 2
     x = middle[:, None] + half[:, None] * inside
@@ -195,7 +194,7 @@ def _absolute(function: Callable[[Floats], Floats], edges: Floats) -> float:
 
 
 def _adaptive(function: Callable[[Floats], Floats], edges: Floats) -> float:
-    """∫ f of what is no polynomial: intervals are halved until two of Gauss's rules agree."""
+    """∫ f where f is not a polynomial: intervals are halved until two of Gauss's rules agree."""
     total = 0.0
     t, w = gauss(16)
     rough, v = gauss(12)

@@ -40,27 +40,29 @@ def grid_hitting_time(
 
         T = min {n ≥ 0: X_n ∈ A},    E T = p_0 h,    (I - K) h = 1 outside of A,    h = 0 in A
 
-    with the chain's own step K, see `grid_law`; a chain that jumps over A has not been in it. From
-    one set to another, a crossing, start from the stationary law given the one, `GridLaw.given`.
+    with the chain's own step K, see `grid_law`; a chain that jumps over A has not been in it. For a
+    crossing from one set to another, start from the stationary law restricted to the first,
+    `GridLaw.given`.
 
     Args:
         kernel, energy: as for `grid_law`.
-        start: the law of the first position: a `Gaussian`, of no variance for a point, or a
+        start: the law of the first position: a `Gaussian` (with variance 0 for a point) or a
             `GridLaw`.
-        into: A, as (low, high), with its ends; either may be infinite.
-        tolerance: of the relative error, between the grid and a coarser one; 1e-8 for positions in
-            float64, 1e-4 in float32, and the `cdf_error` of a start on a grid if that is larger.
-        within: the interval (low, high) to look at; a chain that leaves it first has ended. Else
-            it is widened until chains that leave do not matter.
+        into: A as (low, high), both ends included; either may be infinite.
+        tolerance: the largest relative difference allowed between the grid's answer and a coarser
+            one's; by default 1e-8 for positions in float64 and 1e-4 in float32. It is never below
+            the `cdf_error` of a start on a grid.
+        within: the interval (low, high) to look at; a chain that leaves it first counts as ended.
+            By default it is widened until chains that leave do not matter.
 
     Returns:
         E T, in steps, on the host.
 
     Raises:
-        NoGridLawError: the chain may never get there, E T is infinite; or it depends on positions
-            so far out that no chain is ever there, as that of `mala` may on energies steeper than a
-            quadratic; or the tolerance cannot be reached, as an E T of 10ᵏ has about 14 - k
-            digits. And as `grid_law`.
+        NoGridLawError: the chain may never get there, so E T is infinite; or E T depends on
+            positions so far out that no chain ever reaches them, as it may for `mala` on energies
+            steeper than a quadratic; or the tolerance cannot be reached (an E T of 10ᵏ has about
+            14 - k digits). Also as for `grid_law`.
         TypeError, ValueError: arguments that do not fit.
 
     References: Kemeny and Snell (1960), for chains with finitely many states; Nyström (1930).
@@ -114,7 +116,7 @@ def grid_hitting_time(
                 f"{region.low:.4g} to {region.high:.4g} before it is between {low:.6g} and "
                 f"{high:.6g}, and one twice as wide as well: they may never get there, and the "
                 "expected time is infinite. Say by `within` which interval counts; a chain that "
-                "leaves it has ended"
+                "leaves it counts as ended"
             )
     else:
         found = solved(region, tolerance)
@@ -142,8 +144,9 @@ class _Question(NamedTuple):
         """The expected number of visits to each of the states `kept`, before the first to A. Moves
         to others that are not in A are rejected.
 
-        By the moves alone, times how long a chain stays where it is: what is nearly always rejected
-        would leave no digits, and rows sum to 1 exactly, which counts in long times.
+        Computed from the moves alone, times how long a chain stays in a state: where nearly
+        everything is rejected, 1 minus the rejections would keep no digits. Rows sum to 1 exactly,
+        which matters for long times.
         """
         hits = made.accepted[kept][:, ~self.outside(made)].sum(axis=1)
         leaves = made.leaving[kept] if kept.sum() == self.outside(made).sum() else 0.0
@@ -172,13 +175,15 @@ class _Question(NamedTuple):
         return visits / total if total > 0 else self.start.on(made)
 
     def flows(self, made: Operator, occupied: Floats) -> tuple[float, float]:
-        """The shares that get into A, and that leave, in a step from where a chain is."""
+        """The shares that enter A, and that leave the grid, in one step from where the chain is."""
         there = self.outside(made)
         hits = float(np.dot(occupied[there], made.accepted[there][:, ~there].sum(axis=1)))
         return hits, float(np.dot(occupied[there], made.leaving[there]))
 
     def time(self, made: Operator, occupied: Floats) -> float:
-        """How many steps until A: of a law that is kept by starting again, 1 over what gets in."""
+        """The expected steps until A. If chains that arrive or leave start again, they keep the law
+        `occupied`, and E T is the share of starts outside of A over the share that arrives or
+        leaves in a step."""
         begin = float(self.start.on(made)[self.outside(made)].sum())
         return begin / sum(self.flows(made, occupied)) if begin > 0 else 0.0
 
@@ -192,7 +197,7 @@ class _Question(NamedTuple):
 def _first_region(
     steps: StepFunction, ask: _Question, tolerance: float, walls: tuple[float, float]
 ) -> Region:
-    """Where the chain starts, where it is to go, and where E is low."""
+    """Where the chain starts, where it has to go, and where E is low."""
     ends = np.concatenate([ask.start.ends, [end for end in ask[:2] if np.isfinite(end)]])
     ends = np.clip(ends, *walls)
     scale = float(np.max(step_scale(steps, ends)))
@@ -208,7 +213,7 @@ def _first_region(
 def _checked(
     steps: StepFunction, region: Region, ask: _Question, found: Solution, time: float
 ) -> float:
-    """The time, if it does not come from where no chain ever is."""
+    """The time, unless it comes from places that no chain ever reaches."""
     stuck, where = most_rejected(steps, region)
     if not time > 0 or stuck < 1 - 1 / time:
         return time
@@ -218,7 +223,7 @@ def _checked(
     below[order] = np.cumsum(found.measure[order])
     times = []
     for e in OUTSIDE:
-        # What is next to A is not far out.
+        # Places next to A are not far out.
         kept = outside & ((below > e) | (not np.isfinite(ask.low)))
         kept &= (below < 1 - e) | (not np.isfinite(ask.high))
         times.append(float(ask.visits(made, kept).sum()))

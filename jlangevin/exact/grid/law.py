@@ -19,7 +19,7 @@ from jlangevin.noise import Want
 
 __all__ = ["GridLaw", "as_interval", "check_grid_law", "made_law", "values_at"]
 
-_BLOCK = 32  # panels: laws have a multiple of it, so that few shapes are compiled for
+_BLOCK = 32  # laws have a multiple of so many panels, so that few shapes are compiled
 _HALVINGS = 50
 
 
@@ -27,25 +27,25 @@ _HALVINGS = 50
 class GridLaw:
     """A law of a position of one element, by its density on a grid: see `exact.grid_law`.
 
-    The density is, on each of P panels, the polynomial through its values at q Gauss-Legendre
-    nodes. What walls stop, and what has not moved yet from a start that is a point, are atoms.
-    Numbers on the host are float64, whatever the positions' dtype.
+    On each of P panels the density is the polynomial through its values at q Gauss-Legendre nodes.
+    Atoms hold the mass that walls stop, and the mass that has not yet moved from a start at a
+    point. Numbers on the host are float64, whatever the positions' dtype.
 
     Attributes:
         mean: like a position.
         cov: (1, 1), as that of a `Gaussian`.
-        error: of expectations of smooth functions, estimated: the largest difference between the
-            grid and a coarser one in the mean, in standard deviations, in the variance, relative to
-            itself, and in rounded steps tanh(2(x - c)/σ). At least what the dtype rounds.
-        cdf_error: of the distribution function, likewise. It is larger where a rate of acceptance
-            has kinks.
-        left: the share of chains that have left the grid; the law is that of the others. Of a
-            stationary law, the share that leaves in one step.
-        edges: (P + 1,), of the panels; the last may be without width.
+        error: the estimated error of expectations of smooth functions: the largest difference
+            between the grid and a coarser one in the mean (in standard deviations), the variance
+            (relative) and the expectations of tanh(2(x - c)/σ). At least the dtype's rounding.
+        cdf_error: likewise the error of the distribution function. It is larger where the
+            acceptance rate has kinks.
+        left: the share of chains that have left the grid; the law is that of the chains that
+            stayed. For a stationary law, the share that leaves in one step.
+        edges: (P + 1,), the panels' edges; the last panels may have no width.
         values: (P, q), the density at the nodes.
-        atoms, masses: where atoms are and what they hold, (k,).
+        atoms, masses: the atoms' positions and masses, (k,) each.
 
-    It can be drawn from, and chains can start from it.
+    It can be sampled, and chains can start from it.
 
     Example:
         >>> import jax, jax.numpy as jnp, jlangevin as jl
@@ -84,7 +84,7 @@ class GridLaw:
 
     @property
     def panels(self) -> Panels:
-        """On which the density is."""
+        """The panels that the density lives on."""
         return Panels(np.asarray(self.edges, np.float64), self.order)
 
     @property
@@ -135,8 +135,8 @@ class GridLaw:
         return np.clip(high, *self.support)
 
     def log_prob(self, x: PyTree) -> jax.Array:
-        """log density at one position `x` (vmap it over many), without the atoms: that of a
-        `Gaussian` is asked for likewise.
+        """log density at one position `x` (vmap it over many), without the atoms; the call is that
+        of `Gaussian.log_prob`.
 
         Example:
             >>> import jax.numpy as jnp, jlangevin as jl
@@ -157,8 +157,8 @@ class GridLaw:
     def expectation(self, function: Any) -> Any:
         """E f(X) of any function of one position, as a float64 array of the shape that it returns.
 
-        f is evaluated at the nodes, in the positions' dtype; it should be smooth, as its values
-        there are all that is seen. P(X ≤ x) is `cdf`.
+        f is evaluated at the nodes, in the positions' dtype; it should be smooth, since only its
+        values there are used. P(X ≤ x) is `cdf`.
 
         Example:
             >>> import jax.numpy as jnp, jlangevin as jl
@@ -173,7 +173,7 @@ class GridLaw:
         """The law of X given that low ≤ X ≤ high; either end may be infinite.
 
         Raises:
-            ValueError: the interval is empty, or holds nothing of the law.
+            ValueError: the interval is empty, or has no mass.
 
         Example:
             >>> import jax.numpy as jnp, jlangevin as jl
@@ -245,10 +245,10 @@ class GridLaw:
         return jnp.asarray(self.edges, dtype), product(values, transform)
 
     def _inverse(self, u: jax.Array) -> jax.Array:
-        """Where the smooth part's share below is u: its panel, and there by halving."""
+        """The x at which the smooth part's mass below is u: first the panel, then halving in it."""
         edges, coefficients = self._for_jax(u.dtype)
         half = (edges[1:] - edges[:-1]) / 2
-        # ∫ P_k from -1 is 0 at 1 but for k = 0, where it is 2.
+        # ∫ P_k from -1 to 1 is 2 for k = 0, and 0 for all others.
         ends = jnp.cumsum(2 * coefficients[:, 0] * half)
         goal = u * ends[-1]
         panel = jnp.minimum(jnp.sum((ends <= goal).astype(int)), len(half) - 1)
@@ -321,7 +321,7 @@ def made_law(
 
 
 def as_interval(name: str, value: Any) -> tuple[float, float]:
-    """Two numbers, low < high, of which either may be infinite."""
+    """Two numbers, low < high; either may be infinite."""
     check_known("a grid is made on the host", **{name: value})
     try:
         low, high = (float(end) for end in value)

@@ -1,9 +1,9 @@
 """What a step does with its normals: affine pieces, found from the step itself.
 
 Given a position x, a step is y = c + d ξ on intervals of its normal ξ: one for `ula` and `mala`;
-one more for each reflection by a wall; pieces with d = 0 where walls are projected on. Several
-normals that enter affinely are one. A second normal may instead decide between two such moves, as
-that of `barker` does between up and down; its odds, as a function of ξ, are found by halving.
+one more for each reflection by a wall; pieces with d = 0 for projections on walls. Several normals
+that enter affinely act as one. A second normal may instead decide between two such moves, as in
+`barker` between up and down; its odds, as a function of ξ, are found by halving.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = ["REACH", "Branch", "Piece", "moves"]
 class Branch(NamedTuple):
     """One way that a step can take: the normals are base + direction ξ, (normals, position).
 
-    Where the sign of ξ is of no matter the pieces are those of ξ > 0, and count twice.
+    Where the sign of ξ does not matter, the pieces are those of ξ > 0 and count twice.
     """
 
     base: Floats
@@ -48,13 +48,13 @@ class Branch(NamedTuple):
 
 
 def moves(steps: StepFunction, x: Floats, *, with_odds: bool = True) -> tuple[Branch, ...]:
-    """The branches of a step from each of the positions `x`, or a refusal.
+    """The branches of a step from each of the positions `x`; raises if it has none.
 
-    Without odds, it is not asked how often a step takes which.
+    Without odds, how often a step takes each branch is not computed.
 
     Raises:
-        NoGridLawError: a step that is not affine in its normals, piece by piece; whose state is
-            more than its position; or whose uniform does not accept with the reported rate.
+        NoGridLawError: the step is not affine in its normals, piece by piece; its state is more
+            than its position; or its uniform does not accept with the reported rate.
     """
     _check_state(steps, x)
     if steps.rejects:
@@ -87,7 +87,7 @@ def _check_state(steps: StepFunction, x: Floats) -> None:
 
 
 def _check_rate(steps: StepFunction, x: Floats) -> None:
-    """Whether the uniform accepts if it is below the reported rate, and only then."""
+    """Raise unless the uniform accepts if it is below the reported rate, and only then."""
     some = x[some_of(len(x))].astype(steps.dtype).astype(np.float64)
     z = scattered(steps.num_normals, len(some), 0.4)
     y, rate = steps(some, z)
@@ -102,8 +102,8 @@ def _check_rate(steps: StepFunction, x: Floats) -> None:
 
 
 def _joint_direction(steps: StepFunction, x: Floats) -> Floats | None:
-    """Along which all normals enter as one, a unit vector for each position; None if they do
-    not."""
+    """The direction along which all normals act as one, a unit vector for each position; None if
+    they do not."""
     k, n = steps.num_normals, len(x)
     y, slope, _ = steps.slopes(x, np.zeros((k, n)))
     for phase in (0.2, 0.6):

@@ -1,4 +1,4 @@
-"""With what odds a second normal decides between two moves, as that of `barker` does."""
+"""The odds with which a second normal decides between two moves, as in `barker`."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ from jlangevin.exact.grid.steps import StepFunction
 
 __all__ = ["Odds", "decides", "find_odds", "two_ways"]
 
-_DECIDES = 13.0  # the largest deciding normal: what it takes more for has a probability of 1e-38
-_STEP = 0.75  # of the sizes that are looked at
+_DECIDES = 13.0  # the largest deciding normal: a larger one has a probability of 1e-38
+_STEP = 0.75  # the ratio of neighbouring sizes that are looked at
 _DEGREE = 8  # of the log odds as a polynomial
 
 
 class Odds(NamedTuple):
-    """The log of the odds of a branch against the other, a polynomial in |ξ| for each sign of ξ.
+    """The log odds of the second branch against the first, for each sign of ξ a polynomial in |ξ|.
 
-    Chebyshev coefficients (2, position, degree) on [0, reach], reach (2, position). A third farther
-    the polynomial is trusted, and beyond that both ways are one, or the second never taken.
+    Chebyshev coefficients (2, position, degree) on [0, reach], reach (2, position). The polynomial
+    is trusted up to 4/3 of `reach`; beyond that both branches are the same, or the second is never
+    taken.
     """
 
     reach: Floats
@@ -51,7 +52,7 @@ class Odds(NamedTuple):
 
 
 def decides(steps: StepFunction, x: Floats, deciding: int) -> bool:
-    """Whether a normal makes the step one of two, and no other, whatever it is."""
+    """Whether the step is one of only two, whatever the value of the deciding normal."""
     some = some_of(len(x))
     for xi in (-1.3, 0.7):
         ends = []
@@ -66,14 +67,14 @@ def decides(steps: StepFunction, x: Floats, deciding: int) -> bool:
 
 
 def two_ways(n: int, deciding: int) -> tuple[Normals, Normals]:
-    """The normals of the way that a deciding normal of 0 takes, and of that of a large one."""
+    """The normals of the branches that a deciding normal of 0 and a large one take."""
     direction, small, large = np.ones((2, n)), np.zeros((2, n)), np.zeros((2, n))
     direction[deciding], large[deciding] = 0.0, _DECIDES
     return Normals(small, direction, large), Normals(large, direction, small)
 
 
 def find_odds(steps: StepFunction, x: Floats, deciding: int) -> Odds:
-    """Of the way that a large deciding normal takes, by its square or with its sign."""
+    """The odds of the branch that a large deciding normal takes, by its square or its sign."""
     n = len(x)
     reach, coefficients = np.zeros((2, n)), np.zeros((2, n, _DEGREE))
     for side, sign in enumerate((1.0, -1.0)):
@@ -85,7 +86,7 @@ def find_odds(steps: StepFunction, x: Floats, deciding: int) -> Odds:
 
 
 def _odds_of(steps: StepFunction, x: Floats, deciding: int, sign: float) -> tuple[Floats, Floats]:
-    """For ξ of a sign: how far the odds reach, and their log's Chebyshev coefficients."""
+    """For ξ of one sign: how far the odds reach, and the Chebyshev coefficients of their log."""
     n = len(x)
 
     def pairs(xi: Floats, zeta: Any) -> Floats:
@@ -93,7 +94,8 @@ def _odds_of(steps: StepFunction, x: Floats, deciding: int, sign: float) -> tupl
         z[deciding] = zeta
         return z
 
-    # As far as its probability is above 1e-38; halving leaves three quarters of it, at least.
+    # The odds reach as far as the probability is above 1e-38; the sizes tried find at least three
+    # quarters of that.
     sizes = np.concatenate([[REACH], SMALL])
     rows, xi = np.repeat(np.arange(n), len(sizes)), sign * np.tile(sizes, n)
     differs = steps(x[rows], pairs(xi, 0.0))[0] != steps(x[rows], pairs(xi, _DECIDES))[0]
@@ -112,18 +114,18 @@ def _odds_of(steps: StepFunction, x: Floats, deciding: int, sign: float) -> tupl
     gap = np.abs(expected - expit(log_odds[:, _DEGREE:]))[reach > 0]
     if np.max(gap, initial=0) > 100 * rounding(steps):
         raise NoGridLawError(
-            f"kernel: with what odds the second normal of {steps.name} decides between two moves "
-            "is no smooth function of the first; a grid is for such as barker's"
+            f"kernel: the odds with which the second normal of {steps.name} decides between two "
+            "moves are not a smooth function of the first; a grid is for odds like barker's"
         )
     return reach, coefficients
 
 
 def _log_odds(steps: StepFunction, x: Floats, xi: Floats, pairs: Any) -> Floats:
-    """log P(second) - log P(first), given ξ: on each side of 0 the deciding normal turns once."""
+    """log P(second) - log P(first), given ξ: the outcome changes at most once on each side of 0."""
     first, second = steps(x, pairs(xi, 0.0))[0], steps(x, pairs(xi, _DECIDES))[0]
     at = _DECIDES * steps.turning(x, pairs(xi, 0.0), pairs(xi, _DECIDES), by_rate=False)
     log_second = np.where(first != second, log_ndtr(-at), -np.inf)
-    # By the square it is the same on the other side; with the sign, never there.
+    # If its square decides, the outcome changes at -at too; if its sign does, never there.
     just = 1e-5
     before, behind = (steps(x, pairs(xi, -at * (1 + e)))[0] for e in (-just, just))
     even = (before == first) & (behind == second)

@@ -2,12 +2,12 @@
 
     (K g)(x) = ∫ φ(ξ) [a(x, ξ) g(y(x, ξ)) + (1 - a(x, ξ)) g(x)] dξ
 
-with the proposal y and the acceptance rate a of the kernel's own step. In y it is the integral of
-g against a density k(x, y), and that is Nyström's method on Gauss-Legendre panels: A_ij = w_j
-k(x_i, y_j), with what is rejected added to the diagonal. Where k is not smooth within a panel, as
-the rate reaches 1 or two pieces of the step meet there, the panel's row is integrated on both sides
-of that point, times each of the polynomials that are 1 at one node. What walls stop has a state of
-its own, an atom.
+with the proposal y and the acceptance rate a of the kernel's own step. As an integral over y it is
+that of g against a density k(x, y), which Nyström's method turns into a matrix on Gauss-Legendre
+panels: A_ij = w_j k(x_i, y_j), with rejection added to the diagonal. Where k is not smooth within a
+panel, because the rate reaches 1 or two pieces of the step meet there, the row is integrated
+separately on both sides of that point, against each polynomial that is 1 at one node and 0 at the
+others. The mass that a wall stops has a state of its own, an atom.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from jlangevin.exact.grid.steps import StepFunction
 
 __all__ = ["Operator", "operator"]
 
-_NEGLIGIBLE = 1e-25  # of a normal's density
+_NEGLIGIBLE = 1e-25  # a density of normals that is taken for 0
 _GHOSTS = 8  # panels beyond each end, to see what leaves
 
 
@@ -35,10 +35,10 @@ class Operator(NamedTuple):
         matrix: A, (n, n): the panels' nodes first, then the atoms. Functions are multiplied from
             the right, measures from the left.
         accepted: the same without what rejection adds to the diagonal.
-        moving: of each state, the probability that its step is not rejected.
         panels, atoms: where the states are.
-        rejection: of each state, the probability that its step is rejected.
-        leaving: of each state, that its step leads out of the panels.
+        moving: for each state, the probability that its step is not rejected.
+        rejection: for each state, the probability that its step is rejected.
+        leaving: for each state, the probability that its step leads out of the panels.
     """
 
     matrix: Floats
@@ -83,7 +83,7 @@ class _Row(NamedTuple):
         return density, rate
 
     def density(self, rows: Ints, y: Floats) -> Floats:
-        """k(x, y): with what density accepted steps from states `rows` lead to y."""
+        """k(x, y), the density of accepted steps from states `rows` to y."""
         total = np.zeros_like(y)
         for branch in self.branches:
             for piece in branch.pieces:
@@ -96,10 +96,10 @@ def operator(steps: StepFunction, panels: Panels, walls: Floats, start: Floats) 
     """The matrix of a step.
 
     Args:
-        steps: what is evaluated.
+        steps: the step.
         panels: where the densities are.
         walls: those ends of the panels that may hold atoms.
-        start: points, none or one, at which a chain may stay for a while.
+        start: at most one point at which a chain may stay for a while.
     """
     atoms = np.concatenate([walls, start])
     x = np.concatenate([panels.nodes, atoms])
@@ -146,7 +146,7 @@ def _smeared(row: _Row, panels: Panels) -> Floats:
     """∫ k(x, y) ℓ_j(y) dy for each state x and node j."""
     n, q, num = len(row.x), panels.order, panels.num
     t, _ = gauss(q)
-    # The nodes of each panel with its ends, between which the rate may reach 1.
+    # The nodes of each panel and its ends: the rate may reach 1 between any two of them.
     local = np.concatenate([[-1.0], t, [1.0]])
     middle, half = (panels.edges[1:] + panels.edges[:-1]) / 2, np.diff(panels.edges) / 2
     points = (middle[:, None] + half[:, None] * local).ravel()
@@ -188,7 +188,7 @@ def _reaching(
 
 
 def _resolve(row: _Row, panels: Panels, breaks: list[tuple[Ints, Floats]], made: Floats) -> None:
-    """Integrate again, between the breaks, what rows have in panels that have some inside."""
+    """Integrate again, between the breaks, the entries of rows whose panels contain breaks."""
     if not breaks:
         return
     q, num = panels.order, panels.num
@@ -221,7 +221,7 @@ def _resolve(row: _Row, panels: Panels, breaks: list[tuple[Ints, Floats]], made:
 
 
 def _stopped(row: _Row, walls: Floats, panels: Panels) -> Floats:
-    """With what probability a step from each state is stopped by each wall."""
+    """The probability that a step from each state is stopped by each wall."""
     made = np.zeros((len(row.x), len(walls)))
     for branch in row.branches:
         for piece in branch.pieces:
@@ -231,16 +231,16 @@ def _stopped(row: _Row, walls: Floats, panels: Panels) -> Floats:
             if row.steps.rejects or branch.odds is not None:
                 raise NoGridLawError(
                     f"kernel: {row.steps.name} stays at one point for a whole interval of normals, "
-                    "and accepts or rejects; a grid has no atoms of such kernels"
+                    "and accepts or rejects; a grid has no atoms for such kernels"
                 )
             end = piece.intercept[flat]
             stops = end[:, None] == walls
-            # A wall beyond the panels stops what leaves them.
+            # A wall beyond the panels stops steps that leave them.
             beyond = (end < panels.low) | (end > panels.high)
             if not np.all(stops.any(axis=1) | beyond):
                 raise NoGridLawError(
-                    f"kernel: {row.steps.name} leads to one point, that is no wall of its domain, "
-                    "for a whole interval of normals; a grid has atoms at walls alone"
+                    f"kernel: {row.steps.name} leads to one point, which is not a wall of its "
+                    "domain, for a whole interval of normals; a grid has atoms only at walls"
                 )
             made[flat] += stops * (ndtr(piece.stop) - ndtr(piece.start))[flat][:, None]
     return made

@@ -1,7 +1,7 @@
 """Gauss-Legendre panels: functions on an interval by their values at the nodes of each panel.
 
-A function is, on each panel, the polynomial of degree q - 1 through its values at the panel's q
-nodes. Integrals of such polynomials are exact, also against another one.
+On each panel a function is the polynomial of degree q - 1 through its values at the panel's q
+nodes. Integrals of such polynomials, and of products of two, are exact.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def values_to_legendre(order: int) -> Floats:
 
 @lru_cache
 def _integrals(order: int) -> Floats:
-    """The matrix from coefficients to those of the integral from -1: ∫ P_k = (P_{k+1} - P_{k-1}) /
-    (2k + 1)."""
+    """The matrix from a function's coefficients to those of its integral from -1:
+    ∫ P_k = (P_{k+1} - P_{k-1}) / (2k + 1)."""
     made = np.zeros((order + 1, order))
     for k in range(order):
         made[:, k] = np.pad(legendre.legint(np.eye(order)[k], lbnd=-1), (0, order))[: order + 1]
@@ -96,23 +96,23 @@ class Panels:
         return (self.edges[1:] + self.edges[:-1]) / 2
 
     def find(self, x: Any) -> Ints:
-        """The panel of each x, of those with a width; outside, the first or the last."""
+        """The panel of each x, among those with a width; for x outside, the first or the last."""
         inside = np.searchsorted(self.edges, x, side="right") - 1
         last = np.searchsorted(self.edges, self.high) - 1
         return np.asarray(np.clip(inside, 0, last), np.intp)
 
     def local(self, x: Floats, panel: Ints) -> Floats:
-        """Where in [-1, 1] of its panel each x is. A panel without width has all of it at -1."""
+        """Where each x is in its panel, in [-1, 1]. In a panel without width every x is at -1."""
         half = self._half[panel]
         return np.where(half > 0, (x - self._middle[panel]) / np.where(half > 0, half, 1), -1.0)
 
     def coefficients(self, values: Floats) -> Floats:
-        """Of Legendre polynomials, for each panel: (panels, order)."""
+        """The coefficients of Legendre polynomials in each panel: (panels, order)."""
         blocks = values.reshape(self.num, self.order)
         return np.asarray(np.dot(blocks, values_to_legendre(self.order).T))
 
     def at(self, values: Floats, x: Any) -> Floats:
-        """The function through `values`, at points of any shape; 0 outside of the interval."""
+        """The function with these `values`, at points of any shape; 0 outside of the interval."""
         x = np.asarray(x, np.float64)
         panel = self.find(x)
         vander = _vander(np.clip(self.local(x, panel), -1, 1), self.order - 1)
@@ -132,12 +132,12 @@ class Panels:
         return np.where(x < self.low, 0.0, np.where(x >= self.high, whole.sum(), total))
 
     def tails(self, values: Floats) -> Floats:
-        """How much of the function its last coefficients are, the largest of three in each panel:
-        what a polynomial of this degree leaves of it is about that."""
+        """The largest of the last three coefficients in each panel, by size: about what a
+        polynomial of this degree misses of the function."""
         return np.asarray(np.max(np.abs(self.coefficients(values)[:, -3:]), axis=1))
 
     def split(self, which: Any) -> Panels:
-        """With the panels in which `which` is true cut in halves."""
+        """These panels, with those cut in half for which `which` is true."""
         middles = self._middle[np.asarray(which, bool)]
         return Panels(np.sort(np.concatenate([self.edges, middles])), self.order)
 

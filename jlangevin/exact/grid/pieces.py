@@ -24,14 +24,14 @@ __all__ = [
 ]
 
 REACH = 9.0  # beyond which a normal has a probability of 2e-19
-SMALL = REACH * 0.75 ** np.arange(1, 40)  # for branches that are known at small normals alone
-_SPACING = np.linspace(-REACH, REACH, 73) + 0.0137  # which no wall or sign is at, by itself
+SMALL = REACH * 0.75 ** np.arange(1, 40)  # for branches that are known only at small normals
+_SPACING = np.linspace(-REACH, REACH, 73) + 0.0137  # shifted, to miss walls and the sign at 0
 _GRADED = np.sort(np.concatenate([-SMALL, SMALL]))
 _MOST_PIECES = 40
 
 
 class Piece(NamedTuple):
-    """y = intercept + slope ξ for start < ξ < stop, for each position; none where start ≥ stop."""
+    """y = intercept + slope ξ for start < ξ < stop, for each position; empty where start ≥ stop."""
 
     start: Floats
     stop: Floats
@@ -40,7 +40,8 @@ class Piece(NamedTuple):
 
 
 class Normals(NamedTuple):
-    """Of a branch: base + direction ξ, and the base of the other, (normals, position) each."""
+    """The normals of a branch, base + direction ξ, and the base of the other branch, each (normals,
+    position)."""
 
     base: Floats
     direction: Floats
@@ -49,8 +50,8 @@ class Normals(NamedTuple):
     def outcome(
         self, steps: StepFunction, x: Floats, rows: Ints, xi: Floats
     ) -> tuple[Floats, Floats, Flags]:
-        """Where steps from x[rows] lead, the slope there, and whether that is of any matter: it is
-        not where nothing is accepted, nor where the other branch leads there, too."""
+        """Where steps from x[rows] lead, the slope there, and whether it matters: it does not where
+        nothing is accepted, or where the other branch leads to the same place."""
         along = self.direction[:, rows] * xi
         y, slopes, rate = steps.slopes(x[rows], self.base[:, rows] + along)
         known = np.isfinite(y) & (rate > 0)
@@ -60,7 +61,7 @@ class Normals(NamedTuple):
 
 
 def pieces(steps: StepFunction, x: Floats, normals: Normals) -> tuple[Piece, ...]:
-    """The pieces of a step from each of `x`, or a refusal of one that has none."""
+    """The pieces of a step from each of `x`; raises if it has none."""
     spacing = _SPACING if normals.other is None else _GRADED
     n, g = len(x), len(spacing)
     found = normals.outcome(steps, x, np.repeat(np.arange(n), g), np.tile(spacing, n))
@@ -71,7 +72,7 @@ def pieces(steps: StepFunction, x: Floats, normals: Normals) -> tuple[Piece, ...
 
 
 def is_even(steps: StepFunction, x: Floats, normals: Normals) -> bool:
-    """Whether ξ and -ξ lead to the same, at the same rate."""
+    """Whether ξ and -ξ lead to the same place, at the same rate."""
     some = some_of(len(x))
     for xi in (0.02, 0.4, 1.3, 3.1):
         along = normals.direction[:, some] * xi
@@ -84,11 +85,12 @@ def is_even(steps: StepFunction, x: Floats, normals: Normals) -> bool:
 def _runs(
     steps: StepFunction, spacing: Floats, y: Floats, d: Floats, known: Flags
 ) -> tuple[Piece, ...]:
-    """Runs of normals with one intercept and slope, from one to the next of which y is continuous,
-    so that their lines cross where they meet."""
+    """Runs of normals that share an intercept and a slope. y is continuous from one run to the
+    next, so their lines cross where the runs meet."""
     n, g = y.shape
     column = np.arange(g)
-    # What is not known is taken for what comes before it; what comes first, for what comes after.
+    # Unknown values are filled in from the last known one before them; leading ones from the first
+    # known one after them.
     last = np.maximum.accumulate(np.where(known, column, -1), axis=1)
     first = np.argmax(known, axis=1)
     last = np.where(last < 0, first[:, None], last)
@@ -127,7 +129,7 @@ def _runs(
 def _check_pieces(
     steps: StepFunction, x: Floats, normals: Normals, pieces: tuple[Piece, ...]
 ) -> None:
-    """At other normals the step is what its pieces say."""
+    """Raise unless the step agrees with its pieces at other normals."""
     rows = np.arange(len(x))
     for phase in (0.05, 0.55):
         xi = 2.7 * scattered(1, len(x), phase)[0]
@@ -146,7 +148,7 @@ def refusal(steps: StepFunction) -> NoGridLawError:
     return NoGridLawError(
         f"kernel: the step of {steps.name} is not affine in its normals on this energy, piece by "
         "piece, nor decided between two such moves by one of them; a grid is for ula, tamed_ula, "
-        "mala, barker, projected, reflected, reflected_mala, gradient_noise and kernels alike"
+        "mala, barker, projected, reflected, reflected_mala, gradient_noise and kernels like them"
     )
 
 

@@ -1,4 +1,4 @@
-"""Laws of chains in many dimensions that move each coordinate alone: products of laws on grids."""
+"""Laws of chains whose coordinates move independently: products of laws on grids."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class ProductLaw:
     Attributes:
         mean: like a position.
         cov: (d, d), diagonal, as that of a `Gaussian`.
-        coordinates: the law of each, in the order of the raveled position.
+        coordinates: the law of each coordinate, in the order of the raveled position.
         left: the share of chains that have left the grid in any coordinate.
 
-    It can be drawn from, and chains can start from it.
+    It can be sampled, and chains can start from it.
     """
 
     mean: Any
@@ -50,7 +50,7 @@ class ProductLaw:
         return trees.struct(self.mean)
 
     def from_noise(self, noise: PyTree) -> PyTree:
-        """Each coordinate by its own uniform, see `GridLaw.from_noise`."""
+        """Each coordinate from its own uniform, see `GridLaw.from_noise`."""
         parts = [law.from_noise(u) for law, u in zip(self.coordinates, noise, strict=True)]
         return trees.unraveler(self.mean)(jnp.concatenate(parts))
 
@@ -75,7 +75,7 @@ def product_law(
     *,
     tolerance: Any = None,
 ) -> ProductLaw:
-    """The exact law after `num_steps` steps of a chain that moves each coordinate alone.
+    """The exact law after `num_steps` steps of a chain whose coordinates move independently.
 
     Args:
         kernel, energy: as for `coordinate`: a separable energy, and a kernel that accepts every
@@ -85,9 +85,9 @@ def product_law(
         num_steps, tolerance: as for `grid_law`.
 
     Raises:
-        NoGridLawError: coordinates do not move alone; and as `grid_law`.
+        NoGridLawError: the coordinates do not move independently. Also as for `grid_law`.
         ValueError: the start's covariance is not diagonal.
-        TypeError, ValueError, UnstableStepError: as `grid_law`.
+        TypeError, ValueError, UnstableStepError: as for `grid_law`.
 
     Example:
         >>> import jax.numpy as jnp, jlangevin as jl
@@ -107,15 +107,15 @@ def product_law(
 def product_stationary(
     kernel: Kernel, energy: Energy, position: PyTree, *, tolerance: Any = None
 ) -> ProductLaw:
-    """The stationary law of a chain that moves each coordinate alone.
+    """The stationary law of a chain whose coordinates move independently.
 
     Args:
         kernel, energy, position: as for `coordinate`.
         tolerance: as for `grid_stationary`.
 
     Raises:
-        NoGridLawError: coordinates do not move alone; and as `grid_stationary`.
-        NoStationaryLawError, TypeError, ValueError: as `grid_stationary`.
+        NoGridLawError: the coordinates do not move independently. Also as for `grid_stationary`.
+        NoStationaryLawError, TypeError, ValueError: as for `grid_stationary`.
 
     Example:
         >>> import jax.numpy as jnp, jlangevin as jl
@@ -134,12 +134,13 @@ def product_target(
     """The law p ∝ exp(-E/T) itself of a separable energy.
 
     Args:
-        energy: an energy that is a sum over coordinates, as its gradient shows at random positions.
+        energy: an energy that is a sum over coordinates; its gradient is checked at random
+            positions.
         position, temperature, tolerance: as for `grid_target`.
 
     Raises:
-        NoGridLawError: the energy is not separable; and as `grid_target`.
-        NoEnergyError, NotNormalizableError, TypeError, ValueError: as `grid_target`.
+        NoGridLawError: the energy is not separable. Also as for `grid_target`.
+        NoEnergyError, NotNormalizableError, TypeError, ValueError: as for `grid_target`.
 
     Example:
         >>> import jax.numpy as jnp, jlangevin as jl

@@ -1,4 +1,4 @@
-"""Where a chain can be: between the walls of a domain, where exp(-E/T) is, or around a start."""
+"""Where a chain can be: between walls, where exp(-E/T) has its mass, or around a start."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from jlangevin.kernels.base import layers
 
 __all__ = ["Region", "bulk", "temperature_of", "walls_of"]
 
-_POINTS = 8193  # at which an energy is looked at
-_FAR = 1e8  # times the least distance that counts: how far out
+_POINTS = 8193  # at which an energy is evaluated
+_FAR = 1e8  # how far out, in units of the least distance that counts
 _HALVINGS = 60
 
 
@@ -38,18 +38,18 @@ class Region(NamedTuple):
         return tuple(end for end in (self.low, self.high) if end in self.domain)
 
     def wider(self) -> Region:
-        """Half as wide again, as far as the domain."""
+        """Half as wide again, but not beyond the domain."""
         reach = (self.high - self.low) / 4
         return Region.between(self.low - reach, self.high + reach, self.domain)
 
     @classmethod
     def between(cls, low: float, high: float, walls: tuple[float, float]) -> Region:
-        """As far as the walls allow."""
+        """From `low` to `high`, as far as the walls allow."""
         return cls(max(low, walls[0]), min(high, walls[1]), walls)
 
 
 def temperature_of(kernel: Any) -> float:
-    """The first temperature that a kernel, or one that it is around, has; else 1."""
+    """The temperature of the outermost layer of a kernel that has one, else 1."""
     for layer in layers(kernel):
         if hasattr(layer, "temperature"):
             return float(layer.temperature)
@@ -57,7 +57,7 @@ def temperature_of(kernel: Any) -> float:
 
 
 def walls_of(steps: StepFunction, center: float) -> tuple[float, float]:
-    """The ends of the domain that the kernel or the energy has; infinite where there is none."""
+    """The ends of the domain that the kernel or the energy has; infinite without a domain."""
     low, high = -np.inf, np.inf
     for one in (*layers(steps.kernel), steps.energy):
         if hasattr(domain := getattr(one, "domain", None), "contains"):
@@ -80,7 +80,7 @@ def _contained(domain: Parted, like: PyTree, x: Any) -> jax.Array:
 
 
 def _end(inside: Callable[[Floats], Flags], center: float, sign: int) -> float:
-    """Where, going from the center, what is inside ends; infinite if it does not."""
+    """Where the inside ends, going out from the center; infinite if it does not end."""
     away = np.exp2(np.arange(-40, 60, dtype=np.float64))
     out = ~inside(center + sign * away)
     if not out.any():
@@ -97,9 +97,9 @@ def _end(inside: Callable[[Floats], Flags], center: float, sign: int) -> float:
 def bulk(
     steps: StepFunction, center: float, scale: float, temperature: float, depth: float
 ) -> tuple[float, float] | None:
-    """The hull of what is seen of E < min E + depth T; None if it does not end, or there is no E.
+    """The hull of the points with E < min E + depth T; None if it has no end, or if there is no E.
 
-    Looked at are 8,193 points, closer to each other near the center, out to 10⁸ times `scale`.
+    8,193 points are evaluated, denser near the center, out to 10⁸ times `scale`.
     """
     reach = np.arcsinh(_FAR)
     x = center + scale * np.sinh(np.linspace(-reach, reach, _POINTS))
@@ -117,7 +117,7 @@ def bulk(
         return None
 
     def between(inner: float, outer: float) -> float:
-        """Where the energy is infinite from, if it is; else the outer point will do."""
+        """The point from which on the energy is infinite, if it is; else the outer point."""
         if np.isfinite(steps.energies(np.full(1, outer))[0]):
             return outer
         for _ in range(_HALVINGS):

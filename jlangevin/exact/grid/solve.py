@@ -1,9 +1,9 @@
 """Panels fine enough for a tolerance, and the law of a chain on them.
 
-The error of a law on panels comes from the functions (K^k f)(x) that they have to hold, and counts
-as far as the chain is where they are not held: in each panel the mass that passes through it times
-the last Legendre coefficients of such functions. Panels where that is too large are cut in halves.
-What is stated as the error is measured: the difference from the same law with fewer nodes a panel.
+The error of a law on panels comes from the functions (K^k f)(x) that the panels have to represent.
+It counts only where the chain is: in each panel it is the mass that passes through, times the last
+Legendre coefficients of these functions. Panels where this is too large are cut in half. The error
+that is reported is measured: the difference from the same law with fewer nodes in each panel.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from jlangevin.exact.grid.steps import StepFunction
 
 __all__ = ["Solution", "after", "roughly", "settled", "solve", "step_scale"]
 
-FINE, COARSE = 16, 12  # nodes a panel
+FINE, COARSE = 16, 12  # nodes in each panel
 MOST_NODES = 4096
 _ROUNDS = 14
-_WIDTH = 3.0  # of the first panels, in what a step spreads over
+_WIDTH = 3.0  # of the first panels, in units of the spread of a step
 _FOLLOWED = 3  # steps for which functions and masses are followed
-CDF = 1000.0  # how much more a distribution function may be off than smooth functions
+CDF = 1000.0  # how many times more a distribution function may be off than smooth functions
 
 _NONE: Floats = np.zeros(0)
 
@@ -45,7 +45,8 @@ class Solution(NamedTuple):
 
 
 def step_scale(steps: StepFunction, x: Floats) -> Floats:
-    """How far a normal moves the step from each x, the largest of a few; 0 where nothing does."""
+    """How far a unit of the normals moves the step from each x, the largest of a few probes; 0
+    where nothing moves."""
     size = np.zeros(len(x))
     for xi in (-1.1, -0.2, 0.3, 1.3):
         _, slope, rate = steps.slopes(x, np.full((steps.num_normals, len(x)), xi))
@@ -71,12 +72,13 @@ def solve(
     Args:
         steps, region: the chain and where it is.
         measure: the law asked for, as weights of the operator's states.
-        first: that of the start, if there is one.
+        first: the measure of the start, if there is one.
         start: points at which a chain may stay.
-        tolerance: of the error.
+        tolerance: the largest error allowed.
         finest: a length that panels must not exceed by much.
         cuts: positions at which panels end.
-        number: of an operator and the measure, which is to be within `tolerance` of itself, too.
+        number: a number made from an operator and the measure, which must also agree with that of
+            the coarser grid, to a relative `tolerance`.
     """
     ends = np.concatenate([_between(region, cuts), crossings(steps, region.low, region.high)])
     panels = _first_panels(steps, region, finest, ends)
@@ -101,7 +103,7 @@ def solve(
     raise NoGridLawError(
         f"tolerance: {tolerance:.1g} is not reached with {MOST_NODES} nodes between "
         f"{region.low:.4g} and {region.high:.4g}, but {error:.1g}, and {cdf_error:.1g} for the "
-        "distribution function. Give a larger one, or the part of the line that counts as `within`"
+        "distribution function. Give a larger one, or by `within` the part of the line that counts"
     )
 
 
@@ -119,7 +121,7 @@ def _between(region: Region, cuts: Floats) -> Floats:
 
 
 def _first_panels(steps: StepFunction, region: Region, finest: float, wanted: Floats) -> Panels:
-    """As narrow as a step spreads, and ending where `wanted`, in place of ends that are close."""
+    """Panels as narrow as a step needs. Ends at `wanted` replace those that are close to them."""
     x = np.linspace(region.low, region.high, 101)
     x[0], x[-1] = x[0] + 1e-9 * (x[1] - x[0]), x[-1] - 1e-9 * (x[1] - x[0])
     scale = step_scale(steps, x)
@@ -134,7 +136,7 @@ def _first_panels(steps: StepFunction, region: Region, finest: float, wanted: Fl
         raise NoGridLawError(
             f"step_size: a step spreads over {width / _WIDTH:.3g}, and between {region.low:.4g} "
             f"and {region.high:.4g} it takes more than {MOST_NODES} nodes to hold that; take a "
-            "larger step, or the part of the line that counts as `within`"
+            "larger step, or give by `within` the part of the line that counts"
         )
     edges = np.linspace(region.low, region.high, max(num, 4) + 1)
     near = np.min(np.abs(edges[1:-1, None] - wanted), axis=1, initial=np.inf) < 0.1 * width
@@ -143,7 +145,7 @@ def _first_panels(steps: StepFunction, region: Region, finest: float, wanted: Fl
 
 
 def _smooth(x: Floats, mean: float, deviation: float) -> Floats:
-    """Functions whose expectations count, (…, functions): moments, and steps that are rounded."""
+    """Functions whose expectations are compared, (…, functions): moments, and smoothed steps."""
     u = (x - mean) / deviation
     steps = [np.tanh(2 * (u - shift)) for shift in (-1.5, -0.7, 0.0, 0.6, 1.4)]
     return np.stack([u, u * u, *steps], axis=-1)
@@ -157,7 +159,7 @@ def _spread(made: Operator, measure: Floats) -> tuple[float, float]:
 
 
 def _lacking(made: Operator, found: Floats, first: Floats | None) -> Floats:
-    """What each panel adds to the error, by estimate."""
+    """An estimate of what each panel adds to the error."""
     panels, n = made.panels, made.panels.num * made.panels.order
     functions = _smooth(made.states, *_spread(made, found))
     measure = found if first is None else first
@@ -176,7 +178,8 @@ def _lacking(made: Operator, found: Floats, first: Floats | None) -> Floats:
 
 
 def _differences(fine: Operator, p: Floats, coarse: Operator, q: Floats) -> tuple[float, float]:
-    """Of two laws: of expectations of smooth functions, and of distribution functions."""
+    """The largest differences between two laws: of expectations of smooth functions, and of
+    distribution functions."""
     mean, deviation = _spread(fine, p)
     smooth, cdf = [], []
     for made, measure in ((fine, p), (coarse, q)):
@@ -206,9 +209,9 @@ def after(made: Operator, measure: Floats, num_steps: int) -> Floats:
 def settled(made: Operator) -> Floats:
     """The measure that a step keeps, up to a factor.
 
-    That of the steps which are accepted, by inverse iteration for the eigenvalue nearest to 1, over
-    the probability of such a step: where nearly all is rejected that probability keeps its digits,
-    of which 1 less the rejections has none.
+    The measure of the accepted steps, by inverse iteration for the eigenvalue nearest to 1, divided
+    by the probability of an accepted step. Where nearly everything is rejected that probability
+    keeps its digits; 1 minus the rejections would have none.
     """
     moves = made.moving > 1e-250
     rows = np.where(moves, made.moving, 1)

@@ -1,7 +1,7 @@
 """A kernel's step of one coordinate, at many positions and noises at a time.
 
-What is evaluated is the kernel's own `init` and `step`. The host asks in float64, the step is in
-the positions' dtype. All calls have one size, so that one program serves every grid.
+The kernel's own `init` and `step` are evaluated. The host asks in float64; the step runs in the
+positions' dtype. All calls have the same size, so that one program serves every grid.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ __all__ = [
 ]
 
 CHUNK, _FEW = 1 << 14, 1 << 12  # positions at a time
-_HALVINGS = {True: 32, False: 48}  # of a way to where all is accepted, and to another outcome
+_HALVINGS = {True: 32, False: 48}  # to find where all is accepted, and where the outcome changes
 
 
 def as_grid_position(name: str, position: PyTree) -> PyTree:
-    """`position` as arrays of a dtype that is fine enough for a grid, or a refusal."""
+    """`position` as arrays; raises if their dtype is too coarse for a grid."""
     check_tree(name, position)
     position = trees.as_position(name, position, floating=True)
     for where, leaf in trees.named_leaves(name, position):
@@ -50,14 +50,14 @@ def as_grid_position(name: str, position: PyTree) -> PyTree:
 
 
 def one_element(name: str, position: PyTree) -> PyTree:
-    """`position` as floating arrays of one element in all, or a refusal."""
+    """`position` as floating arrays with one element in all; raises if there are more."""
     position = as_grid_position(name, position)
     if (size := trees.size(position)) != 1:
         raise NoGridLawError(
             f"{name}: a grid is for positions of one element, or of two in questions about a "
-            f"chain, got {trees.shown(position)}, which has {size}. Where energy and kernel move "
-            "each coordinate alone, ask for the law of "
-            "one; exact.law is for affine chains of any dimension"
+            f"chain, got {trees.shown(position)}, which has {size}. If energy and kernel move each "
+            "coordinate independently, ask for the law of one; exact.law is for affine chains of "
+            "any dimension"
         )
     return position
 
@@ -72,14 +72,14 @@ def refuse_schedules(kernel: Kernel) -> None:
 
 
 class HostSteps:
-    """A kernel and an energy of which functions are asked for by the host, many points at a time.
+    """A kernel and an energy whose functions the host evaluates at many points at a time.
 
     Attributes:
         given: kernel, energy and a position, for the functions that are mapped.
-        dtype: the positions'.
+        dtype: that of the positions.
         rejects: whether a step accepts or rejects, by a uniform.
         like: a position.
-        name: the kernel's.
+        name: that of the kernel.
     """
 
     rejects: bool
@@ -97,7 +97,8 @@ class HostSteps:
         self.given = Parted.of(kernel), Parted.of(energy), self.like
 
     def _see(self, kinds: list[Want]) -> None:
-        """Whether the kernel rejects, by what it asks for, and whether it says how often."""
+        """Set `rejects`, by the noise that the kernel asks for; raise if it rejects and does not
+        report how often."""
         _, info = result_shapes(_checked_shapes, *self.given)
         self.rejects = Want.UNIFORM in kinds
         if self.rejects and info.acceptance_rate is None:
@@ -107,7 +108,7 @@ class HostSteps:
             )
 
     def _map(self, function: Any, *args: Any, size: int = CHUNK) -> tuple[Floats, ...]:
-        """`function` of arrays whose last axis is as long, in calls of one size."""
+        """`function` of arrays with equally long last axes, in calls of one size."""
         parts = [function(*self.given, *chunk) for chunk in self.chunks(args, size)]
         parts = jax.device_get(parts)
         length = np.shape(args[0])[-1]
@@ -117,7 +118,7 @@ class HostSteps:
         )
 
     def chunks(self, args: Any, size: int) -> Iterator[list[Any]]:
-        """Arrays whose last axis is as long, cut to one size, and the rest filled up with 0."""
+        """Arrays with equally long last axes, cut to one size; zeros fill up the last part."""
         length = np.shape(args[0])[-1]
         for begin in range(0, max(length, 1), size):
             chunk = []
@@ -151,9 +152,9 @@ class StepFunction(HostSteps):
             if not init:
                 has = "asks for a key, for more than one uniform, or for many of a kind"
             raise NoGridLawError(
-                f"kernel: {self.name} {has}; a grid is for kernels of which the position is all, "
-                "with normals and one uniform: ula, tamed_ula, mala, barker, projected, reflected, "
-                "reflected_mala, gradient_noise and your own"
+                f"kernel: {self.name} {has}; a grid is for kernels whose state is only the "
+                "position, with normals and one uniform: ula, tamed_ula, mala, barker, projected, "
+                "reflected, reflected_mala, gradient_noise and your own"
             )
         if Want.NORMAL not in kinds:
             raise NoGridLawError(f"kernel: {self.name} asks for no normals, so nothing is spread")
@@ -162,7 +163,7 @@ class StepFunction(HostSteps):
     def __call__(self, x: Floats, z: Floats, uniform: Any = None) -> tuple[Floats, Floats]:
         """Where steps from `x` (m,) with normals `z` (normals, m) lead, and the acceptance rate.
 
-        Without a uniform that is the proposal: it is the smallest there is.
+        Without a uniform the smallest one is used, so that the step is the proposal.
         """
         u = np.full(len(x), jnp.finfo(self.dtype).tiny) if uniform is None else uniform
         y, rate = self._map(_stepped, x, z, u)
@@ -180,14 +181,15 @@ class StepFunction(HostSteps):
         return value
 
     def states(self, x: Floats, z: Floats) -> Floats:
-        """How far the state after a step is from that which `init` makes of its position."""
+        """How far the state after a step is from the state that `init` makes at its position."""
         u = np.full(len(x), jnp.finfo(self.dtype).tiny)
         (gap,) = self._map(_state_gap, x, z, u)
         return gap
 
     def turning(self, x: Floats, low: Floats, high: Floats, *, by_rate: bool) -> Floats:
-        """On the way from the normals `low` to `high`, (normals, m), the share at which the outcome
-        turns from that of `low`, if it turns once: whether all is accepted, or where it leads."""
+        """The fraction of the way from the normals `low` to `high`, (normals, m), at which the
+        outcome changes from that of `low`, if it changes once. The outcome is whether all is
+        accepted, or where the step leads."""
         turning = partial(_turning, by_rate=by_rate)
         (share,) = self._map(turning, x, low, high, size=_FEW)
         return share

@@ -36,10 +36,10 @@ def grid_target(
 
     Args:
         energy: any energy of a position of one or two elements.
-        position: one position, with its structure, shapes and dtypes; around it modes are looked
-            for.
+        position: one position, with its structure, shapes and dtypes. Modes are sought around it.
         temperature: T > 0.
-        tolerance, within: as for `grid_law`, but that it is 1e-8 by default for two elements, too.
+        tolerance, within: as for `grid_law`, except that the default tolerance for two elements is
+            1e-8 too.
 
     Returns:
         A `GridLaw`; for two elements a `PlaneLaw`.
@@ -47,7 +47,7 @@ def grid_target(
     Raises:
         NoEnergyError: only a score is known.
         NotNormalizableError: E does not rise on both sides, and no interval is given.
-        NoGridLawError, TypeError, ValueError: as `grid_law`.
+        NoGridLawError, TypeError, ValueError: as for `grid_law`.
 
     Example:
         >>> import jax.numpy as jnp, jlangevin as jl
@@ -69,8 +69,8 @@ def grid_target(
         hull = bulk(steps, center, 1e-3 * (1 + abs(center)), temperature, depth)
         if hull is None:
             raise NotNormalizableError(
-                "energy: it does not rise on both sides, as far as it is looked at, so exp(-E/T) "
-                "has no finite integral; give the interval that counts as `within`"
+                "energy: it does not rise on both sides, as far as can be seen, so exp(-E/T) has "
+                "no finite integral; give by `within` the interval that counts"
             )
         region = Region.between(*hull, walls)
     panels, worst = Panels(np.linspace(region.low, region.high, 17), FINE), np.inf

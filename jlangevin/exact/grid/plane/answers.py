@@ -1,4 +1,4 @@
-"""The laws of a chain in the plane that a user asks for, and how fast it forgets."""
+"""The laws of a chain in the plane that users ask for."""
 
 from __future__ import annotations
 
@@ -36,13 +36,12 @@ __all__ = [
 
 _LEAVES = 1e-4  # a share of chains that leave, above which a law is refused
 _LEAVES_A_STEP = 1e-6  # likewise of a stationary law, in one step
-_ENOUGH = 1e-3  # of the tolerance: what may leave
-_DEPTH = 11.0  # below the tolerance's logarithm: how deep what is looked at goes
-_SMOOTH = (
-    1e-6  # the default tolerance, as far out a step may be unstable, and its law is rough there
-)
-_REJECTING = 1e-4  # likewise where a rate of acceptance has kinks, which a lattice does not know
-_HELD = 0.6  # of a start of positions of two elements: a spacing that holds it
+_ENOUGH = 1e-3  # of the tolerance: the share that may leave
+_DEPTH = 11.0  # energies up to -log(tolerance) plus this above the least are looked at
+# The default tolerance: far out a step may be unstable, and its law is rough there.
+_SMOOTH = 1e-6
+_REJECTING = 1e-4  # likewise where an acceptance rate has kinks, which no lattice follows
+_HELD = 0.6  # of a start's standard deviation, for two elements: a spacing fine enough for it
 
 
 def depth_of(tolerance: float) -> float:
@@ -78,10 +77,10 @@ def _refuse_leaving(found: Solution, left: float, steps: PlaneSteps) -> None:
     if left > _LEAVES_A_STEP:
         raise NoStationaryLawError(
             f"energy: of the chains over {found.part.shown(steps)} a share of {left:.2g} leaves in "
-            "every step, and a larger part of the plane is left as well: this chain has no "
+            "every step, and chains leave a larger part of the plane as well: this chain has no "
             "stationary law. Either exp(-E) has no finite integral, or the step is unstable far "
-            "out; exact.grid_law gives the law after a number of steps, and `within` that which is "
-            "kept in a part"
+            "out; exact.grid_law gives the law after a number of steps, and with `within` you get "
+            "the law that is kept in a part of the plane"
         )
 
 
@@ -92,7 +91,7 @@ def settle(
     within: Any,
     number: Callable[[PlaneOperator, Floats], float] | None = None,
 ) -> tuple[Solution, float]:
-    """The law that a step keeps, and what leaves in a step, or a refusal."""
+    """The law that a step keeps, and the share that leaves in a step; raises if there is none."""
     depth = depth_of(tolerance)
     parts = given(steps, within, depth)
     center = center_of(steps, position)
@@ -116,7 +115,7 @@ def center_of(steps: PlaneSteps, position: PyTree) -> Floats:
 
 
 def _scale(steps: PlaneSteps, center: Floats) -> Floats:
-    """How far a step from the center spreads each number, about."""
+    """About how far a step from the center spreads each number."""
     z = np.array([[1.1, -0.7, 0.4, -1.3, 0.2], [-0.6, 1.2, 0.9, -0.8, -1.0]])
     normals = z[: steps.num_normals]
     states = np.tile(center[:, None], (1, z.shape[1]))
@@ -172,6 +171,6 @@ def plane_law(
 
 
 def plane_tolerance(steps: PlaneSteps, tolerance: Any) -> float:
-    """`tolerance`, or what the dtype and the kernel can do."""
+    """`tolerance`, or by default what the dtype and the kernel allow."""
     least = default_tolerance(steps.dtype, tolerance)
     return least if tolerance is not None else max(least, _REJECTING if steps.rejects else _SMOOTH)

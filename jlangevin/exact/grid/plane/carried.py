@@ -1,13 +1,13 @@
 """The step of a position and the normal that it carries, on a lattice.
 
-From a state s a step leads to s'(s, ξ), and with one normal that is a curve: there is no density.
-What there is for any function g of the state is
+From a state s a step leads to s'(s, ξ). With one normal this is a curve, so a step has no density.
+But the expectation of any function g of the next state is an integral:
 
     (K g)(s) = ∫ φ(ξ) g(s'(s, ξ)) dξ
 
-The integral is the trapezoidal rule's, g a sum of sinc functions through its values at the
-lattice's points, and the transpose moves weights. All of it converges exponentially where the law
-is smooth, and nothing is asked of the step but where it leads.
+It is computed by the trapezoidal rule, with g the sum of sinc functions through its values at the
+lattice's points; the transpose moves weights. All of this converges exponentially where the law is
+smooth, and it needs to know only where the step leads.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from jlangevin.exact.grid.plane.steps import PlaneSteps
 
 __all__ = ["carried"]
 
-_AT_ONCE = 1 << 22  # numbers of a block
+_AT_ONCE = 1 << 22  # numbers in a block
 _LOOKED_AT = 200  # states, to see how far normals move the step
-_SEEN = (-2.0, -0.7, 0.0, 0.9, 2.2)  # values of a normal, likewise
+_SEEN = (-2.0, -0.7, 0.0, 0.9, 2.2)  # values of the normals, for the same purpose
 _DELTA = 1e-3
-_OF_LAW = 0.7  # of the highest frequency that a lattice holds: what a law has of it
-_FINEST = 3  # times, a lattice that steps are looked at from
+_OF_LAW = 0.7  # the highest frequency of a law, over the highest that its lattice holds
+_FINEST = 3  # how many times finer a lattice from which steps are made may be
 
 
 def carried(
     steps: PlaneSteps, lattice: Lattice, start: PlaneStart | None, tolerance: float
 ) -> PlaneOperator:
-    """The matrix of a step, and the weights after one from a start."""
+    """The matrix of a step, and the weights after one step from the start."""
     normals, weights = _normals(steps, lattice, tolerance)
     matrix, leaving = _rows(steps, lattice, normals, weights)
     begun, lost = None, 0.0
@@ -50,10 +50,10 @@ def carried(
 def _rows(
     steps: PlaneSteps, lattice: Lattice, normals: Floats, weights: Floats
 ) -> tuple[Floats, Floats]:
-    """The matrix, a row for each point, and what leaves from there.
+    """The matrix, a row for each point, and the share that leaves from each point.
 
-    A law times what becomes of a sinc function in a step has higher frequencies than the law. So
-    steps are looked at from a finer lattice, to which a law is brought by its sinc functions.
+    The product of a law and a sinc function of the step has higher frequencies than the law. So
+    steps start from a finer lattice, to which the law is interpolated by its sinc functions.
     """
     times = _times(steps, lattice)
     fine = lattice.finer(times)
@@ -79,7 +79,8 @@ def _rows(
 def _row(
     steps: PlaneSteps, lattice: Lattice, states: Floats, normals: Floats, weights: Floats
 ) -> Floats:
-    """Of m states what a step gives each point, and last what leaves: (m, points + 1)."""
+    """For m states the weight that a step gives each point, and last the share that leaves: (m,
+    points + 1)."""
     made = np.zeros((states.shape[1], lattice.num + 1))
     size = _block(lattice, len(weights))
     for begin in range(0, len(made), size):
@@ -92,8 +93,9 @@ def _row(
 
 
 def _times(steps: PlaneSteps, lattice: Lattice) -> tuple[int, int]:
-    """How much finer along each axis, for twice the frequency of an integrand: that of a sinc
-    function of the step, and of what a law has."""
+    """How many times finer the lattice has to be along each axis: half of the highest frequency of
+    the integrand, over that which the lattice holds. This frequency is that of a sinc function of
+    the step plus that of a law."""
     states = _lower(steps, lattice)
     speeds = [_speed(steps, lattice, states, k) * lattice.spacing[k] for k in (0, 1)]
     first, second = (min(math.ceil((speed + _OF_LAW) / 2), _FINEST) for speed in speeds)
@@ -101,7 +103,7 @@ def _times(steps: PlaneSteps, lattice: Lattice) -> tuple[int, int]:
 
 
 def _lower(steps: PlaneSteps, lattice: Lattice) -> Floats:
-    """Some states where the law's mass is."""
+    """Some of the states with low energies, where the law's mass is."""
     states = lattice.nodes[:, :: max(lattice.num // _LOOKED_AT, 1)]
     energies = steps.energies(states)
     return states[:, energies <= np.median(energies)]
@@ -114,8 +116,8 @@ def _block(lattice: Lattice, num_normals: int) -> int:
 def _landed(
     steps: PlaneSteps, lattice: Lattice, states: Floats, normals: Floats, weights: Floats
 ) -> tuple[Floats, Floats, Floats]:
-    """Of m states and k normals: the sinc functions of both numbers where steps lead, (m, k, …),
-    those of the first times the weights; and the weights of what is outside, (m, k)."""
+    """For m states and k normals: the sinc functions of both numbers where steps lead, (m, k, …),
+    those of the first times the weights; and the weights of steps that lead outside, (m, k)."""
     m, k = states.shape[1], len(weights)
     to, _ = steps(np.repeat(states, k, axis=1), np.tile(normals, (1, m)))
     i, j = lattice.nearest(to)
@@ -132,7 +134,7 @@ def _landed(
 def _pushed(
     steps: PlaneSteps, lattice: Lattice, start: Cloud, normals: Floats, weights: Floats
 ) -> tuple[Floats, float]:
-    """The weights after a step from a cloud, and what is outside."""
+    """The weights after a step from a cloud, and the share that leads outside."""
     total, lost = np.zeros(lattice.shape), 0.0
     size = _block(lattice, len(weights))
     for begin in range(0, len(start.weights), size):
@@ -148,8 +150,9 @@ def _pushed(
 def _normals(steps: PlaneSteps, lattice: Lattice, tolerance: float) -> tuple[Floats, Floats]:
     """The nodes of the trapezoidal rule, (normals, k), and their weights (k,).
 
-    The integrand is a sinc function of the step, whose frequency is up to π times the spacings that
-    a unit of the normal moves it by. Against φ the rule errs by exp(-(2π/d - that)²/2).
+    The integrand is φ times a sinc function of the step. The frequency ω of this function is at
+    most π times the number of spacings by which a unit of the normal moves the step. With nodes at
+    a distance d the rule errs by exp(-(2π/d - ω)²/2).
     """
     states = _lower(steps, lattice)
     sharp = math.sqrt(2 * math.log(1 / tolerance) + 10)
@@ -165,8 +168,8 @@ def _normals(steps: PlaneSteps, lattice: Lattice, tolerance: float) -> tuple[Flo
 
 
 def _speed(steps: PlaneSteps, lattice: Lattice, states: Floats, k: int) -> float:
-    """By how many spacings the k-th of state and normals moves a step from `states`, the most of
-    some normals."""
+    """By how many spacings a unit of the k-th number, of state and normals, moves a step from
+    `states`: the largest value, at some normals."""
     most = 0.0
     for at in _SEEN:
         ends = []

@@ -25,11 +25,11 @@ from jlangevin.kernels.base import Kernel
 
 __all__ = ["plane_autocorrelation_time", "plane_relaxation_time"]
 
-_OUTSIDE = (1e-6, 1e-8, 1e-10)  # the mass of what is left out
-_MOVES_BY = 1e-3  # of itself: a number that changes by less holds for all of them
-_ALL = 1 - 1e-7  # a share of rejections that is above any |λ₂| that can be told from 1
-_STUCK = 1e-3  # how much less than |λ₂| what is rejected has to be
-_SOLVED = 1e-11  # of the right side: what is left of it
+_OUTSIDE = (1e-6, 1e-8, 1e-10)  # masses that are left out
+_MOVES_BY = 1e-3  # relative: a number that changes by less than this holds for all of them
+_ALL = 1 - 1e-7  # a share of rejections above any |λ₂| that can be told from 1
+_STUCK = 1e-3  # by how much the share of rejections has to be below |λ₂|
+_SOLVED = 1e-11  # the residual of an equation, relative to its right side
 _FARTHER = (1.0, 1.3, 1.7, 2.2, 3.0)  # times the lattice, where rejections are looked at
 _ITERATIONS = 100  # of GMRES between restarts, and how many of those
 
@@ -96,7 +96,7 @@ def plane_autocorrelation_time(
 
 
 def _mass_below(measure: Floats) -> Floats:
-    """Of each state, the mass of those that are no likelier."""
+    """For each state, the mass of the states that are at most as likely, itself included."""
     order = np.argsort(measure)
     below = np.empty(len(order))
     below[order] = np.cumsum(measure[order])
@@ -138,9 +138,9 @@ def _values(steps: PlaneSteps, states: Floats, function: Any) -> Floats:
 
 
 def _time(made: PlaneOperator, measure: Floats, values: Floats, kept: Flags) -> float:
-    """τ = (2 ⟨f, h⟩ - ⟨f, f⟩)/⟨f, f⟩ with weights ν = h p, for ν (I - K) = f p: these fall off as
-    the law does. On some of the states alone, a chain that rejects stays by rejecting moves to
-    others."""
+    """τ = (2 ⟨f, h⟩ - ⟨f, f⟩)/⟨f, f⟩, computed with the weights ν = h p, for ν (I - K) = f p: these
+    fall off as the law does. If only some of the states are kept, moves to others are rejected.
+    """
     if kept.all():
         moved, diagonal = made.moved, np.zeros(len(measure))
     else:

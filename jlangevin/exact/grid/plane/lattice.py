@@ -1,8 +1,8 @@
-"""An evenly spaced lattice in the plane, of which the points that count are kept.
+"""An evenly spaced lattice in the plane, from which only the points that count are kept.
 
-A function that is smooth and falls off is held by its values at such points: its integral is their
-sum times the area of a cell, and between them it is the sum of sinc functions, both with errors
-that fall exponentially with the spacing (Whittaker; Trefethen and Weideman 2014).
+Its values at such points describe a function that is smooth and falls off: the integral is their
+sum times the area of a cell, and between the points the function is a sum of sinc functions. Both
+errors fall exponentially as the spacing shrinks (Whittaker; Trefethen and Weideman 2014).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from jlangevin.exact.grid.panels import Flags, Floats, Ints, Panels
 
 __all__ = ["Lattice", "panels_over", "sinc_matrix"]
 
-_SPACINGS_A_PANEL = 5.0  # of 16 nodes
+_SPACINGS_A_PANEL = 5.0  # of a panel with 16 nodes
 _ORDER = 16
 _AT_ONCE = 1 << 20  # points
 
@@ -26,8 +26,8 @@ class Lattice(NamedTuple):
 
     Attributes:
         low, spacing: (2,).
-        shape: how many there are along each axis.
-        active: the flat indices of those that are kept, rising.
+        shape: how many points there are along each axis.
+        active: the flat indices of the points that are kept, rising.
     """
 
     low: Floats
@@ -37,8 +37,8 @@ class Lattice(NamedTuple):
 
     @classmethod
     def of(cls, low: Floats, high: Floats, spacing: Floats, through: Any = None) -> Lattice:
-        """All points from `low` to `high`, at no more than `spacing`; one of them is `through`,
-        if that is given."""
+        """All points from `low` to `high`, at most `spacing` apart; one of them is `through`, if
+        that is given."""
         if through is None:
             counts = np.ceil((high - low) / spacing).astype(int)
             spacing = (high - low) / counts
@@ -53,7 +53,7 @@ class Lattice(NamedTuple):
 
     @property
     def area(self) -> float:
-        """Of a cell."""
+        """The area of a cell."""
         return float(self.spacing[0] * self.spacing[1])
 
     @property
@@ -67,18 +67,18 @@ class Lattice(NamedTuple):
         return len(self.active)
 
     def kept(self, which: Flags) -> Lattice:
-        """With those alone, of the points that are kept."""
+        """The lattice that keeps only these of its kept points."""
         return self._replace(active=self.active[which])
 
     def finer(self, times: tuple[int, int]) -> Lattice:
-        """With so many points for each along the axes, those kept that are near to one kept."""
+        """`times` as many points along each axis; those near a kept point are kept."""
         num, count = ((n - 1) * k + 1 for n, k in zip(self.shape, times, strict=True))
         made = Lattice(self.low, self.spacing / times, (num, count), np.arange(num * count))
         i, j = self.nearest(made.nodes)
         return made.kept(self.places()[i, j] >= 0)
 
     def where(self, which: Callable[[Floats], Flags]) -> Lattice:
-        """With those alone for which a function of points (2, n) is true, some at a time."""
+        """The lattice that keeps only points for which `which` is true; it gets some at a time."""
         kept = []
         for begin in range(0, self.num, _AT_ONCE):
             some = self._replace(active=self.active[begin : begin + _AT_ONCE])
@@ -92,13 +92,13 @@ class Lattice(NamedTuple):
         return made.reshape(self.shape)
 
     def places(self) -> Any:
-        """Of all points the place among those kept, -1 for the others: of `shape`."""
+        """The place of every point among the kept points, -1 for others: an array of `shape`."""
         made = np.full(self.shape[0] * self.shape[1], -1, np.int32)
         made[self.active] = np.arange(self.num, dtype=np.int32)
         return made.reshape(self.shape)
 
     def nearest(self, s: Floats) -> tuple[Ints, Ints]:
-        """Indices of the points nearest to states (2, …), which may be beyond the lattice."""
+        """Indices of the points nearest to states (2, …); they may be beyond the lattice."""
         limit = 2.0**40
         with np.errstate(invalid="ignore"):
             steps = [(s[k] - self.low[k]) / self.spacing[k] for k in (0, 1)]
@@ -114,7 +114,7 @@ class Lattice(NamedTuple):
 
 
 def sinc_matrix(x: Floats, low: float, spacing: float, count: int) -> Floats:
-    """sin(πu)/(πu) of u = (x - low)/spacing - j, j < count, on a last axis: one sine for each x."""
+    """sin(πu)/(πu) at u = (x - low)/spacing - j, j < count on a last axis: one sine for each x."""
     u = (np.asarray(x, np.float64) - low) / spacing
     whole = np.rint(u)
     rest = u - whole
@@ -127,6 +127,6 @@ def sinc_matrix(x: Floats, low: float, spacing: float, count: int) -> Floats:
 
 
 def panels_over(low: float, spacing: float, count: int) -> Panels:
-    """Panels that hold what sinc functions of a spacing add up to."""
+    """Panels that can represent sums of sinc functions with this spacing."""
     num = max(int(np.ceil((count - 1) / _SPACINGS_A_PANEL)), 1)
     return Panels(np.linspace(low, low + (count - 1) * spacing, num + 1), _ORDER)

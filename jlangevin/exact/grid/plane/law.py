@@ -24,9 +24,9 @@ _AT_ONCE = 1 << 21
 
 
 class Carried(NamedTuple):
-    """A position of one element, and the normal ζ with which `init` makes the kernel's state of it.
+    """A position of one element, and the normal ζ: `init` makes the kernel's state from both.
 
-    For `underdamped` the velocity is sqrt(T/M) ζ, for `leimkuhler_matthews` ζ is the half of the
+    For `underdamped` the velocity is sqrt(T/M) ζ. For `leimkuhler_matthews` ζ is the half of the
     noise that the next step shares.
     """
 
@@ -38,26 +38,27 @@ class Carried(NamedTuple):
 class PlaneLaw:
     """A law of two numbers, by its density on an evenly spaced lattice: see `exact.grid_law`.
 
-    They are a position of two elements; or a position of one and the normal that is carried with
-    it, a `Carried`. The density between the points is the sum of sinc functions through its values.
-    Numbers on the host are float64, whatever the positions' dtype.
+    The two numbers are a position of two elements, or a `Carried`: a position of one element and
+    the normal that is carried with it. Between the points the density is the sum of sinc functions
+    through its values. Numbers on the host are float64, whatever the positions' dtype.
 
     Attributes:
         mean: like a position, or a `Carried`.
         cov: (2, 2), as that of a `Gaussian`.
-        error: of expectations of smooth functions, estimated: the largest difference from a coarser
-            lattice in moments of first and second order, in standard deviations, and in rounded
-            steps along either axis. At least what the dtype rounds. Between the points the density
-            is less exact: there its frequencies count up to half of what sums over them miss. What
-            that does to the distribution functions is in the `cdf_error` of `marginals`.
+        error: the estimated error of expectations of smooth functions: the largest difference from
+            a coarser lattice in moments of first and second order (in standard deviations) and in
+            expectations of smoothed steps along either axis. At least the dtype's rounding. The
+            density is less exact between the points: interpolation misses frequencies above
+            π/spacing, sums over the points only those above about twice that. The `cdf_error` of
+            `marginals` includes this.
         left: the share of chains that have left the lattice; of a stationary law, the share that
             leaves in one step.
-        low, spacing: of the lattice, (2,).
+        low, spacing: the lattice's lower corner and its spacings, (2,) each.
         values: the density at its points, (n, m).
-        atoms, masses: where atoms are and what they hold, (k, 2) and (k,).
+        atoms, masses: the atoms' positions, (k, 2), and masses, (k,).
         marginals: the laws of the two numbers, each a `GridLaw` of one element.
 
-    It can be drawn from, and chains can start from it.
+    It can be sampled, and chains can start from it.
     """
 
     mean: Any
@@ -76,7 +77,7 @@ class PlaneLaw:
 
     @property
     def lattice(self) -> Lattice:
-        """Where the density is."""
+        """The lattice that the density is given on."""
         n, m = np.shape(self.values)
         low, spacing = (np.asarray(each, np.float64) for each in (self.low, self.spacing))
         return Lattice(low, spacing, (n, m), np.arange(n * m))
@@ -113,8 +114,8 @@ class PlaneLaw:
     def expectation(self, function: Any) -> Any:
         """E f(X) of any function of one position (or `Carried`), as a float64 array of its shape.
 
-        f is evaluated at the lattice's points, in the positions' dtype; it should be smooth, as its
-        values there are all that is seen.
+        f is evaluated at the lattice's points, in the positions' dtype; it should be smooth, since
+        only its values there are used.
         """
         held = self.measure != 0
         states = jnp.asarray(self.states[:, held], trees.float_dtype(self.mean))
@@ -127,8 +128,8 @@ class PlaneLaw:
         return trees.struct(self.mean)
 
     def from_noise(self, noise: PyTree) -> PyTree:
-        """The first number by its distribution function, the second by that given the first; atoms
-        come first."""
+        """The inverses of the first number's distribution function, and of the second's given the
+        first, at two uniforms; atoms come first."""
         u, v = noise
         dtype = u.dtype
         first, given = self.marginals

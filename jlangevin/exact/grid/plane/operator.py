@@ -18,16 +18,16 @@ def moved_by(of_measures: Any, weights: Floats) -> Floats:
 
 
 class PlaneOperator(NamedTuple):
-    """A step on the points of a lattice, and on a start that is a point, if there is one.
+    """A step on the points of a lattice, and on the start if it is a point.
 
     Attributes:
         lattice: where the states are. The start comes after its points.
         of_measures: Kᵀ, (n, n), dense or sparse: the weights after a step are Kᵀ times those
             before.
         first: the weights after one step from the start; None without a start.
-        lost: the share that has left in it.
-        leaving: of each state, the probability that its step leads out of the lattice.
-        rejection: of each state, that its step is rejected.
+        lost: the share that has left in this step.
+        leaving: for each state, the probability that its step leads out of the lattice.
+        rejection: for each state, the probability that its step is rejected.
         atom: the start, (2,), if it is a point at which a chain may stay.
     """
 
@@ -41,7 +41,7 @@ class PlaneOperator(NamedTuple):
 
     @property
     def states(self) -> Floats:
-        """(2, n)."""
+        """The lattice's points, then the atom if there is one: (2, n)."""
         if self.atom is None:
             return self.lattice.nodes
         return np.concatenate([self.lattice.nodes, self.atom[:, None]], axis=1)

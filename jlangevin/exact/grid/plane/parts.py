@@ -1,4 +1,4 @@
-"""Which part of the plane is looked at: where exp(-E/T) is, or a rectangle."""
+"""Which part of the plane is looked at: where exp(-E/T) has its mass, or a rectangle."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from jlangevin.exact.grid.plane.steps import PlaneSteps
 
 __all__ = ["Part", "Parts", "bulk", "given", "parts_of"]
 
-_POINTS = 601  # a side, at which an energy is looked at
-_FAR = 1e6  # times the least distance that counts: how far out
+_POINTS = 601  # along each side, at which an energy is evaluated
+_FAR = 1e6  # how far out, in units of the least distance that counts
 _ROUNDS = 8
-_SPARE = 0.1  # of a side: how much more is looked at, as a valley's narrow end may not be seen
+_SPARE = 0.1  # of a side, added to it, as a valley's narrow end may be missed
 _MORE = 6.0  # by how much a level rises, at least
-_WIDER = 1.3  # times, of a rectangle
-_FIRST = 1e-3  # a share of the start that may be above the first level, if it is to be seen
+_WIDER = 1.3  # times, for the next rectangle
+_FIRST = 1e-3  # the share of a start that may be above the first level, if it counts as lost
 
 Parts = Callable[[int], "Part"]
 
 
 class Part(NamedTuple):
-    """What of a rectangle has an energy of at most `level`, in units of the temperature."""
+    """The points of a rectangle with an energy of at most `level`, in units of the temperature."""
 
     low: Floats
     high: Floats
     level: float
 
     def holds(self, steps: PlaneSteps, s: Floats) -> Flags:
-        """Which of states (2, n) on a rectangle are in it."""
+        """Which of the states (2, n) on its rectangle are in it."""
         if not np.isfinite(self.level):
             return np.ones(s.shape[1], bool)
         return np.asarray(np.nan_to_num(steps.energies(s), nan=np.inf) <= self.level)
@@ -48,8 +48,9 @@ class Part(NamedTuple):
 def parts_of(
     steps: PlaneSteps, center: Floats, scale: Floats, depth: float, start: PlaneStart | None
 ) -> Parts:
-    """Larger and larger parts: where E/T is below its minimum plus `depth`, or above that by more
-    and more; rectangles around the start, or the center, if that is nowhere.
+    """Larger and larger parts: where E/T is below a level that begins at its minimum plus `depth`
+    and rises. Without an energy that ends, they are rectangles around the start, or else the
+    center.
 
     The first holds nearly all of the start."""
     least = bulk(steps, center, scale / 30, depth)
@@ -66,7 +67,7 @@ def parts_of(
         seen = start.seen()
         energies = steps.energies(seen.states)
         order = np.argsort(energies)
-        # Where a normal is carried, what is beyond counts as lost, and else is not seen at all.
+        # If a normal is carried, starts beyond the level count as lost; else they are not seen.
         most = _FIRST if steps.carries else math.exp(-depth)
         held = np.cumsum(seen.weights[order]) >= 1 - most
         depth = max(depth, float(energies[order][np.argmax(held)]) + 3 - floor)
@@ -85,10 +86,10 @@ def _rectangle(low: Floats, high: Floats, times: float) -> Part:
 
 
 def bulk(steps: PlaneSteps, center: Floats, scale: Floats, depth: float) -> Part | None:
-    """Where E/T < min E/T + depth, as far as is seen; None if it does not end, or there is no E.
+    """Where E/T < min E/T + depth, as far as can be seen; None if it has no end, or without an E.
 
-    Looked at are 601 × 601 points, closer to each other near the center, out to 10⁶ times `scale`,
-    and then as many in the rectangle that is found, until it stays.
+    601 × 601 points are evaluated, denser near the center, out to 10⁶ times `scale`; then as many
+    in the rectangle that is found, until that no longer grows.
     """
     away = np.sinh(np.linspace(-np.arcsinh(_FAR), np.arcsinh(_FAR), _POINTS))
     axes = [center[k] + scale[k] * away for k in (0, 1)]
@@ -121,8 +122,8 @@ def bulk(steps: PlaneSteps, center: Floats, scale: Floats, depth: float) -> Part
 
 
 def given(steps: PlaneSteps, within: Any, depth: float) -> Parts | None:
-    """The part that is asked for, if one is: an interval of the position where a normal is carried,
-    two of them where it has two elements."""
+    """The part of the caller's `within`, or None: an interval for the position if a normal is
+    carried, two intervals if the position has two elements."""
     if within is None:
         return None
     if steps.carries:

@@ -1,6 +1,6 @@
 """A lattice fine enough for a tolerance, and the law of a chain on it.
 
-What is stated as the error is measured: the difference from the same law on a coarser lattice.
+The error that is reported is measured: the difference from the same law on a coarser lattice.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from jlangevin.exact.grid.plane.steps import PlaneSteps
 
 __all__ = ["Question", "Solution", "after", "differences", "leading", "leaving", "settled", "solve"]
 
-MOST_DENSE = 4500  # points, of which a matrix is below 0.2 GiB, and thrice that while it is made
-MOST_PAIRS = 3e7  # of points, in a sparse matrix below 0.4 GiB; twice that while it is made
-_MOST_IN_ALL = 3e7  # points of a rectangle, of which those with a low energy are kept
+MOST_DENSE = 4500  # points: their matrix is below 0.2 GiB, and takes three times that while made
+MOST_PAIRS = 3e7  # of points: a sparse matrix below 0.4 GiB, which takes twice that while made
+_MOST_IN_ALL = 3e7  # points of a rectangle; only those with a low energy are kept
 _FINER = 1.35
-_SHARE = 0.25  # of the tolerance, that an axis may be off by and need not be finer
+_SHARE = 0.25  # of the tolerance: an axis with a smaller error need not be finer
 _ROUNDS = 12
-_PATIENCE = 4  # rounds, after which errors have to fall
-_FALLS = 0.3  # of what it was two rounds ago: what an error has to fall to
-_FIRST = 24  # points a side, at first
-_COARSE = 0.55  # of a normal that is carried, the first spacing
-_OF_PROPOSAL = 0.9  # of the standard deviation of a proposal, likewise
-_GROSS = 1e-3  # a share of chains that leave, above which no fine law is needed to say so
-_KEPT = 1e-10  # how much a law may change in a step that keeps it: where proposals are cut off
+_PATIENCE = 4  # rounds after which errors have to fall
+_FALLS = 0.3  # to this share of what it was two rounds ago an error has to fall
+_FIRST = 24  # points along each side, at first
+_COARSE = 0.55  # the first spacing of a normal that is carried
+_OF_PROPOSAL = 0.9  # the first spacing of positions, in standard deviations of a proposal
+_GROSS = 1e-3  # a share that leaves, above which a rough law is enough to say so
+_KEPT = 1e-10  # how much a law may change in a step that keeps it, as proposals are cut off
 _RESTARTS = 400
-_PROBES = 65  # of distribution functions
+_PROBES = 65  # places at which distribution functions are compared
 _WIDENINGS = 8
 
 
@@ -54,12 +54,14 @@ class Solution(NamedTuple):
 
 
 class Question(NamedTuple):
-    """What is asked of an operator.
+    """A question about an operator.
 
     Attributes:
-        measure: the weights of its states that are wanted, and the share of chains that is lost.
+        measure: gives the weights of its states that are wanted, and the share of chains that is
+            lost.
         start: the law of the first state, if there is one.
-        number: of an operator and the weights, which is to be within the tolerance of itself, too.
+        number: a number made from an operator and the weights, which must also agree with that of
+            the coarser lattice, to a relative tolerance.
     """
 
     measure: Callable[[PlaneOperator], tuple[Floats, float]]
@@ -76,16 +78,16 @@ def solve(
     enough: float,
     finest: float = np.inf,
 ) -> tuple[Solution, float]:
-    """The weights that are asked for, on a part large enough and a lattice fine enough; and what is
-    lost.
+    """The weights that are asked for, on a part large enough and a lattice fine enough; and the
+    share that is lost.
 
     Args:
         steps: the chain.
-        parts: where to look: larger parts for larger numbers.
+        parts: where to look; a larger number gives a larger part.
         question: what to look for.
-        tolerance: of the error.
-        enough: what may be lost.
-        finest: a spacing not to exceed.
+        tolerance: the largest error allowed.
+        enough: the share that may be lost.
+        finest: the largest spacing allowed.
     """
     part = parts(0)
     spacing = np.minimum(_first_spacing(steps, part), finest)
@@ -121,9 +123,10 @@ def _rough(
 def _refined(
     steps: PlaneSteps, base: Solution, question: Question, spacing: Floats, tolerance: float
 ) -> tuple[Solution, Floats, float]:
-    """From a rough solution to one that is good enough, its spacing, and what is lost.
+    """A solution that is good enough, from a rough one; its spacing, and the share that is lost.
 
-    Each axis is made finer alone, and its error is what that changes; both add up.
+    Each axis is made finer by itself, and its error is the change that this makes. The errors of
+    both axes add up.
     """
     part, error, last = base.part, np.inf, np.inf
 
@@ -156,13 +159,13 @@ def _refined(
         except NoGridLawError as refused:
             raise NoGridLawError(
                 f"tolerance: {tolerance:.1g} is not reached over {part.shown(steps)}, but "
-                f"{error:.1g}, and finer is more than fits: {refused}"
+                f"{error:.1g}, and a finer lattice is refused: {refused}"
             ) from None
     raise NoGridLawError(
         f"tolerance: {tolerance:.1g} is not reached over {part.shown(steps)} with "
         f"{base.operator.lattice.num} points, but {error:.1g}: the law is rough, as it is where a "
-        "step is close to unstable. Give a larger one, a smaller step, or the part of the plane "
-        "that counts as `within`"
+        "step is close to unstable. Give a larger one, a smaller step, or by `within` the part of "
+        "the plane that counts"
     )
 
 
@@ -197,16 +200,16 @@ def _operator(
     if np.prod(counts) > _MOST_IN_ALL:
         raise NoGridLawError(
             f"position: {part.shown(steps)} takes {np.prod(counts):.2g} points at a spacing of "
-            f"{spacing[0]:.2g} by {spacing[1]:.2g}; take a larger step, or the part of the plane "
-            "that counts as `within`"
+            f"{spacing[0]:.2g} by {spacing[1]:.2g}; take a larger step, or give by `within` the "
+            "part of the plane that counts"
         )
     lattice = Lattice.of(part.low, part.high, spacing, None if steps.carries else through)
     lattice = lattice.where(partial(part.holds, steps))
     if steps.carries:
         if lattice.num > MOST_DENSE:
             raise NoGridLawError(
-                f"position: {part.shown(steps)} takes {lattice.num} points, more than {MOST_DENSE},"
-                " of which a matrix still fits into memory"
+                f"position: {part.shown(steps)} takes {lattice.num} points, and the matrix of more "
+                f"than {MOST_DENSE} needs more memory than a law may take"
             )
         steps.check_state(lattice.nodes[:, :: max(lattice.num // 100, 1)])
         return carried(steps, lattice, start, tolerance)
@@ -221,14 +224,15 @@ def _operator(
 
 
 def _smooth(s: Floats, mean: Floats, deviation: Floats) -> Floats:
-    """Functions whose expectations count, (functions, n)."""
+    """The functions whose expectations are compared, (functions, n)."""
     u = (s - mean[:, None]) / deviation[:, None]
     steps = [ndtr(2 * (row - shift)) for row in u for shift in (-1.5, -0.7, 0.0, 0.6, 1.4)]
     return np.stack([*u, *u**2, u[0] * u[1], *steps])
 
 
 def differences(fine: Solution, coarse: Solution) -> tuple[float, float]:
-    """Of two laws: of expectations of smooth functions, and of distribution functions."""
+    """The largest differences between two laws: of expectations of smooth functions, and of
+    distribution functions."""
     states, p = fine.operator.states, fine.measure
     mean = np.dot(states, p) / p.sum()
     deviation = np.sqrt(np.maximum(np.dot((states - mean[:, None]) ** 2, p) / p.sum(), 1e-300))
@@ -247,7 +251,7 @@ def _distribution(found: Solution, mean: Floats, deviation: Floats) -> Floats:
     for k in (0, 1):
         low, spacing, count = float(lattice.low[k]), float(lattice.spacing[k]), lattice.shape[k]
         at = mean[k] + deviation[k] * np.linspace(-4, 4, _PROBES)
-        # Gauss's rule between neighbouring places, of the sum of sinc functions.
+        # Gauss's rule between neighbouring places, for the sum of sinc functions.
         t, w = np.polynomial.legendre.leggauss(12)
         half = (at[1:] - at[:-1])[:, None] / 2
         x = (at[1:] + at[:-1])[:, None] / 2 + half * t
@@ -259,8 +263,8 @@ def _distribution(found: Solution, mean: Floats, deviation: Floats) -> Floats:
 
 
 def after(made: PlaneOperator, num_steps: int) -> tuple[Floats, float]:
-    """The weights after steps, of which the first has been done, until they stay the same; and what
-    has left."""
+    """The weights after `num_steps` steps, and the share that has left. The operator has made the
+    first step, and the rest ends early if the weights stay the same."""
     assert made.first is not None
     measure, lost = made.first, made.lost
     for step in range(1, num_steps):
@@ -270,8 +274,8 @@ def after(made: PlaneOperator, num_steps: int) -> tuple[Floats, float]:
         if np.sum(np.abs(measure - before)) < 1e-15:
             lost += leaves * (num_steps - 1 - step)
             break
-    # What has left is counted above. The sum strays from 1 by what a lattice lacks of the first
-    # steps from a narrow start, and that is never forgotten.
+    # The share that has left is counted above. A lattice misses a little of the first steps from a
+    # narrow start, and this error of the sum is never forgotten.
     return measure / measure.sum(), min(lost, 1.0)
 
 
@@ -282,7 +286,7 @@ def leaving(made: PlaneOperator, measure: Floats) -> float:
 
 
 def leading(made: PlaneOperator, count: int, guess: Floats | None = None) -> tuple[Any, Any]:
-    """The `count` largest eigenvalues by size, falling, and the weights that belong to them."""
+    """The `count` eigenvalues that are largest in size, falling, and their weights."""
     n = len(made.leaving)
     begin = np.ones(n) / n if guess is None else guess
     try:
@@ -303,8 +307,8 @@ def leading(made: PlaneOperator, count: int, guess: Floats | None = None) -> tup
 
 
 def settled(steps: PlaneSteps, made: PlaneOperator) -> tuple[Floats, float]:
-    """The measure that a step keeps, up to a factor, and what leaves in it. Where exp(-E/T) is
-    kept, it is that."""
+    """The measure that a step keeps, up to a factor, and the share that leaves in the step. If the
+    step keeps exp(-E/T), it is that."""
     try:
         energies = steps.energies(made.states)
     except NoEnergyError:

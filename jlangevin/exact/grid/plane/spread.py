@@ -5,9 +5,9 @@ a(x, ξ) that it reports. So it has a density, and weights of the lattice's poin
 
     K_ij = |cell| φ(L⁻¹(y_j - c)) a(x_i, L⁻¹(y_j - c)) / |det L|
 
-with what is rejected added to the diagonal. The rule has equal weights, so that a kernel in
-detailed balance with exp(-E) is so on the lattice, too, to rounding. What is farther than a few
-standard deviations of the proposal is left out, and the matrix is sparse.
+with rejection added to the diagonal. All points have equal weights in this rule, so a kernel in
+detailed balance with exp(-E) is in detailed balance on the lattice as well, to rounding. Points
+beyond a few standard deviations of the proposal are left out, so the matrix is sparse.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from jlangevin.exact.grid.plane.steps import PlaneSteps
 
 __all__ = ["Proposals", "pairs_expected", "proposals", "spread"]
 
-_AT_ONCE = 1 << 20  # pairs of a block
+_AT_ONCE = 1 << 20  # pairs in a block
 _SHARP = 7.2  # standard deviations of a proposal that are held: all but 6e-12 of it
 _PROBES = ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (-1.3, 0.7), (2.1, -1.1), (0.4, 3.0))
 _MORE_PROBES = tuple((u, v) for u in (-6, -3, -1, 0.2, 2, 4) for v in (-5, -2, -0.4, 1, 3, 6))
@@ -38,9 +38,9 @@ class Proposals:
 
     Attributes:
         center, factor: c, (2, m), and L, (2, 2, m).
-        det: of L.
-        moves: whether steps from a state are seen to be accepted, (m,). From the others, where the
-            rate is less than the smallest float wherever it is looked at, they lead nowhere.
+        det: the determinant of L, (m,).
+        moves: whether steps from a state were seen to be accepted, (m,). From the other states
+            steps lead nowhere: the rate is below the smallest float at all normals tried.
     """
 
     def __init__(self, steps: PlaneSteps, states: Floats) -> None:
@@ -61,8 +61,8 @@ class Proposals:
             )
         if not self.moves.any():
             raise NoGridLawError(
-                f"kernel: {steps.name} accepts nothing anywhere in the part of the plane that is "
-                "looked at; take a smaller step"
+                f"kernel: {steps.name} accepts nothing in the part of the plane that is looked at; "
+                "take a smaller step"
             )
         self.center = np.where(self.moves, center, states)
         self.factor = np.where(self.moves, factor, np.eye(2)[:, :, None])
@@ -75,7 +75,7 @@ class Proposals:
             )
 
     def deviations(self) -> Floats:
-        """Of the proposal along each axis, from states that move, (2, m)."""
+        """The proposal's standard deviations along each axis, from states that move, (2, m)."""
         return np.sqrt(np.sum(self.factor[:, :, self.moves] ** 2, axis=1))
 
     def normals(self, rows: Ints, y: Floats) -> Floats:
@@ -86,8 +86,8 @@ class Proposals:
 
 
 def _fitted(steps: PlaneSteps, states: Floats, probes: Any) -> tuple[Floats, Floats, Flags, Flags]:
-    """c and L of proposals from what is accepted of some normals, (probes, 2); whether that is
-    enough to tell them, and whether all of it fits."""
+    """c and L, fitted to the steps that are accepted for some normals, (probes, 2); whether these
+    are enough for a fit, and whether all of them agree with it."""
     m, count = states.shape[1], len(probes)
     z = np.asarray(probes).T
     y, rate = steps(np.repeat(states, count, axis=1), np.tile(z, (1, m)))
@@ -108,7 +108,7 @@ def _fitted(steps: PlaneSteps, states: Floats, probes: Any) -> tuple[Floats, Flo
 
 
 def proposals(steps: PlaneSteps, states: Floats) -> Proposals:
-    """Those of steps from `states`, once it is checked that a state is a position and no more."""
+    """The proposals of steps from `states`; raises if a state is more than a position."""
     some = states[:, :: max(states.shape[1] // 100, 1)]
     steps.check_state(some)
     if steps.rejects:
@@ -117,7 +117,7 @@ def proposals(steps: PlaneSteps, states: Floats) -> Proposals:
 
 
 def _check_rate(steps: PlaneSteps, states: Floats) -> None:
-    """Whether the uniform accepts if it is below the reported rate, and only then."""
+    """Raise unless the uniform accepts if it is below the reported rate, and only then."""
     states = states.astype(steps.dtype).astype(np.float64)
     z = np.cos(np.arange(1, states.size + 1) * 2.39996).reshape(states.shape)
     y, rate = steps(states, z)
@@ -133,13 +133,13 @@ def _check_rate(steps: PlaneSteps, states: Floats) -> None:
 
 
 def pairs_expected(made: Proposals, lattice: Lattice) -> float:
-    """About how many numbers the matrix will have."""
+    """About how many entries the matrix will have."""
     each = math.pi * _SHARP**2 * float(np.mean(np.abs(made.det[made.moves]))) / lattice.area
     return lattice.num * each
 
 
 def spread(steps: PlaneSteps, lattice: Lattice, start: PlaneStart | None) -> PlaneOperator:
-    """The matrix of a step. A start of one point is a state of its own."""
+    """The matrix of a step. A start at one point is a state of its own."""
     states, n = lattice.nodes, lattice.num
     atom = None if start is None else start.point
     if atom is not None:
@@ -180,7 +180,7 @@ def spread(steps: PlaneSteps, lattice: Lattice, start: PlaneStart | None) -> Pla
     rejection = np.zeros(size)
     if steps.rejects:
         rejection = np.clip(1 - landed, 0, 1)
-        # What leads out is rejected, too: that keeps the balance.
+        # Steps that lead out are rejected too: this keeps the detailed balance.
         matrix = matrix + scipy.sparse.diags_array(1 - landed + leaving, format="csr")
     of_measures = matrix.T
     first, lost = None, 0.0
@@ -194,7 +194,7 @@ def spread(steps: PlaneSteps, lattice: Lattice, start: PlaneStart | None) -> Pla
 def _weights(
     made: Proposals, lattice: Lattice, rows: Ints, i: Ints, j: Ints
 ) -> tuple[Flags, Floats, Floats]:
-    """Which pairs are near enough; of these the normals and the weights of their proposals."""
+    """Which pairs are near enough, and the normals and weights of the proposals of these."""
     y = lattice.low[:, None] + lattice.spacing[:, None] * np.stack([i, j])
     z = made.normals(rows, y)
     square = np.sum(z * z, axis=0)

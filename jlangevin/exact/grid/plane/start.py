@@ -17,7 +17,7 @@ from jlangevin.exact.grid.plane.law import PlaneLaw
 __all__ = ["Cloud", "PlaneStart"]
 
 _TAIL = 7.0  # standard deviations of a start that are held
-_FEW = 41  # points a side, to see where a start is
+_FEW = 41  # points along each side, to see where a start is
 
 
 class Cloud(NamedTuple):
@@ -38,8 +38,8 @@ class PlaneStart:
             law.check_single("start")
         if isinstance(law, PlaneLaw) and law.carries is not carries:
             raise ValueError(
-                "start: it is a law of a position and the normal that is carried, and of positions "
-                "of two elements for another kernel, or the other way round"
+                "start: one of the kernel and this law has positions of two elements, the other a "
+                "position and a carried normal; give a law of the kernel's own kind"
             )
         check_known("a grid is made on the host", start=law)
         self.law, self.carries = law, carries
@@ -64,11 +64,11 @@ class PlaneStart:
 
     @property
     def point(self) -> Floats | None:
-        """Where all chains of two elements start, if that is so."""
+        """The point at which all chains start, if they do and the position has two elements."""
         return self.mean if self.is_point else None
 
     def density(self, s: Floats) -> Floats:
-        """At states (2, n), of a law of both numbers."""
+        """The density at states (2, n), if the law is one of both numbers."""
         if isinstance(self.law, PlaneLaw):
             return np.asarray(self.law.density(s.T))
         d = s - self.mean[:, None]
@@ -77,12 +77,12 @@ class PlaneStart:
         return np.asarray(np.exp(-0.5 * square) / scale)
 
     def seen(self) -> Cloud:
-        """Some of its points, to see where it is."""
+        """A few points of the law, to see where it is."""
         return self.cloud(np.zeros(2))
 
     def cloud(self, speeds: Floats) -> Cloud:
-        """It as points, close enough for sinc functions of a step that each number moves by so many
-        spacings."""
+        """The law as points, close enough for sinc functions of the step. `speeds` says by how many
+        spacings a unit of each number moves the step."""
         if self.is_point:
             return Cloud(self.mean[:, None], np.ones(1))
         if isinstance(self.law, PlaneLaw):
@@ -109,7 +109,7 @@ class PlaneStart:
         return Cloud(points, np.outer(p, q / q.sum()).ravel())
 
     def _positions(self, speeds: Floats) -> tuple[Floats, Floats]:
-        """Of a law of the position alone."""
+        """The points and weights of a law of the position alone."""
         if isinstance(self.law, GridLaw):
             atoms, masses = (np.asarray(a, np.float64) for a in (self.law.atoms, self.law.masses))
             if masses.sum() > 1 - 1e-12:
@@ -125,6 +125,6 @@ class PlaneStart:
         return x, p / p.sum()
 
     def _even(self, k: int, low: float, high: float, speeds: Floats) -> Floats:
-        """Points so close that the trapezoidal rule sums such sinc functions against the law."""
+        """Points close enough for the trapezoidal rule to sum such sinc functions over the law."""
         sharp = _TAIL / self.deviations[k] + np.pi * speeds[k]
         return np.linspace(low, high, math.ceil((high - low) * sharp / (2 * np.pi)) + 2)

@@ -1,8 +1,9 @@
 """A kernel's step of a state of two numbers, at many states and noises at a time.
 
-The two numbers are a position of two elements; or a position of one, and the normal that `init`
-takes beside it. What the kernel carries from step to step, a velocity or a half of the noise, is
-then found in units of that normal: after a step it is the ζ' with which init(x', ζ') is the state.
+The two numbers are a position of two elements, or a position of one element and the normal that
+`init` takes beside it. In the second case the kernel carries something from step to step, a
+velocity or half of the noise. It is measured in units of that normal: after a step to x' it is the
+ζ' for which init(x', ζ') is the state.
 """
 
 from __future__ import annotations
@@ -28,11 +29,12 @@ from jlangevin.noise import Want
 __all__ = ["PlaneSteps", "is_of_plane"]
 
 _MOST_NORMALS = 2
-_ALIKE = 1e5  # roundings that a state may be off from what init makes
+_ALIKE = 1e5  # by how many roundings a state may differ from what init makes
 
 
 def is_of_plane(kernel: Any, position: PyTree) -> bool:
-    """Whether this is a question for a plane: two elements, or one and noise to start with."""
+    """Whether the state is two numbers: a position of two elements, or one element and noise that
+    `init` takes."""
     if isinstance(position, str | bytes) or not jax.tree.leaves(position):
         return False
     if not all(hasattr(leaf, "shape") for leaf in jax.tree.leaves(position)):
@@ -55,9 +57,9 @@ class PlaneSteps(HostSteps):
         for one in (*layers(kernel), energy):
             if hasattr(getattr(one, "domain", None), "contains"):
                 raise NoGridLawError(
-                    f"kernel, energy: {type(one).__name__} has walls, and a grid in two dimensions "
-                    "has none; in one dimension there are laws with walls, and where coordinates "
-                    "move alone exact.product_law is one of these for each"
+                    f"kernel, energy: {type(one).__name__} has walls, which a grid in two "
+                    "dimensions cannot have; in one dimension a grid can, and if coordinates move "
+                    "independently exact.product_law has such a law for each"
                 )
         kinds = self._kinds(kernel)
         self.num_normals = kinds.count(Want.NORMAL) if self.carries else 2
@@ -81,26 +83,26 @@ class PlaneSteps(HostSteps):
         elif begins or not single or normals != 1 or len(kinds) > 1 + kinds.count(Want.UNIFORM):
             raise NoGridLawError(
                 f"kernel: {self.name} has more of a state than a position of two elements, or asks "
-                "for more than one normal an element and a uniform; a grid in two dimensions is "
-                "for ula, tamed_ula, mala and your own like these"
+                "for more than one normal an element and one uniform; a grid in two dimensions is "
+                "for ula, tamed_ula, mala and your own kernels like these"
             )
         return kinds
 
     def __call__(self, s: Floats, z: Floats, uniform: Any = None) -> tuple[Floats, Floats]:
         """Where steps from `s` with normals `z` lead, (2, m), and the acceptance rates, (m,).
 
-        Without a uniform that is the proposal: it is the smallest there is.
+        Without a uniform the smallest one is used, so that the step is the proposal.
         """
         after, rate, _ = self._map(_stepped, s, z, self._uniforms(s, uniform))
         return after, rate
 
     def gaps(self, s: Floats, z: Floats) -> Floats:
-        """How far the state after a step is from any that `init` makes at its position."""
+        """How far the state after a step is from any that `init` can make at its position."""
         _, _, gap = self._map(_stepped, s, z, self._uniforms(s, None))
         return gap
 
     def energies(self, s: Floats) -> Floats:
-        """E/T; with that of the normal, ζ²/2, if it is carried."""
+        """E/T; plus ζ²/2 if a normal ζ is carried."""
         if not self.carries:
             return self._map(_energies, s)[0] / self.temperature
         return self._map(_energies, s[:1])[0] / self.temperature + s[1] ** 2 / 2
@@ -110,7 +112,7 @@ class PlaneSteps(HostSteps):
         return np.broadcast_to(np.asarray(tiny if uniform is None else uniform), s.shape[1:])
 
     def check_state(self, s: Floats) -> None:
-        """Raise unless a state is no more than its two numbers, as far as is seen at states `s`."""
+        """Raise if a state is more than its two numbers, as far as can be seen at states `s`."""
         z = np.cos(np.arange(1, self.num_normals * s.shape[1] + 1) * 2.39996).reshape(
             -1, s.shape[1]
         )

@@ -22,11 +22,11 @@ from jlangevin.kernels.ula import ula
 
 __all__ = ["plane_distance", "plane_target"]
 
-_FIRST = 48  # points a side, at first
+_FIRST = 48  # points along each side, at first
 _FINER = 1.4
 _ROUNDS = 14
 _MOST = 4e6  # points of a rectangle
-_LOOKED_AT = 4  # times as many points along each axis, at which densities are compared
+_LOOKED_AT = 4  # how many times finer the lattice is on which densities are compared
 
 
 def plane_target(
@@ -42,8 +42,8 @@ def plane_target(
     part = bulk(steps, center, 1e-3 * (1 + np.abs(center)), depth) if parts is None else parts(0)
     if part is None:
         raise NotNormalizableError(
-            "energy: it does not rise on all sides, as far as it is looked at, so exp(-E/T) has no "
-            "finite integral; give the rectangle that counts as `within`"
+            "energy: it does not rise on all sides, as far as can be seen, so exp(-E/T) has no "
+            "finite integral; give by `within` the rectangle that counts"
         )
     spacing, error = (part.high - part.low) / _FIRST, np.inf
     coarse = _weighed(steps, part, spacing)
@@ -75,8 +75,8 @@ def _weighed(steps: PlaneSteps, part: Part, spacing: Floats) -> Solution:
 
 
 def plane_distance(p: Any, q: Any) -> float:
-    """½ ∫ |p - q| of laws in the plane, see `exact.total_variation`, by the trapezoidal rule on a
-    lattice finer than those of both; atoms count where both have them."""
+    """½ ∫ |p - q| for laws in the plane, see `exact.total_variation`, by the trapezoidal rule on a
+    lattice finer than those of both; plus half of the differences of atoms at equal positions."""
     for name, law in (("p", p), ("q", q)):
         if not isinstance(law, PlaneLaw):
             raise TypeError(
