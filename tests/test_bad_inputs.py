@@ -985,6 +985,12 @@ jl.exact.grid_relaxation_time(jl.mala(0.1), lambda x: x[0]**4, jnp.zeros(1))
     jl.NoGridLawError: kernel: MALA has no spectral gap ... rejects a share ... grid_autocorrelation_time
 jl.exact.grid_target(jl.energies.linear([1.0]), jnp.zeros(1))
     jl.NotNormalizableError: energy: it does not rise on both sides ... within
+jl.exact.grid_target(lambda x: x[0] - jnp.log(x[0]), jnp.ones(1), within=(-1.0, 30.0))
+    ValueError: energy: it is nan at ... so exp(-E/T) is no density ... domains.confine
+jl.exact.grid_hitting_time(jl.ula(0.1), lambda x: x[0]**2, jl.Gaussian(jnp.full(1, -8.0), jnp.zeros((1, 1))), (1.0, 2.0), within=(-3.0, 3.0))
+    ValueError: within: the start's mean, -8, is not in it
+jl.exact.grid_law(K, Q, jl.Gaussian(jnp.full(2, 9.0), jnp.eye(2)), 3, within=((-3.0, 3.0), (-3.0, 3.0)))
+    ValueError: within: the start's mean, [9. 9.], is not in it
 jl.exact.grid_target(lambda x: x[0]**2, jnp.zeros(1), temperature=0.0)
     ValueError: temperature: expected values above zero
 jl.exact.wasserstein2(G, 3)

@@ -276,6 +276,7 @@ class _BiasSearch:
         settled_in = max(reference.verdict.num_steps // 2, _LOOKS)
         self.exact = _Chains(energy, reference.kernel, reference.state, settled_in)
         self.trials: list[_Measurement] = []
+        self.num_begun = 0  # runs
 
     def run(self) -> WithinBias:
         problems = [f"mala has not settled: {each}" for each in self.reference.verdict.problems]
@@ -287,7 +288,10 @@ class _BiasSearch:
                 break  # too slow to be judged
             trial = self._tried(step_size, _SMALL * self.aim)
             if trial is None:
-                unstable, step_size = step_size, step_size / 2
+                unstable = step_size
+                step_size = step_size / 2 if top is None else math.sqrt(top * unstable)
+                if top is not None and step_size < 1.2 * top:
+                    break
             elif trial.size > _LARGE * self.aim:
                 unstable = min(unstable, step_size)
                 step_size *= max(self.aim / trial.size, 1 / 8)
@@ -329,14 +333,16 @@ class _BiasSearch:
                 f"num_steps={self.most}"
             )
             return cautious
-        ratio = first.biases[half.worst] / half.biases[half.worst]
+        worst = half.worst
+        ratio = first.biases[worst] / half.biases[worst]
         power = math.log2(ratio) if ratio > 0 else -math.inf
         order = 1 if power < 1.5 else 2
-        slack = _BOUND * (first.error / first.size + half.error / half.size) / math.log(2)
+        unsure = (each.errors[worst] / abs(each.biases[worst]) for each in (first, half))
+        slack = _BOUND * sum(unsure) / math.log(2)
         if abs(power - order) > _OFF + slack:
             problems.append(
-                f"it is {first.biases[half.worst]:+.2g} at a step size of {first.step_size:.3g} "
-                f"and {half.biases[half.worst]:+.2g} at half of it, which follows neither η nor η²"
+                f"it is {first.biases[worst]:+.2g} at a step size of {first.step_size:.3g} "
+                f"and {half.biases[worst]:+.2g} at half of it, which follows neither η nor η²"
             )
             return cautious
         return half.step_size * (self.bias / half.size) ** (1 / order)
@@ -377,7 +383,8 @@ class _BiasSearch:
     def _begun(self, step_size: float) -> _Chains:
         """Chains with this step size, from where the unbiased chains are now."""
         kernel = dataclasses.replace(self.kernel, step_size=number(step_size))
-        key = jax.random.fold_in(self.key, len(self.trials))
+        key = jax.random.fold_in(self.key, self.num_begun)
+        self.num_begun += 1
         there: PyTree = self.exact.state.kernel.position
         with quiet():
             state = sample(key, self.energy, kernel, there, num_steps=0, observe=None).state
@@ -391,7 +398,8 @@ class _BiasSearch:
 
     def _given(self, step_size: float, problems: list[str], *, at_most: bool = False) -> WithinBias:
         chains = self._begun(step_size)
-        chains.go(chains.num_steps)
+        if not chains.go(chains.num_steps):
+            problems.append(f"chains diverged at a step size of {step_size:.3g}, too")
         tried = [(t.step_size, float(t.biases[t.worst]), t.error) for t in self.trials]
         bias = math.nan if problems else self.bias
         return WithinBias(

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.extend.core import Literal
+from jax.extend.core import ClosedJaxpr, Literal
 
 from jlangevin.sampling.elements import Elements, known, placed, spread
 
@@ -78,6 +78,8 @@ class Unrolled:
 
     def run(self, program: Any, operands: Sequence[Elements]) -> list[Elements]:
         """The results of a closed jaxpr."""
+        if not isinstance(program, ClosedJaxpr):  # as `jax.checkpoint` has it
+            program = ClosedJaxpr(program, [])
         jaxpr = program.jaxpr
         if any(jnp.issubdtype(x.dtype, jax.dtypes.extended) for x in program.consts):
             raise NotInRegistersError("a key of JAX's random numbers")
@@ -190,6 +192,8 @@ class Unrolled:
     def _dot_general(self, equation: Any, operands: list[Elements]) -> list[Elements]:
         (over_left, over_right), (batch_left, batch_right) = equation.params["dimension_numbers"]
         out = equation.outvars[0].aval
+        if any(equation.invars[k].aval.dtype != out.dtype for k in (0, 1)):
+            raise NotInRegistersError("a product with a result of another dtype")
 
         def rows(x: Elements, over: Any, batch: Any) -> Elements:
             free = [axis for axis in range(x.ndim) if axis not in (*over, *batch)]

@@ -538,3 +538,15 @@ def test_times_that_cannot_be_told_are_refused(x64):
         exact.grid_hitting_time(jl.ula(0.3), energy, here, 1.0)
     with pytest.raises(ValueError, match="low, high: the law has a share of 0 between 20 and 30"):
         exact.grid_target(energy, jnp.zeros(1)).given(20.0, 30.0)
+
+
+def test_a_chain_that_forgets_at_once_has_a_gap(x64):
+    """`ula` with ηλ = 1 draws anew from N(0, 2η) in every step."""
+    bowl = jl.energies.quadratic(np.eye(1))
+    assert exact.grid_relaxation_time(jl.ula(1.0), bowl, jnp.zeros(1)) < 0.1
+    value, (kernel, _) = exact.grid_value_and_grad(jl.ula(1.0), bowl, jnp.zeros(1), square)
+    np.testing.assert_allclose([value, kernel.step_size], 2, rtol=1e-6)
+
+
+def square(x):
+    return x[0] ** 2

@@ -208,7 +208,7 @@ def widened(
     """Widen the region until little leaves it, or doubling its width no longer halves what leaves.
 
     If a large share leaves, the result is rough, and belongs to an earlier region."""
-    enough = max(_ENOUGH * tolerance, 1e-13)
+    enough = max(min(_ENOUGH * tolerance, NEGLIGIBLE_A_STEP / 10), 1e-13)
     best, found = region, rough(region)
     if leaving(found) < _GROSS:
         found = solved(region, tolerance)

@@ -78,7 +78,7 @@ def grid_relaxation_time(
     steps, region, found = settled_chain(kernel, energy, position, tolerance, within)
     second = _second_eigenvalue(found)
     stuck, where = most_rejected(steps, region)
-    if stuck >= second - 1e-3:
+    if 0 < stuck >= second - 1e-3:
         raise NoGridLawError(
             f"kernel: {steps.name} has no spectral gap on this energy, and so no relaxation time: "
             f"at {where:.4g} it rejects a share of {stuck:.6g} of its proposals. "
@@ -186,7 +186,8 @@ def _second_eigenvalue(found: Solution) -> float:
 
 def has_gap(steps: StepFunction, region: Region, found: Solution) -> bool:
     """Whether the chain leaves every place faster than its slowest mode decays."""
-    return most_rejected(steps, region)[0] < _second_eigenvalue(found) - 1e-3
+    stuck, _ = most_rejected(steps, region)
+    return stuck == 0 or stuck < _second_eigenvalue(found) - 1e-3
 
 
 def most_rejected(steps: StepFunction, region: Region) -> tuple[float, float]:

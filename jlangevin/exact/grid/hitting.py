@@ -86,6 +86,8 @@ def grid_hitting_time(
         raise ValueError(f"into: all of it is beyond the walls, {walls[0]} and {walls[1]}")
     ask = _Question(low, high, first, tolerance)
     region = given_region(within, walls)
+    if region is not None and not region.low <= first.mean <= region.high:
+        raise ValueError(f"within: the start's mean, {first.mean:.6g}, is not in it")
 
     def solved(region: Region, tolerance: float) -> Solution:
         point = first.deviation == 0 or isinstance(start, GridLaw)

@@ -77,6 +77,13 @@ def grid_target(
 
     def measure(panels: Panels) -> Floats:
         energies = steps.energies(panels.nodes) / temperature
+        if not (sound := energies > -np.inf).all():
+            at = panels.nodes[~sound][0]
+            raise ValueError(
+                f"energy: it is {energies[~sound][0]:.4g} at {at:.4g}, so exp(-E/T) is no density; "
+                "let it be inf where positions do not count (domains.confine), or leave them out "
+                "by `within`"
+            )
         weights = np.exp(energies.min() - energies) * panels.weights
         return np.asarray(weights / weights.sum())
 
@@ -88,7 +95,10 @@ def grid_target(
         if max(worst, lacking.sum()) <= tolerance:
             error = max(worst, 10 * float(np.finfo(steps.dtype).eps))
             return made_law(panels, fine, np.zeros(0), steps.like, (error, error), 0.0)
-        panels = panels.split(lacking > tolerance / (3 * panels.num))
+        cut = lacking > tolerance / (3 * panels.num)
+        if not cut.any():
+            break
+        panels = panels.split(cut)
     raise NoGridLawError(
         f"tolerance: {tolerance:.1g} is not reached with {MOST_NODES} nodes between "
         f"{region.low:.4g} and {region.high:.4g}, but {worst:.1g}; give a larger one"

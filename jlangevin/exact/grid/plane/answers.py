@@ -99,11 +99,16 @@ def settle(
         parts = parts_of(steps, center, _scale(steps, center), depth, None)
 
     question = Question(partial(settled, steps), None, number)
-    enough = np.inf if within is not None else max(_ENOUGH * tolerance, 1e-13)
+    enough = np.inf if within is not None else _enough(tolerance)
     found, left = solve(steps, parts, question, tolerance=tolerance, enough=enough)
     if within is None:
         _refuse_leaving(found, left, steps)
     return found, left
+
+
+def _enough(tolerance: float) -> float:
+    """The share that may leave before a larger part is looked at: far less than what is refused."""
+    return max(min(_ENOUGH * tolerance, _LEAVES_A_STEP / 10), 1e-13)
 
 
 def center_of(steps: PlaneSteps, position: PyTree) -> Floats:
@@ -149,6 +154,8 @@ def plane_law(
     tolerance = plane_tolerance(steps, tolerance)
     depth = depth_of(tolerance)
     parts = given(steps, within, depth)
+    if within is not None:
+        _check_within(within, first, steps)
     if parts is None:
         parts = parts_of(steps, first.mean, _scale(steps, first.mean), depth, first)
 
@@ -157,7 +164,7 @@ def plane_law(
         parts,
         Question(lambda made: after(made, num_steps), first),
         tolerance=tolerance,
-        enough=np.inf if within is not None else max(_ENOUGH * tolerance, 1e-13),
+        enough=np.inf if within is not None else _enough(tolerance),
         finest=np.inf if steps.carries or first.is_point else _HELD * first.deviations.min(),
     )
     if within is None and left > _LEAVES:
@@ -168,6 +175,13 @@ def plane_law(
             "part counts"
         )
     return as_law(steps, found, left, full=full)
+
+
+def _check_within(within: Any, first: PlaneStart, steps: PlaneSteps) -> None:
+    sides = [within] if steps.carries else within
+    inside = [low <= x <= high for (low, high), x in zip(sides, first.mean, strict=False)]
+    if not all(inside):
+        raise ValueError(f"within: the start's mean, {first.mean[: len(inside)]}, is not in it")
 
 
 def plane_tolerance(steps: PlaneSteps, tolerance: Any) -> float:

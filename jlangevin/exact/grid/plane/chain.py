@@ -114,6 +114,8 @@ def _most_rejected(steps: PlaneSteps, made: PlaneOperator) -> tuple[float, Float
     ways = np.array([(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1) if i or j])
     far = np.concatenate([middle + k * half * ways for k in _FARTHER]).T
     far = far[:, np.isfinite(steps.energies(far))]
+    if not far.size:
+        return most, where
     xi = np.linspace(-6, 6, 41)
     z = np.stack([each.ravel() for each in np.meshgrid(xi, xi, indexing="ij")])
     weight = np.exp(-0.5 * np.sum(z**2, axis=0))

@@ -159,6 +159,10 @@ class PlaneLaw:
         flat = trees.ravel(x)
         values = jnp.asarray(self.values, flat.dtype)
         value = product(self._sinc(0, flat[0]), values, self._sinc(1, flat[1]))
+        low, spacing = (jnp.asarray(a, flat.dtype) for a in (self.low, self.spacing))
+        places = (flat - low) / spacing
+        most = jnp.asarray(values.shape, flat.dtype) - 1
+        value = jnp.where(jnp.all((places >= 0) & (places <= most)), value, 0)
         return jnp.where(value > 0, jnp.log(jnp.where(value > 0, value, 1)), -jnp.inf)
 
     def _sinc(self, k: int, x: jax.Array) -> jax.Array:

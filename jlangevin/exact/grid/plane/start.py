@@ -10,6 +10,7 @@ import numpy as np
 from jlangevin._core import trees
 from jlangevin._core.checks import check_known
 from jlangevin.distribution import check_gaussian
+from jlangevin.errors import NoGridLawError
 from jlangevin.exact.grid.law import GridLaw
 from jlangevin.exact.grid.panels import Floats
 from jlangevin.exact.grid.plane.law import PlaneLaw
@@ -42,6 +43,11 @@ class PlaneStart:
                 "position and a carried normal; give a law of the kernel's own kind"
             )
         check_known("a grid is made on the host", start=law)
+        if not carries and isinstance(law, PlaneLaw) and np.size(law.masses):
+            raise NoGridLawError(
+                f"start: a share of {float(np.sum(law.masses)):.2g} of this law is at one point; "
+                "ask for the law after all steps at once, from that point"
+            )
         self.law, self.carries = law, carries
         self.mean = np.asarray(trees.ravel(law.mean), np.float64)
         self._cov = np.asarray(law.cov, np.float64)

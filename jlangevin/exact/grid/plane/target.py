@@ -68,6 +68,11 @@ def _weighed(steps: PlaneSteps, part: Part, spacing: Floats) -> Solution:
     lattice = Lattice.of(part.low, part.high, spacing)
     lattice = lattice.kept(part.holds(steps, lattice.nodes))
     energies = steps.energies(lattice.nodes)
+    if not (energies > -np.inf).all():
+        raise ValueError(
+            "energy: it is NaN or -inf in a part of the plane, so exp(-E/T) is no density; let it "
+            "be inf where positions do not count (domains.confine), or leave them out by `within`"
+        )
     weights = np.exp(np.min(energies) - energies)
     none = np.zeros(0)
     made = PlaneOperator(lattice, None, None, 0.0, none, none)
@@ -82,6 +87,11 @@ def plane_distance(p: Any, q: Any) -> float:
             raise TypeError(
                 f"{name}: expected a law in the plane, as the other is, got {type(law).__name__}"
             )
+    if p.carries is not q.carries:
+        raise ValueError(
+            "p, q: one is of positions of two elements, the other of a position and a carried "
+            "normal; no distance of these means anything"
+        )
     spacing = np.minimum(p.lattice.spacing, q.lattice.spacing) / _LOOKED_AT
     axes = []
     for k in (0, 1):
