@@ -10,9 +10,9 @@ import scipy
 
 from jlangevin._core.trees import PyTree
 from jlangevin.energies.base import Energy
-from jlangevin.errors import NoGridLawError
 from jlangevin.exact.grid.answers import settle
 from jlangevin.exact.grid.arguments import center_of, default_tolerance
+from jlangevin.exact.grid.far_out import FARTHER, OUTSIDE, STUCK, check_gap, settled_time
 from jlangevin.exact.grid.law import values_at
 from jlangevin.exact.grid.moves import REACH, moves
 from jlangevin.exact.grid.panels import Floats, Ints
@@ -24,8 +24,6 @@ from jlangevin.exact.grid.steps import StepFunction
 from jlangevin.kernels.base import Kernel
 
 __all__ = [
-    "MOVES_BY",
-    "OUTSIDE",
     "check_function",
     "grid_autocorrelation_time",
     "grid_relaxation_time",
@@ -35,10 +33,6 @@ __all__ = [
     "settled_chain",
     "values_of",
 ]
-
-_FARTHER = (1.0, 1.3, 1.7, 2.2, 3.0)  # times the grid, where rejections are looked at
-OUTSIDE = (1e-6, 1e-8, 1e-10)  # masses that are left out
-MOVES_BY = 1e-3  # relative: a number that changes by less than this holds for all of these masses
 
 
 def grid_relaxation_time(
@@ -78,12 +72,7 @@ def grid_relaxation_time(
     steps, region, found = settled_chain(kernel, energy, position, tolerance, within)
     second = _second_eigenvalue(found)
     stuck, where = most_rejected(steps, region)
-    if 0 < stuck >= second - 1e-3:
-        raise NoGridLawError(
-            f"kernel: {steps.name} has no spectral gap on this energy, and so no relaxation time: "
-            f"at {where:.4g} it rejects a share of {stuck:.6g} of its proposals. "
-            "exact.grid_autocorrelation_time says how it mixes where its mass is"
-        )
+    check_gap(steps.name, stuck, second, f"{where:.4g}")
     return float(-1 / np.log(second)) if second > 0 else 0.0
 
 
@@ -138,14 +127,7 @@ def grid_autocorrelation_time(
     below = np.empty(len(order))
     below[order] = np.cumsum(measure[order])
     times = [_time(found, values, (below > e / 2) & (below < 1 - e / 2)) for e in OUTSIDE]
-    if max(times) - min(times) > MOVES_BY * min(times):
-        shown = ", ".join(f"{t:.4g}" for t in times)
-        raise NoGridLawError(
-            f"kernel: the autocorrelation time of {steps.name} on this energy depends on how far "
-            f"out one looks: it is {shown} where all but 1e-6, 1e-8 and 1e-10 of the law is. Far "
-            "out nearly all is rejected; take a smaller step, or jlangevin.barker"
-        )
-    return times[-1]
+    return settled_time(steps.name, times, ", or jlangevin.barker")
 
 
 def values_of(function: Any, states: Floats, like: PyTree) -> Floats:
@@ -187,7 +169,7 @@ def _second_eigenvalue(found: Solution) -> float:
 def has_gap(steps: StepFunction, region: Region, found: Solution) -> bool:
     """Whether the chain leaves every place faster than its slowest mode decays."""
     stuck, _ = most_rejected(steps, region)
-    return stuck == 0 or stuck < _second_eigenvalue(found) - 1e-3
+    return stuck == 0 or stuck < _second_eigenvalue(found) - STUCK
 
 
 def most_rejected(steps: StepFunction, region: Region) -> tuple[float, float]:
@@ -195,7 +177,7 @@ def most_rejected(steps: StepFunction, region: Region) -> tuple[float, float]:
     if not steps.rejects:
         return 0.0, region.low
     center, half = (region.low + region.high) / 2, (region.high - region.low) / 2
-    far = np.array([center + sign * k * half for k in _FARTHER for sign in (-1, 1)])
+    far = np.array([center + sign * k * half for k in FARTHER for sign in (-1, 1)])
     beyond = [end for end in far if region.low <= end <= region.high or not region.walls]
     x = np.concatenate([np.linspace(region.low, region.high, 66)[1:-1], beyond])
     energies = steps.energies(x)

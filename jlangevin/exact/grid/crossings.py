@@ -32,7 +32,6 @@ def crossings(steps: StepFunction, low: float, high: float) -> Floats:
         return np.zeros(0)
     x = np.linspace(low, high, _POSITIONS)[1:-1] + 1e-3 * (high - low) / _POSITIONS
     kinks, reach = _kinks(steps, x)
-    kinks, reach = _kinks(steps, x)
     _, left, right = _brackets(x[None], kinks.reshape(1, -1))
     found = [np.zeros(0)]
     for _ in range(_ROUNDS):

@@ -13,7 +13,8 @@ from jlangevin.energies.base import Energy
 from jlangevin.errors import NoGridLawError
 from jlangevin.exact.grid.answers import widened
 from jlangevin.exact.grid.arguments import Start, default_tolerance, given_region
-from jlangevin.exact.grid.chain import MOVES_BY, OUTSIDE, most_rejected
+from jlangevin.exact.grid.chain import most_rejected
+from jlangevin.exact.grid.far_out import MOVES_BY, OUTSIDE
 from jlangevin.exact.grid.law import GridLaw, as_interval
 from jlangevin.exact.grid.operator import Operator
 from jlangevin.exact.grid.panels import Flags, Floats

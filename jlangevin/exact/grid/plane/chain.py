@@ -16,6 +16,7 @@ from jlangevin._core import trees
 from jlangevin._core.trees import PyTree
 from jlangevin.energies.base import Energy
 from jlangevin.errors import NoGridLawError
+from jlangevin.exact.grid.far_out import FARTHER, OUTSIDE, check_gap, settled_time
 from jlangevin.exact.grid.panels import Flags, Floats
 from jlangevin.exact.grid.plane.answers import plane_tolerance, settle
 from jlangevin.exact.grid.plane.operator import PlaneOperator, moved_by
@@ -25,12 +26,8 @@ from jlangevin.kernels.base import Kernel
 
 __all__ = ["plane_autocorrelation_time", "plane_relaxation_time"]
 
-_OUTSIDE = (1e-6, 1e-8, 1e-10)  # masses that are left out
-_MOVES_BY = 1e-3  # relative: a number that changes by less than this holds for all of them
 _ALL = 1 - 1e-7  # a share of rejections above any |λ₂| that can be told from 1
-_STUCK = 1e-3  # by how much the share of rejections has to be below |λ₂|
 _SOLVED = 1e-11  # the residual of an equation, relative to its right side
-_FARTHER = (1.0, 1.3, 1.7, 2.2, 3.0)  # times the lattice, where rejections are looked at
 _ITERATIONS = 100  # of GMRES between restarts, and how many of those
 
 
@@ -43,13 +40,8 @@ def plane_relaxation_time(
     def number(made: PlaneOperator, measure: Floats) -> float:
         most, where = _most_rejected(steps, made)
         second = abs(leading(made, 2, measure)[0][1]) if most < _ALL else most
-        if most > 0 and most >= second - _STUCK:
-            at = ", ".join(f"{x:.4g}" for x in where)
-            raise NoGridLawError(
-                f"kernel: {steps.name} has no spectral gap on this energy, and so no relaxation "
-                f"time: at ({at}) it rejects a share of {most:.6g} of its proposals. "
-                "exact.grid_autocorrelation_time says how it mixes where its mass is"
-            )
+        at = ", ".join(f"{x:.4g}" for x in where)
+        check_gap(steps.name, most, second, f"({at})")
         return float(-1 / np.log(second)) if second > 0 else 0.0
 
     found, _ = settle(steps, position, plane_tolerance(steps, tolerance), within, number)
@@ -76,7 +68,7 @@ def plane_autocorrelation_time(
         values = _values(steps, made.states, function)
         if not np.any(made.rejection > 0):
             return _time(made, measure, values, np.ones(len(measure), bool))
-        return _time(made, measure, values, _mass_below(measure) > _OUTSIDE[1])
+        return _time(made, measure, values, _mass_below(measure) > OUTSIDE[1])
 
     found, _ = settle(steps, position, plane_tolerance(steps, tolerance), within, number)
     made, measure = found.operator, found.measure
@@ -84,15 +76,8 @@ def plane_autocorrelation_time(
         return number(made, measure)
     values = _values(steps, made.states, function)
     below = _mass_below(measure)
-    times = [_time(made, measure, values, below > outside) for outside in _OUTSIDE]
-    if max(times) - min(times) > _MOVES_BY * min(times):
-        shown = ", ".join(f"{time:.4g}" for time in times)
-        raise NoGridLawError(
-            f"kernel: the autocorrelation time of {steps.name} on this energy depends on how far "
-            f"out one looks: it is {shown} where all but 1e-6, 1e-8 and 1e-10 of the law is. Far "
-            "out nearly all is rejected; take a smaller step"
-        )
-    return times[-1]
+    times = [_time(made, measure, values, below > outside) for outside in OUTSIDE]
+    return settled_time(steps.name, times, "")
 
 
 def _mass_below(measure: Floats) -> Floats:
@@ -112,7 +97,7 @@ def _most_rejected(steps: PlaneSteps, made: PlaneOperator) -> tuple[float, Float
     ends = np.array([made.lattice.axis(k)[[0, -1]] for k in (0, 1)])
     middle, half = ends.mean(axis=1), np.diff(ends, axis=1)[:, 0] / 2
     ways = np.array([(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1) if i or j])
-    far = np.concatenate([middle + k * half * ways for k in _FARTHER]).T
+    far = np.concatenate([middle + k * half * ways for k in FARTHER]).T
     far = far[:, np.isfinite(steps.energies(far))]
     if not far.size:
         return most, where
