@@ -27,6 +27,9 @@ from jlangevin.sampling import blocks, program
 from jlangevin.sampling.layout import Layout
 from jlangevin.sampling.state import Plan, StepRange
 
+# JAX 0.12 says so wherever Triton is lowered for; see docs/pages/accelerators.md.
+pytestmark = pytest.mark.filterwarnings("ignore:The Pallas Triton backend:DeprecationWarning")
+
 
 def assert_same(one, other):
     jax.tree.map(np.testing.assert_array_equal, one, other)
