@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jlangevin._core.arithmetic import hidden_zero, separately_rounded
 from jlangevin._core.checks import check_count
 from jlangevin._core.trees import PyTree, pytree_dataclass, static_field
-from jlangevin._core.vector_loops import apart, choose
+from jlangevin._core.vector_loops import apart
 from jlangevin.energies.base import Energy
 from jlangevin.kernels.around import Around
 from jlangevin.kernels.base import Info, Kernel, Noise, Position
@@ -72,7 +72,7 @@ class Coupled(Around):
         meets = (same | _equal(leading, lagging)) & ~waits & ~met
 
         def follow(old: jax.Array, moved: jax.Array, other: jax.Array) -> jax.Array:
-            return choose(waits, old, choose(met | meets, other, moved))
+            return jnp.where(waits, old, jnp.where(met | meets, other, moved))
 
         lagging = jax.tree.map(follow, state.lagging, lagging, leading)
         steps = state.steps + 1
