@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import jaxprs_in_params
+from jax.extend.core import ClosedJaxpr, Jaxpr
 from jax.typing import ArrayLike
 
 from jlangevin._core import trees
@@ -91,8 +91,10 @@ def _primitives(jaxpr: Any) -> Iterator[str]:
     """The names of all operations, and of those inside of them."""
     for equation in jaxpr.eqns:
         yield equation.primitive.name
-        for inner in jaxprs_in_params(equation.params):
-            yield from _primitives(inner)
+        for value in equation.params.values():
+            for inner in value if isinstance(value, tuple | list) else (value,):
+                if isinstance(inner, ClosedJaxpr | Jaxpr):
+                    yield from _primitives(inner.jaxpr if isinstance(inner, ClosedJaxpr) else inner)
 
 
 def level(energy: Energy, sigma: ArrayLike) -> Energy:
