@@ -46,13 +46,13 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 _SEEN = 0.1  # a bias that is soon measured, and small enough to be scaled by its order
 _LARGE, _SMALL = 3.0, 0.8  # times the bias aimed at: outside of this the step size changes
 _CLEAR = 6.0  # how many standard errors a bias has to be, to be scaled
-_BOUND = 3.0  # a bias is known to lie within so many standard errors
+_BOUND = 3.0  # standard errors, within which a bias is taken to be
 _PRECISE = 0.04  # the relative error of the reference, as a share of the bias aimed at
 _LOOKS = 40  # looks at chains without bias, which show the directions
 _TRIALS = 16  # step sizes tried, at most
 _MARGIN = 1.4  # how many times smaller a step is than one at which chains diverge, or nearly
 _OFF = 0.6  # by how much log₂ of the ratio of two biases may miss their order, which is 1 or 2
-_DENSE = 100  # up to so many elements of a position all directions are looked at
+_DENSE = 100  # elements of a position, up to which all directions are looked at
 
 
 class WithinBias(NamedTuple):

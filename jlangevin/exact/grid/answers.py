@@ -14,6 +14,7 @@ from jlangevin.distribution import Gaussian
 from jlangevin.energies.base import Energy
 from jlangevin.errors import NoGridLawError, NoStationaryLawError, UnstableStepError
 from jlangevin.exact.grid.arguments import Start, center_of, default_tolerance, given_region
+from jlangevin.exact.grid.far_out import GROSS, LEAVES, LEAVES_A_STEP
 from jlangevin.exact.grid.law import GridLaw, made_law
 from jlangevin.exact.grid.operator import Operator
 from jlangevin.exact.grid.panels import Floats
@@ -26,7 +27,6 @@ from jlangevin.exact.grid.steps import StepFunction
 from jlangevin.kernels.base import Kernel
 
 __all__ = [
-    "NEGLIGIBLE_A_STEP",
     "grid_law",
     "grid_stationary",
     "lost_a_step",
@@ -34,9 +34,6 @@ __all__ = [
     "widened",
 ]
 
-_LEAVES = 1e-4  # a share of chains that leave, above which a law is refused
-NEGLIGIBLE_A_STEP = 1e-6  # likewise of a stationary law, in one step
-_GROSS = 1e-3  # a share that leaves, above which a rough law is enough to say so
 _WIDENINGS = 24
 _ENOUGH = 1e-5  # of the tolerance: the share that may leave
 
@@ -156,7 +153,7 @@ def grid_law(
     else:
         found = solved(region, tolerance)
     left = _lost(found)
-    if within is None and left > _LEAVES:
+    if within is None and left > LEAVES:
         raise UnstableStepError(
             f"step_size: {left:.2g} of the chains leave the interval from {region.low:.4g} to "
             f"{region.high:.4g} within {num_steps} steps, and one twice as wide as well: far out "
@@ -208,9 +205,9 @@ def widened(
     """Widen the region until little leaves it, or doubling its width no longer halves what leaves.
 
     If a large share leaves, the result is rough, and belongs to an earlier region."""
-    enough = max(min(_ENOUGH * tolerance, NEGLIGIBLE_A_STEP / 10), 1e-13)
+    enough = max(min(_ENOUGH * tolerance, LEAVES_A_STEP / 10), 1e-13)
     best, found = region, rough(region)
-    if leaving(found) < _GROSS:
+    if leaving(found) < GROSS:
         found = solved(region, tolerance)
         if leaving(found) < enough:
             return best, found
@@ -227,7 +224,7 @@ def widened(
             break
         if left < enough:
             break
-    return best, found if least > _GROSS else solved(best, tolerance)
+    return best, found if least > GROSS else solved(best, tolerance)
 
 
 def settle(
@@ -254,7 +251,7 @@ def settle(
         tolerance,
     )
     rate = lost_a_step(found)
-    if rate > NEGLIGIBLE_A_STEP:
+    if rate > LEAVES_A_STEP:
         raise NoStationaryLawError(
             f"energy: of the chains between {region.low:.4g} and {region.high:.4g} a share of "
             f"{rate:.2g} leaves in every step, and chains leave an interval twice as wide as well: "

@@ -127,7 +127,12 @@ def grid_autocorrelation_time(
     below = np.empty(len(order))
     below[order] = np.cumsum(measure[order])
     times = [_time(found, values, (below > e / 2) & (below < 1 - e / 2)) for e in OUTSIDE]
-    return settled_time(steps.name, times, ", or jlangevin.barker")
+    return settled_time(
+        f"the autocorrelation time of {steps.name}",
+        times,
+        "the law is",
+        "Far out nearly all is rejected; take a smaller step, or jlangevin.barker",
+    )
 
 
 def values_of(function: Any, states: Floats, like: PyTree) -> Floats:

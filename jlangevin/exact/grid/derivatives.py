@@ -13,8 +13,9 @@ from jlangevin._core.compiling import compiled
 from jlangevin._core.trees import Parted, PyTree
 from jlangevin.energies.base import Energy
 from jlangevin.errors import NoGridLawError
-from jlangevin.exact.grid.answers import NEGLIGIBLE_A_STEP, lost_a_step
+from jlangevin.exact.grid.answers import lost_a_step
 from jlangevin.exact.grid.chain import check_function, has_gap, poisson, settled_chain, values_of
+from jlangevin.exact.grid.far_out import LEAVES_A_STEP
 from jlangevin.exact.grid.moves import REACH, Branch, Piece, moves
 from jlangevin.exact.grid.panels import Floats, Ints, gauss
 from jlangevin.exact.grid.steps import CHUNK, StepFunction, step_of_one
@@ -72,7 +73,7 @@ def grid_value_and_grad(
     """
     check_function(function)
     steps, region, found = settled_chain(kernel, energy, position, tolerance, within)
-    if lost_a_step(found) > NEGLIGIBLE_A_STEP:
+    if lost_a_step(found) > LEAVES_A_STEP:
         raise NoGridLawError(
             "within: chains leave this interval, and the law of those that are still in it has no "
             "derivatives here; give a wider one, or leave `within` out"

@@ -1,4 +1,5 @@
-"""What is shared by the numbers that places far out, where nearly all is rejected, may decide."""
+"""Limits and refusals shared by all questions that places far out may decide, where chains leave or
+nearly all proposals are rejected."""
 
 from __future__ import annotations
 
@@ -6,11 +7,24 @@ from collections.abc import Sequence
 
 from jlangevin.errors import NoGridLawError
 
-__all__ = ["FARTHER", "MOVES_BY", "OUTSIDE", "STUCK", "check_gap", "settled_time"]
+__all__ = [
+    "FARTHER",
+    "GROSS",
+    "LEAVES",
+    "LEAVES_A_STEP",
+    "OUTSIDE",
+    "STUCK",
+    "check_gap",
+    "settled_time",
+]
+
+LEAVES = 1e-4  # a share of chains that leave, above which a law is refused
+LEAVES_A_STEP = 1e-6  # likewise of a stationary law, in one step
+GROSS = 1e-3  # a share that leaves, above which a rough law is enough to say so
 
 FARTHER = (1.0, 1.3, 1.7, 2.2, 3.0)  # times the grid, where rejections are looked at
 OUTSIDE = (1e-6, 1e-8, 1e-10)  # masses that are left out
-MOVES_BY = 1e-3  # relative: a number that changes by less than this holds for all of these masses
+_MOVES_BY = 1e-3  # relative: a number that changes by less than this holds for all of these masses
 STUCK = 1e-3  # by how much the share of rejections has to be below |λ₂|
 
 
@@ -24,13 +38,12 @@ def check_gap(name: str, stuck: float, second: float, where: str) -> None:
         )
 
 
-def settled_time(name: str, times: Sequence[float], hint: str) -> float:
+def settled_time(what: str, times: Sequence[float], mass: str, hint: str, unit: str = "") -> float:
     """The time without the least of the masses `OUTSIDE`, if all of these give the same."""
-    if max(times) - min(times) > MOVES_BY * min(times):
+    if max(times) - min(times) > _MOVES_BY * min(times):
         shown = ", ".join(f"{time:.4g}" for time in times)
         raise NoGridLawError(
-            f"kernel: the autocorrelation time of {name} on this energy depends on how far out one "
-            f"looks: it is {shown} where all but 1e-6, 1e-8 and 1e-10 of the law is. Far out "
-            f"nearly all is rejected; take a smaller step{hint}"
+            f"kernel: {what} on this energy depends on how far out one looks: it is {shown}{unit} "
+            f"where all but 1e-6, 1e-8 and 1e-10 of {mass}. {hint}"
         )
     return times[-1]

@@ -14,7 +14,7 @@ from jlangevin.errors import NoGridLawError
 from jlangevin.exact.grid.answers import widened
 from jlangevin.exact.grid.arguments import Start, default_tolerance, given_region
 from jlangevin.exact.grid.chain import most_rejected
-from jlangevin.exact.grid.far_out import MOVES_BY, OUTSIDE
+from jlangevin.exact.grid.far_out import OUTSIDE, settled_time
 from jlangevin.exact.grid.law import GridLaw, as_interval
 from jlangevin.exact.grid.operator import Operator
 from jlangevin.exact.grid.panels import Flags, Floats
@@ -230,12 +230,11 @@ def _checked(
         kept = outside & ((below > e) | (not np.isfinite(ask.low)))
         kept &= (below < 1 - e) | (not np.isfinite(ask.high))
         times.append(float(ask.visits(made, kept).sum()))
-    if max(times) - min(times) > MOVES_BY * min(times):
-        shown = ", ".join(f"{t:.4g}" for t in times)
-        raise NoGridLawError(
-            f"kernel: the expected time of {steps.name} on this energy depends on how far out one "
-            f"looks: it is {shown} steps where all but 1e-6, 1e-8 and 1e-10 of the time is spent. "
-            f"At {where:.4g} a share of {stuck:.6g} is rejected; take a smaller step, or "
-            "jlangevin.barker"
-        )
-    return times[-1]
+    return settled_time(
+        f"the expected time of {steps.name}",
+        times,
+        "the time is spent",
+        f"At {where:.4g} a share of {stuck:.6g} is rejected; take a smaller step, or "
+        "jlangevin.barker",
+        unit=" steps",
+    )

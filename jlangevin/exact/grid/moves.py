@@ -26,7 +26,7 @@ from jlangevin.exact.grid.pieces import (
     scattered,
     some_of,
 )
-from jlangevin.exact.grid.steps import StepFunction
+from jlangevin.exact.grid.steps import StepFunction, check_rate
 
 __all__ = ["REACH", "Branch", "Piece", "moves"]
 
@@ -58,7 +58,8 @@ def moves(steps: StepFunction, x: Floats, *, with_odds: bool = True) -> tuple[Br
     """
     _check_state(steps, x)
     if steps.rejects:
-        _check_rate(steps, x)
+        some = x[some_of(len(x))].astype(steps.dtype).astype(np.float64)
+        check_rate(steps, some, scattered(steps.num_normals, len(some), 0.4))
     k, n = steps.num_normals, len(x)
     zero = np.zeros((k, n))
     if k == 1:
@@ -83,21 +84,6 @@ def _check_state(steps: StepFunction, x: Floats) -> None:
         raise NoGridLawError(
             f"kernel: the state of {steps.name} is more than its position: after a step it is not "
             "what init makes of the position. A grid holds positions alone"
-        )
-
-
-def _check_rate(steps: StepFunction, x: Floats) -> None:
-    """Raise unless the uniform accepts if it is below the reported rate, and only then."""
-    some = x[some_of(len(x))].astype(steps.dtype).astype(np.float64)
-    z = scattered(steps.num_normals, len(some), 0.4)
-    y, rate = steps(some, z)
-    seen = (rate > 1e-3) & (rate < 0.999) & (y != some)
-    below, _ = steps(some, z, 0.999 * rate)
-    above, _ = steps(some, z, rate + 0.001 * (1 - rate))
-    if np.any(seen & ((below != y) | (above != some))):
-        raise NoGridLawError(
-            f"kernel: {steps.name} does not move where its uniform is below the acceptance_rate "
-            "that it reports, and stay where it is above; mend the one or the other"
         )
 
 

@@ -22,7 +22,7 @@ from jlangevin._core.compiling import compiled, result_shapes
 from jlangevin._core.trees import Parted, PyTree
 from jlangevin.energies.base import Energy, check_energy
 from jlangevin.errors import NoGridLawError
-from jlangevin.exact.grid.panels import Floats
+from jlangevin.exact.grid.panels import Flags, Floats
 from jlangevin.kernels.base import Kernel, check_kernel, check_step, has_schedule, resolve_schedules
 from jlangevin.noise import Want
 
@@ -31,6 +31,7 @@ __all__ = [
     "HostSteps",
     "StepFunction",
     "as_grid_position",
+    "check_rate",
     "one_element",
     "refuse_schedules",
     "step_of_one",
@@ -127,6 +128,26 @@ class HostSteps:
                 pad = [(0, 0)] * (part.ndim - 1) + [(0, size - part.shape[-1])]
                 chunk.append(np.pad(part, pad).astype(self.dtype))
             yield chunk
+
+
+def check_rate(steps: Any, x: Floats, z: Floats) -> None:
+    """Raise unless the uniform accepts if it is below the reported rate, and only then.
+
+    Looked at in steps from `x`, (…, m), with normals `z`, (normals, m).
+    """
+
+    def differs(a: Floats, b: Floats) -> Flags:
+        return np.any(np.atleast_2d(a != b), axis=0)
+
+    y, rate = steps(x, z)
+    seen = (rate > 1e-3) & (rate < 0.999) & differs(y, x)
+    below, _ = steps(x, z, 0.999 * rate)
+    above, _ = steps(x, z, rate + 0.001 * (1 - rate))
+    if np.any(seen & (differs(below, y) | differs(above, x))):
+        raise NoGridLawError(
+            f"kernel: {steps.name} does not move where its uniform is below the acceptance_rate "
+            "that it reports, and stay where it is above; mend the one or the other"
+        )
 
 
 class StepFunction(HostSteps):

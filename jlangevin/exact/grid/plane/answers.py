@@ -15,6 +15,7 @@ from jlangevin._core.trees import PyTree
 from jlangevin.energies.base import Energy
 from jlangevin.errors import NoGridLawError, NoStationaryLawError, UnstableStepError
 from jlangevin.exact.grid.arguments import default_tolerance
+from jlangevin.exact.grid.far_out import LEAVES, LEAVES_A_STEP
 from jlangevin.exact.grid.panels import Floats
 from jlangevin.exact.grid.plane.law import PlaneLaw, made_plane_law
 from jlangevin.exact.grid.plane.operator import PlaneOperator
@@ -34,8 +35,6 @@ __all__ = [
     "settle",
 ]
 
-_LEAVES = 1e-4  # a share of chains that leave, above which a law is refused
-_LEAVES_A_STEP = 1e-6  # likewise of a stationary law, in one step
 _ENOUGH = 1e-3  # of the tolerance: the share that may leave
 _DEPTH = 11.0  # energies up to -log(tolerance) plus this above the least are looked at
 # The default tolerance: far out a step may be unstable, and its law is rough there.
@@ -74,7 +73,7 @@ def as_law(steps: PlaneSteps, found: Solution, left: float, *, full: bool) -> An
 
 
 def _refuse_leaving(found: Solution, left: float, steps: PlaneSteps) -> None:
-    if left > _LEAVES_A_STEP:
+    if left > LEAVES_A_STEP:
         raise NoStationaryLawError(
             f"energy: of the chains over {found.part.shown(steps)} a share of {left:.2g} leaves in "
             "every step, and chains leave a larger part of the plane as well: this chain has no "
@@ -108,7 +107,7 @@ def settle(
 
 def _enough(tolerance: float) -> float:
     """The share that may leave before a larger part is looked at: far less than what is refused."""
-    return max(min(_ENOUGH * tolerance, _LEAVES_A_STEP / 10), 1e-13)
+    return max(min(_ENOUGH * tolerance, LEAVES_A_STEP / 10), 1e-13)
 
 
 def center_of(steps: PlaneSteps, position: PyTree) -> Floats:
@@ -167,7 +166,7 @@ def plane_law(
         enough=np.inf if within is not None else _enough(tolerance),
         finest=np.inf if steps.carries or first.is_point else _HELD * first.deviations.min(),
     )
-    if within is None and left > _LEAVES:
+    if within is None and left > LEAVES:
         raise UnstableStepError(
             f"step_size: {left:.2g} of the chains leave {found.part.shown(steps)} within "
             f"{num_steps} steps, and a larger part of the plane as well: far out the step is "

@@ -77,7 +77,12 @@ def plane_autocorrelation_time(
     values = _values(steps, made.states, function)
     below = _mass_below(measure)
     times = [_time(made, measure, values, below > outside) for outside in OUTSIDE]
-    return settled_time(steps.name, times, "")
+    return settled_time(
+        f"the autocorrelation time of {steps.name}",
+        times,
+        "the law is",
+        "Far out nearly all is rejected; take a smaller step",
+    )
 
 
 def _mass_below(measure: Floats) -> Floats:

@@ -14,6 +14,7 @@ import scipy.sparse.linalg as krylov
 from scipy.special import ndtr
 
 from jlangevin.errors import NoEnergyError, NoGridLawError
+from jlangevin.exact.grid.far_out import GROSS
 from jlangevin.exact.grid.panels import Floats
 from jlangevin.exact.grid.plane.carried import carried
 from jlangevin.exact.grid.plane.lattice import Lattice, sinc_matrix
@@ -36,7 +37,6 @@ _FALLS = 0.3  # to this share of what it was two rounds ago an error has to fall
 _FIRST = 24  # points along each side, at first
 _COARSE = 0.55  # the first spacing of a normal that is carried
 _OF_PROPOSAL = 0.9  # the first spacing of positions, in standard deviations of a proposal
-_GROSS = 1e-3  # a share that leaves, above which a rough law is enough to say so
 _KEPT = 1e-10  # how much a law may change in a step that keeps it, as proposals are cut off
 _RESTARTS = 400
 _PROBES = 65  # places at which distribution functions are compared
@@ -92,7 +92,7 @@ def solve(
     part = parts(0)
     spacing = np.minimum(_first_spacing(steps, part), finest)
     found, left = _rough(steps, part, question, spacing, tolerance)
-    if left <= _GROSS:
+    if left <= GROSS:
         found, spacing, left = _refined(steps, found, question, spacing, tolerance)
     for k in range(1, _WIDENINGS):
         if left <= enough:
@@ -107,7 +107,7 @@ def solve(
         if less > 0.5 * left:
             break
         found, left = again, less
-        if left <= _GROSS:
+        if left <= GROSS:
             found, spacing, left = _refined(steps, found, question, spacing, tolerance)
     return found, left
 
