@@ -138,9 +138,12 @@ def _thin(
     n = len(points)
     spaced = _evenly(n, num_points)
     parts = _evenly(n, num_points << halvings)[None]
-    for each in jax.random.split(key, halvings):
-        flips = jax.random.uniform(each, (len(parts), parts.shape[1] // 2), points.dtype)
-        sides = jax.vmap(lambda part, flip: halve(points[part], flip, scale))(parts, flips)
+    # Each halving has as many flips, so that they are one operation, which compiles faster.
+    uniform = functools.partial(jax.random.uniform, shape=parts.size // 2, dtype=points.dtype)
+    for flips in jax.vmap(uniform)(jax.random.split(key, halvings)):
+        sides = jax.vmap(lambda part, flip: halve(points[part], flip, scale))(
+            parts, flips.reshape(len(parts), -1)
+        )
         sorted_ = jnp.take_along_axis(parts, jnp.argsort(sides, axis=1, stable=True), axis=1)
         parts = sorted_.reshape(-1, sorted_.shape[1] // 2)
     means = lax.map(lambda y: jnp.mean(_kernel(points, y, scale)), points, batch_size=_BATCH)
