@@ -139,7 +139,7 @@ def _thin(
     spaced = _evenly(n, num_points)
     parts = _evenly(n, num_points << halvings)[None]
     # Each halving has as many flips, so that they are one operation, which compiles faster.
-    uniform = functools.partial(jax.random.uniform, shape=parts.size // 2, dtype=points.dtype)
+    uniform = functools.partial(jax.random.uniform, shape=(parts.size // 2,), dtype=points.dtype)
     for flips in jax.vmap(uniform)(jax.random.split(key, halvings)):
         sides = jax.vmap(lambda part, flip: halve(points[part], flip, scale))(
             parts, flips.reshape(len(parts), -1)

@@ -27,34 +27,48 @@ KERNELS = {
 
 @pytest.mark.parametrize("name", KERNELS)
 def test_a_trajectory_tells_what_each_shorter_one_would_have_done(name):
-    """Compared with the kernel itself at each length, on the same noise."""
+    """Compared with the kernel itself at other lengths, on the same noise."""
     kernel, energy = KERNELS[name], jl.energies.double_well(dim=2)
     rng = np.random.default_rng(0)
     normals = jnp.asarray(rng.standard_normal((2, kernel.step_noise[0].number)), float)
     axes, centre = jnp.asarray(rng.standard_normal((3, 2)), float), jnp.array([0.3, -0.2])
-    state = kernel.init(energy, jnp.array([0.9, -1.2]), None)
+    lengths, accepted, rejected = (1, 3, 6), jnp.asarray(0.0), jnp.asarray(1.0)
 
     def f(position):
         u = product(axes, position - centre)
         return jnp.concatenate([u, u**2 - 1])
 
-    trial = Trial(np.int32(6), centre, axes)
-    nothing = trial.nothing(kernel, normals.dtype)
-    for uniform in (jnp.asarray(0.0), jnp.asarray(1.0)):  # accepted, rejected
-        end, info, seen = trial.step(kernel, energy, state, (normals, uniform), nothing)
-        expected, _ = kernel.step(energy, state, (normals, uniform))
-        np.testing.assert_allclose(end.position, expected.position, rtol=1e-5)
-    assert float(info.acceptance_rate) == float(seen.rates[-1])
-    assert float(seen.steps) == 1
-    np.testing.assert_allclose(seen.values, f(state.position), rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(seen.squares, f(state.position) ** 2, rtol=1e-5, atol=1e-6)
-    for length in range(1, 7):
-        short = dataclasses.replace(kernel, trajectory_length=length)
-        noise = normals[:, : short.step_noise[0].number], jnp.asarray(0.0)
-        there, info = short.step(energy, state, noise)
-        np.testing.assert_allclose(seen.rates[length - 1], info.acceptance_rate, rtol=1e-4)
-        jump = info.acceptance_rate * (f(there.position) - f(state.position)) ** 2
-        np.testing.assert_allclose(seen.jumps[length - 1], jump, rtol=1e-3, atol=1e-5)
+    @jax.jit
+    def all_steps(normals):
+        """In one program: in the trial, and by the kernel at each length."""
+        state = kernel.init(energy, jnp.array([0.9, -1.2]), None)
+        trial = Trial(np.int32(6), centre, axes)
+        nothing = trial.nothing(kernel, normals.dtype)
+        trials = [
+            trial.step(kernel, energy, state, (normals, uniform), nothing)
+            for uniform in (accepted, rejected)
+        ]
+        shorter = []
+        for length in lengths:
+            short = dataclasses.replace(kernel, trajectory_length=length)
+            noise = normals[:, : short.step_noise[0].number], accepted
+            there, info = short.step(energy, state, noise)
+            shorter.append((there.position, info.acceptance_rate, f(there.position)))
+        return f(state.position), state.position, trials, shorter
+
+    before, start, trials, shorter = jax.tree.map(np.asarray, all_steps(normals))
+    ends = [end.position for end, _, _ in trials]
+    np.testing.assert_allclose(ends[0], shorter[-1][0], rtol=1e-5)
+    np.testing.assert_allclose(ends[1], start, rtol=1e-5)
+    for _, info, seen in trials:
+        assert float(info.acceptance_rate) == float(seen.rates[-1])
+        assert float(seen.steps) == 1
+        np.testing.assert_allclose(seen.values, before, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(seen.squares, before**2, rtol=1e-5, atol=1e-6)
+        for length, (_, rate, after) in zip(lengths, shorter, strict=True):
+            np.testing.assert_allclose(seen.rates[length - 1], rate, rtol=1e-4)
+            jump = rate * (after - before) ** 2
+            np.testing.assert_allclose(seen.jumps[length - 1], jump, rtol=1e-3, atol=1e-5)
 
 
 def test_a_trajectory_that_is_cut_off_is_one_of_that_length():
@@ -270,9 +284,11 @@ def badly_scaled():
 
 @pytest.mark.slow
 def test_the_run_after_it_has_the_exact_law(x64):
+    """With 5,000 chains, a mean that is off by 0.11 standard deviations, or a variance by 16%, is
+    found with a probability of 0.99."""
     energy, cov = badly_scaled()
     found = jl.warm_up(
-        key(), energy, jl.malt(1e-3, 1.0, 4), energy, num_chains=20_000, longest_trajectory=6
+        key(), energy, jl.malt(1e-3, 1.0, 4), energy, num_chains=5_000, longest_trajectory=6
     )
     run = jl.resume(found.state, energy, found.kernel, num_steps=40, observe=None)
     assert abs(float(run.info.acceptance_rate.mean()) - 0.7) < 0.05
@@ -280,12 +296,11 @@ def test_the_run_after_it_has_the_exact_law(x64):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("form", ["auto", None])
-def test_what_is_found_is_said(form):
+def test_what_is_found_is_said():
     energy = jl.energies.quadratic(jnp.eye(3))
     found = jl.warm_up(
         key(), energy, jl.malt(0.5, 1.0, 4), energy,
-        num_chains=64, precondition=form, longest_trajectory=3,
+        num_chains=64, longest_trajectory=3,
     )  # fmt: skip
     length, friction = found.kernel.trajectory_length, float(found.kernel.friction)
     moves = "1 move" if length == 1 else f"{length} moves"

@@ -1,11 +1,17 @@
-"""Warm-up finds step size and scales from many starts, freezes them, reports, and refuses."""
+"""Warm-up finds step size and scales from many starts, freezes them, reports, and refuses.
 
+Most of the time goes to compiling. So energies are functions of the module, with parameters as
+leaves, and tests of a kind use as many chains and coordinates.
+"""
+
+import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.tree_util import Partial
 from warm_up_programs import traced_and_compiled
 
 import jlangevin as jl
@@ -25,14 +31,15 @@ def badly_scaled():
     return jl.energies.quadratic(jnp.linalg.inv(cov)), cov
 
 
-@pytest.mark.parametrize(
-    ("kernel", "first"),
-    [(jl.mala, 1e-6), (jl.mala, 1.0), (jl.mala, 1e6), (jl.barker, 1e-6), (jl.barker, 1.0)],
-)
-def test_the_step_size_reaches_its_acceptance_rate(kernel, first):
+def bell(sd, x):
+    return 0.5 * jnp.sum((x / sd) ** 2)
+
+
+@pytest.mark.parametrize("first", [1e-6, 1.0, 1e6])
+def test_the_step_size_reaches_its_acceptance_rate(first):
     energy = jl.energies.double_well(dim=5)
     found = jl.warm_up(
-        key(), energy, kernel(first), jnp.ones((200, 5)), precondition=None, target_acceptance=0.6
+        key(), energy, jl.mala(first), jnp.ones((200, 5)), precondition=None, target_acceptance=0.6
     )
     run = jl.resume(found.state, energy, found.kernel, num_steps=200, observe=None)
     assert abs(float(run.info.acceptance_rate.mean()) - 0.6) < 0.05
@@ -40,14 +47,10 @@ def test_the_step_size_reaches_its_acceptance_rate(kernel, first):
     assert abs(found.verdict.acceptance - 0.6) < 0.05
 
 
-def test_a_dense_preconditioner_is_the_covariance():
-    energy, cov = badly_scaled()
-    found = jl.warm_up(key(), energy, jl.mala(1e-4), energy, num_chains=200, precondition="dense")
-    lower = found.kernel.preconditioner.lower
-    root = jnp.linalg.inv(jnp.linalg.cholesky(cov))
-    whitened = root @ lower @ lower.T @ root.T
-    assert np.abs(np.linalg.eigvalsh(np.asarray(whitened)) - 1).max() < 0.3
-    assert float(found.kernel.step_size) > 0.1
+def assert_whitens(lower, cov):
+    root = np.linalg.inv(np.linalg.cholesky(np.asarray(cov, np.float64)))
+    half = np.dot(root, lower)
+    assert np.abs(np.linalg.eigvalsh(np.dot(half, half.T)) - 1).max() < 0.3
 
 
 def test_a_diagonal_preconditioner_holds_the_variances():
@@ -67,18 +70,19 @@ def test_a_position_that_is_a_matrix_has_a_diagonal_like_it():
     """Not a matrix over its elements, as a square array given as a preconditioner would be."""
     scales = jnp.array([[0.1, 1.0], [3.0, 0.5]])
     found = jl.warm_up(
-        key(), lambda x: jnp.sum((x / scales) ** 2) / 2, jl.mala(1e-3), jnp.zeros((200, 2, 2)),
-        precondition="diagonal",
-    )  # fmt: skip
+        key(), Partial(bell, scales), jl.mala(1e-3), jnp.zeros((200, 2, 2)), precondition="diagonal"
+    )
     np.testing.assert_allclose(found.kernel.preconditioner.scale, scales, rtol=0.3)
 
 
-def test_the_run_after_it_has_the_exact_law(x64):
+def test_a_dense_preconditioner_is_the_covariance_and_the_run_after_it_has_the_exact_law(x64):
     """Frozen and invariant: some way on from the warmed-up state, moments are the target's."""
     energy, cov = badly_scaled()
     found = jl.warm_up(
         key(), energy, jl.mala(1e-4), energy, num_chains=20_000, precondition="dense"
     )
+    assert_whitens(found.kernel.preconditioner.lower, cov)
+    assert float(found.kernel.step_size) > 0.1
     run = jl.resume(found.state, energy, found.kernel, num_steps=60, observe=None)
     jl.verify.assert_law(run.position, jl.Gaussian(jnp.zeros(3), cov))
 
@@ -87,24 +91,24 @@ def test_the_mass_of_malt_becomes_the_inverse_covariance():
     energy, cov = badly_scaled()
     kernel = jl.malt(1e-3, 1.0, 4)
     found = jl.warm_up(key(), energy, kernel, energy, num_chains=200, precondition="dense")
-    lower = found.kernel.inverse_mass.lower
-    root = jnp.linalg.inv(jnp.linalg.cholesky(cov))
-    whitened = root @ lower @ lower.T @ root.T
-    assert np.abs(np.linalg.eigvalsh(np.asarray(whitened)) - 1).max() < 0.3
+    assert_whitens(found.kernel.inverse_mass.lower, cov)
 
 
-@pytest.mark.parametrize("kernel", [jl.mala(1e-3), jl.barker(1e-3)])
-def test_starts_that_suit_no_common_step_size_settle(kernel):
+def quartic(x):
+    return jnp.sum(x**4)
+
+
+def test_starts_that_suit_no_common_step_size_settle():
     """x⁴ from 0.01 to 100: the curvatures differ by 10⁸, and the moves that fit by 10⁴.
 
     In tails this light, `mala` now and then stays in place for long. Under any key, about one in a
     hundred chains accepts less than 0.3 over 200 steps; ten do with a probability of 1e-7.
     """
     start = jnp.geomspace(0.01, 100.0, 100)[:, None]
-    found = jl.warm_up(key(), lambda x: jnp.sum(x**4), kernel, start, num_steps=2_000)
+    found = jl.warm_up(key(), quartic, jl.mala(1e-3), start, num_steps=2_000)
     position = found.state.kernel.position
     assert jnp.abs(position).max() < 4
-    run = jl.resume(found.state, lambda x: jnp.sum(x**4), found.kernel, num_steps=200)
+    run = jl.resume(found.state, quartic, found.kernel, num_steps=200)
     assert (run.info.acceptance_rate > 0.3).mean() > 0.9
 
 
@@ -119,19 +123,42 @@ def test_pytree_positions_are_warmed_up():
     np.testing.assert_allclose(scale["b"], 0.1, rtol=0.3)
 
 
+def walled(power, x):
+    """-log p of a gamma law, with a wall at 0."""
+    return jnp.sum(x - power * jnp.log(x))
+
+
 def test_proposals_that_are_not_finite_do_not_drive_the_step_to_zero():
-    """A wall at 0: proposals beyond it have no finite energy."""
-
-    def energy(x):
-        return jnp.sum(x - 0.5 * jnp.log(x))
-
+    energy = Partial(walled, jnp.float32(0.5))
     found = jl.warm_up(key(), energy, jl.mala(0.1), jnp.ones((200, 2)), precondition=None)
     assert float(found.kernel.step_size) > 0.02
 
 
+def test_draws_that_are_not_finite_are_drawn_again():
+    energy, law = Partial(walled, jnp.float32(2.0)), jl.starts.uniform(-2, 2, like=jnp.zeros(2))
+    found = jl.warm_up(key(), energy, jl.mala(0.1), law, num_chains=200, precondition=None)
+    assert 100 < len(found.verdict.redrawn) < 190  # three of four, by chance
+    assert "drawn again" in str(found)
+
+
+def test_an_energy_is_traced_few_times():
+    """For a deep network, each trace costs half as much as its compilation. In a warm-up of malt,
+    see test_with_the_run_after_it_four_programs_are_compiled."""
+    count = 0
+
+    def energy(x):
+        nonlocal count
+        count += 1
+        return 0.5 * jnp.sum(x**2)
+
+    for kernel in (jl.ula(0.01), jl.mala(0.01)):
+        count = 0
+        jl.sample(key(), energy, kernel, jnp.ones((4, 2)), num_steps=20, burn_in=3)
+        assert 0 < count <= 6
+
+
 def test_no_new_step_size_compiles_anything():
-    energy = jl.energies.quadratic(jnp.eye(2))
-    traces = []
+    traces, count = [], 0
 
     class Counted(type(jl.mala(0.1))):
         def step(self, energy, state, noise):
@@ -143,28 +170,15 @@ def test_no_new_step_size_compiles_anything():
         lambda k: ((k.step_size, k.temperature, k.preconditioner), None),
         lambda _, leaves: Counted(*leaves),
     )
-    jl.warm_up(key(), energy, Counted(0.1, 1.0, None), energy, num_chains=10, precondition=None)
-    assert len(traces) <= 10  # of fifty pieces
-
-
-@pytest.mark.parametrize(
-    "kernel", [jl.ula(0.01), jl.mala(0.01), jl.malt(0.01, 1.0, 4)], ids=["ula", "mala", "malt"]
-)
-def test_an_energy_is_traced_few_times(kernel):
-    """For a deep network, each trace costs half as much as its compilation."""
-    count = 0
 
     def energy(x):
         nonlocal count
         count += 1
         return 0.5 * jnp.sum(x**2)
 
-    jl.sample(key(), energy, kernel, jnp.ones((4, 2)), num_steps=20, burn_in=3)
-    assert 0 < count <= 6
-    count = 0
-    if not isinstance(kernel, type(jl.ula(0.1))):
-        jl.warm_up(key(), lambda x: energy(x), kernel, jnp.ones((64, 2)))
-        assert 0 < count <= 4
+    jl.warm_up(key(), energy, Counted(0.1, 1.0, None), jnp.ones((64, 2)))
+    assert len(traces) <= 10  # of fifty pieces
+    assert 0 < count <= 4
 
 
 class Named:
@@ -193,7 +207,7 @@ def test_a_kernel_can_use_every_member_of_an_energy():
     np.testing.assert_array_equal(run.position, 9.0)
 
 
-def test_the_curvature_is_the_largest_eigenvalue_of_the_hessian(dtype):
+def test_the_curvature_is_the_largest_eigenvalue_of_the_hessian():
     energy, cov = badly_scaled()
     score = jl.scores.score(lambda x: -jax.grad(energy)(x))
     expected = 1 / np.linalg.eigvalsh(np.asarray(cov, np.float64)).min()
@@ -271,7 +285,7 @@ def correlated(factor, units, x):
 
 def warmed(make, units, *, factor=1.0, **options):
     """`correlated` with positions in `units` and energies in units of 1/`factor`."""
-    energy = jax.tree_util.Partial(correlated, jnp.float32(factor), jnp.asarray(units))
+    energy = Partial(correlated, jnp.float32(factor), jnp.asarray(units))
     starts = jax.random.normal(jax.random.key(1), (10, 3)) * units[None]
     return jl.warm_up(key(), energy, make(units, factor), starts, num_steps=200, **options)
 
@@ -285,23 +299,17 @@ def dense_mala_in(units, factor):
     return jl.mala(0.01 * units[0] ** 2 / factor, temperature=factor)
 
 
-def malt_in(units, factor):
-    mass = jnp.asarray(factor / units**2)
-    return jl.malt(0.01, 1.0, 3, temperature=factor, mass=mass)
-
-
 @pytest.mark.filterwarnings("ignore:warm-up has not settled")  # in so few steps
 @pytest.mark.parametrize(
     ("make", "units", "factor", "options"),
     [
         (mala_in, UNITS, 1.0, {"precondition": "diagonal"}),
         (mala_in, UNITS, 2.0**30, {"precondition": "diagonal"}),
-        (malt_in, UNITS, 2.0**30, {"precondition": "diagonal"}),
         (mala_in, UNITS, 1.0, {"precondition": "dense"}),
         (dense_mala_in, np.full(3, 2.0**-40, np.float32), 1.0, {"precondition": "dense"}),
         (dense_mala_in, np.full(3, 2.0**40, np.float32), 2.0**30, {"precondition": "dense"}),
     ],
-    ids=["positions", "energies", "malt", "dense", "dense, small", "dense, large"],
+    ids=["positions", "energies", "dense", "dense, small", "dense, large"],
 )
 def test_the_same_problem_in_other_units_gives_the_same_chains(make, units, factor, options):
     here = warmed(make, np.ones(3, np.float32), **options)
@@ -310,9 +318,8 @@ def test_the_same_problem_in_other_units_gives_the_same_chains(make, units, fact
         there.state.kernel.position / units[None], here.state.kernel.position
     )
     np.testing.assert_array_equal(there.acceptance, here.acceptance)
-    shape = "inverse_mass" if make is malt_in else "preconditioner"
     here_root, there_root = (
-        np.asarray(jax.tree.leaves(getattr(found.kernel, shape))[0], np.float64)
+        np.asarray(jax.tree.leaves(found.kernel.preconditioner)[0], np.float64)
         for found in (here, there)
     )
     np.testing.assert_array_equal(
@@ -325,7 +332,7 @@ def test_the_same_problem_in_other_units_gives_the_same_chains(make, units, fact
 @pytest.mark.parametrize("power", [2, 6])
 def test_scales_from_small_to_large_are_all_found(power):
     sd = jnp.logspace(-power, power, 5)
-    energy = jax.tree_util.Partial(lambda sd, x: 0.5 * jnp.sum((x / sd) ** 2), sd)
+    energy = Partial(bell, sd)
     starts = sd[None] * jax.random.normal(jax.random.key(9), (200, 5))
     found = jl.warm_up(key(), energy, jl.mala(float(sd[0]) ** 2), starts, precondition="diagonal")
     np.testing.assert_allclose(found.kernel.preconditioner.scale, sd, rtol=0.2)
@@ -334,7 +341,7 @@ def test_scales_from_small_to_large_are_all_found(power):
 
 def test_a_first_step_in_another_unit_is_left_behind():
     """A first step of 1 where 1e-14 fits."""
-    energy = jax.tree_util.Partial(lambda sd, x: 0.5 * jnp.sum((x / sd) ** 2), jnp.float32(1e-7))
+    energy = Partial(bell, jnp.full(5, 1e-7))
     starts = 1e-7 * jax.random.normal(jax.random.key(9), (200, 5))
     found = jl.warm_up(key(), energy, jl.mala(1.0), starts, precondition="diagonal")
     np.testing.assert_allclose(found.kernel.preconditioner.scale, 1e-7, rtol=0.3)
@@ -344,7 +351,7 @@ def test_a_first_step_in_another_unit_is_left_behind():
 def test_fewer_draws_than_coordinates_leave_a_dense_preconditioner_regular():
     """One chain, looked at 20 times, in 60 coordinates that each have a scale of their own."""
     scales = jnp.logspace(-3.0, 3.0, 60)
-    energy = jax.tree_util.Partial(lambda s, x: 0.5 * jnp.sum((x / s) ** 2), scales)
+    energy = Partial(bell, scales)
     kernel = jl.mala(0.1, preconditioner=scales**2)
     found = jl.warm_up(key(), energy, kernel, scales[None], num_steps=400, precondition="dense")
     lower = found.kernel.preconditioner.lower / scales[:, None]
@@ -363,7 +370,7 @@ def far_apart(x):
 def test_squares_may_overflow():
     found = jl.warm_up(
         key(),
-        lambda x: 0.5 * jnp.sum((x / 1e20) ** 2),
+        Partial(bell, jnp.float32(1e20)),
         jl.malt(1e20, 1.0, 2),
         jnp.linspace(-1e20, 1e20, 20)[:, None] * jnp.array([[1.0, -0.5]]),
     )
@@ -380,11 +387,8 @@ def test_a_condition_number_may_exceed_the_digits_of_the_dtype():
 
 def test_a_coordinate_that_cannot_move_in_its_dtype_is_reported():
     """At 1e4, float32 numbers are 1e-3 apart, and the scale is 1e-5."""
-    starts = 1e4 + jnp.linspace(-1.0, 1.0, 20)[:, None] * jnp.array([[0.0, 1.0]])
-
-    def energy(x):
-        return 0.5 * jnp.sum(((x - 1e4) / jnp.array([1e-5, 1.0])) ** 2)
-
+    starts = 1e4 + jnp.linspace(-1.0, 1.0, 64)[:, None] * jnp.array([[0.0, 1.0]])
+    energy = two_wells(1e4, jnp.inf, width=jnp.array([1e-5, 1.0]))
     message = (
         r"preconditioner: .* size 1.0e\+04, do not differ at all in 1 of 2 coordinates in float32"
     )
@@ -395,23 +399,32 @@ def test_a_coordinate_that_cannot_move_in_its_dtype_is_reported():
 # Starts ---------------------------------------------------------------------------------------
 
 
+def residuals(X, y, q):
+    residual = (y - X @ q[:2]) * jnp.exp(-q[2])
+    return 0.5 * jnp.sum(residual**2) + 1_000 * q[2] + 0.5 * q[2] ** 2
+
+
+@functools.cache
 def regression():
     """Predictors near 70 with a spread of 4, as data come: a condition number of a million."""
     rng = np.random.default_rng(0)
     height = 66.6 + 3.8 * rng.standard_normal(1_000)
     y = 5.8 + 0.06 * (height - 66.6) + 0.9 * rng.standard_normal(1_000)
     X = np.column_stack([np.ones(1_000), height])
-
-    def energy(X, y, q):
-        residual = (y - X @ q[:2]) * jnp.exp(-q[2])
-        return 0.5 * jnp.sum(residual**2) + 1_000 * q[2] + 0.5 * q[2] ** 2
-
     arrays = jnp.asarray(X, jnp.float32), jnp.asarray(y, jnp.float32)
-    return jax.tree_util.Partial(energy, *arrays), np.linalg.lstsq(X, y, rcond=None)[0]
+    return Partial(residuals, *arrays), np.linalg.lstsq(X, y, rcond=None)[0]
 
 
-@pytest.mark.parametrize("kernel", [jl.mala(0.1), jl.malt(0.1, 1.0, 4), jl.barker(0.1)])
-@pytest.mark.parametrize("start", ["a box", "one point", "one far point"])
+@pytest.mark.parametrize(
+    ("kernel", "start"),
+    [
+        (jl.mala(0.1), "a box"),
+        (jl.mala(0.1), "one point"),
+        (jl.mala(0.1), "one far point"),
+        (jl.malt(0.1, 1.0, 4), "a box"),
+        (jl.barker(0.1), "one far point"),
+    ],
+)
 def test_nothing_has_to_be_known_of_a_regression(kernel, start):
     energy, least_squares = regression()
     init = {
@@ -424,8 +437,8 @@ def test_nothing_has_to_be_known_of_a_regression(kernel, start):
     assert found.verdict.settled
     assert abs(float(run.info.acceptance_rate.mean()) - found.verdict.target) < 0.07
     assert float(jl.diagnostics.rhat(run.draws).max()) < 1.01
-    sd = run.draws.std((0, 1))[:2]
-    assert np.abs((run.draws.mean((0, 1))[:2] - least_squares) / sd).max() < 0.1
+    draws = np.asarray(run.draws, np.float64)[..., :2]
+    assert np.abs((draws.mean((0, 1)) - least_squares) / draws.std((0, 1))).max() < 0.1
 
 
 def test_chains_come_in_from_an_energy_of_1e100(x64):
@@ -439,30 +452,25 @@ def test_chains_come_in_from_an_energy_of_1e100(x64):
     assert float(jnp.abs(found.state.kernel.position).max()) < 1.5
 
 
-def test_draws_that_are_not_finite_are_drawn_again():
-    def energy(x):
-        """A wall at 0."""
-        return jnp.sum(x - 2 * jnp.log(x))
-
-    law = jl.starts.uniform(-2, 2, like=jnp.zeros(2))
-    found = jl.warm_up(key(), energy, jl.mala(0.1), law, num_chains=200)
-    assert 100 < len(found.verdict.redrawn) < 190  # three of four, by chance
-    assert "drawn again" in str(found)
-
-
 # What is said ---------------------------------------------------------------------------------
 
 
-def two_wells(x):
-    """One of them higher by 200, so that its mass is exp(-200) of the other's."""
-    low = 0.5 * jnp.sum((x - 50.0) ** 2)
-    return jnp.minimum(low, 200.0 + 0.5 * jnp.sum((x + 50.0) ** 2))
+def wells(centre, height, width, x):
+    low, high = (0.5 * jnp.sum(((x - place) / width) ** 2) for place in (centre, -centre))
+    return jnp.minimum(low, height + high)
+
+
+def two_wells(centre=50.0, height=200.0, width=1.0):
+    """About ±centre. The second one is higher, by default so that its mass is exp(-200) of the
+    other's."""
+    width = jnp.broadcast_to(jnp.float32(width), 2)
+    return Partial(wells, jnp.float32(centre), jnp.float32(height), width)
 
 
 def test_chains_that_stay_behind_are_counted_and_started_again():
     starts = jnp.concatenate([jnp.full((60, 2), 50.0), jnp.full((4, 2), -50.0)])
     with pytest.warns(jl.WarmUpWarning, match=r"4 of 64 chains \(60, 61, 62, 63\) stayed at"):
-        found = jl.warm_up(key(), two_wells, jl.mala(0.1), starts)
+        found = jl.warm_up(key(), two_wells(), jl.mala(0.1), starts)
     assert found.verdict.settled
     np.testing.assert_array_equal(found.verdict.left_out, [60, 61, 62, 63])
     assert np.all(found.verdict.energies > 195)
@@ -471,22 +479,16 @@ def test_chains_that_stay_behind_are_counted_and_started_again():
 
 def test_all_that_stay_behind_are_found_among_many_chains():
     """Here at most every second chain's position is looked at."""
-    starts = jnp.full((8_192, 1), 50.0).at[1::2000].set(-50.0)
-
-    def energy(x):
-        return two_wells(jnp.concatenate([x, x]))
-
+    starts = np.full((8_192, 2), 50.0, np.float32)
+    starts[1::2000] = -50.0
     with pytest.warns(jl.WarmUpWarning, match=r"5 of 8,192 chains \(1, 2001, 4001, 6001, 8001\)"):
-        found = jl.warm_up(key(), energy, jl.mala(0.1), starts)
+        found = jl.warm_up(key(), two_wells(), jl.mala(0.1), starts)
     assert float(found.state.kernel.position.min()) > 0
 
 
 def test_chains_in_a_mode_of_like_energy_disagree_but_are_not_behind():
     starts = jnp.concatenate([jnp.full((60, 2), 9.0), jnp.full((4, 2), -9.0)])
-
-    def energy(x):
-        return jnp.minimum(0.5 * jnp.sum((x - 9.0) ** 2), 0.5 * jnp.sum((x + 9.0) ** 2))
-
+    energy = two_wells(9.0, 0.0)
     with pytest.warns(jl.WarmUpWarning, match=r"chains disagree, R-hat is .*jlangevin.tempered"):
         found = jl.warm_up(key(), energy, jl.mala(0.1), starts, num_steps=2_000)
     assert not found.verdict.settled
@@ -524,23 +526,25 @@ def test_what_is_printed_fits_a_screen():
     assert max(map(len, lines)) <= 100
 
 
-@pytest.mark.parametrize("kernel", [jl.mala(0.1), jl.malt(0.1, 1.0, 3)])
-def test_many_coordinates_have_a_diagonal_and_few_directions(kernel):
+def along_the_diagonal(widths, x):
+    """30 times as wide along the diagonal."""
+    y = x / widths
+    return bell(1.0, y) - 0.5 * (1 - 1 / 900) * jnp.sum(y) ** 2 / len(widths)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "num_steps"), [(jl.mala(0.1), 1_000), (jl.malt(0.1, 1.0, 3), 300)]
+)
+def test_many_coordinates_have_a_diagonal_and_few_directions(kernel, num_steps):
     d = 150
     widths = jnp.geomspace(0.1, 10.0, d)
-    along = jnp.ones(d) / np.sqrt(d)
-
-    def energy(x):
-        """30 times as wide along the diagonal."""
-        y = x / widths
-        return 0.5 * jnp.sum(y**2) - 0.5 * (1 - 1 / 900) * jnp.sum(along * y) ** 2
-
+    energy = Partial(along_the_diagonal, widths)
     starts = jl.starts.uniform(-2, 2, like=jnp.zeros(d))
     found = jl.warm_up(key(), energy, kernel, starts, num_chains=64)
     assert found.verdict.settled
     assert found.verdict.preconditioner == "low rank"
-    run = jl.resume(found.state, energy, found.kernel, num_steps=1_000, thin=10)
-    variances = jnp.var(run.draws, axis=(0, 1)) / widths**2
+    run = jl.resume(found.state, energy, found.kernel, num_steps=num_steps, thin=num_steps // 100)
+    variances = np.var(np.asarray(run.draws, np.float64), axis=(0, 1)) / np.asarray(widths) ** 2
     np.testing.assert_allclose(variances, 1 + 899 / d, rtol=0.1)
 
 
@@ -560,9 +564,10 @@ def test_microcanonical_kernels_have_their_lengths_found(kernel):
     assert found.verdict.settled
     np.testing.assert_allclose(found.kernel.decoherence_length, 20**0.5, rtol=1e-6)
     run = jl.resume(found.state, skewed, found.kernel, num_steps=1_000, thin=2)
-    scaled = jnp.var(run.draws, axis=(0, 1)) * 10.0 ** jnp.linspace(-2, 2, 20)
+    variances = np.var(np.asarray(run.draws, np.float64), axis=(0, 1))
+    scaled = variances * 10.0 ** np.linspace(-2, 2, 20)
     bias = -0.01 if run.info.acceptance_rate is None else 0.0
-    np.testing.assert_allclose(jnp.mean(scaled), 1 + bias, atol=0.012)
+    np.testing.assert_allclose(np.mean(scaled), 1 + bias, atol=0.012)
 
 
 def test_with_the_run_after_it_four_programs_are_compiled():

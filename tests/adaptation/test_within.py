@@ -74,14 +74,9 @@ def test_a_bias_of_second_order_is_scaled_as_that():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "kernel",
-    [jl.leimkuhler_matthews(0.1), jl.underdamped(0.1, 1.0)],
-    ids=["leimkuhler_matthews", "BAOAB"],
-)
-def test_a_bias_that_is_not_reached_is_stated_as_a_bound(kernel):
-    """On a quadratic energy these have none; a step is given at which chains are stable."""
-    found = found_for(BOWL, kernel, 0.05)
+def test_a_bias_that_is_not_reached_is_stated_as_a_bound():
+    """On a quadratic energy this kernel has none; a step is given at which chains are stable."""
+    found = found_for(BOWL, jl.leimkuhler_matthews(0.1), 0.05)
     assert (found.bias, found.at_most) == (0.05, True)
     assert on_quadratic(found.kernel, BOWL) < 0.05
     assert "at most" in str(found).splitlines()[0]

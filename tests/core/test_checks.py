@@ -199,6 +199,14 @@ def test_flags_are_true_or_false(function, name):
     for other in ("no", 1, None, jnp.array(True)):
         with pytest.raises(TypeError, match=f"^{name}: expected True or False.*, got"):
             FLAGS[function, name](other)
+
+
+# That take seconds to compile, as `sample` does not.
+LONG = {"warm_up", "log_normalizer", "log_ratio", "tune_ladder", "contrastive_divergence"}
+
+
+@pytest.mark.parametrize(("function", "name"), [flag for flag in FLAGS if flag[0] not in LONG])
+def test_flags_may_be_numpys(function, name):
     FLAGS[function, name](np.False_)
 
 

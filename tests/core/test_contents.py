@@ -1,8 +1,7 @@
 """Programs use what functions and objects hold now, and live no longer than they do.
 
-Each model below has the energy 0.5 Σ w x², and is changed in place from w = (1, 4) to (4, 16). The
-law after six steps of `ula` is known exactly. Its variances under the former w differ by a third or
-more; 4,000 chains at a false-alarm rate of 1e-6 reject that law with a probability above 1 - 1e-6.
+Each model below has the energy 0.5 Σ w x², and is changed in place from w = (1, 4) to (4, 16). Its
+chains have to be those of `Partial(bowl, w)`, where w is a leaf.
 """
 
 import dataclasses
@@ -28,7 +27,7 @@ from jlangevin.noise import Want
 
 Partial = jax.tree_util.Partial
 W = np.array([1.0, 4.0])
-START = jl.Gaussian(jnp.zeros(2), 0.3 * jnp.eye(2))
+START = np.array([[1.0, -2.0], [0.5, 0.3]], np.float32)
 
 
 def bowl(w, x):
@@ -37,14 +36,13 @@ def bowl(w, x):
 
 def sample(energy, kernel=None, init=START, num_steps=6, **options):
     kernel = jl.ula(0.1) if kernel is None else kernel
-    if init is START:
-        options.setdefault("num_chains", 4_000)
     return jl.sample(jax.random.key(0), energy, kernel, init, num_steps=num_steps, **options)
 
 
 def assert_samples(energy, w):
-    law = jl.exact.law(jl.ula(0.1), jl.energies.quadratic(np.diag(w)), START, num_steps=6)
-    jl.verify.assert_law(sample(energy, observe=None).position, law)
+    found = sample(energy, observe=None).position
+    right = sample(Partial(bowl, jnp.asarray(w, jnp.float32)), observe=None).position
+    np.testing.assert_allclose(found, right, rtol=1e-5)
 
 
 # In place -------------------------------------------------------------------------------------
@@ -195,9 +193,9 @@ def test_a_model_that_is_not_changed_is_compiled_once():
             return bowl(self.w, x)
 
     model = Counted()
-    sample(model.energy, num_chains=10)
+    sample(model.energy)
     first = len(traces)
-    sample(model.energy, num_chains=10)
+    sample(model.energy)
     assert len(traces) == first
 
 
@@ -211,7 +209,7 @@ def test_a_method_of_a_pytree_is_compiled_once_for_all_parameters():
             return bowl(self.w, x)
 
     def traced(scale):
-        sample(Counted(scale * jnp.ones(2)).energy, num_chains=10)
+        sample(Counted(scale * jnp.ones(2)).energy)
         return len(traces)
 
     assert traced(1.0) == traced(2.0) == traced(3.0)

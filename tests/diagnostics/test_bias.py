@@ -1,5 +1,6 @@
 """`bias` is exact on Gaussians, the leading order elsewhere, and agrees with what draws show."""
 
+import dataclasses
 from typing import NamedTuple
 
 import jax
@@ -12,6 +13,7 @@ import jlangevin as jl
 pytestmark = pytest.mark.slow
 
 HESSIAN = [[2.0, 0.5, 0.1], [0.5, 1.0, 0.0], [0.1, 0.0, 4.0]]
+COVARIANCE = np.linalg.inv(HESSIAN)
 MODE = [1.0, -2.0, 0.5]
 
 
@@ -113,31 +115,31 @@ def test_elsewhere_it_is_the_leading_order_for_low_temperatures(x64):
 # Measured -------------------------------------------------------------------------------------
 
 
-def measured(kernel, reference, dtype):
+def measured(kernel, reference):
     run = jl.sample(
         jax.random.key(0), bowl(), kernel, bowl(), num_steps=2_000, num_chains=16, burn_in=50
     )
     return jl.diagnostics.bias(jl.ula(0.3), bowl(), MODE, draws=run.draws, reference=reference)
 
 
-def test_the_draws_show_what_is_predicted(dtype):
+def test_the_draws_show_what_is_predicted(x64):
     """Within 5.5 standard errors each: false alarms 1.2e-7; the bias itself is 6 to 60 of them."""
-    found = measured(jl.ula(0.3), jnp.linalg.inv(jnp.array(HESSIAN)), dtype)
+    found = measured(jl.ula(0.3), COVARIANCE)
     assert np.all(np.abs(found.measured - found.predicted) < 5.5 * found.error)
     assert np.all(found.measured > 6 * found.error)
 
 
-def test_draws_of_another_step_size_do_not(dtype):
-    found = measured(jl.ula(0.15), jnp.linalg.inv(jnp.array(HESSIAN)), dtype)
+def test_draws_of_another_step_size_do_not(x64):
+    found = measured(jl.ula(0.15), COVARIANCE)
     assert np.any(np.abs(found.measured - found.predicted) > 5.5 * found.error)
 
 
-def test_the_reference_may_be_draws_of_an_adjusted_run(dtype):
+def test_the_reference_may_be_draws_of_an_adjusted_run(x64):
     adjusted = jl.sample(
         jax.random.key(1), bowl(), jl.mala(0.3), bowl(), num_steps=2_000, num_chains=16
     )
-    known = measured(jl.ula(0.3), jnp.linalg.inv(jnp.array(HESSIAN)), dtype)
-    found = measured(jl.ula(0.3), adjusted.draws, dtype)
+    known = measured(jl.ula(0.3), COVARIANCE)
+    found = measured(jl.ula(0.3), adjusted.draws)
     assert np.all(np.abs(found.measured - found.predicted) < 5.5 * found.error)
     assert np.all(found.error > known.error)
 
@@ -146,16 +148,18 @@ def test_the_reference_may_be_draws_of_an_adjusted_run(dtype):
 
 
 def test_the_table_names_directions_and_figures(x64):
-    energy = jl.energies.quadratic(jnp.diag(jnp.array([1.0, 4.0])))
-    draws = energy.sample(jax.random.key(0), 4_000).reshape(4, 1_000, 2)
+    energy = jl.energies.quadratic(np.diag([1.0, 4.0, 9.0]))
+    draws = np.random.default_rng(0).normal(size=(4, 1_000, 3)) / np.array([1.0, 2.0, 3.0])
     kernel = jl.ula(0.1)
-    plain = str(jl.diagnostics.bias(kernel, energy, jnp.zeros(2)))
+    plain = str(jl.diagnostics.bias(kernel, energy, jnp.zeros(3)))
     assert "measured" not in plain
     assert "x1                                    4       0.25    +25.00%" in plain
-    beside = jl.diagnostics.bias(kernel, energy, jnp.zeros(2), draws=draws, reference=energy.cov)
+    beside = jl.diagnostics.bias(kernel, energy, jnp.zeros(3), draws=draws, reference=energy.cov)
     assert "measured   ± error" in str(beside)
-    many = jl.energies.quadratic(jnp.diag(jnp.arange(1.0, 31.0)))
-    assert "(18 less biased" in str(jl.diagnostics.bias(jl.ula(0.01), many, jnp.zeros(30)))
+    columns = ("curvature", "variance", "predicted", "measured", "error")
+    rows = {name: np.tile(getattr(beside, name), 10) for name in columns}
+    many = dataclasses.replace(beside, directions=np.eye(30), **rows)
+    assert "(18 less biased" in str(many)
 
 
 def test_draws_in_half_precision_are_summed_in_single():
@@ -168,6 +172,7 @@ def test_draws_in_half_precision_are_summed_in_single():
     )
     np.testing.assert_array_equal(half.measured, single.measured)
     np.testing.assert_array_equal(half.error, single.error)
+    np.testing.assert_allclose(single.predicted, stable(0.01 * 16), rtol=1e-4)
 
 
 # Refusals -------------------------------------------------------------------------------------

@@ -114,7 +114,7 @@ def test_the_bound_holds_for_mala_on_two_wells():
     assert bound.value[-1] < 0.3
 
 
-def test_a_chain_that_starts_in_its_law_has_a_bound_all_the_same(dtype):
+def test_a_chain_that_starts_in_its_law_has_a_bound_all_the_same():
     """The bound cannot fall below 0, and says nothing wrong."""
     energy, kernel, _ = ula_setting()
     settled = jl.exact.stationary(kernel, energy, jnp.zeros(1))

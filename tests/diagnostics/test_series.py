@@ -54,8 +54,9 @@ def series():
         "odd": autoregressive(rng, (3, 101), 0.5),
         "odd ties": rng.integers(0, 4, (3, 101)).astype(float),
         "one chain": autoregressive(rng, (1, 151), 0.5),
+        **recorded_series(),
     }
-    for draws in (1, 3, 4, 5, 6, 7, 9):
+    for draws in (1, 3, 4, 9):  # too few; halves of 2 and of 4
         for kind in range(3):
             named[f"short {draws}.{kind}"] = rng.normal(size=(2, draws))
         named[f"short ties {draws}"] = np.minimum(rng.normal(size=(2, draws)), 0)
@@ -63,36 +64,75 @@ def series():
     return named
 
 
+def recorded_series():
+    t, c = np.arange(100.0)[None], np.arange(4.0)[:, None]
+    return {
+        "slow": np.sin(0.1 * t + c) + 0.3 * np.cos(t**2 + c),
+        "alternating": np.cos(np.pi * t) * (1 + np.sin(0.37 * t**2 + c) ** 2) + 0.1 * np.sin(t + c),
+        "skewed": np.exp(np.sin(0.3 * t + c**2) + np.cos(t**2 * (1 + c))),
+    }
+
+
 SHAPES = sorted({x.shape for x in series().values()})
+
+
+def of_shape(shape):
+    return {name: x for name, x in series().items() if x.shape == shape}
+
+
+def superchains(shape):
+    return 3 if shape[0] == 3 else 2
+
+
+@jax.jit
+def every_number(x):
+    """All that series are asked, in one program, as each takes long to compile."""
+    nested = {
+        f"nested {method}": diagnostics.nested_rhat(x, superchains(x.shape), method)
+        for method in ("rank", "identity")
+        if x.shape[0] > 1 and x.shape[1] > 3
+    }
+    return nested | {
+        "bulk": diagnostics.ess(x),
+        "tail": diagnostics.ess(x, "tail"),
+        "mean": diagnostics.ess(x, "mean"),
+        "rhat": diagnostics.rhat(x),
+        "mcse": diagnostics.mcse(x),
+        "mcse sd": diagnostics.mcse(x, "sd"),
+        "mcse median": diagnostics.mcse(x, "median"),
+        "mcse quantile": diagnostics.mcse(x, "quantile", prob=0.9),
+        "autocorrelation": diagnostics.autocorrelation(x),
+    }
+
+
+@functools.cache
+def found_for(shape):
+    """By name of the number, with an axis of series last; to be called under x64."""
+    return every_number(np.stack(list(of_shape(shape).values()), axis=-1))
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's, of ArviZ's NaN
 @pytest.mark.filterwarnings("ignore::jlangevin.AxesWarning")  # for more chains than draws
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_series_are_those_of_arviz(shape, x64):
-    arviz, named = stats(), {k: x for k, x in series().items() if x.shape == shape}
-    together = np.stack(list(named.values()), axis=-1)
-    ess = {method: diagnostics.ess(together, method) for method in ("bulk", "tail", "mean")}
-    rhat, mcse = diagnostics.rhat(together), diagnostics.mcse(together)
-    quantile = diagnostics.mcse(together, "quantile", prob=0.9)
-    median = diagnostics.mcse(together, "median")
-    rho = diagnostics.autocorrelation(together)
-    for i, (name, x) in enumerate(named.items()):
+    arviz, all_found = stats(), found_for(shape)
+    for i, (name, x) in enumerate(of_shape(shape).items()):
 
-        def equal(found, expected, what, name=name, **tolerance):
+        def equal(what, expected, name=name, i=i, **tolerance):
             tolerance = {"rtol": 1e-9, "atol": 0, **tolerance}
+            found = all_found[what][..., i]
             np.testing.assert_allclose(found, expected, **tolerance, err_msg=f"{what} of {name}")
 
-        for method, found in ess.items():
-            extra = {"prob": (0.05, 0.95)} if method == "tail" else {}
-            equal(found[i], arviz.ess(x, method=method, **extra), f"ess {method}")
-        equal(rhat[i], arviz.rhat(x), "rhat")
+        equal("bulk", arviz.ess(x))
+        equal("tail", arviz.ess(x, method="tail", prob=(0.05, 0.95)))
+        equal("mean", arviz.ess(x, method="mean"))
+        equal("rhat", arviz.rhat(x))
         # For a constant's deviation, ArviZ has a rounding error, and we have an exact zero.
-        equal(mcse[i], arviz.mcse(x), "mcse", atol=1e-16)
-        equal(median[i], arviz.mcse(x, method="median"), "mcse of the median")
-        equal(quantile[i], arviz.mcse(x, method="quantile", prob=0.9), "mcse of a quantile")
+        equal("mcse", arviz.mcse(x), atol=1e-16)
+        equal("mcse median", arviz.mcse(x, method="median"))
+        equal("mcse quantile", arviz.mcse(x, method="quantile", prob=0.9))
         if "constant" not in name and name != "a chain that stands":
-            equal(rho[..., i], arviz.autocorr(x, axis=1), "autocorrelation", atol=1e-9)
+            equal("autocorrelation", arviz.autocorr(x, axis=1), atol=1e-9)
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -101,15 +141,16 @@ def test_series_are_those_of_arviz(shape, x64):
 def test_errors_of_the_sd_are_those_of_arviz_before_1(shape, x64):
     """And those of arviz-stats from 1.3.2 on, as in `RECORDED`; versions in between differ."""
     arviz = pytest.importorskip("arviz")
-    named = {k: x for k, x in series().items() if x.shape == shape and k != "constant"}
-    found = diagnostics.mcse(np.stack(list(named.values()), axis=-1), "sd")
-    for i, (name, x) in enumerate(named.items()):
+    found = found_for(shape)["mcse sd"]
+    for i, (name, x) in enumerate(of_shape(shape).items()):
+        if name == "constant":
+            continue
         expected = arviz.mcse(x, method="sd")
         np.testing.assert_allclose(found[i], expected, rtol=1e-9, atol=1e-15, err_msg=name)
 
 
-# By arviz-stats 1.3.3 on Python 3.13, of the series below: mcse of mean, sd, median and quantile at
-# 0.9; rhat_nested of two superchains, by ranks and "identity".
+# By arviz-stats 1.3.3 on Python 3.13, of the series of these names: mcse of mean, sd, median and
+# quantile at 0.9; rhat_nested of two superchains, by ranks and "identity".
 RECORDED = {
     "slow": [
         *(0.14002759899129089, 0.037491756883832994, 0.23762224264502052, 0.08724404406270375),
@@ -127,20 +168,11 @@ RECORDED = {
 
 
 def test_errors_and_nested_rhat_are_those_of_arviz_stats_1_3(x64):
-    t, c = np.arange(100.0)[None], np.arange(4.0)[:, None]
-    named = {
-        "slow": np.sin(0.1 * t + c) + 0.3 * np.cos(t**2 + c),
-        "alternating": np.cos(np.pi * t) * (1 + np.sin(0.37 * t**2 + c) ** 2) + 0.1 * np.sin(t + c),
-        "skewed": np.exp(np.sin(0.3 * t + c**2) + np.cos(t**2 * (1 + c))),
-    }
-    x = np.stack([named[name] for name in RECORDED], axis=-1)
-    found = [
-        *(diagnostics.mcse(x, method) for method in ("mean", "sd", "median")),
-        diagnostics.mcse(x, "quantile", prob=0.9),
-        diagnostics.nested_rhat(x, 2),
-        diagnostics.nested_rhat(x, 2, "identity"),
-    ]
-    np.testing.assert_allclose(np.stack(found, axis=1), list(RECORDED.values()), rtol=1e-9)
+    found, names = found_for((4, 100)), list(of_shape((4, 100)))
+    numbers = ("mcse", "mcse sd", "mcse median", "mcse quantile", "nested rank", "nested identity")
+    for name, expected in RECORDED.items():
+        values = [found[number][names.index(name)] for number in numbers]
+        np.testing.assert_allclose(values, expected, rtol=1e-9, err_msg=name)
 
 
 def test_quantiles_of_beta_laws_are_scipys(dtype):
@@ -170,16 +202,19 @@ def test_errors_of_estimates_are_their_spread():
         ("median", None): np.median(x, (1, 2)),
         ("quantile", 0.9): np.quantile(x, 0.9, axis=(1, 2)),
     }
-    series = jnp.moveaxis(jnp.asarray(x, jnp.float32), 0, 2)
-    for (method, prob), values in estimates.items():
-        error = float(jnp.mean(diagnostics.mcse(series, method, prob=prob)))
+    series = np.moveaxis(x.astype(np.float32), 0, 2)
+    errors = jax.jit(
+        lambda x: [jnp.mean(diagnostics.mcse(x, method, prob=prob)) for method, prob in estimates]
+    )(series)
+    for ((method, _), values), error in zip(estimates.items(), errors, strict=True):
         np.testing.assert_allclose(error, values.std(), rtol=5 / 800**0.5 + 0.03, err_msg=method)
 
 
-def test_errors_of_the_sd_have_no_unit(dtype):
-    x = jnp.asarray(np.random.default_rng(0).normal(size=(4, 100)), dtype)
+def test_errors_of_the_sd_have_no_unit():
+    x = np.random.default_rng(0).normal(size=(4, 100)).astype(np.float32)
     expected = diagnostics.mcse(x, "sd")
     for unit in (2.0**-60, 2.0**60):  # whose fourth powers float32 does not have
+        unit = np.float32(unit)
         np.testing.assert_array_equal(diagnostics.mcse(unit * x, "sd"), unit * expected)
 
 
@@ -212,31 +247,29 @@ def test_nested_rhat_is_that_of_the_paper(shape, x64):
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("shape", [s for s in SHAPES if s[0] > 1 and s[1] > 3], ids=str)
 def test_nested_rhat_is_that_of_arviz(shape, x64):
-    arviz, named = stats(), {k: x for k, x in series().items() if x.shape == shape}
-    num_superchains = 3 if shape[0] == 3 else 2
-    which = np.repeat(np.arange(num_superchains), shape[0] // num_superchains)
-    together = np.stack(list(named.values()), axis=-1)
+    arviz, found = stats(), found_for(shape)
+    which = np.repeat(np.arange(superchains(shape)), shape[0] // superchains(shape))
     for method in ("rank", "identity"):
-        found = diagnostics.nested_rhat(together, num_superchains, method)
-        for i, (name, x) in enumerate(named.items()):
+        for i, (name, x) in enumerate(of_shape(shape).items()):
             if "constant" not in name:  # for which ArviZ has a rounding error
                 expected = arviz.rhat_nested(x, which, method=method)
-                np.testing.assert_allclose(found[i], expected, rtol=1e-9, err_msg=name)
+                value = found[f"nested {method}"][i]
+                np.testing.assert_allclose(value, expected, rtol=1e-9, err_msg=name)
 
 
-def test_nested_rhat_sees_superchains_apart_and_not_short_chains(dtype):
+def test_nested_rhat_sees_superchains_apart_and_not_short_chains():
     """2048 chains of 4 correlated draws: 1536 (R² - 1) of either kind is below a chi-square of 3
     degrees, and above 30.7 with a probability of 1e-6."""
     x = autoregressive(np.random.default_rng(0), (2048, 4), 0.9)
-    x = jnp.asarray(x / x.std(0), dtype)
+    x = (x / x.std(0)).astype(np.float32)
+    apart, wide = x.copy(), x.copy()
+    apart[:512] += 1.0
+    wide[:512] *= 3.0  # a wrong scale, by the folded ranks
     bound = (1 + 32 / 1536) ** 0.5
     for method in ("rank", "identity"):
         assert 1 <= float(diagnostics.nested_rhat(x, 4, method)) < bound
-        assert float(diagnostics.nested_rhat(x.at[:512].add(1.0), 4, method)) > 1.05
-    wide = diagnostics.nested_rhat(
-        x.at[:512].multiply(3.0), 4
-    )  # a wrong scale, by the folded ranks
-    assert float(wide) > 1.05
+        assert float(diagnostics.nested_rhat(apart, 4, method)) > 1.05
+    assert float(diagnostics.nested_rhat(wide, 4)) > 1.05
 
 
 def test_nested_rhat_refuses_by_name():
@@ -268,10 +301,11 @@ def test_chains_that_do_not_move_have_no_autocorrelation(constant, dtype):
 
 def test_series_have_no_unit(x64):
     """Powers of two scale without rounding: 1e-18 is as good a unit as 1."""
-    x = jnp.asarray(np.random.default_rng(0).normal(size=(3, 40)))
-    for function in (diagnostics.ess, diagnostics.rhat, lambda x: diagnostics.ess(x, "mean")):
-        np.testing.assert_array_equal(function(2.0**-60 * x), function(x))
-    np.testing.assert_array_equal(diagnostics.mcse(2.0**-60 * x), 2.0**-60 * diagnostics.mcse(x))
+    x = np.stack(list(of_shape((3, 101)).values()), axis=-1)
+    one, other = every_number(x), every_number(2.0**-60 * x)
+    for number in ("bulk", "mean", "rhat"):
+        np.testing.assert_array_equal(other[number], one[number])
+    np.testing.assert_array_equal(other["mcse"], 2.0**-60 * np.asarray(one["mcse"]))
 
 
 @pytest.mark.parametrize("function", [diagnostics.ess, diagnostics.rhat, diagnostics.mcse])
@@ -380,14 +414,14 @@ def mixture(dtype=float, weights=(0.2, 0.5, 0.3)):
     )
 
 
-def test_occupancies_are_the_weights_of_the_mixture(dtype):
+def test_occupancies_are_the_weights_of_the_mixture():
     # Each fraction is a mean of n numbers in [0, 1]: off by more than t with a probability of at
     # most 2 exp(-2 n t²) (Hoeffding 1963), 1e-6 at this t for all three.
-    law, n = mixture(dtype), 20_000
+    law, n = mixture(), 20_000
     t = np.sqrt(np.log(3 * 2 / 1e-6) / (2 * n))
     x = law.sample(jax.random.key(0), n)
     found = diagnostics.mode_occupancy(x.reshape(4, -1, 2), law)
-    assert found.fractions.dtype == dtype
+    assert found.fractions.dtype == jnp.float32
     np.testing.assert_allclose(found.fractions, law.weights, atol=t)
     np.testing.assert_allclose(jnp.sum(found.fractions), 1, rtol=1e-5)
     # The middle component overlaps the others: of the mass 0.3 some lies in their regions.
@@ -409,7 +443,9 @@ def test_responsibilities_are_those_of_scipy(x64):
     )
     soft = (densities / densities.sum(1, keepdims=True)).mean(0)
     hard = np.bincount(densities.argmax(1), minlength=3) / 50
-    np.testing.assert_allclose(diagnostics.mode_occupancy(x, law).fractions, soft, rtol=1e-12)
+    fractions = diagnostics.mode_occupancy(x, law).fractions
+    assert fractions.dtype == jnp.float64
+    np.testing.assert_allclose(fractions, soft, rtol=1e-12)
     found = diagnostics.mode_occupancy(x, law, hard=True).fractions
     np.testing.assert_allclose(found, hard, rtol=1e-12)
 
@@ -422,8 +458,8 @@ def test_chains_stuck_in_a_mode_are_seen_one_by_one():
     assert float(each[1, 1]) > 0.95
 
 
-def test_an_occupancy_has_the_error_of_its_draws(dtype):
-    law = mixture(dtype)
+def test_an_occupancy_has_the_error_of_its_draws():
+    law = mixture()
     x = law.sample(jax.random.key(0), 4_000)
     alone = diagnostics.mode_occupancy(x, law, hard=True)
     f, n = np.asarray(alone.fractions, np.float64), len(x)
@@ -491,9 +527,16 @@ BOUND = 6.0
 
 
 @pytest.mark.parametrize("name", ENERGIES)
-def test_identities_hold_for_exact_draws(name, dtype):
-    energy = ENERGIES[name]()
-    x = energy.sample(jax.random.key(11), 20_000).astype(dtype)
+def test_identities_hold_for_exact_draws(name):
+    check_identities(ENERGIES[name](), jnp.float32)
+
+
+def test_identities_hold_in_double_precision(x64):
+    check_identities(mixture(), jnp.float64)
+
+
+def check_identities(energy, dtype):
+    x = energy.sample(jax.random.key(11), 20_000)
     for draws in (x, x.reshape(4, 5000, -1)):
         found = diagnostics.identities(draws, energy)
         for identity in found[:2]:
@@ -515,7 +558,7 @@ def test_a_wrong_temperature_is_caught(name):
     assert float(found.gradient.z_score) < -BOUND
 
 
-def test_identities_at_a_temperature(dtype):
+def test_identities_at_a_temperature():
     energy = ENERGIES["quadratic"]()
     x = energy.sample(jax.random.key(13), 20_000)
     x = energy.mean[None] + jnp.sqrt(jnp.asarray(2.5, x.dtype)) * (x - energy.mean[None])
@@ -668,8 +711,12 @@ def test_positions_may_have_any_shape(name):
     )
 
 
-@pytest.mark.parametrize("shape", [(8, 4, 4), (8, 4, 4, 4), (4, 64)])
-@pytest.mark.parametrize("name", QUESTIONS)
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [(name, (8, 4, 4)) for name in QUESTIONS]
+    + [("identities", (8, 4, 4, 4)), ("ksd", (8, 4, 4, 4)), ("ksd", (4, 64))]
+    + [("identities", (4, 64))],
+)
 def test_no_axis_is_guessed(name, shape):
     """For an energy that takes any shape."""
     x = jax.random.normal(jax.random.key(0), shape)
@@ -748,10 +795,10 @@ def test_identities_refuse_by_name():
         diagnostics.identities(x, lambda x: jnp.sum(jnp.log(x - 1)))
 
 
-def test_identities_under_jit(dtype):
+def test_identities_under_jit():
     energy = ENERGIES["mixture"]()
-    x = energy.sample(jax.random.key(0), 100).astype(dtype)
+    x = energy.sample(jax.random.key(0), 100)
     plain = diagnostics.identities(x, energy)
-    jitted = jax.jit(diagnostics.identities)(x, energy, jnp.asarray(1.0, dtype))
+    jitted = jax.jit(diagnostics.identities)(x, energy, jnp.float32(1.0))
     for a, b in zip(jax.tree.leaves(plain), jax.tree.leaves(jitted), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3)

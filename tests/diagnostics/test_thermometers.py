@@ -12,7 +12,7 @@ from jlangevin.kernels import UnderdampedState
 
 
 @pytest.mark.parametrize("form", MASSES)
-def test_the_kinetic_temperature_is_twice_the_kinetic_energy_a_dimension(form, dtype):
+def test_the_kinetic_temperature_is_twice_the_kinetic_energy_a_dimension(form):
     v = np.array([1.0, -2.0])
     state = UnderdampedState(jnp.zeros(2), jnp.asarray(v, float), None)
     kernel = jl.underdamped(0.1, 1.0, mass=mass_of(form))
@@ -128,12 +128,13 @@ def test_the_configurational_temperature_is_of_one_position_or_of_a_run():
 def test_the_configurational_temperature_is_a_ratio_of_averages(x64):
     """By the trapezoidal rule under exp(-E/T), where the average of the ratios is far off."""
     energy, temperature = jl.energies.double_well(dim=1), 0.7
-    x = jnp.linspace(-5.0, 5.0, 2001)[:, None]
-    p = jnp.exp(-jax.vmap(energy)(x) / temperature)
-    pair = jax.vmap(lambda x: configurational_temperature(energy, x))(x)
-    ratio = jnp.sum(p * pair.gradient_square) / jnp.sum(p * pair.laplacian)
+    x = np.linspace(-5.0, 5.0, 2001)[:, None]
+    at = jax.jit(jax.vmap(lambda x: (energy(x), configurational_temperature(energy, x))))
+    energies, pair = jax.tree.map(np.asarray, at(x))
+    p = np.exp(-energies / temperature)
+    ratio = np.sum(p * pair.gradient_square) / np.sum(p * pair.laplacian)
     np.testing.assert_allclose(ratio, temperature, rtol=1e-9)
-    of_ratios = jnp.sum(p * pair.gradient_square / pair.laplacian) / jnp.sum(p)
+    of_ratios = np.sum(p * pair.gradient_square / pair.laplacian) / np.sum(p)
     assert abs(of_ratios - temperature) > 0.1
 
 
