@@ -146,7 +146,7 @@ def test_colours_differ_in_lightness_or_hue_for_the_colour_blind():
 # The plane ----------------------------------------------------------------------------------------
 
 
-def test_contours_are_at_their_energies(dtype):
+def test_contours_are_at_their_energies():
     energy = jl.energies.quadratic(jnp.diag(jnp.array([1.0, 4.0])), mean=jnp.array([0.5, 0.0]))
     ax = plot.contours(energy, SPAN, temperature=2.0, levels=[0.25, 0.5])
     (lines,) = (c for c in ax.collections if hasattr(c, "levels"))
@@ -179,7 +179,7 @@ def test_a_trajectory_is_the_draws_and_marks_both_ends():
 
 
 @pytest.mark.parametrize("given", ["energy", "score"])
-def test_arrows_are_the_score(given, dtype):
+def test_arrows_are_the_score(given):
     energy = jl.scores.score(lambda x: -x) if given == "score" else bowl()
     ax = plot.score_field(energy, SPAN, temperature=2.0, num=6)
     (arrows,) = ax.collections
@@ -194,7 +194,7 @@ def test_arrows_are_the_score(given, dtype):
 
 
 @pytest.mark.parametrize("kind", ["histogram", "kde"])
-def test_densities_are_in_one_scale_and_integrate_to_one(kind, dtype):
+def test_densities_are_in_one_scale_and_integrate_to_one(kind):
     x = bowl().sample(jax.random.key(0), 3000)
     left, right = plot.density(x, bowl(), ((-4, 4), (-5, 5)), kind=kind, bins=20)
     measured, exact = (panel.images[0] for panel in (left, right))
@@ -238,7 +238,7 @@ def test_a_cloud_is_on_ellipses_of_known_mass():
 
 
 @pytest.mark.parametrize("moment", ["mean", "variance"])
-def test_moments_are_on_the_exact_curve(moment, dtype):
+def test_moments_are_on_the_exact_curve(moment):
     x, law = draws(9, 5, 2), trajectory_of_laws()
     ax = getattr(plot, moment)(x, law, steps=[2, 4, 6, 8, 10], level=0.9)
     exact = np.asarray(law.mean if moment == "mean" else np.diagonal(law.cov, axis1=1, axis2=2))
@@ -275,7 +275,7 @@ def test_the_band_holds_what_it_promises(moment, scale):
 # The bias of a step size --------------------------------------------------------------------------
 
 
-def test_stationary_variances_are_on_their_closed_forms(dtype):
+def test_stationary_variances_are_on_their_closed_forms():
     kernels = {
         "ULA": lambda eta: jl.ula(eta, temperature=3.0),
         "OBABO": lambda h: jl.underdamped(h, 1.0, temperature=3.0, splitting="OBABO"),
@@ -363,7 +363,7 @@ def test_kernels_without_any_law_are_refused_with_the_reason():
 # Series -------------------------------------------------------------------------------------------
 
 
-def test_energies_are_those_of_the_draws(dtype):
+def test_energies_are_those_of_the_draws():
     x = draws(3, 7, 2)
     ax = plot.energy_trace(x, bowl(), temperature=2.0, steps=range(0, 14, 2), expected=0.5)
     exact = np.sum(x**2, axis=-1) / 4
@@ -376,7 +376,7 @@ def test_energies_are_those_of_the_draws(dtype):
     assert legend(plot.energy_trace(x[0], bowl())) == ["a chain"]
 
 
-def test_autocorrelations_are_means_over_chains(dtype):
+def test_autocorrelations_are_means_over_chains():
     x = draws(3, 40, 2)
     known = 0.5 ** np.arange(11.0)
     ax = plot.autocorrelation(x, max_lag=10, exact=np.stack([known, 0 * known], axis=1))
@@ -412,7 +412,7 @@ def test_occupancies_of_many_modes_are_colours():
     assert ratio[4, 2] == -2
 
 
-def test_discrepancies_are_roots_and_their_level_is_that_of_exact_draws(dtype):
+def test_discrepancies_are_roots_and_their_level_is_that_of_exact_draws():
     x, exact = draws(30, 4, 2), draws(70, 2, seed=1)
     ax = plot.ksd(x, bowl(), steps=[1, 10, 100, 1000], exact=exact)
     expected = [float(diagnostics.ksd(x[:, k], bowl())) ** 0.5 for k in range(4)]

@@ -74,8 +74,8 @@ def test_the_state_of_all_chunks_continues(whole, chunked):
 
 
 def test_chosen_chains_and_given_positions():
-    chains = np.arange(40, 5, -1)
-    x = np.linspace(-1, 1, 70, dtype=np.float32).reshape(35, 2)
+    chains = np.arange(40, 10, -1)
+    x = np.linspace(-1, 1, 60, dtype=np.float32).reshape(30, 2)
     found = in_chunks(
         init=x, chunk_size=15, chains=chains, num_steps=3, keep=lambda run: run.position
     )
@@ -84,8 +84,8 @@ def test_chosen_chains_and_given_positions():
 
 
 def test_each_chain_sees_its_own_row():
-    steps = jl.each(jnp.linspace(0.01, 0.3, 60))
-    options = {"num_steps": 3, "num_chains": 60}
+    steps = jl.each(np.linspace(0.01, 0.3, 50, dtype=np.float32))
+    options = {"num_steps": 3, "num_chains": 50}
     found = in_chunks(
         kernel=jl.mala(steps), chunk_size=25, keep=lambda run: run.position, **options
     )
@@ -98,8 +98,8 @@ def test_rows_may_be_keys():
     def moved(key, x):
         return 0.5 * jnp.sum((x - (jax.random.key_data(key)[0] % 8).astype(x.dtype)) ** 2)
 
-    energy = jax.tree_util.Partial(moved, jl.each(jax.random.split(jax.random.key(1), 5)))
-    options = {"num_steps": 2, "num_chains": 5}
+    energy = jax.tree_util.Partial(moved, jl.each(jax.random.split(jax.random.key(1), 4)))
+    options = {"num_steps": 2, "num_chains": 4}
     found = in_chunks(energy, chunk_size=2, keep=lambda run: run.position, **options)
     run = jl.sample(KEY, energy, KERNEL, START, observe=None, **options)
     np.testing.assert_allclose(found.kept, run.position, atol=1e-6)
@@ -157,7 +157,9 @@ def test_ctrl_c_hands_back_the_chunks_done_and_a_checkpoint_continues(tmp_path, 
     def keep(run):
         return run.position, run.state.step
 
+    some = {name: REDUCERS[name] for name in ("groups", "each")}
     options = {"keep": keep, "visit": visit, "checkpoint": tmp_path, "every": 1, **OPTIONS}
+    options["reducers"] = some
     with pytest.warns(jl.InterruptedWarning, match="interrupted after 100 of 250 chains"):
         first = in_chunks(**options)
     assert first.interrupted
@@ -165,7 +167,7 @@ def test_ctrl_c_hands_back_the_chunks_done_and_a_checkpoint_continues(tmp_path, 
     found = in_chunks(**options)
     assert visits == [100, 100, 100, 50]  # what a checkpoint has is not visited again
     assert_same(found.kept, (whole.position, whole.state.step), rtol=0, atol=0)
-    assert_same(found.summary, whole.summary, rtol=2e-5, atol=2e-6)
+    assert_same(found.summary, {name: whole.summary[name] for name in some}, rtol=2e-5, atol=2e-6)
     with pytest.raises(jl.CheckpointError, match=r"another run: .*num_steps is 20, here it is 10"):
         in_chunks(**options | {"num_steps": 10, "reducers": REDUCERS["extrema"]})
 
@@ -272,7 +274,7 @@ def test_a_checkpoint_that_was_taken_away_leaves_no_gap(tmp_path):
     def keep(run):
         return run.position
 
-    options = {"num_steps": 2, "num_chains": 5, "chunk_size": 2, "keep": keep, "every": 1}
+    options = {"num_steps": 2, "num_chains": 6, "chunk_size": 2, "keep": keep, "every": 1}
     true = in_chunks(**options | {"checkpoint": tmp_path}).kept
     shutil.rmtree(tmp_path / "2")
     with pytest.warns(jl.CheckpointWarning, match="the one before it, 2, is missing") as told:

@@ -32,8 +32,9 @@ def assert_same(one, other):
 # Any number of steps ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("reducers", [None, jl.reducers.moments()])
-@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize(
+    ("name", "reducers"), [("ula", None), ("mala", jl.reducers.moments()), ("malt", None)]
+)
 def test_any_number_of_steps_is_one_program(name, reducers):
     options = {"observe": None, "reducers": reducers}
     first = sample(KERNELS[name], 3, **options)
@@ -65,11 +66,11 @@ def test_programs_depend_on_nothing_but_the_number_of_kept_draws():
             sample(num_steps=20, burn_in=burn_in)
 
 
-@pytest.mark.parametrize("thin", [1, 2, 3, 5])
+@pytest.mark.parametrize("thin", [1, 2, 3])
 def test_a_prefix_is_a_prefix_to_the_last_bit(thin):
     """Whatever the number of steps, and wherever it is in a block of noise."""
-    whole = sample(num_steps=60, thin=thin, burn_in=5, reducers=jl.reducers.moments())
-    for num_draws in (1, 2, 7):
+    whole = sample(num_steps=20 * thin, thin=thin, burn_in=5, reducers=jl.reducers.moments())
+    for num_draws in (1, 7):
         part = sample(num_steps=num_draws * thin, thin=thin, burn_in=5)
         assert_same(part.draws, whole.draws[:, :num_draws])
         alone = sample(num_steps=5 + num_draws * thin, observe=None)
@@ -90,16 +91,15 @@ def test_a_run_may_end_where_its_stream_does():
 # The two forms ----------------------------------------------------------------------------------
 
 FORMS = [
-    {"num_steps": 1},
-    {"num_steps": 60, "thin": 3, "burn_in": 7},
-    {"num_steps": 61, "observe": None},
-    {"num_steps": 30, "burn_in": 1, "reducers": jl.reducers.moments(), "observe": None},
-    {"num_steps": 9_000, "thin": 4_500, "reducers": jl.reducers.moments()},
+    ("mala", {"num_steps": 1}),
+    ("ula", {"num_steps": 60, "thin": 3, "burn_in": 7}),
+    ("malt", {"num_steps": 61, "observe": None}),
+    ("mala", {"num_steps": 30, "burn_in": 1, "reducers": jl.reducers.moments(), "observe": None}),
+    ("ula", {"num_steps": 9_000, "thin": 4_500, "reducers": jl.reducers.moments()}),
 ]
 
 
-@pytest.mark.parametrize("options", FORMS)
-@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize(("name", "options"), FORMS)
 @pytest.mark.parametrize("form", [FixedSpec, PairedSpec])
 def test_a_number_of_steps_that_is_compiled_in_gives_the_same_run(monkeypatch, form, name, options):
     """This is how a run compiles as a part of another program, and on accelerators."""
@@ -132,16 +132,18 @@ def test_a_known_state_goes_on_inside_of_a_program(within, observe):
     np.testing.assert_allclose(within(go)(), go(), rtol=1e-5, atol=1e-6)
 
 
+COUNT = jl.reducers.custom(
+    init=lambda state: jnp.int32(0),
+    update=lambda sums, state, n: sums + 1,
+    finish=lambda s, n: s,
+)
+
+
 @pytest.mark.parametrize("thin", [1, 7, 1_000])
 def test_reducers_see_each_draw_once(thin):
     """Wherever blocks of noise end, and burn-in does."""
-    count = jl.reducers.custom(
-        init=lambda state: jnp.int32(0),
-        update=lambda sums, state, n: sums + 1,
-        finish=lambda s, n: s,
-    )
-    for num_draws, burn_in in itertools.product((1, 3, 10), (0, 1, 9_000)):
-        run = sample(num_steps=thin * num_draws, thin=thin, burn_in=burn_in, reducers=count)
+    for num_draws, burn_in in itertools.product((1, 10), (0, 1, 9_000)):
+        run = sample(num_steps=thin * num_draws, thin=thin, burn_in=burn_in, reducers=COUNT)
         np.testing.assert_array_equal(run.summary, num_draws)
         assert_same(run.draws[:, -1], run.position)
 

@@ -58,6 +58,10 @@ def as_float(step):
     return jnp.asarray(step, float)
 
 
+def slower_and_slower(t):
+    return 0.1 / (1 + as_float(t))
+
+
 def flat(x):
     return 0.0 * jnp.sum(x)
 
@@ -77,7 +81,7 @@ def test_draws_are_chain_by_draw_by_element(dtype):
     chex.assert_shape(result.draws, (10, 5, 2))
     chex.assert_shape(result.position, (10, 2))
     chex.assert_type([result.draws, result.position], dtype)
-    assert_bit_equal(result.draws[:, -1], result.position)
+    assert_bit_equal(np.asarray(result.draws)[:, -1], result.position)
 
 
 @pytest.mark.parametrize("thin", [1, 3, 7, 1500])
@@ -98,15 +102,15 @@ def test_observe_says_what_is_kept():
     assert_bit_equal(run(observe=None).position, run().position)
 
 
-def test_no_steps_give_the_start(dtype):
+def test_no_steps_give_the_start():
     result = run(num_steps=0)
     chex.assert_shape(result.draws, (10, 0, 2))
     _, _, start = setting()
     assert_bit_equal(result.position, start.sample(key(), 10))
 
 
-def test_positions_may_be_pytrees(dtype):
-    position = {"a": jnp.ones((5, 3)), "b": [jnp.zeros(5), jnp.zeros((5, 2, 2))]}
+def test_positions_may_be_pytrees():
+    position = {"a": np.ones((5, 3), "f"), "b": [np.zeros(5, "f"), np.zeros((5, 2, 2), "f")]}
 
     def energy(x):
         return 0.5 * sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(x))
@@ -125,10 +129,10 @@ def test_a_run_starts_from_an_energys_exact_sampler():
 # Streams --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("others", [10, 1000, 10_000])
-def test_the_noise_of_a_chain_does_not_depend_on_the_number_of_chains(others, dtype):
+def test_the_noise_of_a_chain_does_not_depend_on_the_number_of_chains(dtype):
     alone = recorded(chains=[7])
-    assert_bit_equal(recorded(num_chains=others)[7:8], alone)
+    for others in (10, 10_000):
+        assert_bit_equal(recorded(num_chains=others)[7:8], alone)
 
 
 def test_a_chain_can_be_run_again_alone():
@@ -143,21 +147,22 @@ def test_chains_are_told_by_number_not_by_place():
 def test_noise_does_not_depend_on_how_a_run_is_cut():
     """13 steps, then 8: the second part begins within a pair of steps."""
     energy, kernel = flat, NoiseRecorder()
-    first = jl.sample(key(), energy, kernel, jnp.zeros((3, 2)), num_steps=13)
+    start = np.zeros((3, 2), "f")
+    first = jl.sample(key(), energy, kernel, start, num_steps=13)
     second = jl.resume(first.state, energy, kernel, num_steps=8)
-    whole = jl.sample(key(), energy, kernel, jnp.zeros((3, 2)), num_steps=21)
-    assert_bit_equal(jnp.concatenate([first.draws, second.draws], 1), whole.draws)
+    whole = jl.sample(key(), energy, kernel, start, num_steps=21)
+    assert_bit_equal(np.concatenate([first.draws, second.draws], 1), np.asarray(whole.draws))
 
 
 @pytest.mark.parametrize("cut", [1, 2, 17, 1030])
-def test_resuming_equals_never_stopping(cut, dtype):
-    energy, kernel, start = setting()
-    kernel = jl.ula(lambda t: 0.1 / (1 + as_float(t)))
+def test_resuming_equals_never_stopping(cut):
+    energy, _, start = setting()
+    kernel = jl.ula(slower_and_slower)
     whole = jl.sample(key(), energy, kernel, start, num_steps=2100, num_chains=3)
     first = jl.sample(key(), energy, kernel, start, num_steps=cut, num_chains=3)
     second = jl.resume(first.state, energy, kernel, num_steps=2100 - cut)
     assert_bit_equal(second.position, whole.position)
-    assert_bit_equal(jnp.concatenate([first.draws, second.draws], 1), whole.draws)
+    assert_bit_equal(np.concatenate([first.draws, second.draws], 1), np.asarray(whole.draws))
 
 
 def test_different_keys_chains_and_steps_have_different_noise():
@@ -173,7 +178,7 @@ def test_different_keys_chains_and_steps_have_different_noise():
 # Schedules ------------------------------------------------------------------------------------
 
 
-def test_a_constant_schedule_is_the_constant(dtype):
+def test_a_constant_schedule_is_the_constant():
     energy, kernel, start = setting()
     scheduled = jl.ula(lambda t: 0.1, temperature=lambda t: 1.0)
     a = jl.sample(key(), energy, kernel, start, num_steps=9, num_chains=4)
@@ -181,14 +186,14 @@ def test_a_constant_schedule_is_the_constant(dtype):
     np.testing.assert_allclose(a.draws, b.draws, rtol=1e-5)
 
 
-def test_samples_under_a_schedule_have_their_exact_law(dtype):
+def test_samples_under_a_schedule_have_their_exact_law():
     energy, _, start = setting()
     kernel = jl.ula(lambda t: 0.5 / (1 + as_float(t)), temperature=lambda t: 1 + as_float(t))
     result = jl.sample(key(), energy, kernel, start, num_steps=7, num_chains=20_000)
     jl.verify.assert_law(result.position, jl.exact.law(kernel, energy, start, 7))
 
 
-def test_an_anneal_may_end_at_temperature_zero(dtype):
+def test_an_anneal_may_end_at_temperature_zero():
     energy, _, start = setting()
     kernel = jl.ula(0.1, temperature=lambda t: jnp.maximum(0.0, 1 - as_float(t) / 4))
     result = jl.sample(key(), energy, kernel, start, num_steps=6, num_chains=20_000)
@@ -275,16 +280,17 @@ def test_a_kernel_that_reports_nothing_has_nothing_in_info():
 def test_a_divergent_chain_is_counted_and_touches_no_other():
     """The double well explodes from far away under a large step."""
     energy, kernel = jl.energies.double_well(), jl.ula(0.05)
-    starts = jnp.full((8, 1), 0.5).at[3].set(50.0)
+    starts = np.full((8, 1), 0.5, "f")
+    starts[3] = 50.0
     with pytest.warns(
         jl.DivergenceWarning, match=r"1 of 8 chains .* chain 3 of the run, after 3 steps"
     ):
         mixed = jl.sample(key(), energy, kernel, starts, num_steps=200)
-    clean = jl.sample(key(), energy, kernel, jnp.full((8, 1), 0.5), num_steps=200)
+    clean = jl.sample(key(), energy, kernel, np.full((8, 1), 0.5, "f"), num_steps=200)
     assert mixed.info.num_divergent.tolist() == [0, 0, 0, 1, 0, 0, 0, 0]
     assert mixed.info.first_bad_step.tolist() == [-1, -1, -1, 3, -1, -1, -1, -1]
-    others = jnp.arange(8) != 3
-    assert_bit_equal(mixed.draws[others], clean.draws[others])
+    others = np.arange(8) != 3
+    assert_bit_equal(np.asarray(mixed.draws)[others], np.asarray(clean.draws)[others])
 
 
 # Transformations ------------------------------------------------------------------------------
@@ -302,11 +308,11 @@ def test_sample_passes_through_jit():
     assert_bit_equal(jax.jit(final)(key(), theta, 0.1), expected)
 
 
-def test_vmap_over_keys_parameters_and_step_sizes_equals_a_loop(dtype):
+def test_vmap_over_keys_parameters_and_step_sizes_equals_a_loop():
     keys = jax.random.split(key(), 3)
-    thetas = jnp.array([[1.0, -1.0], [0.0, 2.0], [3.0, 3.0]])
-    etas = jnp.array([0.1, 0.2, 0.3])
-    mapped = jax.vmap(final)(keys, thetas, etas)
+    thetas = np.array([[1.0, -1.0], [0.0, 2.0], [3.0, 3.0]], "f")
+    etas = np.array([0.1, 0.2, 0.3], "f")
+    mapped = np.asarray(jax.vmap(final)(keys, thetas, etas))
     for i in range(3):
         np.testing.assert_allclose(mapped[i], final(keys[i], thetas[i], etas[i]), rtol=1e-5)
 
@@ -572,7 +578,7 @@ def test_errors_of_a_kernel_and_of_an_energy_say_what_these_were_given():
 
 def test_chains_that_never_move_are_reported():
     """MALA with a step a million times too large; and once more with too few steps to tell."""
-    energy, start = jl.energies.double_well(dim=2), jnp.ones((4, 2))
+    energy, start = jl.energies.double_well(dim=2), np.ones((4, 2), "f")
     with pytest.warns(jl.StuckWarning, match="4 of 4 chains have hardly moved .* over 100 steps"):
         jl.sample(key(), energy, jl.mala(1e4), start, num_steps=100)
     with warnings.catch_warnings():
