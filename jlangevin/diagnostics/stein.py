@@ -230,8 +230,9 @@ def stein_thinning(
 
     A few such points lie closer together than draws of p, and their weights between modes mean
     nothing. From 4,000 exact draws of N(0, I) in 10 dimensions it chose 40 whose mean square is
-    0.54 (0.85 in 2 dimensions, 1.02 in one). From a mixture with 20 and 80% in two modes far apart
-    it put 97.5 or 2.5% into the small one. `kernel_thinning` keeps the draws' law.
+    0.54 (0.85 in 2 dimensions, 1.02 in one). From 20 sets of draws of a mixture with 20 and 80%
+    in two modes far apart it put 7.5 to 77.5% into the small one. `kernel_thinning` keeps the
+    draws' law.
     Costs O(n num_points d), memory O(n d).
 
     Args:
