@@ -358,7 +358,7 @@ def test_a_mixture_without_weights_has_equal_ones(dtype):
 
 @pytest.mark.parametrize("jit", [False, True])
 @pytest.mark.parametrize("covs", [COVS[0], 0.7])
-def test_one_covariance_or_variance_of_a_mixture_stands_for_copies_of_it(covs, jit, dtype):
+def test_one_covariance_or_variance_of_a_mixture_stands_for_copies_of_it(covs, jit):
     made = jax.jit(lambda covs: gaussian_mixture(MEANS, covs, WEIGHTS)) if jit else None
     covs = jnp.asarray(covs)
     one = made(covs) if jit else gaussian_mixture(MEANS, covs, WEIGHTS)
@@ -367,7 +367,6 @@ def test_one_covariance_or_variance_of_a_mixture_stands_for_copies_of_it(covs, j
     many = made(many) if jit else gaussian_mixture(MEANS, many, WEIGHTS)
     chex.assert_trees_all_equal_shapes_and_dtypes(one, many)
     chex.assert_trees_all_close(one, many, rtol=1e-6)
-    assert one.means.dtype == dtype
     if jit:
         assert np.isnan(made(-covs)(jnp.zeros(2)))
 
@@ -541,17 +540,17 @@ def test_gradients_are_finite_also_at_the_origin_and_far_out(case):
 
 
 @pytest.mark.parametrize("dim", [1, 2, 3])
-def test_the_gradient_of_a_ring_is_zero_at_its_centre(dim, dtype):
-    energy = ring(dim=dim)
-    np.testing.assert_array_equal(jax.grad(energy)(jnp.zeros(dim)), np.zeros(dim))
-    parameters = jax.grad(lambda energy: energy(jnp.zeros(dim)))(energy)
+def test_the_gradient_of_a_ring_is_zero_at_its_centre(dim):
+    parameters, slope = jax.jit(jax.grad(value, (0, 1)))(ring(dim=dim), jnp.zeros(dim))
+    np.testing.assert_array_equal(slope, np.zeros(dim))
     np.testing.assert_allclose(parameters.radius, 2.0 / 0.3**2, rtol=1e-6)
 
 
-LARGEST = ("quadratic 2d", "mixture 2d", "double well 2d", "rosenbrock 2 x 3", "funnel 3d")
-each_largest = pytest.mark.parametrize(
-    "name", [*LARGEST, *(name for name in CASES if "ring" in name)]
+LARGEST = (
+    *("quadratic 2d", "mixture 2d", "double well 2d", "rosenbrock 3d", "funnel 3d"),
+    *("ring 1d", "ring 3d", "wide ring 3d"),
 )
+each_largest = pytest.mark.parametrize("name", LARGEST)
 
 
 @each_largest

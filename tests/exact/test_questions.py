@@ -191,7 +191,7 @@ def test_derivative_of_wasserstein2_is_zero_where_the_laws_are_equal(d):
 
 @pytest.mark.parametrize("bias", [1e-3, 0.05, 1.0])
 @pytest.mark.parametrize("preconditioner", ["none", "diagonal", "dense"])
-def test_step_size_for_reaches_the_bias_and_no_more(preconditioner, bias, dtype):
+def test_step_size_for_reaches_the_bias_and_no_more(preconditioner, bias, x64):
     """The largest x·S_stationary·x / x·S_target·x over directions x is 1 + bias."""
     given = {"none": None, "diagonal": arr([0.5, 1.0, 2.0]), "dense": arr(spd(3, 2))}
     energy, zeros = jl.energies.quadratic(arr(spd(3, 1))), jnp.zeros(3)
