@@ -87,7 +87,7 @@ def _derived(on: Parted, zeros: PyTree) -> tuple[jax.Array, jax.Array, jax.Array
 
 @partial(compiled, quickly=True)
 def _moments(
-    hessian: jax.Array, slope: jax.Array, temperature: jax.Array
+    hessian: jax.Array, slope: jax.Array, temperature: ArrayLike
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """The eigenvalues of A, -A⁻¹ b and T A⁻¹."""
     lower = jnp.linalg.cholesky(hessian)

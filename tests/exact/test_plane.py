@@ -21,7 +21,7 @@ def bowl():
 
 CARRYING = {
     "BAOAB": jl.underdamped(0.8, 2.0),
-    "OBABO, two normals": jl.underdamped(0.5, 0.5, splitting="OBABO", mass=2.0, temperature=1.5),
+    "OBABO, two normals": jl.underdamped(0.8, 2.0, splitting="OBABO", mass=2.0, temperature=1.5),
     "leimkuhler_matthews": jl.leimkuhler_matthews(0.2),
 }
 

@@ -78,7 +78,8 @@ def is_even(steps: StepFunction, x: Floats, normals: Normals) -> bool:
     along = normals.direction[:, some] * xi
     both = np.concatenate([normals.base[:, some] + along, normals.base[:, some] - along], axis=1)
     ends = steps(np.tile(x[some], 2), both)
-    return all(np.array_equal(*np.split(each, 2)) for each in ends)
+    half = len(some)
+    return all(np.array_equal(each[:half], each[half:]) for each in ends)
 
 
 def _runs(
