@@ -14,8 +14,9 @@ def arr(values):
     return jnp.asarray(values, float)
 
 
-def eps(dtype):
-    return float(jnp.finfo(dtype).eps)
+def eps():
+    """The rounding of the default floating dtype."""
+    return float(jnp.finfo(arr(0).dtype).eps)
 
 
 def form(A, b, x):

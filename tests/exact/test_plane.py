@@ -20,9 +20,8 @@ def bowl():
 
 
 CARRYING = {
-    "BAOAB": jl.underdamped(0.5, 1.0),
-    "OBABO, two normals": jl.underdamped(0.5, 1.0, splitting="OBABO", mass=2.0),
-    "little friction": jl.underdamped(0.4, 0.1, temperature=1.5),
+    "BAOAB": jl.underdamped(0.8, 2.0),
+    "OBABO, two normals": jl.underdamped(0.8, 2.0, splitting="OBABO", mass=2.0, temperature=1.5),
     "leimkuhler_matthews": jl.leimkuhler_matthews(0.2),
 }
 
@@ -49,18 +48,11 @@ def carried_cov(kernel, law):
 # A position and what is carried with it -----------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["BAOAB", "leimkuhler_matthews"])
+@pytest.mark.parametrize(
+    "name",
+    ["BAOAB", "leimkuhler_matthews", pytest.param("OBABO, two normals", marks=pytest.mark.slow)],
+)
 def test_what_settles_is_the_affine_law_of_position_and_normal(name, x64):
-    check_settled(name)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["OBABO, two normals", "little friction"])
-def test_what_settles_is_the_affine_law_of_other_words(name, x64):
-    check_settled(name)
-
-
-def check_settled(name):
     kernel = CARRYING[name]
     law = exact.grid_stationary(kernel, bowl(), jnp.zeros(1), full=True)
     wanted = exact.stationary(kernel, bowl(), jnp.zeros(1), full=True)
@@ -71,7 +63,7 @@ def check_settled(name):
 
 @pytest.mark.parametrize(
     ("name", "variance", "num_steps"),
-    [("BAOAB", 0.3, 5), ("BAOAB", 0.0, 5), ("leimkuhler_matthews", 0.0, 40)],
+    [("BAOAB", 0.3, 5), ("BAOAB", 0.0, 5), ("leimkuhler_matthews", 0.0, 20)],
 )
 def test_after_steps_it_is_the_affine_law(name, variance, num_steps, x64):
     """From points, too, for which the first step makes what density there is."""
@@ -91,20 +83,20 @@ def test_after_steps_it_is_the_affine_law(name, variance, num_steps, x64):
 
 def test_times_of_a_carrying_affine_chain_are_those_of_its_matrix(x64):
     """The slowest eigenvalue of the map, and τ from Σ_k Fᵏ = (I - F)⁻¹."""
-    kernel = CARRYING["leimkuhler_matthews"]
+    kernel = CARRYING["BAOAB"]
     move = exact.affine_map(kernel, bowl(), jnp.zeros(1))
     matrix = np.asarray(move.matrix)
     cov = np.asarray(exact.stationary(kernel, bowl(), jnp.zeros(1), full=True).cov)
     slowest = np.max(np.abs(np.linalg.eigvals(matrix)))
     relaxation = exact.grid_relaxation_time(kernel, bowl(), jnp.zeros(1))
     assert relaxation == pytest.approx(-1 / np.log(slowest), rel=1e-5)
-    sums = np.linalg.solve(np.eye(2) - matrix, cov)[0, 0]
+    sums = np.linalg.solve(np.eye(len(matrix)) - matrix, cov)[0, 0]
     time = exact.grid_autocorrelation_time(kernel, bowl(), jnp.zeros(1))
     assert time == pytest.approx(2 * sums / cov[0, 0] - 1, rel=1e-5)
 
 
 def test_a_law_goes_on_from_where_it_was(x64):
-    kernel, start = jl.leimkuhler_matthews(0.2), gaussian([1.0], [[0.3]])
+    kernel, start = CARRYING["BAOAB"], gaussian([1.0], [[0.3]])
     four = exact.grid_law(kernel, bowl(), start, 4)
     two = exact.grid_law(kernel, bowl(), start, 2, full=True)
     again = exact.grid_law(kernel, bowl(), two, 2)

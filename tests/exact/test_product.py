@@ -23,8 +23,12 @@ def tree_energy(x):
     return sum(slanted(x).values())
 
 
-def test_each_coordinate_has_the_law_that_it_has_alone():
-    law = exact.product_law(KERNEL, WELL, START, 7)
+@pytest.fixture(scope="module")
+def law():
+    return exact.product_law(KERNEL, WELL, START, 7)
+
+
+def test_each_coordinate_has_the_law_that_it_has_alone(law):
     one = jl.energies.double_well()
     for i, scale in enumerate(SCALES):
         start = jl.Gaussian(START.mean[i : i + 1], START.cov[i : i + 1, i : i + 1])
@@ -56,8 +60,8 @@ def draws():
     return run.position
 
 
-def test_draws_are_held_against_it(draws):
-    jl.verify.assert_law(draws, exact.product_law(KERNEL, WELL, START, 7))
+def test_draws_are_held_against_it(draws, law):
+    jl.verify.assert_law(draws, law)
 
 
 MUTANTS = {
@@ -76,11 +80,10 @@ def test_a_wrong_law_is_told_from_it(draws, name):
     assert not jl.verify.compare(draws, MUTANTS[name]()).passed
 
 
-def test_coordinates_that_depend_on_each_other_are_told_from_it(draws):
+def test_coordinates_that_depend_on_each_other_are_told_from_it(draws, law):
     mixed = draws.at[:, 1].add(0.05 * draws[:, 0])
     mixed = mixed.at[:, 1].multiply(draws[:, 1].std() / mixed[:, 1].std())
-    report = jl.verify.compare(mixed, exact.product_law(KERNEL, WELL, START, 7))
-    assert not report.passed
+    assert not jl.verify.compare(mixed, law).passed
 
 
 def test_walls_hold_atoms_in_each_coordinate():

@@ -31,6 +31,10 @@ pytestmark = pytest.mark.slow
 # Distances ----------------------------------------------------------------------------------
 
 
+# Outside of jit each operation is a program of its own; COMPILED asks there.
+wasserstein2, kl = jax.jit(exact.wasserstein2), jax.jit(exact.kl)
+
+
 def textbook_wasserstein2(p, q):
     (m, s), (n, t) = p, q
     half = root(s)
@@ -45,70 +49,70 @@ def textbook_kl(p, q):
     return 0.5 * (np.trace(inverse @ s) - len(m) + (m - n) @ inverse @ (m - n) + log_det)
 
 
-@pytest.mark.parametrize("d", [1, 2, 5, 20])
+@pytest.mark.parametrize("d", [1, 5])
 def test_distances_are_the_textbook_formulas(d, dtype):
     rng = np.random.default_rng(0)
     p, q = ((rng.normal(size=d), spd(d, seed)) for seed in (1, 2))
-    tolerance = 1000 * eps(dtype)
-    for ours, textbook in ((exact.wasserstein2, textbook_wasserstein2), (exact.kl, textbook_kl)):
+    tolerance = 1000 * eps()
+    for ours, textbook in ((wasserstein2, textbook_wasserstein2), (kl, textbook_kl)):
         got = ours(gaussian(*p), gaussian(*q))
         assert got.dtype == dtype
         assert float(got) == pytest.approx(textbook(p, q), rel=tolerance)
 
 
-def test_wasserstein2_in_one_dimension_is_pythagoras_in_mean_and_deviation(dtype):
+def test_wasserstein2_in_one_dimension_is_pythagoras_in_mean_and_deviation():
     p, q = gaussian([1.0], [[4.0]]), gaussian([-2.0], [[36.0]])
-    assert float(exact.wasserstein2(p, q)) == pytest.approx(5.0, rel=10 * eps(dtype))
+    assert float(wasserstein2(p, q)) == pytest.approx(5.0, rel=10 * eps())
 
 
-@pytest.mark.parametrize("d", [1, 3, 10])
+@pytest.mark.parametrize("d", [1, 5])
 def test_distances_are_zero_between_a_law_and_itself(d, dtype):
     p = gaussian(np.arange(d), spd(d))
-    assert 0 <= float(exact.wasserstein2(p, p)) <= 20 * d * eps(dtype)
-    assert abs(float(exact.kl(p, p))) <= (20 * d * eps(dtype)) ** 2
+    assert 0 <= float(wasserstein2(p, p)) <= 20 * d * eps()
+    assert abs(float(kl(p, p))) <= (20 * d * eps()) ** 2
 
 
-def test_wasserstein2_is_symmetric(dtype):
-    p, q = gaussian(np.zeros(4), spd(4, 1)), gaussian(np.ones(4), spd(4, 2))
-    forth, back = exact.wasserstein2(p, q), exact.wasserstein2(q, p)
-    assert float(forth) == pytest.approx(float(back), rel=100 * eps(dtype))
+def test_wasserstein2_is_symmetric(x64):
+    p, q = gaussian(np.zeros(5), spd(5, 1)), gaussian(np.ones(5), spd(5, 2))
+    forth, back = wasserstein2(p, q), wasserstein2(q, p)
+    assert float(forth) == pytest.approx(float(back), rel=100 * eps())
 
 
-def test_wasserstein2_allows_singular_covariances(dtype):
+def test_wasserstein2_allows_singular_covariances():
     """Between points, from a point to a law, and between laws on a line."""
     point, law = gaussian(np.zeros(2), np.zeros((2, 2))), gaussian([3.0, 4.0], spd(2))
     other = gaussian([3.0, 4.0], np.zeros((2, 2)))
-    close = functools.partial(pytest.approx, rel=20 * eps(dtype))
-    assert float(exact.wasserstein2(point, other)) == close(5.0)
-    assert float(exact.wasserstein2(point, law)) == close(np.sqrt(25 + np.trace(spd(2))))
+    close = functools.partial(pytest.approx, rel=20 * eps())
+    assert float(wasserstein2(point, other)) == close(5.0)
+    assert float(wasserstein2(point, law)) == close(np.sqrt(25 + np.trace(spd(2))))
     line, across = (gaussian(np.zeros(2), np.diag(v)) for v in ([4.0, 0.0], [0.0, 9.0]))
-    assert float(exact.wasserstein2(line, across)) == close(np.sqrt(13))
-    assert float(exact.wasserstein2(line, line)) == 0
+    assert float(wasserstein2(line, across)) == close(np.sqrt(13))
+    assert float(wasserstein2(line, line)) == 0
 
 
-def test_kl_of_a_singular_covariance_is_nan(dtype):
+def test_kl_of_a_singular_covariance_is_nan():
     flat = gaussian(np.zeros(2), np.diag([1.0, 0.0]))
-    assert jnp.isnan(exact.kl(standard(2), flat))
+    assert jnp.isnan(kl(standard(2), flat))
 
 
 @pytest.mark.parametrize("dense", [False, True], ids=["identity", "dense"])
 def test_tiny_differences_keep_their_digits(dense, x64):
     """Covariance S against (1 + 1e-9) S: the trace formula itself would leave no digits."""
-    delta, d = 1e-9, 7
+    delta, d = 1e-9, 5
     S = spd(d) if dense else np.eye(d)
     p, q = gaussian(np.zeros(d), S), gaussian(np.zeros(d), (1 + delta) * S)
     expected = np.sqrt(np.trace(S)) * (np.sqrt(1 + delta) - 1)
-    assert float(exact.wasserstein2(p, q)) == pytest.approx(expected, rel=1e-5)
-    assert float(exact.kl(p, q)) == pytest.approx(d * delta**2 / 4, rel=1e-5)
+    assert float(wasserstein2(p, q)) == pytest.approx(expected, rel=1e-5)
+    assert float(kl(p, q)) == pytest.approx(d * delta**2 / 4, rel=1e-5)
 
 
 @pytest.mark.parametrize("size", [1e-6, 1e-12, 1e-16])
 def test_tiny_shifts_keep_their_digits(size, dtype):
     """Means are subtracted exactly, however large the covariance beside their difference."""
     p, q = standard(2), gaussian(size * np.array([3.0, 4.0]), np.eye(2))
-    close = functools.partial(pytest.approx, rel=10 * eps(dtype), abs=0)
-    assert float(exact.wasserstein2(p, q)) == close(5 * size)
-    assert float(exact.kl(p, q)) == close(12.5 * size**2)
+    close = functools.partial(pytest.approx, rel=10 * eps(), abs=0)
+    assert float(wasserstein2(p, q)) == close(5 * size)
+    assert float(kl(p, q)) == close(12.5 * size**2)
 
 
 @pytest.mark.parametrize("distance", [exact.wasserstein2, exact.kl])
@@ -136,8 +140,8 @@ def test_distances_map_over_trajectories():
     shifts = jnp.arange(3.0)
     laws = jax.vmap(lambda shift: gaussian([shift], [[1.0]]))(shifts)
     start = standard(1)
-    np.testing.assert_allclose(jax.vmap(lambda q: exact.wasserstein2(start, q))(laws), shifts)
-    np.testing.assert_allclose(jax.vmap(lambda q: exact.kl(start, q))(laws), shifts**2 / 2)
+    np.testing.assert_allclose(jax.vmap(wasserstein2, (None, 0))(start, laws), shifts)
+    np.testing.assert_allclose(jax.vmap(kl, (None, 0))(start, laws), shifts**2 / 2)
 
 
 def test_distance_from_a_law_that_is_nan_is_nan():
@@ -174,8 +178,8 @@ def test_distances_have_their_derivatives(distance, pair, x64):
     check_grads(jax.jit(distance_between(distance)), at, order=1, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("d", [1, 2, 5])
-def test_derivative_of_wasserstein2_is_zero_where_the_laws_are_equal(d, dtype):
+@pytest.mark.parametrize("d", [1, 5])
+def test_derivative_of_wasserstein2_is_zero_where_the_laws_are_equal(d):
     p = gaussian(np.arange(d), spd(d))
     slope = jax.grad(exact.wasserstein2)(p, p)
     np.testing.assert_array_equal(slope.mean, np.zeros(d))
@@ -187,7 +191,7 @@ def test_derivative_of_wasserstein2_is_zero_where_the_laws_are_equal(d, dtype):
 
 @pytest.mark.parametrize("bias", [1e-3, 0.05, 1.0])
 @pytest.mark.parametrize("preconditioner", ["none", "diagonal", "dense"])
-def test_step_size_for_reaches_the_bias_and_no_more(preconditioner, bias, dtype):
+def test_step_size_for_reaches_the_bias_and_no_more(preconditioner, bias, x64):
     """The largest x·S_stationary·x / x·S_target·x over directions x is 1 + bias."""
     given = {"none": None, "diagonal": arr([0.5, 1.0, 2.0]), "dense": arr(spd(3, 2))}
     energy, zeros = jl.energies.quadratic(arr(spd(3, 1))), jnp.zeros(3)
@@ -197,13 +201,13 @@ def test_step_size_for_reaches_the_bias_and_no_more(preconditioner, bias, dtype)
     law = exact.stationary(jl.ula(eta, preconditioner=P), energy, zeros)
     target = exact.target(energy, zeros)
     ratios = scipy.linalg.eigvalsh(np.asarray(law.cov), np.asarray(target.cov))
-    assert ratios[-1] - 1 == pytest.approx(bias, rel=1e-4, abs=500 * eps(dtype))
+    assert ratios[-1] - 1 == pytest.approx(bias, rel=1e-4, abs=500 * eps())
 
 
-def test_step_size_for_is_its_formula(dtype):
+def test_step_size_for_is_its_formula(x64):
     energy = jl.energies.quadratic(jnp.diag(arr([1.0, 4.0])))
     eta = adaptation.step_size_for(energy, jnp.zeros(2), bias=0.25)
-    assert float(eta) == pytest.approx(2 * 0.25 / (1.25 * 4), rel=10 * eps(dtype))
+    assert float(eta) == pytest.approx(2 * 0.25 / (1.25 * 4), rel=10 * eps())
 
 
 @pytest.mark.parametrize("bias", [0.0, -0.1, np.nan, np.inf])
@@ -213,7 +217,7 @@ def test_step_size_for_refuses_a_bias_that_is_not_positive(bias):
 
 
 @pytest.mark.parametrize("A", [np.zeros((2, 2)), -np.eye(2)], ids=["linear", "negative"])
-def test_step_size_for_refuses_an_energy_that_confines_nothing(A, dtype):
+def test_step_size_for_refuses_an_energy_that_confines_nothing(A):
     with pytest.raises(jl.NotNormalizableError, match="largest eigenvalue"):
         adaptation.step_size_for(quadratic_form(A, np.ones(2)), jnp.zeros(2), bias=0.1)
 
@@ -241,11 +245,7 @@ def numbers(law):
 
 QUESTIONS = {
     "law": lambda k, e, s: exact.law(k, e, s, 13),
-    "no step": lambda k, e, s: exact.law(k, e, s, 0),
     "trajectory": lambda k, e, s: jax.tree.map(lambda v: v[-1], exact.trajectory(k, e, s, 5)),
-    "leimkuhler_matthews": lambda k, e, s: exact.law(
-        jl.leimkuhler_matthews(k.step_size, temperature=k.temperature), e, s, 6
-    ),
     "stationary": lambda k, e, s: exact.stationary(k, e, s.mean),
     "target": lambda k, e, s: exact.target(e, s.mean, temperature=k.temperature),
     "step_size_for": lambda k, e, s: jl.Gaussian(

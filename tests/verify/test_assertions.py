@@ -18,7 +18,6 @@ pytestmark = pytest.mark.slow
 # Streams --------------------------------------------------------------------------------------
 
 KERNELS = {
-    "ula": lambda: jl.ula(0.1),
     "mala": lambda: jl.mala(0.3),
     "a key": lambda: Keyed(),
 }
@@ -57,7 +56,7 @@ def test_streams_of_the_driver_are_independent(name):
     assert_independent(KERNELS[name](), num_chains=512)
 
 
-def test_streams_are_independent_in_both_precisions(dtype):
+def test_streams_are_independent_in_double_precision(x64):
     assert_independent(jl.underdamped(0.3, 1.0))
 
 

@@ -1,5 +1,6 @@
 """The audit: what is right passes, and each fault is found by the check that is for it."""
 
+import functools
 import itertools
 
 import jax
@@ -83,6 +84,23 @@ def audit(draw, **options):
     return jl.verify.audit(draw, num_chains=NUM_CHAINS, **options)
 
 
+@functools.cache
+def audited(make=sampler, claim=None, **changes):
+    """The audit of a sampler, or of a MALA, once for all tests that ask for it."""
+    return audit(make(**changes), claim=claim)
+
+
+def one_program(draw):
+    """`draw` under `jax.jit`: its step size and its temperature are arrays of init's dtype."""
+    jitted = jax.jit(draw)
+
+    def call(key, energy, step_size, temperature, init, num_steps):
+        step, heat = (jnp.asarray(value, init.dtype) for value in (step_size, temperature))
+        return jitted(key, energy, step, heat, init, num_steps)
+
+    return call
+
+
 # What is right ------------------------------------------------------------------------------
 
 
@@ -95,16 +113,16 @@ def audit(draw, **options):
     ],
 )
 def test_the_convention_is_recognised(changes, convention):
-    report = audit(sampler(**changes))
+    report = audited(**changes)
     assert report.passed, report
     assert report.convention == convention
 
 
 def test_a_bias_is_told_and_is_a_fault_only_of_what_claims_to_be_exact():
-    report = audit(sampler())
+    report = audited()
     assert report["invariance: Gaussian"].verdict == "info"
     assert "biased, as its rule is" in report["stationary"].says
-    assert "invariance: Gaussian" in audit(sampler(), claim="exact").failures
+    assert "invariance: Gaussian" in audited(claim="exact").failures
 
 
 def test_an_adjusted_sampler_is_recognised():
@@ -172,7 +190,7 @@ ULA_MUTANTS = {
 @pytest.mark.parametrize("name", ULA_MUTANTS)
 def test_a_wrong_ula_is_found_and_named(name):
     changes, check, says = ULA_MUTANTS[name]
-    report = audit(sampler(**changes))
+    report = audited(**changes)
     assert check in report.failures, report
     assert says in report[check].says
 
@@ -300,9 +318,10 @@ def test_what_stands_still_is_found_though_it_keeps_its_targets(draw, says):
         assert report["invariance: Gaussian"].verdict == "pass"
 
 
-def refreshed(key, energy, step_size, temperature, init, num_steps):
+@one_program
+def refreshed(key, energy, step, temperature, init, num_steps):
     """Hamilton's flow in small steps, and at times a new velocity, which settles on no slope."""
-    step, root = (jnp.asarray(value, init.dtype) for value in (step_size, np.sqrt(temperature)))
+    root = jnp.sqrt(temperature)
     v = root * jax.random.normal(jax.random.fold_in(key, 10**6), init.shape, init.dtype)
     slopes = jax.vmap(jax.grad(energy))
 
@@ -329,11 +348,11 @@ def test_velocities_of_what_follows_no_rule_are_looked_at_where_they_settle():
     assert report["velocity"].verdict == "pass"
 
 
-def antithetic(key, energy, step_size, temperature, init, num_steps):
+@one_program
+def antithetic(key, energy, step, heat, init, num_steps):
     """ULA whose noise has the mean over the chains taken out, and is made larger for it."""
     if (n := len(init)) == 1:
         raise NotImplementedError
-    step, heat = (jnp.asarray(value, init.dtype) for value in (step_size, temperature))
     noise = jnp.sqrt(2 * step * heat) * jnp.asarray(np.sqrt(n / (n - 1)), init.dtype)
 
     def move(t, x):
@@ -354,9 +373,10 @@ def test_two_chains_that_depend_on_each_other_are_found_though_each_has_its_law(
 def test_what_stands_still_far_away_is_told():
     """Densities in place of their logarithms, both 0 there."""
 
-    def metropolis(key, energy, step_size, temperature, init, num_steps):
+    @one_program
+    def metropolis(key, energy, step, temperature, init, num_steps):
         def density(x):
-            return jnp.exp(-jax.vmap(energy)(x) / jnp.asarray(temperature, x.dtype))
+            return jnp.exp(-jax.vmap(energy)(x) / temperature)
 
         def move(t, x):
             normal, uniform = jax.random.split(jax.random.fold_in(key, t))
@@ -385,9 +405,8 @@ def test_a_step_size_that_is_ignored_is_found():
 def with_noise(changed):
     """ULA with other noise."""
 
-    def draw(key, energy, step_size, temperature, init, num_steps):
-        step, heat = (jnp.asarray(value, init.dtype) for value in (step_size, temperature))
-
+    @one_program
+    def draw(key, energy, step, heat, init, num_steps):
         def move(t, x):
             xi = jax.random.normal(jax.random.fold_in(key, t), x.shape, x.dtype)
             x = x - step * jax.vmap(jax.grad(energy))(x) + jnp.sqrt(2 * step * heat) * changed(xi)
@@ -434,19 +453,19 @@ def test_the_gradient_of_an_energy_that_is_given_is_checked():
     assert report["gradient"].says.startswith("the gradient is that of the energy: 9 positions")
     report = audit(sampler(), energy=lambda x: jnp.sum(x**2) + 1e9, positions=x)
     assert (report.passed, report["gradient"].verdict) == (True, "info")
-    assert audit(sampler())["gradient"].says == "no energy was given"
+    assert audited()["gradient"].says == "no energy was given"
 
 
 def test_a_bound_with_a_unit_is_found_in_other_units():
-    def clipped(key, energy, step_size, temperature, init, num_steps):
+    @one_program
+    def clipped(key, energy, step, heat, init, num_steps):
         def slope(x):
             g = jax.grad(energy)(x)
             return g * jnp.minimum(1, 25 / jnp.linalg.norm(g))
 
         def move(t, x):
             xi = jax.random.normal(jax.random.fold_in(key, t), x.shape, x.dtype)
-            noise = jnp.asarray(np.sqrt(2 * step_size * temperature), x.dtype)
-            return x - jnp.asarray(step_size, x.dtype) * jax.vmap(slope)(x) + noise * xi
+            return x - step * jax.vmap(slope)(x) + jnp.sqrt(2 * step * heat) * xi
 
         return jax.lax.fori_loop(0, num_steps, move, init)
 
@@ -470,14 +489,15 @@ def test_a_friction_that_is_explicit_is_no_unit():
 
 
 def test_a_law_that_depends_on_the_batch_is_found_among_few():
-    def centered(key, energy, step_size, temperature, init, num_steps):
+    @one_program
+    def centered(key, energy, step, heat, init, num_steps):
         """ULA with noise whose mean over the chains is subtracted."""
 
         def move(t, x):
             xi = jax.random.normal(jax.random.fold_in(key, t), x.shape, x.dtype)
             xi = xi - jnp.mean(xi, axis=0, keepdims=True)
-            noise = jnp.asarray(np.sqrt(2 * step_size * temperature), x.dtype)
-            return x - jnp.asarray(step_size, x.dtype) * jax.vmap(jax.grad(energy))(x) + noise * xi
+            slopes = jax.vmap(jax.grad(energy))(x)
+            return x - step * slopes + jnp.sqrt(2 * step * heat) * xi
 
         return jax.lax.fori_loop(0, num_steps, move, init)
 
@@ -525,7 +545,7 @@ def test_false_alarms_are_no_more_often_than_said():
 
 
 def test_the_report_is_text_and_plain_data():
-    report = audit(sampler(noise=1.0))
+    report = audited(noise=1.0)
     assert "WRONG: linear energy" in str(report)
     assert report.to_dict()["passed"] is False
     with pytest.raises(KeyError, match="nothing: not among"):

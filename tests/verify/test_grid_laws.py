@@ -94,7 +94,7 @@ def law_of(name):
 
 
 @pytest.mark.parametrize("name", RIGHT)
-def test_right_kernels_pass(name, dtype):
+def test_right_kernels_pass(name):
     report = jl.verify.compare(sampled(RIGHT[name]), law_of(name))
     assert report.passed, str(report)
     assert [check.name for check in report.checks] == [

@@ -34,7 +34,7 @@ def options(**changes):
 
 
 @pytest.mark.parametrize("name", ["mixture", "ring"])
-def test_an_adjusted_kernel_keeps_the_law(name, dtype):
+def test_an_adjusted_kernel_keeps_the_law(name):
     energy = targets()[name]
     jl.verify.assert_invariant(jl.mala(STEPS[name]), energy, energy, **options())
 

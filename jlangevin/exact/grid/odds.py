@@ -23,6 +23,7 @@ from jlangevin.exact.grid.steps import StepFunction
 __all__ = ["Odds", "decides", "find_odds", "two_ways"]
 
 _DECIDES = 13.0  # the largest deciding normal: a larger one has a probability of 1e-38
+_ZETAS = (0.0, _DECIDES, -_DECIDES, 0.2, -0.4, 0.9, -1.6, 2.5)  # deciding normals to look at
 _STEP = 0.75  # the ratio of neighbouring sizes that are looked at
 _DEGREE = 8  # of the log odds as a polynomial
 
@@ -54,16 +55,12 @@ class Odds(NamedTuple):
 def decides(steps: StepFunction, x: Floats, deciding: int) -> bool:
     """Whether the step is one of only two, whatever the value of the deciding normal."""
     some = some_of(len(x))
-    for xi in (-1.3, 0.7):
-        ends = []
-        for zeta in (0.0, _DECIDES, -_DECIDES, 0.2, -0.4, 0.9, -1.6, 2.5):
-            z = np.full((2, len(some)), xi)
-            z[deciding] = zeta
-            ends.append(steps(x[some], z)[0])
-        first, second = ends[0], ends[1]
-        if any(np.any((end != first) & (end != second)) for end in ends[2:]):
-            return False
-    return True
+    xi, zeta, at = np.meshgrid((-1.3, 0.7), _ZETAS, x[some], indexing="ij")
+    z = np.stack([xi.ravel(), xi.ravel()])
+    z[deciding] = zeta.ravel()
+    ends = steps(at.ravel(), z)[0].reshape(at.shape)
+    first, second = ends[:, :1], ends[:, 1:2]
+    return bool(np.all((ends == first) | (ends == second)))
 
 
 def two_ways(n: int, deciding: int) -> tuple[Normals, Normals]:

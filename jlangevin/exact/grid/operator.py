@@ -76,8 +76,8 @@ class _Row(NamedTuple):
             density[inside] *= branch.odds.probability(rows[inside], xi[inside])
             density = np.where(density > _NEGLIGIBLE, density, 0.0)
         rate = np.ones_like(density)
-        if self.steps.rejects:
-            inside = density > 0
+        inside = density > 0
+        if self.steps.rejects and inside.any():
             normals = branch.normals(rows[inside], xi[inside])
             rate[inside] = self.steps(self.x[rows[inside]], normals)[1]
         return density, rate
@@ -177,6 +177,8 @@ def _reaching(
     """Where, between neighbours among the points of a panel, the rate reaches 1."""
     turns = proposed[..., 1:] & proposed[..., :-1] & (full[..., 1:] != full[..., :-1])
     rows, panel, place = np.nonzero(turns)
+    if not len(rows):
+        return rows, np.zeros(0)
     at = panel * full.shape[2] + place
     low, high = (
         (y - piece.intercept[rows]) / piece.slope[rows] for y in (points[at], points[at + 1])
