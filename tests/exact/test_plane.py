@@ -22,6 +22,7 @@ def bowl():
 CARRYING = {
     "BAOAB": jl.underdamped(0.8, 2.0),
     "OBABO, two normals": jl.underdamped(0.8, 2.0, splitting="OBABO", mass=2.0, temperature=1.5),
+    "little friction": jl.underdamped(0.4, 0.1, temperature=1.5),
     "leimkuhler_matthews": jl.leimkuhler_matthews(0.2),
 }
 
@@ -50,7 +51,13 @@ def carried_cov(kernel, law):
 
 @pytest.mark.parametrize(
     "name",
-    ["BAOAB", "leimkuhler_matthews", pytest.param("OBABO, two normals", marks=pytest.mark.slow)],
+    [
+        *("BAOAB", "leimkuhler_matthews"),
+        *(
+            pytest.param(n, marks=pytest.mark.slow)
+            for n in ("OBABO, two normals", "little friction")
+        ),
+    ],
 )
 def test_what_settles_is_the_affine_law_of_position_and_normal(name, x64):
     kernel = CARRYING[name]
@@ -83,7 +90,7 @@ def test_after_steps_it_is_the_affine_law(name, variance, num_steps, x64):
 
 def test_times_of_a_carrying_affine_chain_are_those_of_its_matrix(x64):
     """The slowest eigenvalue of the map, and τ from Σ_k Fᵏ = (I - F)⁻¹."""
-    kernel = CARRYING["BAOAB"]
+    kernel = CARRYING["leimkuhler_matthews"]
     move = exact.affine_map(kernel, bowl(), jnp.zeros(1))
     matrix = np.asarray(move.matrix)
     cov = np.asarray(exact.stationary(kernel, bowl(), jnp.zeros(1), full=True).cov)
