@@ -1,6 +1,6 @@
-"""One of several kernels, or functions, by a number that is data: one program serves them all.
+"""One of several kernels or energies by a number that is data, so that one program serves them all.
 
-For mutants, which differ from the right kernel in code and would each be compiled anew.
+For mutants, and for cases that differ in code alone: each would be compiled anew.
 """
 
 from typing import Any
@@ -11,9 +11,24 @@ import jax.numpy as jnp
 from jlangevin._core.trees import pytree_dataclass
 
 
+def chosen(number, functions, *args):
+    """The result of the function of this number; those of all are alike."""
+    return jax.lax.switch(jnp.asarray(number, jnp.int32), functions, *args)
+
+
 @pytree_dataclass
-class OneOf:
-    """The kernel of this number; all ask for the same noise and have states alike."""
+class OneEnergy:
+    energies: tuple[Any, ...]
+    number: Any
+
+    def __call__(self, x):
+        functions = [lambda x, e=energy: e(x) for energy in self.energies]
+        return chosen(self.number, functions, x)
+
+
+@pytree_dataclass
+class OneKernel:
+    """All kernels ask for the same noise and have states alike."""
 
     kernels: tuple[Any, ...]
     number: Any
@@ -27,20 +42,15 @@ class OneOf:
         return self.kernels[0].step_noise
 
     def init(self, energy, position, noise):
-        return self._chosen([lambda *a, k=k: k.init(energy, *a) for k in self.kernels])(
-            position, noise
-        )
+        functions = [lambda *args, k=kernel: k.init(energy, *args) for kernel in self.kernels]
+        return chosen(self.number, functions, position, noise)
 
     def step(self, energy, state, noise):
-        return self._chosen([lambda *a, k=k: k.step(energy, *a) for k in self.kernels])(
-            state, noise
-        )
-
-    def _chosen(self, branches):
-        return lambda *args: jax.lax.switch(jnp.asarray(self.number, jnp.int32), branches, *args)
+        functions = [lambda *args, k=kernel: k.step(energy, *args) for kernel in self.kernels]
+        return chosen(self.number, functions, state, noise)
 
 
-def one_of(kernels):
-    """Each kernel of a dict as the `OneOf` with its number, by its name."""
-    together = tuple(kernels.values())
-    return {name: OneOf(together, number) for number, name in enumerate(kernels)}
+def numbered(kind, cases):
+    """Each of a dict of kernels or energies, as a `kind` with its number."""
+    together = tuple(cases.values())
+    return {name: kind(together, number) for number, name in enumerate(cases)}

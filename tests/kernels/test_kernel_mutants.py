@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import mutants
 import pytest
-from one_of import one_of
+from one_of import OneKernel, numbered
 
 import jlangevin as jl
 
@@ -36,7 +36,7 @@ def written_out(family):
     """The kernel written out, unchanged and with each of its changes."""
     rules = FAMILIES[family].mutants.items()
     changed = {name: rule for name, rule in rules if isinstance(rule, mutants.Rule)}
-    return one_of({"unchanged": UNCHANGED[family]} | changed)
+    return numbered(OneKernel, {"unchanged": UNCHANGED[family]} | changed)
 
 
 def rejected(kernel, family, num_steps=mutants.NUM_STEPS):
