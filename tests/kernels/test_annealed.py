@@ -154,13 +154,6 @@ def test_other_levels_and_step_sizes_compile_nothing():
 
 
 @pytest.mark.slow
-def test_noise_on_the_gradient_of_an_anneal():
-    kernel = jl.gradient_noise(jl.annealed(SIGMAS, K, ETA), jnp.zeros((2, 2)))
-    law = jl.exact.law(kernel, smoothed(), start(), NUM_STEPS)
-    np.testing.assert_allclose(law.cov, CASE["law"]["cov"], rtol=1e-4)
-
-
-@pytest.mark.slow
 def test_an_energy_of_levels_needs_no_score():
     class Bowls:
         def __call__(self, x):

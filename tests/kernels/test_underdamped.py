@@ -147,7 +147,9 @@ def test_schedules_are_followed():
 def test_at_temperature_zero_it_comes_to_rest(word):
     kernel = jl.underdamped(0.5, 2.0, temperature=lambda t: jnp.float32(0.0), splitting=word)
     energy, _ = setting()
-    run = jl.sample(jax.random.key(0), energy, kernel, jnp.ones((3, 2)), num_steps=200)
+    run = jl.sample(
+        jax.random.key(0), energy, kernel, jnp.ones((3, 2)), num_steps=200, observe=None
+    )
     np.testing.assert_allclose(run.position, np.tile([1.0, -2.0], (3, 1)), rtol=1e-5)
 
 
@@ -241,10 +243,11 @@ def test_velocities_start_and_under_obabo_settle_at_the_inverse_mass(form, x64):
 
 @pytest.mark.parametrize(
     ("word", "form"),
-    [(word, "dense") for word in (*SYMMETRIC, "UBU")] + [("BAOAB", "number"), ("UBU", "diagonal")],
+    [("BAOAB", "number"), ("OBABO", "dense"), ("UBU", "diagonal")],
 )
 def test_samples_have_the_exact_law(word, form):
-    """Their steps in every word and form, `test_steps_are_the_letters_of_the_word` compares."""
+    """With one normal, two, and those of flights; `test_steps_are_the_letters_of_the_word` compares
+    steps in every word and form."""
     energy, start = setting()
     kernel = jl.underdamped(0.8, 1.3, mass=mass_of(form), temperature=0.7, splitting=word)
     run = jl.sample(
