@@ -72,6 +72,13 @@ def first(kernel, energy, x=START):
     return at(kernel, 0).init(energy, x, made(kernel.init_noise, 0, noise.Purpose.INIT))
 
 
+def jitted(kernel, energy):
+    """The kernel's `init`, and its `step` at a number."""
+    init = jax.jit(lambda x, z: at(kernel, 0).init(energy, x, z))
+    step = jax.jit(lambda t, state, z: at(kernel, t).step(energy, state, z)[0])
+    return init, step
+
+
 def close(a, b, rtol=1e-5):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=rtol, atol=rtol), a, b)
 
@@ -98,14 +105,14 @@ def test_mirrored_is_the_inner_kernel_on_the_energy_of_u(inner):
 
     by_hand = Changed(dual, Bowl())
     spare = made(mirrored.init_noise, 0, noise.Purpose.INIT)
-    state = at(mirrored, 0).init(Bowl(), START, spare)
-    other = at(kernel, 0).init(by_hand, jnp.log(jnp.expm1(START)), spare[0])
+    (init, step), (init_by_hand, step_by_hand) = jitted(mirrored, Bowl()), jitted(kernel, by_hand)
+    state = init(START, spare)
+    other = init_by_hand(np.log(np.expm1(START)), spare[0])
     for t in range(2):
         z = made(kernel.step_noise, t)
-        state, _ = at(mirrored, t).step(Bowl(), state, z)
-        other, _ = at(kernel, t).step(by_hand, other, z)
+        state, other = step(t, state, z), step_by_hand(t, other, z)
         close(state.dual, other)
-        close(state.position, jax.nn.softplus(other.position))
+        close(state.position, np.log1p(np.exp(other.position)))
 
 
 @pytest.mark.parametrize("inner", WORKS["gradient_noise"])
@@ -140,18 +147,20 @@ def test_the_leading_chain_of_a_pair_is_the_inner_kernels(outer, inner):
         close(state.leading, other, rtol=0)
 
 
-@pytest.mark.parametrize("inner", WORKS["tempered"])
+@pytest.mark.parametrize("inner", ["quicsort", "microcanonical", *WALLED, "reflected_mala"])
 def test_replicas_that_do_not_swap_take_the_inner_kernels_steps(inner):
-    """A uniform of 1 swaps nothing; `test_tempered` checks that swaps keep the law."""
+    """A uniform of 1 swaps nothing; `test_tempered` does the same with the other kernels, for every
+    replica, and checks that swaps keep the law."""
     kernel = INNER[inner]()
     tempered = OUTER["tempered"](kernel)
     z = made(tempered.init_noise, 0, noise.Purpose.INIT)
-    state = tempered.init(Bowl(), START, z)
-    other = kernel.init(Bowl(), START, jax.tree.map(lambda leaf: leaf[..., 0], z))
+    (init, step), (init_alone, step_alone) = jitted(tempered, Bowl()), jitted(kernel, Bowl())
+    state = init(START, z)
+    other = init_alone(START, jax.tree.map(lambda leaf: leaf[..., 0], z))
     for t in range(2):
         z, uniforms = made(tempered.step_noise, t)
-        state, _ = tempered.step(Bowl(), state, (z, jnp.ones_like(uniforms)))
-        other, _ = kernel.step(Bowl(), other, jax.tree.map(lambda leaf: leaf[..., 0], z))
+        state = step(t, state, (z, jnp.ones_like(uniforms)))
+        other = step_alone(t, other, jax.tree.map(lambda leaf: leaf[..., 0], z))
         close(state.position, other.position)
 
 

@@ -70,20 +70,20 @@ def draw(kernel):
     ).position
 
 
-@pytest.mark.parametrize("more", [0, 3])
 @pytest.mark.parametrize("corrector_steps", [0, M])
-def test_the_law_is_that_of_the_recursion(corrector_steps, more, dtype):
+def test_the_law_is_that_of_the_recursion(corrector_steps, x64):
+    """At the last level, and three steps later."""
     kernel = jl.predictor_corrector(SIGMAS, ETA, corrector_steps=corrector_steps)
-    law = jl.exact.law(kernel, smoothed(), start(), len(SIGMAS) - 1 + more)
-    expected = recursion(corrector_steps, more)
-    tolerance = 1e-12 if dtype == jnp.float64 else 1e-5
-    np.testing.assert_allclose(law.mean, expected.mean, rtol=tolerance)
-    np.testing.assert_allclose(law.cov, expected.cov, rtol=tolerance)
+    end = len(SIGMAS) - 1
+    laws = jl.exact.trajectory(kernel, smoothed(), start(), end + 3)
+    for more in (0, 3):
+        expected = recursion(corrector_steps, more)
+        np.testing.assert_allclose(laws.mean[end + more], expected.mean, rtol=1e-12)
+        np.testing.assert_allclose(laws.cov[end + more], expected.cov, rtol=1e-12)
 
 
-def test_samples_have_that_law(dtype):
+def test_samples_have_that_law():
     draws = draw(jl.predictor_corrector(SIGMAS, ETA, corrector_steps=M))
-    assert draws.dtype == dtype
     jl.verify.assert_law(draws, recursion())
 
 

@@ -142,7 +142,7 @@ def test_with_the_same_pairs_again_and_again_nothing_travels(x64):
     assert int(state.round_trips) == 0 != by_hand(*noise, ladder)[3]
 
 
-def test_a_swap_is_in_detailed_balance_and_a_function_of_its_uniform(dtype):
+def test_a_swap_is_in_detailed_balance_and_a_function_of_its_uniform(x64):
     """p_1(x) p_2(y) a(x, y) is symmetric on a grid; a uniform below a swaps, one above does not."""
     energy, (cold, hot) = jl.energies.double_well(), (1.0, 2.5)
     kernel = jl.tempered(jl.mala(1e-12), (cold, hot))
@@ -164,8 +164,7 @@ def test_a_swap_is_in_detailed_balance_and_a_function_of_its_uniform(dtype):
         return weight * rate, low.states.position[0], high.states.position[0], rate
 
     flows, low, high, rates = jax.jit(jax.vmap(jax.vmap(flow, (None, 0)), (0, None)))(grid, grid)
-    tolerance = 2e-5 if dtype == jnp.float32 else 1e-10
-    np.testing.assert_allclose(flows, flows.T, rtol=tolerance)
+    np.testing.assert_allclose(flows, flows.T, rtol=1e-10)
     x, y = (np.asarray(a) for a in np.meshgrid(grid, grid, indexing="ij"))
     np.testing.assert_allclose(low, np.stack([y, x], -1), atol=1e-5)
     unsure = np.asarray(rates) < 1
@@ -243,7 +242,12 @@ def report(leaf, cov):
 
 def metropolis_states(energy):
     x = jnp.asarray(normals(np.linalg.inv(A), 0), float)
-    over = jax.vmap(jax.vmap(jax.value_and_grad(energy), -1, -1))
+    return looked_up(energy, x)
+
+
+def looked_up(energy, x):
+    """The states of kernels that accept or reject, at positions (chain, d, K)."""
+    over = jax.jit(jax.vmap(jax.vmap(jax.value_and_grad(energy), -1, -1)))
     return jl.kernels.MetropolisState(x, *over(x))
 
 
@@ -266,7 +270,7 @@ def settled_velocity():
 
 def of_leimkuhler_matthews(kernel):
     """ξ given x is N(sqrt(η/(2T)) Lᵀ A x, I - η Lᵀ A L/2), P = L Lᵀ."""
-    lower = np.eye(2) if kernel.kernel.preconditioner is None else np.linalg.cholesky(P)
+    lower = np.linalg.cholesky(P)
     x = normals(np.linalg.inv(A), 0)
     rest = normals(np.eye(2) - ETA / 2 * lower.T @ A @ lower, 1) / np.sqrt(LADDER)
     shift = np.sqrt(ETA / (2 * np.array(LADDER))) * np.einsum("ij,njk->nik", lower.T @ A, x)
@@ -288,18 +292,17 @@ def travelled(run):
     return bool(swap_report(run.state.kernel).acceptance.mean() > 0.4)
 
 
-@pytest.mark.parametrize("name", ["mala", "barker", "malt", "adjusted_microcanonical"])
+@pytest.mark.parametrize("name", ["mala", "malt"])
 def test_kernels_that_accept_or_reject_keep_the_law_of_every_replica(name):
+    """The others have a state of the same kind, and their steps are compared above."""
     run = of_metropolis(jl.tempered(KERNELS[name](), LADDER, step_sizes=(0.6, 0.7, 0.8, 0.9)))
     found = report(run.state.kernel.states.position, np.linalg.inv(A))
     assert found.passed, str(found)
     assert travelled(run)
     state = run.state.kernel
     np.testing.assert_array_equal(run.position, state.states.position[..., 0])
-    over = jax.vmap(jax.vmap(jax.value_and_grad(bowl()), -1, -1))
-    chex.assert_trees_all_close(
-        over(run.state.kernel.states.position), state.states[1:], rtol=1e-3, atol=1e-5
-    )
+    expected = looked_up(bowl(), state.states.position)
+    chex.assert_trees_all_close(expected, state.states, rtol=1e-3, atol=1e-5)
     assert run.info.acceptance_rate.shape == (NUM_CHAINS,)
 
 
@@ -312,12 +315,9 @@ def test_baoab_keeps_the_settled_law_of_positions_and_velocities():
     assert travelled(run)
 
 
-@pytest.mark.parametrize("preconditioner", [None, P])
-def test_leimkuhler_and_matthews_keep_the_settled_law(preconditioner):
-    shape = None if preconditioner is None else jnp.array(preconditioner)
-    run = of_leimkuhler_matthews(
-        jl.tempered(jl.leimkuhler_matthews(ETA, preconditioner=shape), LADDER)
-    )
+def test_leimkuhler_and_matthews_keep_the_settled_law():
+    kernel = jl.leimkuhler_matthews(ETA, preconditioner=jnp.array(P))
+    run = of_leimkuhler_matthews(jl.tempered(kernel, LADDER))
     found = report(run.state.kernel.states.position, np.linalg.inv(A))
     assert found.passed, str(found)
     assert travelled(run)
@@ -348,10 +348,7 @@ def test_two_modes_keep_the_law_at_every_temperature():
     u = np.random.default_rng(0).uniform(size=(len(LADDER), NUM_CHAINS))
     x = [np.interp(v, cdf, GRID) for v, cdf in zip(u, distributions(), strict=True)]
     x = jnp.asarray(np.stack(x, -1)[:, None], float)
-    states = jl.kernels.MetropolisState(
-        x, *jax.vmap(jax.vmap(jax.value_and_grad(energy), -1, -1))(x)
-    )
-    run = gone_on(energy, jl.tempered(jl.mala(0.4), LADDER), states)
+    run = gone_on(energy, jl.tempered(jl.mala(0.4), LADDER), looked_up(energy, x))
     after = np.asarray(run.state.kernel.states.position, np.float64)[:, 0].T
     u = [np.interp(v, GRID, cdf) for v, cdf in zip(after, distributions(), strict=True)]
     z = special.ndtri(np.clip(np.stack(u, -1), 1e-12, 1 - 1e-12))
@@ -362,74 +359,41 @@ def test_two_modes_keep_the_law_at_every_temperature():
 # Wrong kernels ------------------------------------------------------------------------------
 
 
-class Flipped(Tempered):
-    def _rate(self, energy, states):
-        return super()._rate(energy, states._replace(energy=-states.energy))
+SLIPS = ["none", "flipped", "not inverted", "always", "stale", "stale gradient"]
 
 
-class NotInverted(Tempered):
+@pytree_dataclass
+class Slipped(Tempered):
+    """With the slip of this number, so that one program serves all."""
+
+    slip: Any
+
     def _rate(self, energy, states):
         t = self.temperatures
         fall = states.energy[:-1] - states.energy[1:]
-        return jnp.exp(jnp.minimum((t[1:] - t[:-1]) * fall, 0))
-
-
-class Always(Tempered):
-    def _rate(self, energy, states):
-        return jnp.ones_like(states.energy[1:])
-
-
-class Stale(Tempered):
-    """Energies and gradients stay where positions leave."""
+        flipped = super()._rate(energy, states._replace(energy=-states.energy))
+        not_inverted = jnp.exp(jnp.minimum((t[1:] - t[:-1]) * fall, 0))
+        rates = (super()._rate(energy, states), flipped, not_inverted, jnp.ones_like(fall))
+        return jnp.stack(rates)[jnp.where(self.slip < 4, self.slip, 0)]
 
     def step(self, energy, state, noise):
+        """Energies and gradients, or gradients alone, may stay where positions leave."""
         moved, info = super().step(energy, state, noise)
         without, _ = super().step(energy, state, (noise[0], jnp.full_like(noise[1], 2)))
-        states = without.states._replace(position=moved.states.position)
+        now, before = moved.states, without.states
+        states = now._replace(
+            energy=jnp.where(self.slip == 4, before.energy, now.energy),
+            gradient=jnp.where(self.slip >= 4, before.gradient, now.gradient),
+        )
         return moved._replace(states=states), info
 
 
-class StaleGradient(Tempered):
-    def step(self, energy, state, noise):
-        moved, info = super().step(energy, state, noise)
-        without, _ = super().step(energy, state, (noise[0], jnp.full_like(noise[1], 2)))
-        states = moved.states._replace(gradient=without.states.gradient)
-        return moved._replace(states=states), info
-
-
-@pytest.mark.parametrize("mutant", [Flipped, NotInverted, Always, Stale, StaleGradient])
-def test_a_wrong_swap_is_rejected(mutant):
-    mutant = jax.tree_util.register_pytree_node_class(with_leaves(mutant))
-    run = of_metropolis(mutant(jl.mala(0.6), jnp.array(LADDER), None))
-    assert not report(run.state.kernel.states.position, np.linalg.inv(A)).passed
-
-
-def test_the_right_swap_is_accepted_in_the_mutants_frame():
-    class Right(Tempered):
-        pass
-
-    right = jax.tree_util.register_pytree_node_class(with_leaves(Right))
-    run = of_metropolis(right(jl.mala(0.6), jnp.array(LADDER), None))
-    assert report(run.state.kernel.states.position, np.linalg.inv(A)).passed
-
-
-def with_leaves(mutant):
-    """A new subclass with the pytree functions that registering it wants."""
-    return type(
-        mutant.__name__,
-        (mutant,),
-        {
-            "tree_flatten": lambda s: ((s.kernel, s.temperatures, s.step_sizes), None),
-            "tree_unflatten": classmethod(lambda cls, _, leaves: unchecked(cls, leaves)),
-        },
-    )
-
-
-def unchecked(cls, leaves):
-    kernel = object.__new__(cls)
-    for name, leaf in zip(("kernel", "temperatures", "step_sizes"), leaves, strict=True):
-        object.__setattr__(kernel, name, leaf)
-    return kernel
+@pytest.mark.parametrize("slip", SLIPS)
+def test_a_wrong_swap_is_rejected_and_the_right_one_is_not(slip):
+    number = jnp.int32(SLIPS.index(slip))
+    run = of_metropolis(Slipped(jl.mala(0.6), jnp.array(LADDER), None, number))
+    found = report(run.state.kernel.states.position, np.linalg.inv(A))
+    assert found.passed == (slip == "none")
 
 
 @pytree_dataclass
@@ -462,7 +426,7 @@ def test_velocities_that_are_not_rescaled_rightly_are_rejected(mutant):
 
 
 def test_a_carried_noise_that_is_not_shifted_is_rejected():
-    kernel = Unshifted(**fields(jl.leimkuhler_matthews(ETA)))
+    kernel = Unshifted(**fields(jl.leimkuhler_matthews(ETA, preconditioner=jnp.array(P))))
     run = of_leimkuhler_matthews(jl.tempered(kernel, LADDER))
     assert not report(run.state.kernel.states.position, np.linalg.inv(A)).passed
 
@@ -527,17 +491,12 @@ def test_modes_that_one_temperature_does_not_cross_get_their_weights():
 # The driver ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "inner",
-    [
-        lambda: jl.leimkuhler_matthews(0.02),
-        lambda: jl.mala(0.05),
-    ],
-    ids=["leimkuhler_matthews", "mala"],
-)
-def test_a_run_cut_in_two_is_the_whole_run(inner):
+def test_a_run_cut_in_two_is_the_whole_run():
     """Except for last bits: the energies that swaps look at may be rounded in two ways."""
-    energy, kernel = jl.energies.double_well(dim=2), jl.tempered(inner(), LADDER)
+    energy, kernel = (
+        jl.energies.double_well(dim=2),
+        jl.tempered(jl.leimkuhler_matthews(0.02), LADDER),
+    )
     start, key = jnp.ones((50, 2)), jax.random.key(0)
     whole = jl.sample(key, energy, kernel, start, num_steps=30, observe=None)
     part = jl.sample(key, energy, kernel, start, num_steps=13, observe=None)
@@ -546,16 +505,6 @@ def test_a_run_cut_in_two_is_the_whole_run(inner):
     for member in ("replica", "leg", "steps", "round_trips"):
         np.testing.assert_array_equal(*(getattr(r.state.kernel, member) for r in (whole, rest)))
     assert swap_report(whole.state.kernel).acceptance.mean() > 0.5
-
-
-def test_a_chain_can_be_run_again_alone():
-    energy, kernel = jl.energies.double_well(dim=2), jl.tempered(jl.mala(0.1), LADDER)
-    start = jl.Gaussian(jnp.zeros(2), jnp.eye(2))
-    call = {"num_steps": 20, "observe": lambda s: (s.position, s.replica)}
-    crowd = jl.sample(jax.random.key(0), energy, kernel, start, num_chains=50, **call)
-    alone = jl.sample(jax.random.key(0), energy, kernel, start, chains=[7], **call)
-    np.testing.assert_allclose(alone.draws[0][0], crowd.draws[0][7], atol=1e-5)
-    np.testing.assert_array_equal(alone.draws[1][0], crowd.draws[1][7])
 
 
 def test_other_temperatures_and_step_sizes_compile_nothing():
@@ -582,8 +531,13 @@ def test_step_sizes_may_be_scheduled():
 def test_a_value_that_is_not_a_number_is_not_swapped():
     """Two infinite energies have no difference."""
     kernel = jl.tempered(Fresh(), (1.0, 2.0))
-    state = kernel.init(half_square, jnp.zeros(1), None)
-    moved, _ = kernel.step(lambda x: jnp.sum(x) + jnp.inf, state, (jnp.ones((1, 2)), jnp.zeros(1)))
+
+    @jax.jit
+    def step(noise):
+        state = kernel.init(half_square, jnp.zeros(1), None)
+        return kernel.step(lambda x: jnp.sum(x) + jnp.inf, state, noise)[0]
+
+    moved = step((jnp.ones((1, 2)), jnp.zeros(1)))
     np.testing.assert_array_equal(moved.replica, [0, 1])
     np.testing.assert_array_equal(moved.acceptance, 0)
 
@@ -672,10 +626,9 @@ def test_rates_that_say_nothing_are_refused(rates):
         jl.diagnostics.equalized([1.0, 2.0, 3.0], rates)
 
 
-@pytest.mark.parametrize("make", [jl.projected, jl.reflected])
-def test_kernels_inside_walls_can_be_tempered(make):
+def test_kernels_inside_walls_can_be_tempered():
     """Uniform on [0, 1] at every temperature: every swap is accepted, and all stay inside."""
-    kernel = jl.tempered(make(0.01, jl.domains.box(0.0, 1.0)), [1.0, 2.0])
+    kernel = jl.tempered(jl.reflected(0.01, jl.domains.box(0.0, 1.0)), [1.0, 2.0])
     run = jl.sample(
         jax.random.key(0), lambda x: 0.0 * jnp.sum(x), kernel, jnp.full((5, 1), 0.5), num_steps=20
     )

@@ -23,7 +23,13 @@ def setting():
 def assert_samples_have_their_law(kernel, num_steps=6):
     energy, start = setting()
     run = jl.sample(
-        jax.random.key(0), energy, kernel, start, num_steps=num_steps, num_chains=20_000
+        jax.random.key(0),
+        energy,
+        kernel,
+        start,
+        num_steps=num_steps,
+        num_chains=20_000,
+        observe=None,
     )
     jl.verify.assert_law(run.position, jl.exact.law(kernel, energy, start, num_steps))
 
@@ -49,12 +55,12 @@ def test_a_dense_preconditioner_is_the_update_rule(dtype):
 
 @pytest.mark.parametrize("temperature", [0.5, 2.0])
 @pytest.mark.parametrize("preconditioner", [None, [0.5, 1.5], P])
-def test_samples_have_the_exact_law(preconditioner, temperature, dtype):
+def test_samples_have_the_exact_law(preconditioner, temperature):
     shape = None if preconditioner is None else jnp.array(preconditioner)
     assert_samples_have_their_law(jl.ula(0.3, temperature=temperature, preconditioner=shape))
 
 
-def test_samples_under_gradient_noise_have_the_exact_law(dtype):
+def test_samples_under_gradient_noise_have_the_exact_law():
     cov = jnp.array([[2.0, -1.0], [-1.0, 1.0]])
     assert_samples_have_their_law(jl.gradient_noise(jl.ula(0.3), cov))
 

@@ -57,7 +57,12 @@ def stationary_second_moment(kernel, second, energy=wavy):
     xi, xi_weights, _ = hermite(NUM_NOISE)
     num_noises = len(jax.tree.leaves(kernel.step_noise))
 
-    def move(x, u, noise):
+    @jax.jit
+    def moved(kernel, x, u, noises):
+        every_noise = jax.vmap(lambda x, u, noise: move(kernel, x, u, noise), (None, None, 0))
+        return jax.vmap(every_noise, (0, 0, None))(x, u, noises)
+
+    def move(kernel, x, u, noise):
         state = kernel.init(energy, x[None], kernel.init_noise and jnp.zeros(1))
         if second:
             state = state._replace(**{second: u[None]})
@@ -65,10 +70,8 @@ def stationary_second_moment(kernel, second, energy=wavy):
         moved, _ = kernel.step(energy, state, noise)
         return moved.position[0], getattr(moved, second)[0] if second else u
 
-    every_noise = jax.vmap(move, (None, None, 0))
-    every_state = jax.vmap(every_noise, (0, 0, None))
     grid_x, grid_u = np.repeat(x, len(u)), np.tile(u, len(x))
-    x_to, u_to = jax.jit(every_state)(grid_x, grid_u, tensor(xi, num_noises))
+    x_to, u_to = moved(kernel, grid_x, grid_u, tensor(xi, num_noises))
     operator = np.einsum(
         "q,iqm,iqn->imn",
         np.prod(tensor(xi_weights, num_noises), axis=1),
@@ -114,7 +117,8 @@ def test_the_bias_of_the_second_moment_is_of_the_stated_order(name, x64):
 def test_on_a_quadratic_the_operator_gives_the_exact_variance(x64):
     """The method itself, where `exact` knows the answer."""
     energy = jl.energies.quadratic(jnp.eye(1))
-    for kernel_at, second, _ in CHAINS.values():
+    for name in ("leimkuhler_matthews", "BAOAB"):
+        kernel_at, second, _ = CHAINS[name]
         kernel = kernel_at(0.4)
         law = jl.exact.stationary(kernel, energy, jnp.zeros(1))
         found = stationary_second_moment(kernel, second, energy)
