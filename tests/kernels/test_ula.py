@@ -167,6 +167,10 @@ def test_dense_and_diagonal_agree_with_their_matrices():
     np.testing.assert_allclose(Diagonal(jnp.array([2.0, 3.0])).apply(v), [4.0, 18.0])
 
 
+def half_square(x):
+    return 0.5 * jnp.sum(x**2)
+
+
 @pytest.mark.parametrize("shape", [(3, 5), (4, 4), (2, 3, 2)])
 def test_an_array_like_the_position_is_its_diagonal(shape):
     """Positive definite as a matrix or not."""
@@ -174,22 +178,16 @@ def test_an_array_like_the_position_is_its_diagonal(shape):
     widths = jnp.arange(1.0, d + 1).reshape(shape)
     near_identity = 0.1 + jnp.broadcast_to(jnp.eye(*shape[-2:]), shape)
     x = jax.random.normal(jax.random.key(0), (3, *shape))
-    for p in (widths, near_identity, jnp.ones(shape)):
 
-        def moved(p):
-            kernel = jl.mala(0.1, preconditioner=p)
-            return jl.sample(
-                jax.random.key(1), lambda x: 0.5 * jnp.sum(x**2), kernel, x, num_steps=3
-            ).position
-
-        flat = jl.sample(
-            jax.random.key(1),
-            lambda x: 0.5 * jnp.sum(x**2),
-            jl.mala(0.1, preconditioner=p.ravel()),
-            x.reshape(3, d),
-            num_steps=3,
+    def moved(p, x):
+        kernel = jl.mala(0.1, preconditioner=p)
+        return jl.sample(
+            jax.random.key(1), half_square, kernel, x, num_steps=3, observe=None
         ).position
-        np.testing.assert_allclose(moved(p).reshape(3, d), flat, rtol=1e-5, atol=1e-6)
+
+    for p in (widths, near_identity, jnp.ones(shape)):
+        flat = moved(p.ravel(), x.reshape(3, d))
+        np.testing.assert_allclose(moved(p, x).reshape(3, d), flat, rtol=1e-5, atol=1e-6)
 
 
 def test_a_square_array_is_a_matrix_where_it_fits_and_refused_by_name_where_it_does_not():
