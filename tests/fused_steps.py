@@ -6,6 +6,7 @@ that was started without such instructions and changes, by `XLA_FLAGS`, shows wh
 and their order are the same. It prints how many numbers differ in each case, in JSON.
 """
 
+import functools
 import json
 import sys
 
@@ -99,16 +100,18 @@ def begun(energy, kernel, start=START):
     return state, setup
 
 
+@functools.partial(jax.jit, static_argnames=("how", "careful"))
+def advance(state, setup, steps, how, careful):
+    """One program for any steps; within it no compiler options are set."""
+    return program.advance(state, setup, steps, how=how, layout=Layout(), careful=careful)
+
+
 def advanced(state, setup, num_steps, how, careful=False):
     """What comes out of some steps, of which the first is not counted."""
     first = int(state.step)
     ends = np.int32(first + num_steps)
     steps = StepRange(np.int32(first + 1), ends, np.int32(num_steps - 1), np.int32(num_steps - 1))
-
-    def advance(state, setup):
-        return program.advance(state, setup, steps, how=how, layout=Layout(), careful=careful)
-
-    return jax.jit(advance)(state, setup)
+    return advance(state, setup, steps, how, careful)
 
 
 def fused(num_steps, parity=0, interpreted=True):

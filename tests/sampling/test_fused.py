@@ -48,10 +48,11 @@ PAIRS = [*FEW, *(pytest.param(*pair, marks=pytest.mark.slow) for pair in MORE)]
 
 # To the last bit ------------------------------------------------------------------------------
 
-OTHERS = ["values of each chain", "loops and indices", "careful diverging"]
+OTHERS = ["values of each chain"]
 DENSE = ["a dense preconditioner", "a dense mass"]  # XLA leaves their products to another library
 SLOW_ONES = [
     *(name for name in FORMS if name not in OTHERS + DENSE),
+    "careful diverging",
     "careful rejecting",
     "careful ring malt",
     "float64 double_well mala",
@@ -209,7 +210,7 @@ def test_all_steps_are_one_kernel_of_tritons(energy, kernel):
 
 @pytest.mark.parametrize(
     "name",
-    [*OTHERS[:2], *(pytest.param(n, marks=pytest.mark.slow) for n in FORMS if n not in OTHERS)],
+    [*OTHERS, *(pytest.param(n, marks=pytest.mark.slow) for n in FORMS if n not in OTHERS)],
 )
 def test_other_energies_and_kernels_lower_too(name):
     assert "@__gpu$xla.gpu.triton(" in lowered(*FORMS[name])
