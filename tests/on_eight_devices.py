@@ -72,9 +72,7 @@ def test_there_are_eight_devices():
     assert jax.device_count() == 8
 
 
-@pytest.mark.parametrize(
-    ("shape", "names"), [((8,), ("chains",)), ((2, 4), ("hosts", "chips")), ((8, 1), ("a", "b"))]
-)
+@pytest.mark.parametrize(("shape", "names"), [((8,), ("chains",)), ((2, 4), ("hosts", "chips"))])
 def test_results_are_those_of_one_device(shape, names):
     spread, one = run(sharding=mesh(shape, names)), run()
     assert_close(spread, one)
@@ -93,7 +91,7 @@ class Recorder:
         return jl.kernels.ULAState(noise), jl.Info()
 
 
-@pytest.mark.parametrize("num_chains", [8, 640, 8000])
+@pytest.mark.parametrize("num_chains", [8, 8000])
 def test_noise_is_that_of_one_device_to_the_last_bit(num_chains):
     def go(**options):
         starts = jnp.zeros((num_chains, 3))

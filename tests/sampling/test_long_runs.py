@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 import types
 import warnings
 
@@ -465,7 +466,7 @@ def test_a_run_killed_in_the_middle_ends_as_one_never_killed(tmp_path):
     for more in (2, 4):
         process = child(tmp_path, path, tmp_path / "never.npz")
         while process.poll() is None and (not path.exists() or len(steps_in(path)) < more):
-            pass
+            time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert not (tmp_path / "never.npz").exists()

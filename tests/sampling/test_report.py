@@ -447,9 +447,9 @@ def mixture():
 
 
 SIGNED = {
-    "bowl": lambda x: 0.5 * jnp.sum(x**2),
-    "mixture": lambda x: mixture()(x),
-    "laplace": lambda x: jnp.sum(jnp.abs(x)),
+    "bowl": lambda sign, x: sign * 0.5 * jnp.sum(x**2),
+    "mixture": lambda sign, x: sign * mixture()(x),
+    "laplace": lambda sign, x: sign * jnp.sum(jnp.abs(x)),
 }
 
 
@@ -461,9 +461,10 @@ def test_a_log_density_for_an_energy_is_recognised_and_an_energy_is_not(name, ke
     """Whether chains run off, as down the tails of a Laplace law, or stick."""
     start = jax.random.normal(jax.random.key(1), (20, 3))
     options = {"num_steps": 1_000, "observe": None}
-    _, words = said(lambda: jl.sample(key(), lambda x: -SIGNED[name](x), kernel, start, **options))
+    right, wrong = (jax.tree_util.Partial(SIGNED[name], jnp.float32(sign)) for sign in (1, -1))
+    _, words = said(lambda: jl.sample(key(), wrong, kernel, start, **options))
     assert any("is E minus the log density?" in text for text in words.values())
-    assert not said(lambda: jl.sample(key(), SIGNED[name], kernel, start, **options))[1]
+    assert not said(lambda: jl.sample(key(), right, kernel, start, **options))[1]
 
 
 @pytest.mark.parametrize(
