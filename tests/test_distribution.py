@@ -226,6 +226,7 @@ def test_the_factor_gives_the_covariance_back(cov, dtype):
     np.testing.assert_allclose(factor @ factor.T, cov, atol=20 * eps)
 
 
+@pytest.mark.slow
 def test_a_draw_does_not_depend_on_how_many_there_are(dtype):
     """Its noise does not at all; the product with the factor is rounded as the backend likes."""
     law, eps = gaussian(), float(jnp.finfo(dtype).eps)
@@ -235,6 +236,7 @@ def test_a_draw_does_not_depend_on_how_many_there_are(dtype):
         np.testing.assert_allclose(few, many[:num_draws], rtol=0, atol=10 * eps)
 
 
+@pytest.mark.slow
 def test_a_draw_is_the_start_of_the_chain_of_the_same_number():
     law, key = gaussian(), jax.random.key(5)
     draws = law.sample(key, 20)

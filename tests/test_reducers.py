@@ -299,6 +299,7 @@ def test_reducers_see_what_is_thinned_and_not_what_is_burnt():
     np.testing.assert_allclose(result.summary.mean, np.asarray(result.draws).mean(1), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_draws_do_not_depend_on_reducers_nor_summaries_on_draws():
     """To the last bit, for 64 numbers a step or more: docs/pages/streams.md."""
     kept = run(reducers.moments(), num_chains=40)
@@ -330,6 +331,7 @@ def test_a_users_reducer_is_three_functions():
         assert int(found) == max(map(len, runs), default=0)
 
 
+@pytest.mark.slow
 def test_a_chain_that_diverged_is_left_out_of_pooled_results_and_counted():
     starts = jnp.full((8, 1), 0.5).at[3].set(50.0)
     moments = reducers.moments()

@@ -28,6 +28,7 @@ def test_uniform_is_uniform_on_its_box(dtype):
     assert float(x.max()) <= 3.0
 
 
+@pytest.mark.slow
 def test_a_position_may_be_a_pytree_or_shapes_alone():
     like = {"a": jax.ShapeDtypeStruct((), jnp.float32), "b": jnp.zeros((2, 3))}
     law = jl.starts.uniform(like=like)

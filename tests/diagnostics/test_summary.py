@@ -76,6 +76,7 @@ def of_each(function, dtype):
     return np.array([function(x) for x in np.moveaxis(flat(dtype), -1, 0)])
 
 
+@pytest.mark.slow
 def test_columns_are_those_of_arviz(dtype):
     found = diagnostics.summary(tree(dtype), superchains=2, probs=(0.1, 0.9))
     rtol = 1e-3 if dtype == jnp.float32 else 1e-9
@@ -86,6 +87,7 @@ def test_columns_are_those_of_arviz(dtype):
     assert (found.num_chains, found.num_draws, found.probs) == (4, 101, (0.1, 0.9))
 
 
+@pytest.mark.slow
 def test_elements_are_named_as_to_datatree_names_variables():
     found = diagnostics.summary(tree(np.float32), superchains=2, probs=(0.1, 0.9))
     weights = [f"layer.weight[{i}, {j}]" for i in range(2) for j in range(3)]
@@ -101,6 +103,7 @@ def test_leaves_of_other_widths_are_widened(x64):
         assert jax.eval_shape(diagnostics.summary, x).rhat.dtype == dtype
 
 
+@pytest.mark.slow
 def test_parts_do_not_change_the_results(monkeypatch):
     """Elements are worked on in parts that fit the memory; the last part is padded."""
     whole = diagnostics.summary(draws())
@@ -112,6 +115,7 @@ def test_parts_do_not_change_the_results(monkeypatch):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_summary_under_jit():
     run = found_run()
     plain, jitted = diagnostics.summary(run), jax.jit(diagnostics.summary)(run)
@@ -274,6 +278,7 @@ def test_what_is_constant_is_said():
     )
 
 
+@pytest.mark.slow
 def test_nested_rhat_decides_for_many_short_chains():
     """4096 chains of 8 draws, correlated by 0.9: R-hat is far above 1 although they have mixed."""
     x = np.random.default_rng(0).normal(size=(4096, 8, 1))
@@ -395,6 +400,7 @@ def test_a_table_is_verdict_facts_and_rows():
     assert repr(found) == str(found)
 
 
+@pytest.mark.slow
 def test_the_worst_rows_are_kept_in_their_order():
     x = draws((4, 100, 60))
     x[0, :, 7] += 5.0

@@ -103,6 +103,7 @@ def test_the_kinetic_temperature_is_of_velocities_and_of_their_kernel():
             call()
 
 
+@pytest.mark.slow
 def test_the_configurational_temperature_is_of_one_position_or_of_a_run():
     """One energy is not a sum over rows; one takes only positions of the right shape."""
 

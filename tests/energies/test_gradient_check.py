@@ -85,6 +85,7 @@ def test_positions_may_be_far_larger_than_the_scale_of_the_energy(offset):
     assert not np.asarray(found.wrong).any(), found
 
 
+@pytest.mark.slow
 def test_the_energies_of_the_library_pass():
     for energy in (jl.energies.rosenbrock(), jl.energies.ring(), jl.energies.funnel(2)):
         assert check(energy, X[:, : energy.template().shape[0]]).passed

@@ -28,6 +28,7 @@ def law():
     return exact.product_law(KERNEL, WELL, START, 7)
 
 
+@pytest.mark.slow
 def test_each_coordinate_has_the_law_that_it_has_alone(law):
     one = jl.energies.double_well()
     for i, scale in enumerate(SCALES):
@@ -86,6 +87,7 @@ def test_coordinates_that_depend_on_each_other_are_told_from_it(draws, law):
     assert not jl.verify.compare(mixed, law).passed
 
 
+@pytest.mark.slow
 def test_walls_hold_atoms_in_each_coordinate():
     """Draws at two walls at once are spread over both jumps by uniforms of their own."""
     kernel, energy = jl.projected(0.1, BOX), jl.energies.double_well(dim=2)
@@ -108,6 +110,7 @@ def test_a_wall_beyond_the_mass_is_no_hindrance():
     np.testing.assert_allclose(far.mean, near.mean, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_it_can_be_drawn_from_and_started_from():
     law = exact.product_target(WELL, jnp.zeros(3))
     jl.verify.assert_law(law.sample(jax.random.key(2), 20_000), law)
@@ -117,6 +120,7 @@ def test_it_can_be_drawn_from_and_started_from():
     np.testing.assert_allclose(law.log_prob(x) - law.log_prob(y), WELL(y) - WELL(x), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_positions_may_be_trees():
     x = {"a": jnp.zeros(2), "b": jnp.zeros(())}
     law = exact.product_stationary(jl.tamed_ula(0.1, coordinatewise=True), tree_energy, x)
@@ -176,6 +180,7 @@ def test_a_small_step_does_not_hide_that_an_energy_mixes_coordinates(step_size, 
         exact.coordinate(jl.ula(step_size), mixed, jnp.full(2, center), 0)
 
 
+@pytest.mark.slow
 def test_an_energy_that_is_not_finite_everywhere_is_looked_at_where_it_is():
     """x^1.5 is NaN below 0, and cosh(100 x) infinite at 1."""
     for energy, x in (

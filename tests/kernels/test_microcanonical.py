@@ -159,6 +159,7 @@ def test_what_is_conserved_changes_by_the_third_power_of_the_step(word, x64):
     assert 7 < error(0.02) / error(0.01) < 9
 
 
+@pytest.mark.slow
 def test_directions_are_forgotten_over_the_decoherence_length():
     """On a flat energy E[u·u'] is e^{-ε/ℓ}, up to order 1/d, and x moves by ε: d is 4,000, the
     tolerance ten standard deviations of the mean of 400 chains."""
@@ -278,6 +279,7 @@ def mutated(slip, kind):
     )
 
 
+@pytest.mark.slow
 def test_small_steps_keep_the_law():
     assert not rejected(unadjusted(word="leapfrog"))
 
@@ -379,6 +381,7 @@ def test_a_pytree_moves_as_its_raveled_vector(x64):
     np.testing.assert_allclose(tree.position["b"][..., 0], vector.position[..., 1:], rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_of_a_score_there_is_no_energy_to_change():
     energy, kernel = jl.energies.double_well(dim=2), jl.microcanonical(0.2, 1.0)
     score = jl.scores.score(lambda x: -jax.grad(energy)(x))
@@ -434,6 +437,7 @@ def test_fewer_than_two_dimensions_are_refused_by_name(kernel, size):
         kernel.init(energy, jnp.ones(size), jnp.ones(size))
 
 
+@pytest.mark.slow
 def test_no_affine_law_is_claimed():
     start = jl.Gaussian(jnp.zeros(3), jnp.eye(3))
     with pytest.raises(jl.NotAffineError, match=r"Microcanonical .* keeps a velocity's length"):

@@ -143,6 +143,7 @@ def test_it_is_stable_up_to_its_limit(friction, x64):
             jl.exact.stationary(kernel, beyond, jnp.zeros(1))
 
 
+@pytest.mark.slow
 def test_samples_have_the_exact_law():
     """With a mass in other forms, `test_a_step_is_as_the_paper_writes_it` compares steps."""
     energy = jl.energies.quadratic([[1.0, 0.6], [0.6, 2.0]], mean=[1.0, -2.0])

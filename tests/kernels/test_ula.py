@@ -171,6 +171,7 @@ def half_square(x):
     return 0.5 * jnp.sum(x**2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(3, 5), (4, 4), (2, 3, 2)])
 def test_an_array_like_the_position_is_its_diagonal(shape):
     """Positive definite as a matrix or not."""

@@ -241,6 +241,7 @@ def test_velocities_start_and_under_obabo_settle_at_the_inverse_mass(form, x64):
     np.testing.assert_allclose(last.cov[2:4, 2:4], expected, rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("word", "form"),
     [("BAOAB", "number"), ("OBABO", "dense"), ("UBU", "diagonal")],
@@ -276,6 +277,7 @@ def test_baoab_at_high_friction_is_leimkuhler_matthews(x64):
 # Positions and masses -----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_masses_of_pytree_positions():
     def energy(x):
         return jnp.sum(x["a"] ** 2) + jnp.sum(x["b"] ** 2)

@@ -58,6 +58,7 @@ def whole():
     return fit()
 
 
+@pytest.mark.slow
 def test_a_fit_has_the_energy_and_the_metrics_of_every_update(whole):
     assert whole.num_updates == 12
     assert {len(each) for each in whole.history.values()} == {12}
@@ -132,6 +133,7 @@ def test_blocks_change_nothing(whole):
     same(whole, fit(every=5))
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on_with_the_same_bits(whole, tmp_path):
     def die(fit):
         if fit.num_updates == 8:
@@ -161,6 +163,7 @@ def test_the_callback_stops_learning(whole):
     np.testing.assert_array_equal(early.history["loss"], whole.history["loss"][:8])
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_with_the_last_good_parameters(whole):
     def fails(key, energy, batch, buffer):
         """From the sixth update on, where the mean has moved so far."""

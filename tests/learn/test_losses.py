@@ -154,6 +154,7 @@ def test_the_derivative_is_that_of_the_value(name, x64):
     np.testing.assert_allclose(along, (up - down) / (2 * step), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_with_the_gradient_stopped_negatives_are_constants():
     """Also those of an energy that holds its parameters in a closure."""
     batch, kernel = jnp.array([[1.0], [-0.5]]), jl.ula(0.1)

@@ -92,6 +92,7 @@ def exact():
     return jl.exact.law(KERNEL, ENERGY, START, num_steps=STEPS * UPDATES)
 
 
+@pytest.mark.slow
 def test_their_law_is_that_of_an_uncut_run():
     """And at a friction of 0.1 that of chains without memory is far from it."""
     jl.verify.assert_law(after_updates(begun()), exact())
@@ -106,6 +107,7 @@ def test_velocities_that_are_dropped_are_noticed(monkeypatch):
         jl.verify.assert_law(after_updates(begun()), exact())
 
 
+@pytest.mark.slow
 def test_energies_and_gradients_are_those_of_the_new_energy():
     """A carried force would be that of the last update."""
     buffer = moved(0, begun(size=8))
@@ -129,6 +131,7 @@ def test_a_chain_that_starts_anew_has_a_velocity_of_the_kernels_own():
     assert 0 < np.sum(np.abs(some.positions[:, 0]) < 100) < 8
 
 
+@pytest.mark.slow
 def test_chains_that_are_not_moved_keep_their_velocity():
     buffer = begun(size=8)
     after = moved(0, buffer, num_negatives=3)
@@ -138,6 +141,7 @@ def test_chains_that_are_not_moved_keep_their_velocity():
         assert np.sum(np.any(np.asarray(old != new), axis=1)) == 3
 
 
+@pytest.mark.slow
 def test_updates_compile_once_and_learning_keeps_velocities():
     buffer = begun(size=8)
     update = jax.jit(functools.partial(

@@ -118,6 +118,7 @@ def sure(found, truth):
     return found.ok and abs(found.value - truth) < wide
 
 
+@pytest.mark.slow
 def test_log_z_is_that_of_the_kernels_temperature_and_positions_are_any_pytree():
     """∫ exp(-E/T) of ½ (a² + 4 |b|²): T/2 log… in three dimensions, against the closed form."""
     temperature = 2.5
@@ -145,6 +146,7 @@ def test_log_z_is_that_of_the_kernels_temperature_and_positions_are_any_pytree()
     assert alone.bounds[0] < truth
 
 
+@pytest.mark.slow
 def test_free_energies_differ_as_they_do_between_two_energies_of_which_none_is_normalised():
     """Crooks and Jarzynski: from draws of the one to the other, log Z'/Z, and perturbation."""
     one, other = jl.energies.double_well(), jl.energies.quadratic([[3.0]], mean=[1.0])
@@ -168,6 +170,7 @@ def test_free_energies_differ_as_they_do_between_two_energies_of_which_none_is_n
     )
 
 
+@pytest.mark.slow
 def test_a_base_that_reaches_outside_of_walls_gives_weights_of_zero():
     """The uniform energy on [0, 1]: Z = 1. Of the base a share of draws is outside."""
 

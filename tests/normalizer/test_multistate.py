@@ -34,6 +34,7 @@ def z_values(found, truth):
     return np.array([(each.log_z - truth)[1:] / each.std_error[1:] for each in found])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("memory", [0.0, 0.9])
 def test_intervals_hold_as_often_as_stated_for_draws_that_remember_and_are_coupled(memory):
     u = of_gaussians(np.random.default_rng(0), 12, 60, memory)
@@ -96,6 +97,7 @@ def exact(energy, temperature):
     return float(energy.log_z) + 1.5 * np.log(temperature)
 
 
+@pytest.mark.slow
 def test_log_z_of_every_temperature_from_the_draws_of_tempered(bowl):
     energy, draws, _ = bowl
     base = jl.Gaussian(jnp.zeros(3), 4 * jnp.eye(3))

@@ -185,6 +185,7 @@ def test_a_step_weighs_where_the_chain_is_and_moves_at_the_new_level():
         np.testing.assert_allclose(state.log_weight, total, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_chain_is_the_same_alone_and_resumed_steps_change_no_weight():
     way = jl.normalizer.path(wide, narrow, jl.mala(0.2, temperature=T), num_steps=5)
     begun = way.forward(jax.random.key(3), START, num_chains=9)

@@ -73,6 +73,7 @@ def test_the_state_of_all_chunks_continues(whole, chunked):
     assert np.array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_chosen_chains_and_given_positions():
     chains = np.arange(40, 10, -1)
     x = np.linspace(-1, 1, 60, dtype=np.float32).reshape(30, 2)
@@ -83,6 +84,7 @@ def test_chosen_chains_and_given_positions():
     np.testing.assert_allclose(found.kept, run.position, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_each_chain_sees_its_own_row():
     steps = jl.each(np.linspace(0.01, 0.3, 50, dtype=np.float32))
     options = {"num_steps": 3, "num_chains": 50}
@@ -93,6 +95,7 @@ def test_each_chain_sees_its_own_row():
     np.testing.assert_allclose(found.kept, run.position, atol=1e-6)
 
 
+@pytest.mark.slow
 @jax.debug_key_reuse(False)  # the keys are looked at, and nothing is drawn from them
 def test_rows_may_be_keys():
     def moved(key, x):
@@ -112,6 +115,7 @@ def test_chunks_compile_nothing_more():
         in_chunks(num_chains=5 * CHUNK, **options)
 
 
+@pytest.mark.slow
 def test_diverging_chains_are_counted_and_left_out_and_said_once():
     x = np.where(np.arange(30) % 10 == 3, 50.0, 0.5).astype(np.float32)[:, None]
     moments = reducers.pooled(reducers.moments())
@@ -146,6 +150,7 @@ def test_an_error_in_a_later_chunk_does_not_swallow_what_was_warned_before():
         in_chunks(jl.energies.double_well(), jl.ula(0.1), x, **options)
 
 
+@pytest.mark.slow
 def test_ctrl_c_hands_back_the_chunks_done_and_a_checkpoint_continues(tmp_path, whole):
     visits = []
 
@@ -259,6 +264,7 @@ def test_a_function_for_numbers_is_told_that_a_checkpoint_traces_it(tmp_path):
     assert "raised by keep" in " ".join(error.value.__notes__)
 
 
+@pytest.mark.slow
 @jax.debug_key_reuse(False)  # the keys are looked at, and nothing is drawn from them
 def test_observed_keys_come_back_from_a_checkpoint(tmp_path):
     def key(state):
@@ -291,6 +297,7 @@ def test_it_is_refused_inside_a_program():
         jax.jit(sum_of_positions)(jnp.ones((4, 2)))
 
 
+@pytest.mark.slow
 def test_summaries_of_runs_of_other_lengths_are_not_merged():
     reducer = REDUCERS["extrema"]
     runs = [
@@ -363,6 +370,7 @@ def test_summaries_of_other_reducers_are_not_merged(name):
         reducers.merge(reducer, [summary_of(other) for other in others])
 
 
+@pytest.mark.slow
 def test_summaries_of_other_dimensions_are_not_merged():
     for reducer in (reducers.moments(), reducers.pooled(reducers.moments())):
         with pytest.raises(ValueError, match="results of MomentsReducer differ"):

@@ -42,6 +42,7 @@ def sample(name, chains=None, labels=LABELS, etas=ETAS, heats=HEATS, **options):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KERNELS)
 def test_a_chain_is_the_one_that_its_own_values_make(name):
     together = sample(name)
@@ -77,6 +78,7 @@ def test_other_values_compile_nothing():
         sample("mala", labels=labels, etas=etas, observe=None, num_steps=11)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_and_is_cut_into_blocks(tmp_path):
     whole = sample("mala", num_steps=12)
     half = sample("mala", num_steps=6)
@@ -94,6 +96,7 @@ def test_a_checkpoint_is_of_the_marked_values(tmp_path):
         sample("ula", checkpoint=tmp_path / "run", num_steps=8, labels=LABELS[::-1])
 
 
+@pytest.mark.slow
 def test_all_values_can_be_differentiated():
     def loss(etas, shift):
         kernel = jl.ula(jl.each(etas))
@@ -118,6 +121,7 @@ def test_all_values_can_be_differentiated():
     np.testing.assert_allclose(slopes[1][3, 1], up / (2 * h), rtol=2e-2)
 
 
+@pytest.mark.slow
 def test_schedules_and_masses_differ_from_chain_to_chain():
     def decay(eta, step):
         return eta / (1 + step.astype(eta.dtype))
@@ -135,6 +139,7 @@ def test_schedules_and_masses_differ_from_chain_to_chain():
         run(jl.each(ETAS[:5]), 1.0, slice(None), num_steps=4)
 
 
+@pytest.mark.slow
 def test_a_schedule_that_is_nan_for_one_chain_stops_that_chain():
     def falls(eta, step):
         return eta - 0.1 * step.astype(eta.dtype)
@@ -219,6 +224,7 @@ def sweep():
     return run.position, jl.exact.law(kernel, energy(labels), start, num_steps=5), labels
 
 
+@pytest.mark.slow
 def test_draws_of_chains_that_differ_are_held_against_their_own_laws(sweep):
     x, laws, _ = sweep
     assert jl.verify.compare(x, laws).passed

@@ -138,6 +138,7 @@ def test_a_run_gives_what_it_gives_otherwise(name):
     assert_alike(sample("mala", fused="interpret", **RUNS[name]), sample("mala", **RUNS[name]))
 
 
+@pytest.mark.slow
 def test_a_run_can_be_resumed_by_it_from_an_odd_step_and_go_on_without():
     def run(fused):
         state = sample("mala", num_steps=5).state
@@ -150,6 +151,7 @@ def test_a_run_can_be_resumed_by_it_from_an_odd_step_and_go_on_without():
     assert_alike(run("interpret"), run(None))
 
 
+@pytest.mark.slow
 def test_chains_that_diverge_are_counted_and_frozen_as_otherwise():
     """Ten times as steep as ULA can take; chains that start at 0 do not move."""
     energy, start = (lambda x: jnp.sum(x**8)), np.full((CHAINS, 1), 3.0, np.float32)
@@ -168,6 +170,7 @@ def test_chains_that_diverge_are_counted_and_frozen_as_otherwise():
     np.testing.assert_allclose(found.position, wanted.position, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_any_number_of_steps_is_one_of_two_programs():
     for num_steps in (4, 5):
         sample("ula", num_steps=num_steps, fused="interpret")

@@ -75,6 +75,7 @@ def test_a_gradient_that_is_nan_where_chains_want_to_go_is_counted_and_named(nam
     assert not run.info.rejections.rounded.any()
 
 
+@pytest.mark.slow
 def test_a_fault_in_the_middle_of_a_trajectory_is_told_from_what_follows():
     """One NaN spreads to the velocity and all leaves of the position; the first cause counts."""
     kernel = jl.malt(0.3, 1.0, 8)
@@ -102,6 +103,7 @@ def test_an_energy_that_is_infinite_is_a_wall_and_no_fault():
     assert (run.draws > 0).all()
 
 
+@pytest.mark.slow
 def test_an_energy_that_is_nan_or_minus_infinity_is_at_fault():
     for wrong in (jnp.nan, -jnp.inf):
 
@@ -211,6 +213,7 @@ def test_faults_of_the_energy_are_raised_or_ignored_as_divergences_are(energy, k
     )
 
 
+@pytest.mark.slow
 def test_arviz_is_told_of_both():
     """Chains that kept out of a place, and draws where the energy is not finite."""
     cut, _ = said(lambda: jl.sample(key(), untaken, jl.mala(0.3), both_leaves(20), num_steps=30))
@@ -294,6 +297,7 @@ def test_a_proposal_that_overflows_is_rejected_by_the_compiled_program(name):
         assert (jax.vmap(size)(positions) < 2).all()
 
 
+@pytest.mark.slow
 def test_an_overflow_is_not_accepted_for_being_plus_infinity():
     """exp(x) in a regression: without a guard half of the chains end above 1e10, and stay."""
 
@@ -362,6 +366,7 @@ def test_what_counts_is_the_energy_over_the_temperature():
         assert list(words) == [PrecisionWarning] * coarse
 
 
+@pytest.mark.slow
 def test_warm_up_says_it_of_what_it_found():
     def search():
         return jl.warm_up(
@@ -386,6 +391,7 @@ def test_energies_that_nobody_weighs_may_be_large(x64):
     jl.sample(key(), in_double, jl.mala(0.3), jnp.ones((8, 1)), num_steps=5)
 
 
+@pytest.mark.slow
 def test_proposals_that_are_rounded_onto_a_wall_are_counted():
     """A Beta law that is dense at 1, where floats are not, against 0, where they are."""
     kernel = jl.mirrored(jl.mala(2.0), jl.domains.box(0.0, 1.0))
@@ -453,6 +459,7 @@ SIGNED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kernel", [jl.mala(0.5), jl.mala(0.05), jl.barker(0.5), jl.malt(0.5, 1, 3)]
 )
@@ -482,6 +489,7 @@ def test_energies_far_below_zero_are_not_log_densities(energy):
     assert "log density" not in str(said(run)[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kernel", [jl.ula(0.5), jl.underdamped(0.5, 1.0)])
 def test_chains_that_diverge_because_the_energy_has_no_floor_are_told_from_those_of_a_large_step(
     kernel,
