@@ -1,6 +1,6 @@
 """One of several kernels or energies by a number that is data, so that one program serves them all.
 
-For mutants, and for cases that differ in code alone: each would be compiled anew.
+For mutants and other cases that differ in their code, each of which would otherwise be compiled.
 """
 
 from typing import Any
