@@ -121,7 +121,7 @@ def common_part(of, *rest):
     """A tenth of each normal's variance is common to all chains."""
     common = Streams(of.high >> jnp.uint32(16), jnp.zeros_like(of.low))
     both = jax.tree.map(lambda *parts: jnp.stack(parts), of, common)
-    # One after the other: XLA takes minutes to compile the sum of two generators.
+    # As data of a loop: LLVM takes minutes where half of the bits of a key are known to it.
     own, common = jax.lax.map(lambda streams: right_normals(streams, *rest), both)
     return 0.9**0.5 * own + 0.1**0.5 * common
 
