@@ -33,7 +33,8 @@ from jlangevin._core.checks import (
     check_scalar,
     check_spd,
 )
-from jlangevin._core.trees import Numbers
+from jlangevin._core.compiling import compiled
+from jlangevin._core.trees import Numbers, Parted
 from jlangevin.diagnostics.mcse import mcse_of_mean
 from jlangevin.energies.base import Energy, check_energy, gradient
 from jlangevin.errors import NotAModeError
@@ -99,14 +100,14 @@ def bias(
     """Predict the bias of the stationary variance at a mode, and compare draws with it.
 
     The prediction comes from the kernel's own code: `exact.stationary` on the quadratic at the
-    mode, compared with `exact.target`. The measurement, along each eigenvector, is
+    mode, compared with that of the target, T A⁻¹. The measurement, along each eigenvector, is
 
         Var(draws) / Var(reference) - 1
 
     with each variance about its own mean. The standard error is that of `mcse` for draws of chains.
 
-    It works on the host, on concrete values, in the position's precision; enable x64 for a bias
-    below 1e-5.
+    It works on the host, on concrete values. Derivatives, prediction and draws have the position's
+    precision; enable x64 for a bias below 1e-5.
 
     Args:
         kernel: an affine kernel without schedules.
@@ -147,21 +148,23 @@ def bias(
     temperature = _temperature(kernel, temperature)
     hessian = _hessian_at_mode(energy, mode, temperature)
     local = energies.quadratic(hessian, mean=mode)
-    found = exact.stationary(kernel, local, mode).cov
-    wanted = exact.target(local, mode, temperature).cov
-    curvature, columns = jnp.linalg.eigh(hessian)
-    variance = jnp.asarray(temperature, curvature.dtype) / curvature
-    predicted = jnp.sum(columns * product(found, columns), axis=0) / variance - 1
-    coordinates = jnp.diagonal(found) / jnp.diagonal(wanted) - 1
+    found = np.asarray(exact.stationary(kernel, local, mode).cov, np.float64)
+    # By NumPy, as each operation of JAX on a new shape takes a program of its own.
+    known = np.asarray(hessian, np.float64)
+    curvature, columns = np.linalg.eigh(known)
+    temperature = float(np.asarray(temperature))
+    variance = temperature / curvature
+    predicted = np.sum(columns * np.dot(found, columns), axis=0) / variance - 1
+    coordinates = np.diagonal(found) / (temperature * np.diagonal(np.linalg.inv(known))) - 1
     if (draws is None) != (reference is None):
         raise ValueError("draws, reference: give both, or neither to predict only")
     measured, error = (None, None) if draws is None else _measured_bias(draws, reference, columns)
     return Bias(
-        directions=np.asarray(columns.T, np.float64),
-        curvature=np.asarray(curvature, np.float64),
-        variance=np.asarray(variance, np.float64),
-        predicted=np.asarray(predicted, np.float64),
-        coordinates=np.asarray(coordinates, np.float64),
+        directions=columns.T,
+        curvature=curvature,
+        variance=variance,
+        predicted=predicted,
+        coordinates=coordinates,
         measured=measured,
         error=error,
     )
@@ -182,18 +185,18 @@ def _temperature(kernel: Any, temperature: Any) -> Any:
 
 
 def _hessian_at_mode(energy: Energy, mode: jax.Array, temperature: Any) -> jax.Array:
-    slope = gradient(energy, mode)
-    hessian = jax.jacfwd(lambda x: gradient(energy, x))(mode)
+    slope, hessian = _derivatives(Parted.of(energy), mode)
     check_finite("energy: its derivatives at mode", (slope, hessian))
-    hessian = (hessian + hessian.T) / 2
-    values = np.asarray(jnp.linalg.eigvalsh(hessian), np.float64)
+    known = np.asarray(hessian, np.float64)
+    values = np.linalg.eigvalsh(known)
     if values[0] <= 10 * float(jnp.finfo(hessian.dtype).eps) * len(values) * max(values[-1], 0.0):
         raise NotAModeError(
             f"mode: the energy's Hessian there has the eigenvalue {values[0]:.3g}, which is not "
             "above zero; give a minimum"
         )
-    newton = jnp.linalg.solve(hessian, slope)
-    distance = math.sqrt(float(product(slope, newton)) / float(temperature))
+    downhill = np.asarray(slope, np.float64)
+    newton = np.linalg.solve(known, downhill)
+    distance = math.sqrt(float(np.dot(downhill, newton)) / float(temperature))
     if distance > _MAX_DISTANCE:
         raise NotAModeError(
             f"mode: the energy's gradient there is {np.asarray(slope)}; the minimum of the "
@@ -203,7 +206,15 @@ def _hessian_at_mode(energy: Energy, mode: jax.Array, temperature: Any) -> jax.A
     return hessian
 
 
-def _measured_bias(draws: Any, reference: Any, columns: jax.Array) -> tuple[Floats, Floats]:
+@compiled
+def _derivatives(energy: Parted, mode: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The gradient and the Hessian, made symmetric."""
+    slope = gradient(energy.whole, mode)
+    hessian = jax.jacfwd(lambda x: gradient(energy.whole, x))(mode)
+    return slope, (hessian + hessian.T) / 2
+
+
+def _measured_bias(draws: Any, reference: Any, columns: Floats) -> tuple[Floats, Floats]:
     """The relative bias along the columns and its standard error."""
     d = len(columns)
     variance, error = _variance("draws", draws, columns)
@@ -215,8 +226,7 @@ def _measured_bias(draws: Any, reference: Any, columns: jax.Array) -> tuple[Floa
                 f"shape {reference.shape}"
             )
         check_spd("reference", reference)
-        axes = np.asarray(columns, np.float64)
-        true = np.sum(axes * np.dot(np.asarray(reference, np.float64), axes), axis=0)
+        true = np.sum(columns * np.dot(np.asarray(reference, np.float64), columns), axis=0)
         true_error = np.zeros(d)
     else:
         true, true_error = _variance("reference", reference, columns)
@@ -224,7 +234,7 @@ def _measured_bias(draws: Any, reference: Any, columns: jax.Array) -> tuple[Floa
     return ratio - 1, ratio * np.sqrt((error / variance) ** 2 + (true_error / true) ** 2)
 
 
-def _variance(name: str, draws: Any, columns: jax.Array) -> tuple[Floats, Floats]:
+def _variance(name: str, draws: Any, columns: Floats) -> tuple[Floats, Floats]:
     """The variance of draws (chain, draw, d) along the columns, and its standard error."""
     x = as_draws(name, draws)
     if x.ndim != 3 or x.shape[2] != len(columns) or x.shape[1] < 4:
@@ -232,11 +242,15 @@ def _variance(name: str, draws: Any, columns: jax.Array) -> tuple[Floats, Floats
             f"{name}: expected shape (chain, draw, {len(columns)}) with at least 4 draws a chain, "
             f"got {x.shape}"
         )
-    along = product(x - jnp.mean(x, axis=(0, 1), keepdims=True), columns.astype(x.dtype))
+    variance, error = _moments_along(x, jnp.asarray(columns, x.dtype))
+    return np.asarray(variance, np.float64), np.asarray(error, np.float64)
+
+
+@compiled
+def _moments_along(x: jax.Array, columns: jax.Array) -> tuple[jax.Array, jax.Array]:
+    along = product(x - jnp.mean(x, axis=(0, 1), keepdims=True), columns)
     square = along**2
-    return np.asarray(jnp.mean(square, axis=(0, 1)), np.float64), np.asarray(
-        mcse_of_mean(square), np.float64
-    )
+    return jnp.mean(square, axis=(0, 1)), mcse_of_mean(square)
 
 
 def _direction_name(direction: Floats) -> str:
