@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 from jlangevin._core import trees
 from jlangevin._core.arithmetic import product
 from jlangevin._core.checks import check_count, check_finite, check_key
+from jlangevin._core.compiling import compiled
 from jlangevin._core.trees import PyTree
 from jlangevin.energies.base import Energy, GivenGradient, check_energy_on, gradient
 from jlangevin.energies.traced import mapped
@@ -38,33 +41,26 @@ class GradientCheck(NamedTuple):
     @property
     def relative(self) -> jax.Array:
         """|derivative - difference| in units of |∇E|, or of the difference if that is larger."""
-        size = jnp.maximum(self.slope, jnp.abs(self.difference))
-        gap = jnp.abs(self.derivative - self.difference)
-        return jnp.where(gap == 0, 0, gap / jnp.where(size == 0, 1, size))
+        return _judge(*self)[0]
 
     @property
     def judged(self) -> jax.Array:
         """Where the differences are sharp enough to decide."""
-        size = jnp.maximum(self.slope, jnp.abs(self.difference))
-        tiny = jnp.finfo(size.dtype).tiny
-        sharp = jnp.isfinite(self.error) & (self.error <= _BLURRED * size + tiny)
-        return sharp | (self.derivative == self.difference)
+        return _judge(*self)[1]
 
     @property
     def wrong(self) -> jax.Array:
         """Where the derivative is not finite, or differs from the difference beyond its error."""
-        eps = jnp.finfo(self.slope.dtype).eps
-        allowed = _ALLOWED * (self.error + eps * self.slope)
-        gap = jnp.abs(self.derivative - self.difference)
-        return ~jnp.isfinite(self.derivative) | (self.judged & (gap > allowed))
+        return _judge(*self)[2]
 
     @property
     def passed(self) -> bool:
         """Whether nothing is wrong, and at least one derivative could be judged."""
-        return not bool(self.wrong.any()) and bool(self.judged.any())
+        return not np.asarray(self.wrong).any() and bool(np.asarray(self.judged).any())
 
     def __str__(self) -> str:
         wrong, judged = np.asarray(self.wrong), np.asarray(self.judged)
+        derivative, difference, error, slope = map(np.asarray, self)
         n, k = wrong.shape
         lines = []
         if wrong.any():
@@ -73,15 +69,15 @@ class GradientCheck(NamedTuple):
             lines += [
                 f"WRONG: {wrong.sum()} of {n * k} derivatives, at {wrong.any(1).sum()} of {n} "
                 "positions",
-                f"  worst at position {worst[0]}: the gradient gives {self.derivative[worst]:.6g} "
-                f"along a direction, differences of the energy {self.difference[worst]:.6g} "
-                f"± {self.error[worst]:.2g}",
+                f"  worst at position {worst[0]}: the gradient gives {derivative[worst]:.6g} along "
+                f"a direction, differences of the energy {difference[worst]:.6g} "
+                f"± {error[worst]:.2g}",
             ]
         elif judged.any():
-            error = np.asarray(self.error / jnp.where(self.slope == 0, 1, self.slope))[judged]
+            sharpness = (error / np.where(slope == 0, 1, slope))[judged]
             lines.append(
                 f"the gradient is that of the energy: {n} positions, {k} directions each, compared "
-                f"to {np.median(error):.1g} of |∇E|"
+                f"to {np.median(sharpness):.1g} of |∇E|"
             )
         if unclear := int((~judged).sum()):
             lines.append(
@@ -89,6 +85,21 @@ class GradientCheck(NamedTuple):
                 "smooth, or not finite, or too large for its slope"
             )
         return "\n".join(lines)
+
+
+@functools.partial(compiled, quickly=True)
+def _judge(
+    derivative: jax.Array, difference: jax.Array, error: jax.Array, slope: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """What `GradientCheck` calls relative, judged and wrong: one program, not one an operation."""
+    limits = jnp.finfo(slope.dtype)
+    size = jnp.maximum(slope, jnp.abs(difference))
+    gap = jnp.abs(derivative - difference)
+    relative = jnp.where(gap == 0, 0, gap / jnp.where(size == 0, 1, size))
+    sharp = jnp.isfinite(error) & (error <= _BLURRED * size + limits.tiny)
+    judged = sharp | (derivative == difference)
+    allowed = _ALLOWED * (error + limits.eps * slope)
+    return relative, judged, ~jnp.isfinite(derivative) | (judged & (gap > allowed))
 
 
 def check(key: jax.Array, energy: Energy, x: PyTree, *, num_directions: int = 4) -> GradientCheck:
@@ -152,11 +163,17 @@ def check(key: jax.Array, energy: Energy, x: PyTree, *, num_directions: int = 4)
 
 
 def _check(key: jax.Array, energy: Energy, x: PyTree, num_directions: int) -> GradientCheck:
-    leaf, point = jax.tree.leaves(x)[0], trees.zeros(trees.one_chain(x))
-    flat = trees.ravel(point)
-    u = jax.random.normal(key, (len(leaf), num_directions, flat.size), flat.dtype)
-    u /= jnp.linalg.norm(u, axis=2, keepdims=True)
+    leaf, point = jax.tree.leaves(x)[0], jax.eval_shape(trees.one_chain, x)
+    like = jax.eval_shape(trees.ravel, point)
+    u = _directions(key, shape=(len(leaf), num_directions, like.size), dtype=like.dtype)
     return GradientCheck(*mapped(_along, energy, (x, u)))
+
+
+@functools.partial(compiled, static_argnames=("shape", "dtype"), quickly=True)
+def _directions(key: jax.Array, *, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
+    """Vectors of length 1 on the last axis; one program for all energies."""
+    u = jax.random.normal(key, shape, dtype)
+    return u / jnp.linalg.norm(u, axis=2, keepdims=True)
 
 
 def _along(energy: Energy, given: tuple[PyTree, jax.Array]) -> tuple[jax.Array, ...]:
