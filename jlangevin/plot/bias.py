@@ -152,8 +152,9 @@ def _curve(
         check_kernel(kernel)
         return exact.stationary(kernel, energy, jnp.zeros(1)).cov[0, 0]
 
+    found = compiled(jax.vmap(one), quickly=True)
     try:
-        values = np.asarray(compiled(jax.vmap(one))(jnp.asarray(step_sizes, float)), float)
+        values = np.asarray(found(jnp.asarray(step_sizes, float)), float)
     except NotAffineError:
         return None
     return values if np.isfinite(values).any() else None
