@@ -18,9 +18,11 @@ from jlangevin._core.trees import Parted, Structure
 from jlangevin._core.warn import warn
 from jlangevin.errors import RecompilationWarning
 
-__all__ = ["cached_while_alive", "compiled", "result_shapes"]
+__all__ = ["cached_while_alive", "compiled", "compiled_by_size", "result_shapes"]
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_FEW = 100_000  # numbers, over which an optimised program of a diagnostic saves some 0.1 s
 
 
 class cached_while_alive:  # noqa: N801
@@ -109,6 +111,22 @@ def compiled(
             return made.outer.lower(*args, **kwargs)
 
     call.lower = lower  # type: ignore[attr-defined]
+    return call  # type: ignore[return-value]
+
+
+def compiled_by_size(function: F, *, static_argnames: tuple[str, ...] = ()) -> F:
+    """`compiled`, and `quickly` where the first argument, a pytree of arrays, is small.
+
+    For what is called a few times on arrays of each shape. The program of `diagnostics.summary`
+    takes 3 s to compile, or 1.5 s quickly, and then for a hundred thousand numbers 0.1 s, or 0.25.
+    """
+    quick = compiled(function, static_argnames=static_argnames, quickly=True)
+    optimised = compiled(function, static_argnames=static_argnames)
+
+    @functools.wraps(function)
+    def call(x: Any, *args: Any, **kwargs: Any) -> Any:
+        return (quick if trees.size(x) <= _FEW else optimised)(x, *args, **kwargs)
+
     return call  # type: ignore[return-value]
 
 

@@ -33,7 +33,7 @@ from jlangevin._core.checks import (
     check_scalar,
     check_spd,
 )
-from jlangevin._core.compiling import compiled
+from jlangevin._core.compiling import compiled, compiled_by_size
 from jlangevin._core.trees import Numbers, Parted
 from jlangevin.diagnostics.mcse import mcse_of_mean
 from jlangevin.energies.base import Energy, check_energy, gradient
@@ -246,7 +246,7 @@ def _variance(name: str, draws: Any, columns: Floats) -> tuple[Floats, Floats]:
     return np.asarray(variance, np.float64), np.asarray(error, np.float64)
 
 
-@compiled
+@compiled_by_size
 def _moments_along(x: jax.Array, columns: jax.Array) -> tuple[jax.Array, jax.Array]:
     along = product(x - jnp.mean(x, axis=(0, 1), keepdims=True), columns)
     square = along**2

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import scipy
 
 from jlangevin._core.autocorrelation import integrated_time
-from jlangevin._core.compiling import compiled
+from jlangevin._core.compiling import compiled_by_size
 from jlangevin._core.trees import Numbers
 from jlangevin.diagnostics.series import (
     as_series,
@@ -91,12 +91,12 @@ def autocorrelation(x: Numbers) -> jax.Array:
     return _autocorrelation(as_series("x", x))
 
 
-@functools.partial(compiled, static_argnames=("method",))
+@functools.partial(compiled_by_size, static_argnames=("method",))
 def _ess(x: jax.Array, method: Method) -> jax.Array:
     return over_elements(_ESS_BY_METHOD[method], x)
 
 
-@compiled
+@compiled_by_size
 def _autocorrelation(x: jax.Array) -> jax.Array:
     moved = jnp.moveaxis(x, 1, -1)
     covariance = _autocovariance(moved)

@@ -24,7 +24,7 @@ from jax.typing import ArrayLike
 
 from jlangevin._core import trees
 from jlangevin._core.checks import as_array, check_finite, check_temperature
-from jlangevin._core.compiling import compiled
+from jlangevin._core.compiling import compiled_by_size
 from jlangevin._core.trees import Numbers
 from jlangevin.diagnostics.mcse import mcse_of_mean
 from jlangevin.energies.base import Energy, gradient
@@ -179,7 +179,7 @@ def _num_flat(slopes: jax.Array, hessians: jax.Array, temperature: jax.Array) ->
     return jnp.int32(d) - rank.astype(jnp.int32)
 
 
-@functools.partial(compiled, static_argnames=("batch",))
+@functools.partial(compiled_by_size, static_argnames=("batch",))
 def _identities(
     offset: jax.Array,
     slope: jax.Array,

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.scipy.special import betainc
 
 from jlangevin._core.checks import check_probability
-from jlangevin._core.compiling import compiled
+from jlangevin._core.compiling import compiled_by_size
 from jlangevin._core.trees import Numbers
 from jlangevin.diagnostics.ess import mean_ess, quantile_ess
 from jlangevin.diagnostics.series import as_series, centred, over_elements, standard_deviation
@@ -80,18 +80,18 @@ def mcse(x: Numbers, method: Estimate = "mean", *, prob: float | None = None) ->
     return _mcse_quantile(x, prob=0.5 if prob is None else check_probability("prob", prob))
 
 
-@compiled
+@compiled_by_size
 def mcse_of_mean(x: jax.Array) -> jax.Array:
     """`mcse` of the mean, for floats whose axes are known to be (chain, draw, …)."""
     return over_elements(_mean_error, x)
 
 
-@compiled
+@compiled_by_size
 def _mcse_sd(x: jax.Array) -> jax.Array:
     return over_elements(_sd_error, x)
 
 
-@functools.partial(compiled, static_argnames=("prob",))
+@functools.partial(compiled_by_size, static_argnames=("prob",))
 def _mcse_quantile(x: jax.Array, prob: float) -> jax.Array:
     return over_elements(functools.partial(_quantile_error, prob=prob), x)
 

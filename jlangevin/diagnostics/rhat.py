@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jlangevin._core.checks import check_count
-from jlangevin._core.compiling import compiled
+from jlangevin._core.compiling import compiled_by_size
 from jlangevin._core.trees import Numbers
 from jlangevin.diagnostics.series import (
     as_series,
@@ -138,12 +138,12 @@ def check_superchains(superchains: int, num_chains: int) -> None:
         )
 
 
-@compiled
+@compiled_by_size
 def _rhat(x: jax.Array) -> jax.Array:
     return over_elements(_ranked_rhat, x)
 
 
-@functools.partial(compiled, static_argnames=("superchains", "method"))
+@functools.partial(compiled_by_size, static_argnames=("superchains", "method"))
 def _nested(x: jax.Array, superchains: int, method: Scores) -> jax.Array:
     if method == "identity":
         flat = x.reshape(*x.shape[:2], -1)

@@ -11,7 +11,7 @@ import numpy as np
 
 from jlangevin._core import trees
 from jlangevin._core.checks import check_finite, check_probability
-from jlangevin._core.compiling import compiled
+from jlangevin._core.compiling import compiled_by_size
 from jlangevin._core.trees import PyTree
 from jlangevin._core.warn import warn
 from jlangevin.diagnostics.ess import TAILS, effective_size
@@ -199,7 +199,7 @@ def _as_probs(probs: object) -> tuple[float, ...]:
     return tuple(check_probability("probs", prob) for prob in probs)
 
 
-@functools.partial(compiled, static_argnames=("probs", "superchains"))
+@functools.partial(compiled_by_size, static_argnames=("probs", "superchains"))
 def _columns(
     leaves: list[jax.Array], *, probs: tuple[float, ...], superchains: int | None
 ) -> dict[str, Any]:
