@@ -84,16 +84,16 @@ def compiled(
     """
 
     @cached_while_alive
-    def program(structures: tuple[Structure, ...]) -> _JittedPair:
+    def program(structures: tuple[Structure, ...], large: bool) -> _JittedPair:
         _check_before_compiling(structures)
-        return _JittedPair(function, static_argnames, xla.options(quickly), inline)
+        return _JittedPair(function, static_argnames, xla.options(quickly, large), inline)
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         if jax.config.jax_disable_jit:  # type: ignore[attr-defined]
             return function(*args, **kwargs)
         loan, (args, kwargs) = _lend(args, kwargs)
-        made = program(loan.structures)
+        made = program(loan.structures, loan.large)
         with loan:
             if xla.outermost():
                 try:
@@ -106,7 +106,7 @@ def compiled(
 
     def lower(*args: Any, **kwargs: Any) -> Any:
         loan, (args, kwargs) = _lend(args, kwargs)
-        made = program(loan.structures)
+        made = program(loan.structures, loan.large)
         with loan:
             return made.outer.lower(*args, **kwargs)
 
@@ -144,7 +144,9 @@ def _lend(args: Any, kwargs: Any) -> tuple[_Loan, Any]:
         return isinstance(leaf, Parted)
 
     leaves, treedef = jax.tree.flatten((args, kwargs), is_leaf=is_parted)
-    loan = _Loan(tuple(leaf.structure for leaf in leaves if is_parted(leaf)))
+    structures = tuple(leaf.structure for leaf in leaves if is_parted(leaf))
+    # Not by what an energy or a kernel holds: chains may be few, whatever the number of data.
+    loan = _Loan(structures, xla.are_large(leaf for leaf in leaves if not is_parted(leaf)))
     places = map(functools.partial(_Place, loan), itertools.count())
     lent = [_Lent(leaf.arrays, next(places)) if is_parted(leaf) else leaf for leaf in leaves]
     return loan, jax.tree.unflatten(treedef, lent)
@@ -173,8 +175,8 @@ class _Loan:
     counting their calls; these do not count as a change of their contents.
     """
 
-    def __init__(self, structures: tuple[Structure, ...]) -> None:
-        self.structures = structures
+    def __init__(self, structures: tuple[Structure, ...], large: bool) -> None:
+        self.structures, self.large = structures, large
         self._used = False
 
     def take(self, number: int) -> Any:

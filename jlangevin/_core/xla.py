@@ -1,50 +1,68 @@
-"""Compiler options: without fusions that compute some energies wrongly, and with wide vectors.
+"""Compiler options: no reductions by a library, wide vectors, and loops on all cores.
 
 On the CPU, XLA hands some products and reductions over large arrays to fusions of a library,
 YNNPACK. In jaxlib 0.10.2 some of the reductions are wrong: Σ_i a_i exp(x_i) + Σ_i x_i² over each
 row of an array is wrong from the array's element 32,768 on, with 9 columns from row 3,641 on.
 Logarithms, squares and tanh show it too, also in plain `jax.jit(jax.vmap(...))`. An energy is
-easily such an expression, so programs are compiled without these fusions where they are wrong. The
-products keep theirs, without which networks are up to 1.5 times slower. The releases listed below
-are known; others are tested.
+easily such an expression, so programs are compiled without these fusions. Where they are right they
+are slow: mixtures take 1.7 times as long by them. The products keep theirs, without which networks
+are up to 1.5 times slower.
+
+From jaxlib 0.12 on XLA makes one function of a whole loop, whatever the size of its arrays (before,
+up to a kilobyte), and a function runs on one core. For few numbers that is faster, up to six times;
+a loop over many is compiled without it.
 
 XLA prefers vectors of 256 bits where the processor has 512, as some processors of Intel's slow
 down with those. Those of AMD do not, and cheap energies are 1.3 to 1.6 times as fast by them.
 
+The releases listed below are known; others are tested.
+
 An option belongs to a whole program, so it cannot be set inside another one. Under a `jax.jit` of
 the caller's own, under `jax.grad` or in a `lax.cond`, the caller has to set it, by
 XLA_FLAGS=--xla_cpu_experimental_ynn_fusion_type=individual_dot . Under `jax.vmap` alone it applies.
-Runs inside another program give a warning whatever their size, as nobody knows which other
-reductions are wrong. Where XLA is right the option is not set.
+Where XLA is wrong, runs inside another program give a warning whatever their size, as nobody knows
+which other reductions are wrong.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from jlangevin._core import trees
 from jlangevin._core.trees import PyTree
 from jlangevin._core.warn import warn
 from jlangevin.errors import MiscompiledWarning
 
-__all__ = ["is_nested", "options", "outermost", "warn_if_miscompiled"]
+__all__ = ["are_large", "is_nested", "options", "outermost", "warn_if_miscompiled"]
 
 _OPTION = "xla_cpu_experimental_ynn_fusion_type"
 _WITHOUT_REDUCTIONS = {_OPTION: "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
 _WIDE = {"xla_cpu_prefer_vector_width": 512}
+_ON_ALL_CORES = {"xla_disable_hlo_passes": "small-while-loop-hoisting"}
+_MANY = 2**14  # numbers in an array, from which a loop is faster on two cores; a measured optimum
 _NESTED = "`compiler_options` can only be passed to top-level"
+_ONE_CALL = "xla_cpu_small_call"  # its mark in a compiled program
 _QUICKLY = {"xla_backend_optimization_level": 0}
 
-# Whether these releases of jaxlib compute an energy wrongly. Testing another one costs the time to
-# compile a program.
-_KNOWN = {"0.9.1": False, "0.9.2": False, "0.10.2": True, "0.12.0.1": False}
+
+class _Release(NamedTuple):
+    """What is known of a release of jaxlib that has all of these options."""
+
+    miscompiles: bool  # it computes an energy wrongly
+    on_one_core: bool  # its loops over large arrays run on one
+
+
+# Testing another one costs the time to compile a few programs.
+_KNOWN = {"0.10.2": _Release(True, False), "0.12.0.1": _Release(False, True)}
 
 
 def warn_if_miscompiled(arrays: PyTree) -> None:
@@ -91,21 +109,40 @@ def _jaxlib() -> str:
 
 
 @functools.cache
-def options(quickly: bool) -> dict[str, Any]:
-    """The options of a program that is not inside another one; none unless on the CPU."""
-    options = (_QUICKLY if quickly else _WIDE if has_wide_vectors() else {}) | (
-        _WITHOUT_REDUCTIONS if miscompiles() else {}
-    )
-    if jax.default_backend() != "cpu" or not options:
+def options(quickly: bool, large: bool) -> dict[str, Any]:
+    """The options of a program that is not inside another one; none unless on the CPU.
+
+    `quickly` halves the time to compile; `large` is what `are_large` says of its arguments.
+    """
+    if jax.default_backend() != "cpu":
         return {}
+    made: dict[str, Any] = {}
+    for option, wanted in (
+        (_QUICKLY, quickly),
+        (_WIDE, not quickly and has_wide_vectors()),
+        (_WITHOUT_REDUCTIONS, True),
+        (_ON_ALL_CORES, large),
+    ):
+        if wanted and _has(option):
+            made |= option
+    return made
+
+
+def _has(option: dict[str, Any]) -> bool:
+    """Whether this XLA knows an option."""
     if _jaxlib() in _KNOWN:
-        return options
+        return True
     try:
         with jax.ensure_compile_time_eval():
-            jax.jit(lambda: 0, compiler_options=options)()
-    except (jax.errors.JaxRuntimeError, ValueError):  # unknown to this XLA
-        return {}
-    return options
+            jax.jit(lambda: 0, compiler_options=option)()
+    except (jax.errors.JaxRuntimeError, ValueError):
+        return False
+    return True
+
+
+def are_large(arrays: Iterable[Any]) -> bool:
+    """Whether loops over these arrays have to be told to run on all cores."""
+    return loops_on_one_core() and any(getattr(array, "size", 1) >= _MANY for array in arrays)
 
 
 @functools.cache
@@ -124,7 +161,16 @@ def miscompiles() -> bool:
     if jax.default_backend() != "cpu":
         return False
     known = _KNOWN.get(_jaxlib())
-    return probe() if known is None else known
+    return probe() if known is None else known.miscompiles
+
+
+@functools.cache
+def loops_on_one_core() -> bool:
+    """Whether XLA, without our options, runs loops over large arrays on one core."""
+    if jax.default_backend() != "cpu":
+        return False
+    known = _KNOWN.get(_jaxlib())
+    return probe_loop() if known is None else known.on_one_core
 
 
 def probe() -> bool:
@@ -134,6 +180,17 @@ def probe() -> bool:
     with jax.ensure_compile_time_eval():
         found = jax.jit(jax.vmap(lambda row: -jnp.sum(weights * jnp.log(row))))(x)
     return not np.allclose(found, np.dot(-np.log(x), weights), rtol=1e-3, atol=1e-3)
+
+
+def probe_loop() -> bool:
+    """Whether XLA, without our options, makes a call that runs on one core of a loop."""
+
+    def loop(x: jax.Array) -> jax.Array:
+        return lax.fori_loop(0, 100, lambda _, x: x + jnp.sin(x), x)
+
+    struct = jax.ShapeDtypeStruct((2**20,), np.float32)
+    with jax.ensure_compile_time_eval():
+        return _ONE_CALL in jax.jit(loop).lower(struct).compile().as_text()
 
 
 def is_nested(error: ValueError) -> bool:

@@ -198,41 +198,60 @@ def test_of_a_program_of_the_callers_own_it_is_said_that_it_may_be_wrong(program
         program(jnp.full((num_chains, 3), 0.5))
 
 
-def test_where_xla_is_right_programs_have_no_option_and_nobody_is_warned(monkeypatch):
+def test_where_xla_is_right_nobody_is_warned(monkeypatch):
     monkeypatch.setattr(xla, "miscompiles", lambda: False)
-    assert FUSIONS not in xla.options.__wrapped__(quickly=False)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         jax.jit(lambda start: final_energy(start))(jnp.full((1, 3), 0.5))
-
-
-def test_programs_have_the_option_where_xla_is_wrong():
-    assert (FUSIONS in xla.options(quickly=False)) == left_to_itself_xla_is_wrong()
 
 
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="an option for the CPU")
 @pytest.mark.parametrize("wide", [True, False])
 def test_vectors_are_wide_where_the_processor_gains_by_it(wide, monkeypatch):
     monkeypatch.setattr(xla, "has_wide_vectors", lambda: wide)
-    found = xla.options.__wrapped__(quickly=False)
+    found = xla.options.__wrapped__(quickly=False, large=False)
     assert found.get("xla_cpu_prefer_vector_width") == (512 if wide else None)
     # What is compiled quickly, for a single use, gains nothing.
-    assert "xla_cpu_prefer_vector_width" not in xla.options.__wrapped__(quickly=True)
+    found = xla.options.__wrapped__(quickly=True, large=False)
+    assert "xla_cpu_prefer_vector_width" not in found
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="an option for the CPU")
+def test_an_option_that_a_release_does_not_have_is_left_out(monkeypatch):
+    monkeypatch.setattr(xla, "_jaxlib", lambda: "another")
+    monkeypatch.setattr(xla, "_ON_ALL_CORES", {"xla_no_such_option": True})
+    assert (
+        xla.options.__wrapped__(quickly=True, large=True) == xla._QUICKLY | xla._WITHOUT_REDUCTIONS
+    )
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="reads programs for the CPU")
+def test_loops_over_many_numbers_run_on_all_cores():
+    """Some releases make a single call of a loop, which runs on one core."""
+    assert xla.loops_on_one_core() == xla.probe_loop()
+
+    @compiled
+    def loop(x):
+        return jax.lax.fori_loop(0, 9, lambda _, x: x + jnp.sin(x), x)
+
+    many, few = (loop.lower(jnp.ones(n)).compile().as_text() for n in (2**20, 1000))
+    assert "xla_cpu_small_call" not in many
+    assert ("xla_cpu_small_call" in few) == xla.loops_on_one_core()
 
 
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="reads a program for the CPU")
-def test_products_are_compiled_as_xla_would_and_wrong_reductions_are_not():
+def test_products_are_compiled_as_xla_would_and_reductions_are_not():
     """Networks are up to 1.5 times slower without what XLA has for products."""
 
     def fusions(function, *args, **options):
         text = jax.jit(function, compiler_options=options).lower(*args).compile().as_text()
         return text.count('"__ynn_fusion"')
 
-    x, w, ours = jnp.ones((1000, 64)), jnp.ones((64, 64)), xla.options(quickly=False)
+    x, w, ours = jnp.ones((1000, 64)), jnp.ones((64, 64)), xla.options(False, False)
     assert fusions(jnp.dot, x, w, **ours) == fusions(jnp.dot, x, w)
+    assert fusions(jnp.sum, x, **ours) == 0
     if left_to_itself_xla_is_wrong():
         assert fusions(jnp.sum, x) > 0
-        assert fusions(jnp.sum, x, **ours) == 0
 
 
 def test_what_is_known_of_this_release_is_what_is_seen():
