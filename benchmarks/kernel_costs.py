@@ -126,6 +126,7 @@ CASES = (
     Case("malt, L = 2", lambda p: jl.malt(H, 1.0, 2), 2, blackjaxs_hmc(2)),
     Case("malt, L = 8", lambda p: jl.malt(H, 1.0, 8), 8, blackjaxs_hmc(8)),
     Case("malt, L = 4, BCSS2", lambda p: jl.malt(H, 1.0, 4, integrator="BCSS2"), 8),
+    Case("ghmc", lambda p: jl.ghmc(H, 1.0)),
     Case("microcanonical", lambda p: jl.microcanonical(H, 1.0), 2, blackjaxs_mclmc),
     Case(
         "adjusted_microcanonical, L = 2",

@@ -141,6 +141,8 @@ def subjects(largest: int) -> dict[str, dict[str, dict[str, Caught]]]:
         "ula": mutants.ULA,
         "leimkuhler_matthews": mutants.LEIMKUHLER_MATTHEWS,
         "underdamped": mutants.UNDERDAMPED,
+        "UBU": mutants.UBU,
+        "quicsort": mutants.QUICSORT,
         "tamed_ula": mutants.TAMED,
     }
     found = {

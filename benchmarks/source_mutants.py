@@ -182,17 +182,31 @@ MUTANTS = [
     ),
     Mutant(
         "kernels: malt's work without the mass",
-        "kernels/malt.py",
+        "kernels/hamiltonian.py",
         "langevin_work(first, last, 0.5 * h**2, self.inverse_mass)",
         "langevin_work(first, last, 0.5 * h**2)",
         tests_of("malt"),
     ),
     Mutant(
         "kernels: malt's work of the last leapfrog only",
-        "kernels/malt.py",
+        "kernels/hamiltonian.py",
         "work += more",
         "work = more",
         tests_of("malt"),
+    ),
+    Mutant(
+        "kernels: ghmc's velocity not turned by a rejection",
+        "kernels/ghmc.py",
+        "back = jax.tree.map(jnp.negative, velocity)",
+        "back = velocity",
+        tests_of("ghmc"),
+    ),
+    Mutant(
+        "kernels: ghmc's rejected velocity is that before the noise",
+        "kernels/ghmc.py",
+        "jax.tree.map(jnp.negative, velocity)",
+        "jax.tree.map(jnp.negative, state.velocity)",
+        tests_of("ghmc"),
     ),
     Mutant(
         "kernels: barker's uniform from another normal",

@@ -61,6 +61,7 @@ CASES = {
     "mala": Case(lambda h=0.1, **_: jl.mala(h), "kept"),
     "barker": Case(lambda h=0.1, **_: jl.barker(h), "kept"),
     "malt": Case(lambda h=0.2, **_: jl.malt(h, 1.0, 2), "kept"),
+    "ghmc": Case(lambda h=0.2, **_: jl.ghmc(h, 1.0), "kept"),
     "adjusted_microcanonical": Case(
         lambda h=0.3, **_: jl.adjusted_microcanonical(h, 2, decoherence_length=1.0), "kept"
     ),

@@ -131,7 +131,9 @@ def default_target(kernel: Any) -> float:
     """The rate to aim at."""
     if is_isokinetic(kernel):
         return 0.8 if Traits.of(kernel).by_value else math.sqrt(0.5)  # of `Moving`'s rate
-    return 0.7 if is_kinetic(kernel) else 0.574
+    if not is_kinetic(kernel):
+        return 0.574
+    return 0.85 if Traits.of(kernel).carries else 0.7  # a rejection turns a velocity around
 
 
 def with_first_step(kernel: Any, like: PyTree) -> Any:

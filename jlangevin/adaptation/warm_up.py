@@ -151,15 +151,16 @@ def warm_up(
         key: a typed Threefry key. The run that follows by `resume` continues its streams.
         energy, init, num_chains, chains, sharding: as in `sample`. Use 16 chains or more, which
             learn together; a single chain needs as many steps as they take in all.
-        kernel: one with a step size and acceptance rates (`mala`, `barker`, `malt`,
+        kernel: one with a step size and acceptance rates (`mala`, `barker`, `malt`, `ghmc`,
             `adjusted_microcanonical`) or `microcanonical`. Its step size is the first that is
             tried, and P starts as its preconditioner or inverse mass.
         num_steps: the most steps, at least 200; fewer are taken if chains settle earlier. With
             `per_chain` at least 400, and all are taken.
         per_chain: find a step size for each chain, instead of one for all. A kernel whose step size
             is `each(steps)` asks for this too; the search then begins at these.
-        target_acceptance: in (0, 1). By default 0.7 for `malt`, 0.8 for `adjusted_microcanonical`
-            and 0.574 for others, best for `mala` in many dimensions (Roberts and Rosenthal 1998).
+        target_acceptance: in (0, 1). By default 0.7 for `malt`, 0.85 for `ghmc`, 0.8 for
+            `adjusted_microcanonical` and 0.574 for others, best for `mala` in many dimensions
+            (Roberts and Rosenthal 1998).
         energy_variance: for `microcanonical`, which accepts everything: the variance of the
             energy's change in a step, over d T². Second moments of a Gaussian law are 1% off with
             1e-4 (and 2% with 4e-4, 0.5% with 1e-5) by its default integrator. The decoherence

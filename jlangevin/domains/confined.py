@@ -33,9 +33,10 @@ class Confined(WrappedEnergy):
 def confine(energy: Energy, domain: Domain) -> Confined:
     """E inside `domain` and +∞ outside, where its gradient is NaN.
 
-    A kernel that accepts or rejects by the energy (`mala`, `barker`, `malt`) rejects proposals that
-    are not finite, and so samples the law restricted to the domain, without bias. With any other
-    kernel a chain that leaves the domain diverges in the next step at the latest, and is reported.
+    A kernel that accepts or rejects by the energy (`mala`, `barker`, `malt`, `ghmc`) rejects
+    proposals that are not finite, and so samples the law restricted to the domain, without bias.
+    With any other kernel a chain that leaves the domain diverges in the next step at the latest,
+    and is reported.
 
     Args:
         energy: any energy; outside the domain it may be anything.

@@ -11,6 +11,7 @@ from jlangevin.kernels.annealed import Annealed, Levels, annealed
 from jlangevin.kernels.barker import Barker, barker
 from jlangevin.kernels.base import Info, Kernel, Rejections, Schedule
 from jlangevin.kernels.coupled import Coupled, CoupledState, coupled
+from jlangevin.kernels.ghmc import GHMC, GHMCState, ghmc
 from jlangevin.kernels.gradient_noise import GradientNoise, gradient_noise
 from jlangevin.kernels.leimkuhler_matthews import (
     LeimkuhlerMatthews,
@@ -44,6 +45,7 @@ from jlangevin.kernels.underdamped import (
 )
 
 __all__ = [
+    "GHMC",
     "MALA",
     "MALT",
     "QUICSORT",
@@ -58,6 +60,7 @@ __all__ = [
     "Dense",
     "Diagonal",
     "Energy",
+    "GHMCState",
     "GradientNoise",
     "Info",
     "Kernel",
@@ -89,6 +92,7 @@ __all__ = [
     "annealed",
     "barker",
     "coupled",
+    "ghmc",
     "gradient",
     "gradient_noise",
     "leimkuhler_matthews",

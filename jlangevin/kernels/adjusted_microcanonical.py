@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jlangevin._core import trees
 from jlangevin._core.checks import check_count
 from jlangevin._core.trees import PyTree, pytree_dataclass, static_field
 from jlangevin.energies.base import Energy
@@ -49,8 +48,7 @@ class AdjustedMicrocanonical(Isokinetic, Trajectory):
 
     def depart(self, state: MetropolisState, normals: PyTree) -> Course:
         first = of_move(normals, 0)
-        none = jnp.zeros((), trees.float_dtype(state.position))
-        return Course(state, unit(first, first), none, jnp.int32(0))
+        return Course.begin(state, unit(first, first))
 
     def go_on(self, energy: Energy, normals: PyTree, k: ArrayLike, course: Course) -> Course:
         u, cause = course.velocity, course.cause

@@ -6,19 +6,13 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jlangevin._core import trees
 from jlangevin._core.checks import check_count
 from jlangevin._core.trees import PyTree, pytree_dataclass, static_field
-from jlangevin._core.vector_loops import aligned
 from jlangevin.energies.base import Energy
-from jlangevin.kernels.base import Hyper, HyperLike, Position, cast, hyperparameter
-from jlangevin.kernels.integrators import Stage, as_integrator, stages
-from jlangevin.kernels.metropolis import (
-    MetropolisState,
-    evaluate,
-    langevin_work,
-    unweighable,
-)
+from jlangevin.kernels.base import Hyper, HyperLike, hyperparameter
+from jlangevin.kernels.hamiltonian import Hamiltonian
+from jlangevin.kernels.integrators import as_integrator
+from jlangevin.kernels.metropolis import MetropolisState
 from jlangevin.kernels.momentum import ornstein_uhlenbeck_or_fresh
 from jlangevin.kernels.preconditioner import Preconditioner, Scalar, as_mass
 from jlangevin.kernels.trajectory import Course, Trajectory, of_move
@@ -28,7 +22,7 @@ __all__ = ["MALT", "malt"]
 
 
 @pytree_dataclass
-class MALT(Trajectory):
+class MALT(Hamiltonian, Trajectory):
     """See `malt`."""
 
     step_size: Hyper
@@ -38,16 +32,12 @@ class MALT(Trajectory):
     trajectory_length: int = static_field()
     integrator: str = static_field(default="leapfrog")
 
-    kinetic = "thermal"
-
     @property
     def step_noise(self) -> PyTree:
         return Many(Want.NORMAL, self.trajectory_length), Want.UNIFORM
 
     def depart(self, state: MetropolisState, normals: PyTree) -> Course:
-        still = jax.tree.map(jnp.zeros_like, state.position)
-        none = jnp.zeros((), trees.float_dtype(state.position))
-        return Course(state, still, none, jnp.int32(0))
+        return Course.begin(state, jax.tree.map(jnp.zeros_like, state.position))
 
     def go_on(self, energy: Energy, normals: PyTree, k: ArrayLike, course: Course) -> Course:
         velocity = ornstein_uhlenbeck_or_fresh(
@@ -59,47 +49,7 @@ class MALT(Trajectory):
             self.temperature,
             fresh=k == 0,
         )
-        here, _, work, cause = course
-        for number, stage in enumerate(stages(self.integrator)):
-            if number:  # the gradient may have put the chains first, where loops are slow
-                here, velocity = aligned((here, velocity))
-            here, velocity, more = self._leapfrog(energy, here, velocity, stage)
-            # What comes after a point that cannot be weighed is its consequence.
-            cause = jnp.where(cause == 0, unweighable(energy, here), cause)
-            work += more
-        return Course(here, velocity, work, cause)
-
-    def _leapfrog(
-        self, energy: Energy, state: MetropolisState, velocity: Position, stage: Stage
-    ) -> tuple[MetropolisState, Position, jax.Array]:
-        """B A B, and by how much the kinetic energy ½ vᵀMv falls in it."""
-        before, along, after = stage
-
-        def kicked(v: Position, share: float, gradient: Position) -> Position:
-            def kick(v: jax.Array, g: jax.Array) -> jax.Array:
-                return v - share * cast(self.step_size, v) * g
-
-            return jax.tree.map(kick, v, self.inverse_mass.apply(gradient))
-
-        def drift(x: jax.Array, v: jax.Array) -> jax.Array:
-            return x + along * cast(self.step_size, x) * v
-
-        half = kicked(velocity, before, state.gradient)
-        moved = evaluate(energy, jax.tree.map(drift, state.position, half))
-        h = along * jnp.asarray(self.step_size, trees.float_dtype(state.position))
-        # It is a step of Langevin's with the velocity for noise, under forces that are as much
-        # larger at either end as their B is longer than half of A.
-        first, last = (
-            _steeper(at, 2 * share / along) for at, share in [(state, before), (moved, after)]
-        )
-        work = langevin_work(first, last, 0.5 * h**2, self.inverse_mass)
-        return moved, kicked(half, after, moved.gradient), work
-
-
-def _steeper(state: MetropolisState, times: float) -> MetropolisState:
-    if times == 1:
-        return state
-    return state._replace(gradient=jax.tree.map(lambda g: times * g, state.gradient))
+        return self.move(energy, course._replace(velocity=velocity))
 
 
 def malt(

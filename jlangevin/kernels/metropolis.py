@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -44,6 +44,16 @@ class MetropolisState(NamedTuple):
     position: Position
     energy: MaybeArray  # E(position), a scalar
     gradient: Position  # ∇E(position), like the position
+
+
+class Weighed(Protocol):
+    """A state that knows its energy."""
+
+    @property
+    def energy(self) -> MaybeArray: ...
+
+
+S = TypeVar("S", bound=Weighed)
 
 
 class Metropolis(Convertible):
@@ -133,13 +143,13 @@ def _largest(x: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def accept_or_keep(
-    current: MetropolisState,
-    proposed: MetropolisState,
+    current: S,
+    proposed: S,
     work: jax.Array,
     temperature: Hyper,
     uniform: jax.Array,
     cause: jax.Array,
-) -> tuple[MetropolisState, Info]:
+) -> tuple[S, Info]:
     """`proposed` with probability min(1, exp((work - (E' - E)) / T)), else `current`.
 
     `work` is T log(q(x|x') / q(x'|x)) of the proposal's law q. What is reported is the

@@ -219,7 +219,7 @@ def tempered(
     Args:
         kernel: one with a temperature, which is T_1, and `convert_state`: `ula`, `tamed_ula`,
             `leimkuhler_matthews`, `underdamped`, `microcanonical`, `mala`, `barker`, `malt`,
-            `adjusted_microcanonical`, `projected`, `reflected` or `reflected_mala`.
+            `ghmc`, `adjusted_microcanonical`, `projected`, `reflected` or `reflected_mala`.
         temperatures: T_1 < … < T_K, K ≥ 2; another K compiles again. See `diagnostics.equalized`.
         step_sizes: one a temperature, (K,). By default all have the kernel's, which is right as far
             as the energy is quadratic: the noise grows with T by itself. The steps of the

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import jax
+import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from jlangevin._core import trees
 from jlangevin._core.trees import PyTree
 from jlangevin._core.vector_loops import pick, repeat
 from jlangevin.energies.base import Energy
@@ -24,6 +26,12 @@ class Course(NamedTuple):
     velocity: PyTree
     work: jax.Array  # by how much what stands for the kinetic energy has fallen
     cause: jax.Array  # why where it has been cannot be weighed; see `unweighable`
+
+    @classmethod
+    def begin(cls, here: MetropolisState, velocity: PyTree) -> Self:
+        """Nothing done yet."""
+        none = jnp.zeros((), trees.float_dtype(here.position))
+        return cls(here, velocity, none, jnp.int32(0))
 
 
 class Trajectory(Metropolis):

@@ -135,8 +135,8 @@ def switched(
 
     Args:
         kernel: one that leaves exp(-E/T) as it is because it accepts or rejects: `mala`, `barker`,
-            `malt`, `adjusted_microcanonical`, or one of your own with `by_value = True`. Its
-            temperature is T; other hyper-parameters may be schedules.
+            `malt`, `ghmc`, `adjusted_microcanonical`, or one of your own with `by_value = True`.
+            Its temperature is T; other hyper-parameters may be schedules.
         to: E', a callable as in `sample`.
         levels: 0 = β_0 < … < β_n = 1, an array (n + 1,); another n compiles again.
         backwards: whether E is at level 1 and E' at level 0, and the levels are gone down.

@@ -44,7 +44,7 @@ OUTER = {
     "switched": lambda kernel: jl.normalizer.switched(kernel, Bowl(), [0.0, 1.0]),
 }
 FREE = ["ula", "leimkuhler_matthews", "tamed_ula", "underdamped", "quicsort", "microcanonical"]
-ADJUSTED = ["mala", "barker", "malt", "adjusted_microcanonical"]
+ADJUSTED = ["mala", "barker", "malt", "ghmc", "adjusted_microcanonical"]
 WALLED = ["projected", "reflected"]
 LEVELS = ["annealed", "predictor_corrector"]
 WORKS = {
