@@ -15,6 +15,7 @@ from jlangevin._core.checks import as_host, check_known, check_no_run
 from jlangevin._core.trees import PyTree
 from jlangevin.distribution import Gaussian, check_gaussian, unchecked_gaussian
 from jlangevin.exact.grid.law import GridLaw
+from jlangevin.exact.grid.plane.law import PlaneLaw
 from jlangevin.exact.grid.product import ProductLaw
 from jlangevin.verify._statistics import Floats
 
@@ -31,7 +32,7 @@ def as_matrix(samples: PyTree) -> Floats:
 
 def checked_arrays(samples: PyTree, law: Any) -> tuple[Floats, Floats, Floats]:
     """Draws (n, d), mean (d,) and covariance (d, d) in float64 on the host."""
-    if not isinstance(law, GridLaw | ProductLaw):
+    if not isinstance(law, GridLaw | PlaneLaw | ProductLaw):
         check_gaussian("law", law, "exact.law gives the law of a chain after a number of steps")
         law.check_single("law")
     check_no_run("samples", samples, "one position per chain, for instance run.position")

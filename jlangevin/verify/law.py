@@ -10,9 +10,9 @@ must be n draws of N(0, I). Three families of tests share the false-alarm rate e
                  band of Dvoretzky, Kiefer and Wolfowitz (Massart 1990), Bonferroni  (a bound)
 
 so a correct sampler is rejected with a probability of at most `false_alarm`, at any n and d.
-For a law on a grid, which has one coordinate, u = Φ⁻¹(F(x)) by its distribution function F; the
-tests are then the same, and as exact. A fourth family counts the draws off the grid, which are at
-most a share `left` of them.
+For a law on a grid u = Φ⁻¹(F(x)) by its distribution function F, in the plane that of the first
+number and that of the second given the first; the tests are then the same, and as exact. A fourth
+family counts the draws off the grid, which are at most a share `left` of them.
 
 The tests run on the host in float64, whatever the dtype of the draws. Probabilities come from
 SciPy, on which JAX itself depends.
@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import chex
@@ -37,10 +36,8 @@ from jlangevin._core.checks import (
 )
 from jlangevin._core.trees import PyTree
 from jlangevin.distribution import Gaussian
-from jlangevin.exact.grid.law import GridLaw
-from jlangevin.exact.grid.product import ProductLaw
 from jlangevin.verify._arrays import checked_arrays, coordinate_names, standardised
-from jlangevin.verify._scores import inside, normal_scores, of_coordinates
+from jlangevin.verify._scores import OnGrid, inside, normal_scores, share_outside
 from jlangevin.verify._statistics import POWER, ROWS, Floats
 
 __all__ = ["Check", "Report", "assert_law", "compare", "dkw_radius"]
@@ -181,27 +178,25 @@ class Report:
         return "\n".join(lines)
 
 
-def compare(
-    samples: PyTree, law: Gaussian | GridLaw | ProductLaw, *, false_alarm: float = 1e-6
-) -> Report:
+def compare(samples: PyTree, law: Gaussian | OnGrid, *, false_alarm: float = 1e-6) -> Report:
     """Test independent draws against a Gaussian law, or one on a grid, or a product of such.
 
     Args:
         samples: one draw per chain, (n, d), or a pytree like `law.mean` with a leading axis of n.
             The draws must be independent: take one position per chain, not one chain's history.
         law: the law they should have: a `Gaussian` with a regular covariance, or a law from
-            `exact.grid_law` or `exact.product_law` and their like. Or a batch of n
-            Gaussians, one for each draw, as `exact.law` makes of chains that differ (`each`): then
-            each draw is brought to N(0, I) by its own mean and Cholesky's root, and the report is
-            on these.
+            `exact.grid_law` or `exact.product_law` and their like; in the plane also of a position
+            and the normal that is carried with it, `exact.Carried`. Or a batch of n Gaussians,
+            one for each draw, as `exact.law` makes of chains that differ (`each`): then each draw
+            is brought to N(0, I) by its own mean and Cholesky's root, and the report is on these.
         false_alarm: the largest probability with which a correct sampler fails.
 
     Returns:
         A `Report`. Draws that are not finite fail it, and are left out of the other checks.
 
     Raises:
-        TypeError: `law` is not a `Gaussian`, `GridLaw` or `ProductLaw`, or `false_alarm` is not a
-            number.
+        TypeError: `law` is not a `Gaussian`, `GridLaw`, `PlaneLaw` or `ProductLaw`, or
+            `false_alarm` is not a number.
         ValueError: `samples` do not fit the law or are fewer than 2; the covariance is singular; a
             law on a grid is not known well enough for this many draws; `false_alarm` is not
             between 0 and 1.
@@ -222,20 +217,18 @@ def compare(
     num_nonfinite = int(np.sum(~finite))
     x = x[finite]
     n, d = x.shape
-    marginals = () if isinstance(law, Gaussian) else of_coordinates(law)
-    threshold = false_alarm / (_FAMILIES + bool(marginals))
+    threshold = false_alarm / (_FAMILIES + (not isinstance(law, Gaussian)))
     others = []
-    if marginals:
-        held = np.all([inside(one, x[:, i]) for i, one in enumerate(marginals)], axis=0)
-        others.append(_check_left(marginals, int(np.sum(~held)), n, threshold))
+    if not isinstance(law, Gaussian):
+        held = inside(law, x)
+        others.append(_check_left(law, int(np.sum(~held)), n, threshold))
         x = x[held]
         n = len(x)
     if n < 2:
         raise ValueError(f"samples: {n} finite draws are left of {len(finite)}; give at least 2")
     deviation = x - mean
-    if marginals:
-        scores = [normal_scores(one, x[:, i], i) for i, one in enumerate(marginals)]
-        whitened = np.stack(scores, axis=1)
+    if not isinstance(law, Gaussian):
+        whitened = normal_scores(law, x)
     else:
         whitened = scipy.linalg.solve_triangular(_cholesky(cov), deviation.T, lower=True).T
     # Squares of finite draws may overflow; an infinite statistic has p = 0.
@@ -271,9 +264,7 @@ def compare(
     )
 
 
-def assert_law(
-    samples: PyTree, law: Gaussian | GridLaw | ProductLaw, *, false_alarm: float = 1e-6
-) -> None:
+def assert_law(samples: PyTree, law: Gaussian | OnGrid, *, false_alarm: float = 1e-6) -> None:
     """Raise AssertionError, with the report of `compare`, if the draws do not have the law.
 
     Args:
@@ -335,10 +326,10 @@ def _cholesky(cov: Floats) -> Floats:
     return scale[:, None] * lower
 
 
-def _check_left(marginals: Sequence[GridLaw], num_left: int, n: int, threshold: float) -> Check:
+def _check_left(law: OnGrid, num_left: int, n: int, threshold: float) -> Check:
     """Of n draws those off the grid, which are as many as chains leave, or as it is wrong by."""
-    left = sum(float(one.left) for one in marginals)
-    share = min(left + sum(float(one.cdf_error) for one in marginals), 1.0)
+    left, error = share_outside(law)
+    share = min(left + error, 1.0)
     p = float(scipy.stats.binom.sf(num_left - 1, n, share)) if num_left else 1.0
     fails = int(scipy.stats.binom.isf(threshold, n, share)) + 1
     # The share with which so many are found with the power: Clopper and Pearson's bound.

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
 import jlangevin as jl
 from jlangevin._core.trees import pytree_dataclass
@@ -130,6 +131,100 @@ def test_projected_chains_pass_with_the_atoms_at_the_walls():
     lost = np.where(run.position == 0, 0.01, run.position)  # none at the lower wall
     with pytest.raises(AssertionError, match="REJECTED"):
         jl.verify.assert_law(lost, law)
+
+
+# Two numbers --------------------------------------------------------------------------------------
+
+TILTED = jl.energies.gaussian_mixture(
+    jnp.array([[-1.0, 0.0], [1.0, 1.0]]), jnp.stack([jnp.eye(2), 0.5 * jnp.eye(2)])
+)
+POINT = jl.Gaussian(jnp.array([0.5, 0.3]), jnp.zeros((2, 2)))
+IN_PLANE = {"ula": jl.ula(0.1), "mala": jl.mala(0.4)}
+PLANE_MUTANTS = {
+    "a dropped √2": ("ula", NoRoot(0.1, 1.0, None)),
+    "an inverted acceptance": ("mala", Inverted(0.4, 1.0, None)),
+    "noise of variance η": ("mala", Tame(0.4, 1.0, None)),
+}
+
+
+@pytest.fixture(scope="module")
+def plane_law():
+    made = {}
+
+    def law(name):
+        if name not in made:
+            made[name] = jl.exact.grid_law(IN_PLANE[name], TILTED, POINT, 3)
+        return made[name]
+
+    return law
+
+
+def in_plane(kernel):
+    return jl.sample(
+        jax.random.key(0), TILTED, kernel, POINT, num_steps=3, num_chains=5_000, observe=None
+    ).position
+
+
+@pytest.mark.parametrize("name", IN_PLANE)
+def test_chains_in_the_plane_have_their_law(name, plane_law):
+    """Of both numbers together; mala's has an atom where the chains begin."""
+    law, draws = plane_law(name), in_plane(IN_PLANE[name])
+    assert bool(len(law.masses)) is (name == "mala")
+    report = jl.verify.compare(draws, law)
+    assert report.passed, str(report)
+    assert report.coordinates == ("0", "1")
+    moved = np.asarray(draws)[np.any(np.asarray(draws) != np.asarray(POINT.mean), axis=1)]
+    swapped = np.concatenate([moved[:, :1], np.roll(moved[:, 1:], 1, axis=0)], axis=1)
+    wrong = np.concatenate([swapped, np.asarray(draws)[: len(draws) - len(moved)]])
+    for k, marginal in enumerate(law.marginals):
+        if not len(law.masses):
+            jl.verify.assert_law(wrong[:, k : k + 1], marginal)
+    assert not jl.verify.compare(wrong, law).passed  # each number is right, but not both
+
+
+@pytest.mark.parametrize("mutant", PLANE_MUTANTS)
+def test_a_mutant_in_the_plane_is_told_from_the_truth(mutant, plane_law):
+    name, kernel = PLANE_MUTANTS[mutant]
+    with pytest.raises(AssertionError, match="REJECTED"):
+        jl.verify.assert_law(in_plane(kernel), plane_law(name))
+
+
+def rippled(x):
+    return 0.5 * jnp.sum(x**2) + jnp.sum(jnp.cos(2 * x))
+
+
+def test_a_position_and_the_normal_that_it_carries_have_their_law():
+    kernel, begin = jl.underdamped(0.3, 1.5, mass=2.0), start()
+    law = jl.exact.grid_law(kernel, rippled, begin, 5, full=True)
+    run = jl.sample(
+        jax.random.key(0), rippled, kernel, begin, num_steps=5, num_chains=5_000, observe=None
+    )
+    velocity = run.state.kernel.velocity
+    jl.verify.assert_law(jl.exact.Carried(run.position, np.sqrt(2.0) * velocity), law)
+    for wrong in (velocity, -np.sqrt(2.0) * velocity):
+        assert not jl.verify.compare(jl.exact.Carried(run.position, wrong), law).passed
+
+
+def test_distribution_functions_in_the_plane_are_those_of_a_gaussian():
+    cov = np.array([[1.0, 0.6], [0.6, 1.0]])
+    energy = jl.energies.quadratic(jnp.asarray(np.linalg.inv(cov), jnp.float32))
+    law = jl.exact.grid_target(energy, jnp.zeros(2))
+    x = np.random.default_rng(0).normal(size=(7, 2))
+    wanted = stats.multivariate_normal(np.zeros(2), cov)
+    np.testing.assert_allclose(law.cdf(x), [wanted.cdf(point) for point in x], rtol=0, atol=1e-5)
+    given = stats.norm.cdf(x[:, 1], 0.6 * x[:, 0], 0.8)
+    np.testing.assert_allclose(law.conditional_cdf(x), given, rtol=0, atol=1e-5)
+    assert law.cdf([np.inf, np.inf]) == pytest.approx(1, abs=1e-6)
+    assert np.isnan(law.conditional_cdf([100.0, 0.0]))
+    exactly = jl.Gaussian(jnp.zeros(2), jnp.asarray(cov, jnp.float32))
+    assert jl.exact.total_variation(law, exactly) <= 1e-4
+    apart = jl.Gaussian(jnp.array([1.0, 0.6]), exactly.cov)
+    for pair in ((law, apart), (exactly, apart)):  # their distance is a Gaussian's of one number
+        wanted = 2 * stats.norm.cdf(0.5) - 1
+        assert jl.exact.total_variation(*pair) == pytest.approx(wanted, abs=2e-3)
+
+
+# What is not known --------------------------------------------------------------------------------
 
 
 def test_what_is_off_the_grid_is_counted():

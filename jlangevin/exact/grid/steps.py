@@ -55,10 +55,10 @@ def one_element(name: str, position: PyTree) -> PyTree:
     position = as_grid_position(name, position)
     if (size := trees.size(position)) != 1:
         raise NoGridLawError(
-            f"{name}: a grid is for positions of one element, or of two in questions about a "
-            f"chain, got {trees.shown(position)}, which has {size}. If energy and kernel move each "
-            "coordinate independently, ask for the law of one; exact.law is for affine chains of "
-            "any dimension"
+            f"{name}: a grid is for positions of one element, and in exact.grid_law and questions "
+            f"like it of two; got {trees.shown(position)}, which has {size}. If energy and kernel "
+            "move each coordinate independently, ask for the law of one; exact.law is for affine "
+            "chains of any dimension"
         )
     return position
 

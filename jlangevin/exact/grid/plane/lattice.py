@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy
 
 from jlangevin.exact.grid.panels import Flags, Floats, Ints, Panels
 
@@ -111,6 +112,12 @@ class Lattice(NamedTuple):
     def sinc(self, k: int, x: Floats) -> Floats:
         """The functions along axis k that are 1 at one point and 0 at the others, (…, count)."""
         return sinc_matrix(x, float(self.low[k]), float(self.spacing[k]), self.shape[k])
+
+    def sinc_integrals(self, k: int, x: Floats) -> Floats:
+        """Their integrals from -∞ to x, (…, count): spacing · (1/2 + Si(πu)/π)."""
+        u = (np.asarray(x, np.float64)[..., None] - self.axis(k)) / self.spacing[k]
+        integral, _ = scipy.special.sici(np.pi * u)
+        return np.asarray(self.spacing[k] * (0.5 + integral / np.pi))
 
 
 def sinc_matrix(x: Floats, low: float, spacing: float, count: int) -> Floats:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -95,21 +96,62 @@ class PlaneLaw:
 
     def density(self, x: Any) -> Floats:
         """The density at points (…, 2), without the atoms; 0 off the lattice's rectangle."""
-        x = np.asarray(x, np.float64)
-        if x.shape[-1:] != (2,):
-            raise ValueError(f"x: expected points of shape (…, 2), got {x.shape}")
-        flat, values = x.reshape(-1, 2), np.asarray(self.values, np.float64)
-        lattice, made = self.lattice, np.zeros(x.size // 2)
-        size = max(_AT_ONCE // sum(values.shape), 1)
-        for begin in range(0, len(made), size):
-            part = slice(begin, begin + size)
-            first, second = (lattice.sinc(k, flat[part, k]) for k in (0, 1))
-            made[part] = np.sum(np.dot(first, values) * second, axis=1)
+        flat, values = _points(x), np.asarray(self.values, np.float64)
+        lattice, made = self.lattice, [np.zeros(0)]
+        for part in self._parts(flat):
+            first, second = (lattice.sinc(k, part[:, k]) for k in (0, 1))
+            made.append(np.sum(np.dot(first, values) * second, axis=1))
         ends = [(axis[0], axis[-1]) for axis in (lattice.axis(0), lattice.axis(1))]
         inside = np.all(
             [(flat[:, k] >= ends[k][0]) & (flat[:, k] <= ends[k][1]) for k in (0, 1)], 0
         )
-        return np.where(inside, made, 0.0).reshape(x.shape[:-1])
+        return np.where(inside, np.concatenate(made), 0.0).reshape(np.shape(x)[:-1])
+
+    def cdf(self, x: Any) -> Floats:
+        """P(X₁ ≤ x₁ and X₂ ≤ x₂) at points (…, 2), on the host; an infinite number asks nothing.
+
+        Example:
+            >>> import jax.numpy as jnp, jlangevin as jl
+            >>> law = jl.exact.grid_target(jl.energies.quadratic(jnp.eye(2)), jnp.zeros(2))
+            >>> [round(float(law.cdf(x)), 4) for x in ([0.0, 0.0], [0.0, jnp.inf])]
+            [0.25, 0.5]
+        """
+        flat = _points(x)
+        found = [self._both(part, conditional=False)[0] for part in self._parts(flat)]
+        stepped = np.all(flat[:, None] >= np.asarray(self.atoms), axis=-1)
+        below = np.concatenate([*found, np.zeros(0)]) + np.dot(stepped, np.asarray(self.masses))
+        return np.clip(below, 0, 1).reshape(np.shape(x)[:-1])
+
+    def conditional_cdf(self, x: Any) -> Floats:
+        """P(X₂ ≤ x₂ | X₁ = x₁) at points (…, 2), on the host, without the atoms.
+
+        NaN where the density of x₁ is not positive.
+
+        Example:
+            >>> import jax.numpy as jnp, jlangevin as jl
+            >>> energy = jl.energies.quadratic(jnp.array([[2.0, -1.0], [-1.0, 1.0]]))
+            >>> law = jl.exact.grid_target(energy, jnp.zeros(2))
+            >>> round(float(law.conditional_cdf([1.0, 1.0])), 4)
+            0.5
+        """
+        found = [self._both(part, conditional=True) for part in self._parts(_points(x))]
+        below, whole = (np.concatenate([*each, np.zeros(0)]) for each in zip(*found, strict=True))
+        share = np.where(whole > 0, below / np.where(whole > 0, whole, 1), np.nan)
+        return np.clip(share, 0, 1).reshape(np.shape(x)[:-1])
+
+    def _parts(self, flat: Floats) -> Iterator[Floats]:
+        """Some of the points at a time; one part of none if there are none."""
+        size = max(_AT_ONCE // sum(np.shape(self.values)), 1)
+        return (flat[begin : begin + size] for begin in range(0, max(len(flat), 1), size))
+
+    def _both(self, flat: Floats, *, conditional: bool) -> tuple[Floats, Floats]:
+        """Integrals over the second number, up to that of each point and over all: of the density
+        at the first number, or of its integral up to that."""
+        lattice, values = self.lattice, np.asarray(self.values, np.float64)
+        first = (lattice.sinc if conditional else lattice.sinc_integrals)(0, flat[:, 0])
+        rows = np.dot(first, values)
+        below = np.sum(rows * lattice.sinc_integrals(1, flat[:, 1]), axis=1)
+        return below, rows.sum(axis=1) * float(lattice.spacing[1])
 
     def expectation(self, function: Any) -> Any:
         """E f(X) of any function of one position (or `Carried`), as a float64 array of its shape.
@@ -170,6 +212,14 @@ class PlaneLaw:
         places = jnp.arange(np.shape(self.values)[k], dtype=x.dtype)
         u = (x[..., None] - low) / spacing
         return jnp.sinc(u - jnp.expand_dims(places, tuple(range(x.ndim))))
+
+
+def _points(x: Any) -> Floats:
+    """Points (…, 2) as (n, 2)."""
+    x = np.asarray(x, np.float64)
+    if x.shape[-1:] != (2,):
+        raise ValueError(f"x: expected points of shape (…, 2), got {x.shape}")
+    return x.reshape(-1, 2)
 
 
 def marginal_of(

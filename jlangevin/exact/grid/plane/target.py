@@ -6,14 +6,17 @@ from typing import Any
 
 import numpy as np
 
+from jlangevin._core import trees
+from jlangevin._core.checks import check_known
 from jlangevin._core.trees import PyTree
+from jlangevin.distribution import check_gaussian
 from jlangevin.energies.base import Energy
 from jlangevin.errors import NoGridLawError, NotNormalizableError
 from jlangevin.exact.grid.arguments import default_tolerance
 from jlangevin.exact.grid.panels import Floats
 from jlangevin.exact.grid.plane.answers import as_law, center_of, depth_of
 from jlangevin.exact.grid.plane.lattice import Lattice
-from jlangevin.exact.grid.plane.law import PlaneLaw
+from jlangevin.exact.grid.plane.law import PlaneLaw, made_plane_law
 from jlangevin.exact.grid.plane.operator import PlaneOperator
 from jlangevin.exact.grid.plane.parts import Part, bulk, given
 from jlangevin.exact.grid.plane.solve import Solution, differences
@@ -26,6 +29,8 @@ _FIRST = 48  # points along each side, at first
 _FINER = 1.4
 _ROUNDS = 14
 _MOST = 4e6  # points of a rectangle
+_TAIL = 8.0  # standard deviations of a Gaussian that are held
+_SPACING = 0.5  # of its lattice, in standard deviations of one element given the other
 _LOOKED_AT = 4  # how many times finer the lattice is on which densities are compared
 
 
@@ -79,14 +84,51 @@ def _weighed(steps: PlaneSteps, part: Part, spacing: Floats) -> Solution:
     return Solution(made, weights / weights.sum(), np.nan, np.nan, part)
 
 
+def _in_plane(name: str, law: Any) -> PlaneLaw:
+    """The law itself, or a `Gaussian` over positions of two elements on a lattice."""
+    if isinstance(law, PlaneLaw):
+        check_known("a grid is made on the host", **{name: law})
+        return law
+    check_gaussian(name, law, "or a law in the plane, as the other is")
+    law.check_single(name)
+    check_known("a grid is made on the host", **{name: law})
+    if (size := trees.size(law.mean)) != 2:
+        raise NoGridLawError(
+            f"{name}: the other law is over two elements, and this one's positions have {size}"
+        )
+    mean = np.asarray(trees.ravel(law.mean), np.float64)
+    cov = np.asarray(law.cov, np.float64)
+    if not np.linalg.det(cov) > 0:
+        raise ValueError(
+            f"{name}: expected a Gaussian with a density, but its covariance is singular"
+        )
+    inverse = np.linalg.inv(cov)
+    half = _TAIL * np.sqrt(np.diagonal(cov))
+    spacing = _SPACING / np.sqrt(np.diagonal(inverse))  # of the spread along each axis
+    if np.prod(2 * half / spacing) > _MOST:
+        raise NoGridLawError(
+            f"{name}: the correlation of its two elements is so close to 1 that a lattice for it "
+            f"takes more than {_MOST:.1g} points"
+        )
+    lattice = Lattice.of(mean - half, mean + half, spacing)
+    away = lattice.nodes - mean[:, None]
+    weights = np.exp(-0.5 * np.sum(away * np.dot(inverse, away), axis=0))
+    rounding = 10 * float(np.finfo(trees.float_dtype(law.mean)).eps)
+    return made_plane_law(
+        lattice,
+        weights,
+        law.mean,
+        carries=False,
+        atom=None,
+        errors=(rounding, rounding),
+        left=0.0,
+    )
+
+
 def plane_distance(p: Any, q: Any) -> float:
     """½ ∫ |p - q| for laws in the plane, see `exact.total_variation`, by the trapezoidal rule on a
     lattice finer than those of both; plus half of the differences of atoms at equal positions."""
-    for name, law in (("p", p), ("q", q)):
-        if not isinstance(law, PlaneLaw):
-            raise TypeError(
-                f"{name}: expected a law in the plane, as the other is, got {type(law).__name__}"
-            )
+    p, q = _in_plane("p", p), _in_plane("q", q)
     if p.carries is not q.carries:
         raise ValueError(
             "p, q: one is of positions of two elements, the other of a position and a carried "
