@@ -190,7 +190,7 @@ def probe_loop() -> bool:
 
     struct = jax.ShapeDtypeStruct((2**20,), np.float32)
     with jax.ensure_compile_time_eval():
-        return _ONE_CALL in jax.jit(loop).lower(struct).compile().as_text()
+        return _ONE_CALL in str(jax.jit(loop).lower(struct).compile().as_text())
 
 
 def is_nested(error: ValueError) -> bool:
