@@ -28,6 +28,7 @@ from jlangevin.noise import Want
 __all__ = ["Coordinate", "coordinate", "coordinates"]
 
 _SIZES = (0.3, 1.0, 3.0)  # of probes around the position
+_FEW = 300  # coordinates up to which a program takes longer to compile than to run
 
 
 class Coordinate(NamedTuple):
@@ -204,7 +205,8 @@ def check_separable(kernel: Kernel, energy: Energy, position: PyTree) -> None:
             f"kernel: {name} accepts or rejects, or asks for a key, for all coordinates at once; "
             "a product of laws is for kernels that accept every step"
         )
-    worst, looked = map(np.asarray, _dependence(Parted.of(kernel), Parted.of(energy), position))
+    compare = _of_few if trees.size(position) <= _FEW else _of_many
+    worst, looked = map(np.asarray, compare(Parted.of(kernel), Parted.of(energy), position))
     if not looked.all():
         raise ValueError(
             f"energy, kernel: the step of coordinate {int(np.argmin(looked))} is not finite at "
@@ -219,7 +221,6 @@ def check_separable(kernel: Kernel, energy: Energy, position: PyTree) -> None:
         )
 
 
-@compiled
 def _dependence(of: Parted, on: Parted, position: PyTree) -> tuple[jax.Array, jax.Array]:
     """How much each coordinate's step changes if all others change, over what rounding may change.
 
@@ -247,12 +248,12 @@ def _dependence(of: Parted, on: Parted, position: PyTree) -> tuple[jax.Array, ja
         ratio = jnp.abs(moved - alone) / (rounded(alone) + tiny)
         return jnp.where(finite & same, ratio, jnp.where(same, 0, jnp.inf)), finite & same
 
-    def change(key: jax.Array, size: Any) -> tuple[jax.Array, jax.Array]:
+    def change(given: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        key, size = given
         keys = jax.random.split(key, 4)
-        x, other = (
-            inside(flat + size * jax.random.normal(k, flat.shape, flat.dtype)) for k in keys[:2]
-        )
-        z, noise = (jax.random.normal(k, (count, *flat.shape), flat.dtype) for k in keys[2:])
+        normals = jax.vmap(jax.random.normal, in_axes=(0, None, None))
+        x, other = map(inside, flat[None] + size * normals(keys[:2], flat.shape, flat.dtype))
+        z, noise = normals(keys[2:], (count, *flat.shape), flat.dtype)
         own = jnp.concatenate([jnp.ones((1, len(flat)), bool), jnp.eye(len(flat), dtype=bool)])
         # One map over all rows, so that equal elements are rounded alike.
         moved, slopes = jax.vmap(step)(
@@ -266,6 +267,9 @@ def _dependence(of: Parted, on: Parted, position: PyTree) -> tuple[jax.Array, ja
         return jnp.maximum(of_step, of_slope), fine
 
     keys = jax.random.split(jax.random.key(0), len(_SIZES))
-    found = [change(k, jnp.asarray(s, flat.dtype)) for k, s in zip(keys, _SIZES, strict=True)]
-    worst, fine = (jnp.stack(parts) for parts in zip(*found, strict=True))
+    # A loop, as three copies of all this would take three times as long to compile.
+    worst, fine = jax.lax.map(change, (keys, jnp.asarray(_SIZES, flat.dtype)))
     return jnp.max(worst, axis=0), jnp.any(fine, axis=0)
+
+
+_of_few, _of_many = compiled(_dependence, quickly=True), compiled(_dependence)
