@@ -122,7 +122,9 @@ def compare_trial(trial: Trial, law: Gaussian, level: float) -> Report | None:
             values = scipy.linalg.eigvalsh(cov)
             if values[0] > 1e-4 * values[-1]:
                 keep, draws = selected, np.concatenate([draws, trial.velocity], axis=1)
-    law = Gaussian(mean[keep], law.cov[np.ix_(keep, keep)])
+    # By NumPy: JAX takes a tenth of the time of an audit for these two indices.
+    cov = np.asarray(law.cov)[np.ix_(keep, keep)]
+    law = Gaussian(np.asarray(mean)[keep], cov)
     return compare(draws[finite], law, false_alarm=level)
 
 
