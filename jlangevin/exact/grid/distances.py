@@ -60,7 +60,8 @@ def total_variation(p: GridLaw | PlaneLaw | Gaussian, q: GridLaw | PlaneLaw | Ga
         >>> round(jl.exact.total_variation(found, wanted), 4)
         0.0824
     """
-    if _is_of_two(p) or _is_of_two(q):
+    either = isinstance(p, PlaneLaw) or isinstance(q, PlaneLaw)
+    if either or (_is_of_two(p) and _is_of_two(q)):
         return plane_distance(p, q)
     p, q = _on_grid("p", p), _on_grid("q", q)
     edges = _edges(p, q)
@@ -136,9 +137,8 @@ def grid_kl(p: GridLaw | Gaussian, q: GridLaw | Gaussian) -> float:
 
 
 def _is_of_two(law: Any) -> bool:
-    if isinstance(law, Gaussian):
-        return jnp.ndim(law.cov) == 2 and trees.size(law.mean) == 2
-    return isinstance(law, PlaneLaw)
+    """Whether it is a Gaussian over positions of two elements."""
+    return isinstance(law, Gaussian) and jnp.ndim(law.cov) == 2 and trees.size(law.mean) == 2
 
 
 def _on_grid(name: str, law: Any) -> GridLaw:
