@@ -123,18 +123,19 @@ def options(quickly: bool, large: bool) -> dict[str, Any]:
         (_WITHOUT_REDUCTIONS, True),
         (_ON_ALL_CORES, large),
     ):
-        if wanted and _has(option):
+        if wanted and all(_has(*each) for each in option.items()):
             made |= option
     return made
 
 
-def _has(option: dict[str, Any]) -> bool:
+@functools.cache
+def _has(option: str, value: Any) -> bool:
     """Whether this XLA knows an option."""
     if _jaxlib() in _KNOWN:
         return True
     try:
         with jax.ensure_compile_time_eval():
-            jax.jit(lambda: 0, compiler_options=option)()
+            jax.jit(lambda: 0, compiler_options={option: value})()
     except (jax.errors.JaxRuntimeError, ValueError):
         return False
     return True
@@ -156,21 +157,21 @@ def has_wide_vectors() -> bool:
 
 
 @functools.cache
+def _release() -> _Release:
+    """What XLA, without our options, is like."""
+    if jax.default_backend() != "cpu":
+        return _Release(miscompiles=False, on_one_core=False)
+    return _KNOWN.get(_jaxlib()) or _Release(probe(), probe_loop())
+
+
 def miscompiles() -> bool:
     """Whether XLA, without our options, computes some energies wrongly."""
-    if jax.default_backend() != "cpu":
-        return False
-    known = _KNOWN.get(_jaxlib())
-    return probe() if known is None else known.miscompiles
+    return _release().miscompiles
 
 
-@functools.cache
 def loops_on_one_core() -> bool:
     """Whether XLA, without our options, runs loops over large arrays on one core."""
-    if jax.default_backend() != "cpu":
-        return False
-    known = _KNOWN.get(_jaxlib())
-    return probe_loop() if known is None else known.on_one_core
+    return _release().on_one_core
 
 
 def probe() -> bool:
